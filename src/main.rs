@@ -1,0 +1,2 @@
+//! OpenClaw.
+fn main() {}

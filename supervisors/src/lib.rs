@@ -1,0 +1,1 @@
+//! Erlang/OTP-grade supervision for ractor.
