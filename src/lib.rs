@@ -1,1 +1,3 @@
-//! OpenClaw.
+//! OpenClaw: an operating system for AI agents that one person can leave running.
+
+pub mod domain;

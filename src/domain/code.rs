@@ -1,0 +1,117 @@
+//! The stable codes that users see, one page each in `ops/errors/`.
+
+use super::fault::Fault;
+
+/// One code of the catalogue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Code {
+    /// `OC-` and four digits; never given to another meaning.
+    pub id: &'static str,
+    /// The word for programs, as in the `type` of an error body.
+    pub kind: &'static str,
+    /// What kind of thing went wrong.
+    pub fault: Fault,
+}
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $id:literal, $kind:literal, $fault:ident;)*) => {
+        $($(#[$doc])* pub const $name: Code = Code { id: $id, kind: $kind, fault: Fault::$fault };)*
+
+        /// The whole catalogue, in the order of the numbers.
+        pub const ALL: &[Code] = &[$($name),*];
+    };
+}
+
+codes! {
+    /// A request's body, query or header cannot be used.
+    INVALID_REQUEST = "OC-1001", "invalid_request", Invalid;
+    /// A plan that was given with a run is not acceptable.
+    PLAN_REJECTED = "OC-1002", "plan_rejected", Invalid;
+    /// The idempotency key was used with another body.
+    IDEMPOTENCY_CONFLICT = "OC-1003", "idempotency_conflict", Conflict;
+    /// No run has this id.
+    RUN_NOT_FOUND = "OC-1004", "run_not_found", NotFound;
+    /// No agent has this name.
+    AGENT_NOT_FOUND = "OC-1005", "agent_not_found", NotFound;
+    /// The run has ended, so it cannot be changed.
+    RUN_ENDED = "OC-1006", "run_ended", Conflict;
+    /// The limit of active runs is reached.
+    TOO_MANY_RUNS = "OC-1007", "too_many_runs", Overloaded;
+    /// The body is over `gateway.maxBodyBytes`.
+    BODY_TOO_LARGE = "OC-1008", "body_too_large", Invalid;
+    /// The workspace is not a folder that this daemon can use.
+    WORKSPACE_INVALID = "OC-1009", "workspace_invalid", Invalid;
+    /// Nothing is at this address.
+    ROUTE_NOT_FOUND = "OC-1010", "route_not_found", NotFound;
+    /// The run has not ended, so it has no result yet or cannot be repeated.
+    RUN_ACTIVE = "OC-1011", "run_active", Conflict;
+    /// The daemon is stopping and accepts nothing new.
+    STOPPING = "OC-1012", "stopping", Unavailable;
+    /// A token budget does not allow the request.
+    BUDGET_EXHAUSTED = "OC-1203", "budget_exhausted", Overloaded;
+    /// No key was sent.
+    KEY_MISSING = "OC-2001", "key_missing", Denied;
+    /// The key is not valid here.
+    KEY_INVALID = "OC-2002", "key_invalid", Denied;
+    /// The key does not carry the scope that the route asks for.
+    SCOPE_MISSING = "OC-2003", "scope_missing", Denied;
+    /// The request came with a Host that this daemon does not answer to.
+    HOST_REFUSED = "OC-2004", "host_refused", Denied;
+    /// Another process has the store open.
+    STORE_LOCKED = "OC-3001", "store_locked", Conflict;
+    /// The disk refused a read or a write.
+    STORE_FAILED = "OC-3002", "store_failed", Unavailable;
+    /// A record cannot be read.
+    STORE_CORRUPT = "OC-3003", "store_corrupt", Corrupt;
+    /// The store was written by a newer program.
+    STORE_VERSION = "OC-3004", "store_version", Conflict;
+    /// No model has this alias, or it lacks a key.
+    MODEL_NOT_CONFIGURED = "OC-4001", "model_not_configured", Invalid;
+    /// No skill has this name.
+    SKILL_NOT_FOUND = "OC-5001", "skill_not_found", NotFound;
+    /// A command skill is declared wrongly.
+    SKILL_DECLARATION = "OC-5002", "skill_declaration", Invalid;
+    /// A configuration file cannot be read as TOML.
+    CONFIG_SYNTAX = "OC-6001", "config_syntax", Invalid;
+    /// A configuration value is not allowed.
+    CONFIG_VALUE = "OC-6002", "config_value", Invalid;
+    /// There is no such configuration key.
+    CONFIG_KEY = "OC-6003", "config_key", NotFound;
+    /// A configuration file cannot be read or written.
+    CONFIG_FILE = "OC-6004", "config_file", Unavailable;
+    /// No daemon answers.
+    DAEMON_UNREACHABLE = "OC-7001", "daemon_unreachable", Unavailable;
+    /// The home has not been set up.
+    HOME_MISSING = "OC-7002", "home_missing", NotFound;
+    /// The address is used by another program.
+    ADDRESS_IN_USE = "OC-7003", "address_in_use", Conflict;
+    /// A daemon already runs on this home.
+    ALREADY_RUNNING = "OC-7004", "already_running", Conflict;
+    /// The daemon answered with something that is not of this protocol.
+    PROTOCOL = "OC-7005", "protocol", Bug;
+    /// A file or folder of the home cannot be used.
+    HOME_FILE = "OC-7006", "home_file", Unavailable;
+    /// A thing of this name exists already.
+    EXISTS = "OC-7007", "exists", Conflict;
+    /// An invariant of the program is broken.
+    BUG = "OC-9001", "bug", Bug;
+}
+
+/// The code of this id.
+pub fn find(id: &str) -> Option<Code> {
+    ALL.iter().copied().find(|code| code.id == id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_in_order() {
+        assert!(ALL.windows(2).all(|pair| pair[0].id < pair[1].id));
+        let mut kinds: Vec<&str> = ALL.iter().map(|code| code.kind).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        assert_eq!(kinds.len(), ALL.len());
+    }
+}

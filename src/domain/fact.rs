@@ -1,0 +1,320 @@
+//! Facts: things that have happened and are committed. A run's state is what its facts add up to.
+//!
+//! Who writes which: `runs` writes the facts of the run and its steps; `agents` writes the turns and calls of a
+//! session. Both go through the committer, which gives every fact its place in the journal.
+
+use std::sync::Arc;
+
+use super::check::CheckReport;
+use super::conversation::ModelAnswer;
+use super::effect::{EffectClass, EffectKey};
+use super::failure::FailureClass;
+use super::handoff::{Finding, Handoff};
+use super::id::BootId;
+use super::name::{AgentName, ModelAlias, SkillName, StepId};
+use super::plan::Plan;
+use super::run::{Outcome, RunSpec};
+use super::skill::CallOutcome;
+use super::time::UtcMillis;
+
+/// One fact with its place and time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stamped {
+    /// Place in the journal of the whole store; rises within a run, with gaps.
+    pub seq: u64,
+    /// When it was decided, by the clock of the process that decided it.
+    pub at: UtcMillis,
+    /// What happened.
+    pub fact: Fact,
+}
+
+/// Which attempt of which step.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Attempt {
+    /// The step.
+    pub step: StepId,
+    /// Counts from 1.
+    pub number: u32,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Fact {
+    /// The run exists; from here on it cannot be lost.
+    RunAccepted(Arc<RunSpec>),
+    /// A new process took the run up.
+    RunRecovered {
+        /// The new life.
+        boot: BootId,
+    },
+    /// A plan was proposed.
+    PlanProposed {
+        /// Counts from 1; each proposal is a round.
+        round: u32,
+        /// The plan.
+        plan: Arc<Plan>,
+    },
+    /// The proposal is not acceptable.
+    PlanRejected {
+        /// The round.
+        round: u32,
+        /// What is wrong, where.
+        findings: Arc<[Finding]>,
+    },
+    /// The proposal is the plan. After a replan, steps that have ended stay as they are.
+    PlanAccepted {
+        /// The round.
+        round: u32,
+    },
+    /// A step was given to this life of the process; leases of other lives are void.
+    StepLeased {
+        /// Which attempt.
+        attempt: Attempt,
+        /// Whose lease.
+        boot: BootId,
+    },
+    /// The order went to the agent.
+    HandoffSent {
+        /// Which attempt.
+        attempt: Attempt,
+        /// The order.
+        handoff: Arc<Handoff>,
+    },
+    /// The agent took it.
+    HandoffAccepted {
+        /// Which attempt.
+        attempt: Attempt,
+    },
+    /// The agent cannot work with it.
+    HandoffRejected {
+        /// Which attempt.
+        attempt: Attempt,
+        /// What is wrong, where.
+        findings: Arc<[Finding]>,
+    },
+    /// A model request goes out; its ceiling is booked.
+    TurnIntended {
+        /// Which attempt.
+        attempt: Attempt,
+        /// Counts from 1 within the attempt; repeated when the request is repeated.
+        turn: u32,
+        /// Which agent's accounts.
+        agent: AgentName,
+        /// Which model is asked.
+        model: ModelAlias,
+        /// Tokens booked.
+        reserved: u64,
+        /// The UTC day of the booking.
+        day: u32,
+    },
+    /// The model answered; what it used is settled.
+    TurnFinished {
+        /// Which attempt.
+        attempt: Attempt,
+        /// The turn.
+        turn: u32,
+        /// The answer, complete.
+        answer: Arc<ModelAnswer>,
+    },
+    /// The model did not answer.
+    TurnFailed {
+        /// Which attempt.
+        attempt: Attempt,
+        /// The turn.
+        turn: u32,
+        /// Why.
+        class: FailureClass,
+        /// In words.
+        reason: Arc<str>,
+        /// Tokens charged: 0 only when the provider surely did nothing, else the ceiling.
+        charged: u64,
+        /// When the request is repeated; none means that the attempt fails.
+        retry_at: Option<UtcMillis>,
+    },
+    /// The model's final answer did not match what was asked; it is told so and goes on.
+    AnswerRejected {
+        /// Which attempt.
+        attempt: Attempt,
+        /// The turn of the answer.
+        turn: u32,
+        /// What is wrong, where.
+        findings: Arc<[Finding]>,
+    },
+    /// A call that changes the world is about to start.
+    CallIntended {
+        /// Which attempt.
+        attempt: Attempt,
+        /// Counts from 0 over the attempt.
+        ordinal: u32,
+        /// The skill.
+        skill: SkillName,
+        /// Its class, as it was then.
+        class: EffectClass,
+        /// The name of the effect.
+        key: EffectKey,
+    },
+    /// A call ended.
+    CallFinished {
+        /// Which attempt.
+        attempt: Attempt,
+        /// Which call.
+        ordinal: u32,
+        /// What it gave back.
+        outcome: Arc<CallOutcome>,
+    },
+    /// Whether a call happened cannot be known by the machine.
+    CallUnknown {
+        /// Which attempt.
+        attempt: Attempt,
+        /// Which call.
+        ordinal: u32,
+        /// What is known.
+        evidence: Arc<str>,
+    },
+    /// A check was made.
+    CheckMade {
+        /// Which attempt.
+        attempt: Attempt,
+        /// What it found.
+        report: CheckReport,
+    },
+    /// A step succeeded: its checks passed.
+    StepDone {
+        /// Which attempt.
+        attempt: Attempt,
+        /// Its output as JSON text (a JSON string for plain text).
+        output: Arc<str>,
+    },
+    /// An attempt failed.
+    StepFailed {
+        /// Which attempt.
+        attempt: Attempt,
+        /// Why.
+        class: FailureClass,
+        /// In words.
+        reason: Arc<str>,
+        /// What was tried, in one line each.
+        tried: Arc<[Arc<str>]>,
+        /// When the next attempt may start; none means that the step has failed for good.
+        retry_at: Option<UtcMillis>,
+    },
+    /// A step will not be done.
+    StepSkipped {
+        /// The step.
+        step: StepId,
+        /// Why.
+        reason: Arc<str>,
+    },
+    /// A step's work was stopped and has ended.
+    StepCancelled {
+        /// The step.
+        step: StepId,
+    },
+    /// A step waits for a person, because a call is unknown.
+    StepUnknown {
+        /// Which attempt.
+        attempt: Attempt,
+        /// What is known.
+        evidence: Arc<str>,
+    },
+    /// The run shall end as soon as its work has.
+    CancelRequested {
+        /// `Cancelled` or `Expired`.
+        outcome: Outcome,
+        /// In words.
+        reason: Arc<str>,
+    },
+    /// The run ended; no fact follows.
+    RunDone {
+        /// How.
+        outcome: Outcome,
+        /// The result as JSON text, or the reason.
+        result: Arc<str>,
+    },
+    /// The run is taken out of work until a person looks.
+    RunParked {
+        /// Why.
+        reason: Arc<str>,
+    },
+}
+
+impl Fact {
+    /// The stable word for events and the time line.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::RunAccepted(_) => "run.accepted",
+            Self::RunRecovered { .. } => "run.recovered",
+            Self::PlanProposed { .. } => "plan.proposed",
+            Self::PlanRejected { .. } => "plan.rejected",
+            Self::PlanAccepted { .. } => "plan.accepted",
+            Self::StepLeased { .. } => "step.leased",
+            Self::HandoffSent { .. } => "handoff.sent",
+            Self::HandoffAccepted { .. } => "handoff.accepted",
+            Self::HandoffRejected { .. } => "handoff.rejected",
+            Self::TurnIntended { .. } => "turn.intended",
+            Self::TurnFinished { .. } => "turn.finished",
+            Self::TurnFailed { .. } => "turn.failed",
+            Self::AnswerRejected { .. } => "answer.rejected",
+            Self::CallIntended { .. } => "call.intended",
+            Self::CallFinished { .. } => "call.finished",
+            Self::CallUnknown { .. } => "call.unknown",
+            Self::CheckMade { report, .. } => {
+                if report.passed {
+                    "check.passed"
+                } else {
+                    "check.failed"
+                }
+            }
+            Self::StepDone { .. } => "step.done",
+            Self::StepFailed { .. } => "step.failed",
+            Self::StepSkipped { .. } => "step.skipped",
+            Self::StepCancelled { .. } => "step.cancelled",
+            Self::StepUnknown { .. } => "step.unknown",
+            Self::CancelRequested { .. } => "run.cancel_requested",
+            Self::RunDone { .. } => "run.done",
+            Self::RunParked { .. } => "run.parked",
+        }
+    }
+
+    /// The attempt that the fact belongs to, for facts of a session or step attempt.
+    pub fn attempt(&self) -> Option<&Attempt> {
+        match self {
+            Self::StepLeased { attempt, .. }
+            | Self::HandoffSent { attempt, .. }
+            | Self::HandoffAccepted { attempt }
+            | Self::HandoffRejected { attempt, .. }
+            | Self::TurnIntended { attempt, .. }
+            | Self::TurnFinished { attempt, .. }
+            | Self::TurnFailed { attempt, .. }
+            | Self::AnswerRejected { attempt, .. }
+            | Self::CallIntended { attempt, .. }
+            | Self::CallFinished { attempt, .. }
+            | Self::CallUnknown { attempt, .. }
+            | Self::CheckMade { attempt, .. }
+            | Self::StepDone { attempt, .. }
+            | Self::StepFailed { attempt, .. }
+            | Self::StepUnknown { attempt, .. } => Some(attempt),
+            _ => None,
+        }
+    }
+
+    /// Whether the fact belongs to the conversation of a session: only the turn loop folds it.
+    pub fn is_of_session(&self) -> bool {
+        matches!(
+            self,
+            Self::TurnIntended { .. }
+                | Self::TurnFinished { .. }
+                | Self::TurnFailed { .. }
+                | Self::AnswerRejected { .. }
+                | Self::CallIntended { .. }
+                | Self::CallFinished { .. }
+                | Self::CallUnknown { .. }
+        )
+    }
+}
+
+impl std::fmt::Display for Attempt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}#{}", self.step, self.number)
+    }
+}

@@ -1,0 +1,58 @@
+//! What a skill says of itself.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::effect::EffectClass;
+use super::name::SkillName;
+
+/// The declaration of one skill; agents and models see exactly this.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SkillManifest {
+    /// The name that agents call it by.
+    pub name: SkillName,
+    /// What it does and when to use it, for the model; at most 1,024 characters.
+    pub description: Arc<str>,
+    /// JSON Schema (2020-12) of the arguments; always an object schema.
+    pub input_schema: Arc<Value>,
+    /// What it does to the world.
+    pub class: EffectClass,
+    /// Deadline of one call, in milliseconds.
+    pub timeout_ms: u64,
+    /// Bytes of output that are kept; the rest is cut with a marker.
+    pub output_bytes_max: usize,
+    /// Calls at once over all runs.
+    pub concurrency: u32,
+}
+
+/// What one call gave back.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CallOutcome {
+    /// Text for the model (and for `steps.x.out` when it is JSON).
+    pub content: Arc<str>,
+    /// Whether the skill reports an error.
+    pub is_error: bool,
+    /// The exit code, for skills that run a program.
+    pub exit_code: Option<i32>,
+}
+
+impl CallOutcome {
+    /// A result without error.
+    pub fn ok(content: impl Into<Arc<str>>) -> Self {
+        Self {
+            content: content.into(),
+            is_error: false,
+            exit_code: None,
+        }
+    }
+
+    /// An error as the model should read it.
+    pub fn error(content: impl Into<Arc<str>>) -> Self {
+        Self {
+            content: content.into(),
+            is_error: true,
+            exit_code: None,
+        }
+    }
+}
