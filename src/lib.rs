@@ -1,3 +1,5 @@
 //! OpenClaw: an operating system for AI agents that one person can leave running.
 
 pub mod domain;
+pub mod runtime;
+pub mod storage;

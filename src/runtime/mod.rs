@@ -1,0 +1,8 @@
+//! What every part stands on: the clock, ids, the committer, the bus of committed facts.
+//!
+//! Knows nothing of what is being run. **Invariant**: the bus speaks only of what is on disk.
+
+pub mod bus;
+pub mod clock;
+pub mod committer;
+pub mod entropy;

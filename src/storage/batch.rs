@@ -1,0 +1,175 @@
+//! What the committer applies in one transaction: facts of one run and what belongs with them.
+
+use std::sync::Arc;
+
+use crate::domain::budget::{Account, BudgetChange};
+use crate::domain::fact::{Fact, Stamped};
+use crate::domain::id::{IncidentId, RunId};
+use crate::domain::memory::MemoryKey;
+use crate::domain::time::UtcMillis;
+
+use super::codec;
+use super::record::fact::EntryRecord;
+use super::record::key::KeyRecord;
+
+/// One all-or-nothing change.
+#[derive(Debug, Default)]
+pub struct Batch {
+    pub(super) append: Option<Append>,
+    pub(super) submission: Option<Submission>,
+    pub(super) ops: Vec<Op>,
+}
+
+/// Facts of one run, in order.
+#[derive(Debug)]
+pub(super) struct Append {
+    pub(super) run: RunId,
+    pub(super) at: UtcMillis,
+    pub(super) facts: Vec<Fact>,
+    /// Encoded where the batch was made, so that the committer's thread only writes.
+    pub(super) encoded: Vec<u8>,
+}
+
+/// Makes an append the acceptance of a new run.
+#[derive(Debug, Clone)]
+pub struct Submission {
+    /// Hash of submitter and idempotency key, if one was sent.
+    pub idempotency: Option<[u8; 32]>,
+    /// Hash of the body.
+    pub body: [u8; 32],
+    /// Active runs at which the submission is refused.
+    pub active_max: usize,
+}
+
+/// A change outside the journal that shares the transaction.
+#[derive(Debug)]
+pub enum Op {
+    /// Puts a memory entry; its version rises by one.
+    MemoryPut {
+        /// Which entry.
+        key: MemoryKey,
+        /// The new text.
+        text: Arc<str>,
+        /// When.
+        at: UtcMillis,
+    },
+    /// Keeps the shortest list of facts that folds to the state up to `through`.
+    Snapshot {
+        /// Of which run.
+        run: RunId,
+        /// The place of the last fact that is included.
+        through: u64,
+        /// The facts.
+        facts: Vec<Stamped>,
+    },
+    /// Puts an API key record.
+    KeyPut(KeyRecord),
+    /// Opens an incident.
+    IncidentOpen(Incident),
+    /// Books token changes: reservations and settlements of the turns in the same batch.
+    BudgetsBook(Vec<(Account, BudgetChange)>),
+    /// Drops the balances of accounts that nobody needs any more.
+    BudgetsDrop(Vec<Account>),
+}
+
+/// One record of a fault or a repair.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Incident {
+    /// Its id.
+    pub id: IncidentId,
+    /// When.
+    pub at: UtcMillis,
+    /// `warning` or `error`.
+    pub severity: Arc<str>,
+    /// What happened.
+    pub what: Arc<str>,
+    /// Why, as far as known.
+    pub why: Arc<str>,
+    /// What was done about it.
+    pub action: Arc<str>,
+    /// The run concerned.
+    pub run: Option<RunId>,
+}
+
+/// Where the facts of a batch stand in the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receipt {
+    /// Place of the first fact; 0 when the batch had none.
+    pub first_seq: u64,
+    /// Place of the last fact.
+    pub last_seq: u64,
+}
+
+/// Why a batch was not applied; nothing of it was written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The same submission was accepted before.
+    #[error("this submission was accepted as {0}")]
+    SameSubmission(RunId),
+    /// The idempotency key was used with another body.
+    #[error("the idempotency key belongs to {0}, which had another body")]
+    IdempotencyConflict(RunId),
+    /// The limit of active runs is reached.
+    #[error("{active} runs are active, at most {limit} may be")]
+    TooManyActive {
+        /// How many are.
+        active: usize,
+        /// How many may be.
+        limit: usize,
+    },
+    /// The run has ended, is parked, or never was.
+    #[error("{0} is not active")]
+    NotActive(RunId),
+}
+
+impl Batch {
+    /// A batch of facts of one run.
+    pub fn facts(run: RunId, at: UtcMillis, facts: Vec<Fact>) -> Self {
+        assert!(!facts.is_empty(), "a batch of facts has at least one");
+        let encoded = codec::encode(&EntryRecord::from_domain(at, &facts));
+        Self {
+            append: Some(Append {
+                run,
+                at,
+                facts,
+                encoded,
+            }),
+            submission: None,
+            ops: Vec::new(),
+        }
+    }
+
+    /// The acceptance of a new run: its facts start with `RunAccepted`.
+    pub fn accept(run: RunId, at: UtcMillis, facts: Vec<Fact>, submission: Submission) -> Self {
+        assert!(
+            matches!(facts.first(), Some(Fact::RunAccepted(_))),
+            "an acceptance starts with RunAccepted"
+        );
+        Self {
+            submission: Some(submission),
+            ..Self::facts(run, at, facts)
+        }
+    }
+
+    /// A batch without facts.
+    pub fn ops(ops: Vec<Op>) -> Self {
+        Self { ops, ..Self::default() }
+    }
+
+    /// The same batch with one more change.
+    #[must_use]
+    pub fn with(mut self, op: Op) -> Self {
+        self.ops.push(op);
+        self
+    }
+
+    /// The run whose facts are in the batch.
+    pub fn run(&self) -> Option<RunId> {
+        self.append.as_ref().map(|append| append.run)
+    }
+
+    /// The facts in the batch.
+    pub fn facts_slice(&self) -> &[Fact] {
+        self.append.as_ref().map_or(&[], |append| &append.facts)
+    }
+}

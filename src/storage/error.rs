@@ -1,0 +1,85 @@
+//! Why the store could not do something.
+
+use std::path::PathBuf;
+
+use crate::domain::fault::Fault;
+
+/// Failures of opening, reading and writing the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The folder of the store cannot be made.
+    #[error("make folder {path}")]
+    Folder {
+        /// Which folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Another process holds the file.
+    #[error("open {path}: another process has it open")]
+    Locked {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// redb cannot open the file.
+    #[error("open {path}")]
+    Open {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<redb::Error>,
+    },
+    /// The file was written by a program that knows a later layout.
+    #[error("open {path}: its layout is version {found}, this program knows up to {known}")]
+    Version {
+        /// Which file.
+        path: PathBuf,
+        /// The file's layout.
+        found: u64,
+        /// The newest layout known here.
+        known: u64,
+    },
+    /// redb failed while it did something.
+    #[error("{step}")]
+    Redb {
+        /// What was done.
+        step: &'static str,
+        /// Why it failed.
+        #[source]
+        source: Box<redb::Error>,
+    },
+    /// A record cannot be read.
+    #[error("read {what}: {reason}")]
+    Corrupt {
+        /// Which record.
+        what: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl StoreError {
+    /// Wraps an error of redb with the step that failed.
+    pub fn redb(step: &'static str) -> impl FnOnce(redb::Error) -> Self {
+        move |source| Self::Redb {
+            step,
+            source: Box::new(source),
+        }
+    }
+
+    /// What a caller has to act on.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Locked { .. } | Self::Version { .. } => Fault::Conflict,
+            Self::Corrupt { .. } => Fault::Corrupt,
+            Self::Folder { .. } | Self::Open { .. } | Self::Redb { .. } => Fault::Unavailable,
+        }
+    }
+}
+
+/// Short for a `map_err` over any of redb's error types.
+pub(crate) fn step<E: Into<redb::Error>>(step: &'static str) -> impl FnOnce(E) -> StoreError {
+    move |error| StoreError::redb(step)(error.into())
+}

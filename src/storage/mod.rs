@@ -1,0 +1,20 @@
+//! Bytes on disk: redb tables in one file, versioned records, the journal, snapshots, blobs.
+//!
+//! The only layer that knows redb and bincode. It owns the conversions between domain values and records, and
+//! the one function that applies a batch within a write transaction. It knows no actors: the thread that calls
+//! it is the committer of `runtime`.
+//!
+//! **Invariants**: a batch is applied whole or not at all; journal places rise within a run; nothing is
+//! journaled for a run that has ended; a record that cannot be read is reported, never repaired silently.
+
+pub mod batch;
+pub mod codec;
+pub mod error;
+pub mod journal;
+pub mod record;
+pub mod store;
+pub mod table;
+pub mod writer;
+
+#[cfg(test)]
+pub(crate) mod power_loss;

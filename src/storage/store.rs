@@ -1,0 +1,256 @@
+//! The main file: opening it, and everything that is read from it by key.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata};
+
+use crate::domain::budget::{Account, Balance};
+use crate::domain::id::{KeyId, RunId};
+use crate::domain::memory::{MemoryEntry, MemoryKey};
+use crate::domain::run::{RunHeader, RunStatus};
+
+use super::batch::Incident;
+use super::codec;
+use super::error::{StoreError, step};
+use super::record::balance::{BalanceRecord, account_key};
+use super::record::header::HeaderRecord;
+use super::record::incident::IncidentRecord;
+use super::record::key::KeyRecord;
+use super::record::memory::{MemoryRecord, memory_row};
+use super::table::{
+    ACTIVE, BLOBS, BUDGETS, INCIDENTS, JOURNAL, KEYS, LAYOUT_VERSION, MEMORY, META, RUNS, SNAPSHOTS, SUBMISSIONS,
+};
+
+/// Default size of redb's page cache, in bytes: small, because the working set is the active runs' tails.
+pub const CACHE_BYTES_DEFAULT: usize = 8 * 1024 * 1024;
+
+/// The open main file. Cheap to clone; readers never wait for the writer.
+#[derive(Clone)]
+pub struct Store {
+    database: Arc<Database>,
+    path: Arc<Path>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Opens the file, makes it when there is none, and takes its lock.
+    pub fn open(path: &Path, cache_bytes: usize) -> Result<Self, StoreError> {
+        if let Some(folder) = path.parent() {
+            let failed = |source| StoreError::Folder {
+                path: folder.to_owned(),
+                source,
+            };
+            std::fs::create_dir_all(folder).map_err(failed)?;
+        }
+        let opened = Database::builder().set_cache_size(cache_bytes).create(path);
+        Self::from_database(path, opened)
+    }
+
+    /// Opens a store over any backend: the tests' way to storage that fails.
+    #[cfg(test)]
+    pub fn open_backend(backend: impl redb::StorageBackend) -> Result<Self, StoreError> {
+        Self::from_database(Path::new("(backend)"), Database::builder().create_with_backend(backend))
+    }
+
+    fn from_database(path: &Path, opened: Result<Database, redb::DatabaseError>) -> Result<Self, StoreError> {
+        let database = match opened {
+            Ok(database) => database,
+            Err(redb::DatabaseError::DatabaseAlreadyOpen) => return Err(StoreError::Locked { path: path.to_owned() }),
+            Err(error) => {
+                return Err(StoreError::Open {
+                    path: path.to_owned(),
+                    source: Box::new(error.into()),
+                });
+            }
+        };
+        let store = Self {
+            database: Arc::new(database),
+            path: path.into(),
+        };
+        store.check_layout()?;
+        Ok(store)
+    }
+
+    /// Makes the tables of a new file and refuses the file of a newer program.
+    fn check_layout(&self) -> Result<(), StoreError> {
+        {
+            let transaction = self.database.begin_read().map_err(step("begin reading"))?;
+            match transaction.open_table(META) {
+                Ok(meta) => match meta.get("layout").map_err(step("read the layout"))? {
+                    Some(found) if found.value() == LAYOUT_VERSION => return Ok(()),
+                    Some(found) if found.value() > LAYOUT_VERSION => {
+                        return Err(StoreError::Version {
+                            path: self.path.to_path_buf(),
+                            found: found.value(),
+                            known: LAYOUT_VERSION,
+                        });
+                    }
+                    _ => {}
+                },
+                Err(redb::TableError::TableDoesNotExist(_)) => {}
+                Err(error) => return Err(step("open the numbers")(error)),
+            }
+        }
+        let mut transaction = self.database.begin_write().map_err(step("begin writing"))?;
+        transaction.set_quick_repair(true);
+        {
+            let mut meta = transaction.open_table(META).map_err(step("make the tables"))?;
+            meta.insert("layout", LAYOUT_VERSION)
+                .map_err(step("write the layout"))?;
+            meta.insert("next_seq", 1).map_err(step("write the first place"))?;
+            transaction.open_table(JOURNAL).map_err(step("make the tables"))?;
+            transaction.open_table(BLOBS).map_err(step("make the tables"))?;
+            transaction.open_table(SNAPSHOTS).map_err(step("make the tables"))?;
+            transaction.open_table(RUNS).map_err(step("make the tables"))?;
+            transaction.open_table(ACTIVE).map_err(step("make the tables"))?;
+            transaction.open_table(SUBMISSIONS).map_err(step("make the tables"))?;
+            transaction.open_table(BUDGETS).map_err(step("make the tables"))?;
+            transaction.open_table(MEMORY).map_err(step("make the tables"))?;
+            transaction.open_table(KEYS).map_err(step("make the tables"))?;
+            transaction.open_table(INCIDENTS).map_err(step("make the tables"))?;
+        }
+        transaction.commit().map_err(step("commit the tables"))
+    }
+
+    pub(super) fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file's size in bytes.
+    pub fn file_bytes(&self) -> u64 {
+        std::fs::metadata(&self.path).map(|meta| meta.len()).unwrap_or(0)
+    }
+
+    /// The place that the next fact gets.
+    pub(super) fn next_seq(&self) -> Result<u64, StoreError> {
+        let transaction = self.database.begin_read().map_err(step("begin reading"))?;
+        let meta = transaction.open_table(META).map_err(step("open the numbers"))?;
+        let next = meta
+            .get("next_seq")
+            .map_err(step("read the next place"))?
+            .map_or(1, |value| value.value());
+        Ok(next)
+    }
+
+    /// The runs that have neither ended nor been parked, oldest first.
+    pub fn active_runs(&self) -> Result<Vec<RunId>, StoreError> {
+        let transaction = self.database.begin_read().map_err(step("begin reading"))?;
+        let active = transaction.open_table(ACTIVE).map_err(step("open the active runs"))?;
+        let mut runs = Vec::new();
+        for entry in active.iter().map_err(step("read the active runs"))? {
+            runs.push(RunId::from_bytes(
+                *entry.map_err(step("read the active runs"))?.0.value(),
+            ));
+        }
+        Ok(runs)
+    }
+
+    /// The header of a run.
+    pub fn header(&self, run: RunId) -> Result<Option<RunHeader>, StoreError> {
+        let transaction = self.database.begin_read().map_err(step("begin reading"))?;
+        let runs = transaction.open_table(RUNS).map_err(step("open the runs"))?;
+        let Some(value) = runs.get(&run.to_bytes()).map_err(step("read a header"))? else {
+            return Ok(None);
+        };
+        let record: HeaderRecord = codec::decode(|| format!("header of {run}"), value.value())?;
+        record.into_domain(run).map(Some)
+    }
+
+    /// Headers, newest first: at most `limit` that are older than `before` and pass the filter.
+    pub fn headers(
+        &self,
+        before: Option<RunId>,
+        limit: usize,
+        status: Option<RunStatus>,
+    ) -> Result<Vec<RunHeader>, StoreError> {
+        let transaction = self.database.begin_read().map_err(step("begin reading"))?;
+        let runs = transaction.open_table(RUNS).map_err(step("open the runs"))?;
+        let end = before.map_or([0xff; 16], RunId::to_bytes);
+        let mut headers = Vec::new();
+        for entry in runs.range::<&[u8; 16]>(..&end).map_err(step("read the headers"))?.rev() {
+            if headers.len() >= limit {
+                break;
+            }
+            let (key, value) = entry.map_err(step("read the headers"))?;
+            let run = RunId::from_bytes(*key.value());
+            let record: HeaderRecord = codec::decode(|| format!("header of {run}"), value.value())?;
+            let header = record.into_domain(run)?;
+            if status.is_none_or(|wanted| wanted == header.status) {
+                headers.push(header);
+            }
+        }
+        Ok(headers)
+    }
+
+    /// The committed balance of an account.
+    pub fn balance(&self, account: &Account) -> Result<Balance, StoreError> {
+        let transaction = self.database.begin_read().map_err(step("begin reading"))?;
+        let budgets = transaction.open_table(BUDGETS).map_err(step("open the budgets"))?;
+        let key = account_key(account);
+        let Some(value) = budgets.get(key.as_str()).map_err(step("read a balance"))? else {
+            return Ok(Balance::default());
+        };
+        let record: BalanceRecord = codec::decode(|| format!("balance of {key}"), value.value())?;
+        Ok(record.into())
+    }
+
+    /// A memory entry.
+    pub fn memory(&self, key: &MemoryKey) -> Result<Option<MemoryEntry>, StoreError> {
+        let transaction = self.database.begin_read().map_err(step("begin reading"))?;
+        let memory = transaction.open_table(MEMORY).map_err(step("open the memory"))?;
+        let row = memory_row(key);
+        let Some(value) = memory.get(row.as_str()).map_err(step("read a memory entry"))? else {
+            return Ok(None);
+        };
+        let record: MemoryRecord = codec::decode(|| format!("memory entry {row}"), value.value())?;
+        Ok(Some(record.into()))
+    }
+
+    /// The record of an API key.
+    pub fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, StoreError> {
+        let transaction = self.database.begin_read().map_err(step("begin reading"))?;
+        let keys = transaction.open_table(KEYS).map_err(step("open the keys"))?;
+        let Some(value) = keys.get(&id.to_bytes()).map_err(step("read a key"))? else {
+            return Ok(None);
+        };
+        codec::decode(|| format!("record of {id}"), value.value()).map(Some)
+    }
+
+    /// How many API keys there are.
+    pub fn key_count(&self) -> Result<u64, StoreError> {
+        let transaction = self.database.begin_read().map_err(step("begin reading"))?;
+        let keys = transaction.open_table(KEYS).map_err(step("open the keys"))?;
+        keys.len().map_err(step("count the keys"))
+    }
+
+    /// The newest incidents, newest first.
+    pub fn incidents(&self, limit: usize) -> Result<Vec<Incident>, StoreError> {
+        let transaction = self.database.begin_read().map_err(step("begin reading"))?;
+        let incidents = transaction.open_table(INCIDENTS).map_err(step("open the incidents"))?;
+        let mut found = Vec::new();
+        for entry in incidents.iter().map_err(step("read the incidents"))?.rev().take(limit) {
+            let (_, value) = entry.map_err(step("read the incidents"))?;
+            let record: IncidentRecord = codec::decode(|| "an incident".into(), value.value())?;
+            found.push(record.into());
+        }
+        Ok(found)
+    }
+
+    /// The path as an owned value, for messages.
+    pub fn path_buf(&self) -> PathBuf {
+        self.path.to_path_buf()
+    }
+}

@@ -1,0 +1,32 @@
+//! The tables of the main file. A table's name carries the version of its key layout.
+
+use redb::TableDefinition;
+
+/// The layout of the file as a whole; a file with a higher number is refused.
+pub const LAYOUT_VERSION: u64 = 1;
+
+/// Journal key: 16 bytes run, 8 bytes place of the entry's first fact, most significant first.
+pub type JournalKey = [u8; 24];
+
+/// Numbers of the file: `layout`, `next_seq`.
+pub const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+/// Entries: all facts of one batch of one run.
+pub const JOURNAL: TableDefinition<'_, &JournalKey, &[u8]> = TableDefinition::new("journal-1");
+/// Payloads over the inline limit, by the BLAKE3 hash of their bytes.
+pub const BLOBS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("blobs-1");
+/// The shortest list of facts that folds to a run's state up to a place.
+pub const SNAPSHOTS: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("snapshots-1");
+/// One header for each run.
+pub const RUNS: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("runs-1");
+/// The runs that recovery takes up: accepted, neither ended nor parked.
+pub const ACTIVE: TableDefinition<'_, &[u8; 16], ()> = TableDefinition::new("active-1");
+/// Submissions by the hash of who submitted and the idempotency key.
+pub const SUBMISSIONS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("submissions-1");
+/// Balances of token accounts.
+pub const BUDGETS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("budgets-1");
+/// Memory entries by scope, name space and key.
+pub const MEMORY: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("memory-1");
+/// API keys by their public id.
+pub const KEYS: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("keys-1");
+/// Incidents.
+pub const INCIDENTS: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("incidents-1");

@@ -1,0 +1,363 @@
+//! The one writer: applies batches within write transactions. Owned by the committer's thread.
+//!
+//! It keeps what every batch is judged by in memory (the next place, the active runs), loaded when it is made
+//! and changed only together with the transaction that changes the tables.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use redb::{ReadableTable, WriteTransaction};
+
+use crate::domain::budget::{Account, Balance, BudgetChange};
+use crate::domain::fact::Fact;
+use crate::domain::id::RunId;
+use crate::domain::limits::INLINE_BYTES_MAX;
+use crate::domain::memory::MemoryEntry;
+use crate::domain::run::{RunHeader, RunStatus};
+use crate::domain::text::preview;
+use crate::domain::time::UtcMillis;
+
+use super::batch::{Append, Batch, Op, Receipt, Refused, Submission};
+use super::codec;
+use super::error::{StoreError, step};
+use super::journal::{IN_BLOB, INLINE, journal_key};
+use super::record::balance::{BalanceRecord, account_key};
+use super::record::fact::SnapshotRecord;
+use super::record::header::HeaderRecord;
+use super::record::incident::IncidentRecord;
+use super::record::memory::{MemoryRecord, memory_row};
+use super::record::submission::SubmissionRecord;
+use super::store::Store;
+use super::table::{ACTIVE, BLOBS, BUDGETS, INCIDENTS, JOURNAL, KEYS, MEMORY, META, RUNS, SNAPSHOTS, SUBMISSIONS};
+
+/// Bytes of a task that are kept in the run's header.
+const TASK_PREVIEW_BYTES: usize = 160;
+
+/// What one batch came to.
+pub type Verdict = Result<Receipt, Refused>;
+
+/// Applies batches.
+#[derive(Debug)]
+pub struct Writer {
+    store: Store,
+    next_seq: u64,
+    active: BTreeSet<RunId>,
+}
+
+/// What a transaction has changed in memory so far; taken over when it commits.
+struct Draft {
+    next_seq: u64,
+    began: BTreeSet<RunId>,
+    left: BTreeSet<RunId>,
+    /// Balances touched, written once at the end of the transaction.
+    balances: BTreeMap<Account, Balance>,
+    dropped: BTreeSet<Account>,
+}
+
+impl Writer {
+    /// Makes the writer of a store. There may be one at a time; redb would make a second one wait.
+    pub fn new(store: Store) -> Result<Self, StoreError> {
+        let active = store.active_runs()?.into_iter().collect();
+        Ok(Self {
+            next_seq: store.next_seq()?,
+            active,
+            store,
+        })
+    }
+
+    /// How many runs are active.
+    pub fn active_count(&self) -> usize {
+        self.active.len()
+    }
+
+    /// Applies all batches in one durable transaction. A refused batch changes nothing; an error means that no
+    /// batch was applied, and that the store must not be written to again by this process.
+    pub fn commit(&mut self, batches: &[Batch]) -> Result<Vec<Verdict>, StoreError> {
+        let mut transaction = self.store.database().begin_write().map_err(step("begin writing"))?;
+        transaction.set_quick_repair(true);
+        let mut draft = Draft {
+            next_seq: self.next_seq,
+            began: BTreeSet::new(),
+            left: BTreeSet::new(),
+            balances: BTreeMap::new(),
+            dropped: BTreeSet::new(),
+        };
+        let mut verdicts = Vec::with_capacity(batches.len());
+        for batch in batches {
+            verdicts.push(self.apply(&transaction, &mut draft, batch)?);
+        }
+        write_balances(&transaction, &draft)?;
+        if draft.next_seq != self.next_seq {
+            let mut meta = transaction.open_table(META).map_err(step("open the numbers"))?;
+            meta.insert("next_seq", draft.next_seq)
+                .map_err(step("write the next place"))?;
+        }
+        transaction.commit().map_err(step("commit"))?;
+        self.next_seq = draft.next_seq;
+        self.active.extend(draft.began);
+        self.active.retain(|run| !draft.left.contains(run));
+        Ok(verdicts)
+    }
+
+    fn apply(&self, transaction: &WriteTransaction, draft: &mut Draft, batch: &Batch) -> Result<Verdict, StoreError> {
+        let mut receipt = Receipt {
+            first_seq: 0,
+            last_seq: 0,
+        };
+        if let Some(append) = &batch.append {
+            if let Some(refused) = self.judge(transaction, draft, append, batch.submission.as_ref())? {
+                return Ok(Err(refused));
+            }
+            receipt.first_seq = draft.next_seq;
+            draft.next_seq += append.facts.len() as u64;
+            receipt.last_seq = draft.next_seq - 1;
+            write_entry(transaction, append, receipt.first_seq)?;
+            for fact in &append.facts {
+                project(transaction, draft, append.run, append.at, fact)?;
+            }
+        }
+        for op in &batch.ops {
+            write_op(transaction, draft, op)?;
+        }
+        Ok(Ok(receipt))
+    }
+
+    fn judge(
+        &self,
+        transaction: &WriteTransaction,
+        draft: &mut Draft,
+        append: &Append,
+        submission: Option<&Submission>,
+    ) -> Result<Option<Refused>, StoreError> {
+        let Some(submission) = submission else {
+            let active = (self.active.contains(&append.run) || draft.began.contains(&append.run))
+                && !draft.left.contains(&append.run);
+            return Ok((!active).then_some(Refused::NotActive(append.run)));
+        };
+        if let Some(key) = &submission.idempotency {
+            let mut submissions = transaction
+                .open_table(SUBMISSIONS)
+                .map_err(step("open the submissions"))?;
+            if let Some(known) = submissions.get(key).map_err(step("read a submission"))? {
+                let record: SubmissionRecord = codec::decode(|| "a submission".into(), known.value())?;
+                let run = RunId::from_bytes(record.run);
+                return Ok(Some(if record.body == submission.body {
+                    Refused::SameSubmission(run)
+                } else {
+                    Refused::IdempotencyConflict(run)
+                }));
+            }
+            let active = self.active.len() + draft.began.len() - draft.left.len();
+            if active >= submission.active_max {
+                return Ok(Some(Refused::TooManyActive {
+                    active,
+                    limit: submission.active_max,
+                }));
+            }
+            let record = SubmissionRecord {
+                run: append.run.to_bytes(),
+                body: submission.body,
+            };
+            submissions
+                .insert(key, codec::encode(&record).as_slice())
+                .map_err(step("write a submission"))?;
+        } else {
+            let active = self.active.len() + draft.began.len() - draft.left.len();
+            if active >= submission.active_max {
+                return Ok(Some(Refused::TooManyActive {
+                    active,
+                    limit: submission.active_max,
+                }));
+            }
+        }
+        draft.began.insert(append.run);
+        let mut active = transaction.open_table(ACTIVE).map_err(step("open the active runs"))?;
+        active
+            .insert(&append.run.to_bytes(), ())
+            .map_err(step("write an active run"))?;
+        Ok(None)
+    }
+}
+
+fn write_entry(transaction: &WriteTransaction, append: &Append, first_seq: u64) -> Result<(), StoreError> {
+    let mut value = Vec::with_capacity(append.encoded.len() + 1);
+    if append.encoded.len() > INLINE_BYTES_MAX {
+        let hash = *blake3::hash(&append.encoded).as_bytes();
+        let mut blobs = transaction.open_table(BLOBS).map_err(step("open the blobs"))?;
+        blobs
+            .insert(&hash, append.encoded.as_slice())
+            .map_err(step("write a blob"))?;
+        value.push(IN_BLOB);
+        value.extend_from_slice(&hash);
+    } else {
+        value.push(INLINE);
+        value.extend_from_slice(&append.encoded);
+    }
+    let mut journal = transaction.open_table(JOURNAL).map_err(step("open the journal"))?;
+    journal
+        .insert(&journal_key(append.run, first_seq), value.as_slice())
+        .map_err(step("write an entry"))?;
+    Ok(())
+}
+
+/// Keeps the tables that are derived from the journal in step with it, in the same transaction.
+fn project(
+    transaction: &WriteTransaction,
+    draft: &mut Draft,
+    run: RunId,
+    at: UtcMillis,
+    fact: &Fact,
+) -> Result<(), StoreError> {
+    match fact {
+        Fact::RunAccepted(spec) => {
+            let header = RunHeader {
+                run,
+                status: RunStatus::Active,
+                task: preview(&spec.task, TASK_PREVIEW_BYTES).into(),
+                agent: spec.agent.clone(),
+                accepted_at: at,
+                ended_at: None,
+                tokens: 0,
+            };
+            let mut runs = transaction.open_table(RUNS).map_err(step("open the runs"))?;
+            let record = codec::encode(&HeaderRecord::from(&header));
+            runs.insert(&run.to_bytes(), record.as_slice())
+                .map_err(step("write a header"))?;
+        }
+        Fact::RunDone { outcome, .. } => leave(transaction, draft, run, at, RunStatus::Ended(*outcome))?,
+        Fact::RunParked { .. } => leave(transaction, draft, run, at, RunStatus::Parked)?,
+        _ => {}
+    }
+    Ok(())
+}
+
+fn leave(
+    transaction: &WriteTransaction,
+    draft: &mut Draft,
+    run: RunId,
+    at: UtcMillis,
+    status: RunStatus,
+) -> Result<(), StoreError> {
+    draft.left.insert(run);
+    let mut active = transaction.open_table(ACTIVE).map_err(step("open the active runs"))?;
+    active.remove(&run.to_bytes()).map_err(step("remove an active run"))?;
+    let tokens = balance(transaction, draft, &Account::Run(run))?.used();
+    let mut runs = transaction.open_table(RUNS).map_err(step("open the runs"))?;
+    let header = {
+        let value = runs.get(&run.to_bytes()).map_err(step("read a header"))?;
+        let value = value.ok_or_else(|| StoreError::Corrupt {
+            what: format!("header of {run}"),
+            reason: "it is missing".into(),
+        })?;
+        codec::decode::<HeaderRecord>(|| format!("header of {run}"), value.value())?.into_domain(run)?
+    };
+    let header = RunHeader {
+        status,
+        ended_at: Some(at),
+        tokens,
+        ..header
+    };
+    let record = codec::encode(&HeaderRecord::from(&header));
+    runs.insert(&run.to_bytes(), record.as_slice())
+        .map_err(step("write a header"))?;
+    Ok(())
+}
+
+fn balance(transaction: &WriteTransaction, draft: &mut Draft, account: &Account) -> Result<Balance, StoreError> {
+    if let Some(balance) = draft.balances.get(account) {
+        return Ok(*balance);
+    }
+    let budgets = transaction.open_table(BUDGETS).map_err(step("open the budgets"))?;
+    let key = account_key(account);
+    let found = match budgets.get(key.as_str()).map_err(step("read a balance"))? {
+        None => Balance::default(),
+        Some(value) => codec::decode::<BalanceRecord>(|| format!("balance of {key}"), value.value())?.into(),
+    };
+    Ok(found)
+}
+
+fn book(
+    transaction: &WriteTransaction,
+    draft: &mut Draft,
+    account: Account,
+    change: BudgetChange,
+) -> Result<(), StoreError> {
+    let balance = balance(transaction, draft, &account)?.apply(change);
+    draft.dropped.remove(&account);
+    draft.balances.insert(account, balance);
+    Ok(())
+}
+
+fn write_balances(transaction: &WriteTransaction, draft: &Draft) -> Result<(), StoreError> {
+    if draft.balances.is_empty() && draft.dropped.is_empty() {
+        return Ok(());
+    }
+    let mut budgets = transaction.open_table(BUDGETS).map_err(step("open the budgets"))?;
+    for (account, balance) in &draft.balances {
+        let record = codec::encode(&BalanceRecord::from(*balance));
+        budgets
+            .insert(account_key(account).as_str(), record.as_slice())
+            .map_err(step("write a balance"))?;
+    }
+    for account in &draft.dropped {
+        budgets
+            .remove(account_key(account).as_str())
+            .map_err(step("remove a balance"))?;
+    }
+    Ok(())
+}
+
+fn write_op(transaction: &WriteTransaction, draft: &mut Draft, op: &Op) -> Result<(), StoreError> {
+    match op {
+        Op::MemoryPut { key, text, at } => {
+            let mut memory = transaction.open_table(MEMORY).map_err(step("open the memory"))?;
+            let row = memory_row(key);
+            let version = match memory.get(row.as_str()).map_err(step("read a memory entry"))? {
+                None => 1,
+                Some(value) => {
+                    let record: MemoryRecord = codec::decode(|| format!("memory entry {row}"), value.value())?;
+                    MemoryEntry::from(record).version + 1
+                }
+            };
+            let entry = MemoryEntry {
+                text: text.clone(),
+                version,
+                updated_at: *at,
+            };
+            let record = codec::encode(&MemoryRecord::from(&entry));
+            memory
+                .insert(row.as_str(), record.as_slice())
+                .map_err(step("write a memory entry"))?;
+        }
+        Op::Snapshot { run, through, facts } => {
+            let mut snapshots = transaction.open_table(SNAPSHOTS).map_err(step("open the snapshots"))?;
+            let record = codec::encode(&SnapshotRecord::from_domain(*through, facts));
+            snapshots
+                .insert(&run.to_bytes(), record.as_slice())
+                .map_err(step("write a snapshot"))?;
+        }
+        Op::KeyPut(record) => {
+            let mut keys = transaction.open_table(KEYS).map_err(step("open the keys"))?;
+            keys.insert(&record.id, codec::encode(record).as_slice())
+                .map_err(step("write a key"))?;
+        }
+        Op::IncidentOpen(incident) => {
+            let mut incidents = transaction.open_table(INCIDENTS).map_err(step("open the incidents"))?;
+            let record = codec::encode(&IncidentRecord::from(incident));
+            incidents
+                .insert(&incident.id.to_bytes(), record.as_slice())
+                .map_err(step("write an incident"))?;
+        }
+        Op::BudgetsDrop(accounts) => {
+            for account in accounts {
+                draft.balances.remove(account);
+                draft.dropped.insert(account.clone());
+            }
+        }
+        Op::BudgetsBook(changes) => {
+            for (account, change) in changes {
+                book(transaction, draft, account.clone(), *change)?;
+            }
+        }
+    }
+    Ok(())
+}
