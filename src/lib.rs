@@ -1,5 +1,7 @@
 //! OpenClaw: an operating system for AI agents that one person can leave running.
 
+pub mod agents;
 pub mod domain;
+pub mod runs;
 pub mod runtime;
 pub mod storage;

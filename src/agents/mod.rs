@@ -1,0 +1,3 @@
+//! The roster: agents, their sessions, their token budgets.
+
+pub mod turn;

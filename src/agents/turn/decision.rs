@@ -1,0 +1,520 @@
+//! What a turn loop does next: a pure function of its state, the time and what the surroundings say.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::domain::conversation::{CallRequest, Message, ModelAnswer, check_history};
+use crate::domain::effect::{EffectClass, EffectKey, Interrupted};
+use crate::domain::fact::{Attempt, Fact};
+use crate::domain::failure::FailureClass;
+use crate::domain::handoff::Finding;
+use crate::domain::limits::CALLS_PER_TURN_MAX;
+use crate::domain::name::SkillName;
+use crate::domain::skill::CallOutcome;
+use crate::domain::time::UtcMillis;
+
+use super::state::{CallState, Phase, REPEATS_MAX, TurnRules, TurnState};
+
+/// What the loop has to know of the world, asked without changing it.
+pub trait Surroundings {
+    /// Whether a call may be made, as what, with which arguments.
+    fn judge_call(&self, call: &CallRequest) -> CallVerdict;
+    /// The most that a request with these messages can cost, in tokens.
+    fn ceiling(&self, messages: &[Message]) -> u64;
+    /// The output that a final answer stands for, or what is wrong with it.
+    fn judge_answer(&self, text: &str) -> Result<Value, Vec<Finding>>;
+    /// The outcome that a call left behind although its intent has none in the journal.
+    fn spooled(&self, key: EffectKey) -> Option<CallOutcome>;
+}
+
+/// What becomes of a call that the model wants.
+#[derive(Debug, Clone, PartialEq)]
+pub enum CallVerdict {
+    /// It is made.
+    Make {
+        /// The skill.
+        skill: SkillName,
+        /// Its class.
+        class: EffectClass,
+        /// The validated arguments.
+        arguments: Value,
+    },
+    /// It is not made; the model reads why.
+    Refuse(String),
+}
+
+/// What the shell has to do, in order, after the facts are submitted.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Send the request; the answer comes back as an event.
+    Ask {
+        /// The turn.
+        turn: u32,
+    },
+    /// Make a call. `durable_first`: not before the facts of this step are on disk.
+    Call {
+        /// Its number.
+        ordinal: u32,
+        /// The skill.
+        skill: SkillName,
+        /// The arguments.
+        arguments: Value,
+        /// The name of its effect.
+        key: EffectKey,
+        /// The wait rule.
+        durable_first: bool,
+    },
+    /// Ask the skill whether an interrupted call happened.
+    Probe {
+        /// Its number.
+        ordinal: u32,
+        /// The skill.
+        skill: SkillName,
+        /// The arguments.
+        arguments: Value,
+        /// The name of its effect.
+        key: EffectKey,
+    },
+    /// Repeat the request at this time.
+    Rest {
+        /// When.
+        until: UtcMillis,
+    },
+    /// The attempt is over.
+    End(SessionEnd),
+}
+
+/// How an attempt ended, as far as the session can say; checks have the last word.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SessionEnd {
+    /// There is an output.
+    Answered {
+        /// The output.
+        output: Arc<Value>,
+    },
+    /// There is none.
+    Failed {
+        /// Why.
+        class: FailureClass,
+        /// In words.
+        reason: Arc<str>,
+    },
+    /// A call may or may not have happened.
+    Unknown {
+        /// What is known.
+        evidence: Arc<str>,
+    },
+}
+
+/// Something that happened around the loop.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The session starts, or starts again after a crash.
+    Begun,
+    /// The model answered.
+    Answered {
+        /// Which turn.
+        turn: u32,
+        /// The answer.
+        answer: Arc<ModelAnswer>,
+    },
+    /// The model did not answer.
+    AskFailed {
+        /// Which turn.
+        turn: u32,
+        /// Why.
+        class: FailureClass,
+        /// In words.
+        reason: Arc<str>,
+        /// Whether the provider surely did nothing.
+        unspent: bool,
+        /// When the request may be repeated: the provider's wish or the backoff.
+        retry_at: UtcMillis,
+    },
+    /// The time to repeat a request has come.
+    Rested,
+    /// A call ended.
+    CallEnded {
+        /// Which.
+        ordinal: u32,
+        /// How.
+        outcome: Arc<CallOutcome>,
+    },
+    /// Whether a call happened cannot be known.
+    CallLost {
+        /// Which.
+        ordinal: u32,
+        /// What is known.
+        evidence: Arc<str>,
+    },
+    /// A probe says that an interrupted call did not happen.
+    NotHappened {
+        /// Which.
+        ordinal: u32,
+    },
+}
+
+/// Facts to journal, then effects to carry out.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Reaction {
+    /// In order, in one transaction.
+    pub facts: Vec<Fact>,
+    /// In order, after the facts are submitted.
+    pub effects: Vec<Effect>,
+}
+
+/// Takes an event in and decides what follows, until the loop has to wait for the next event.
+pub fn react(state: &mut TurnState, event: Event, now: UtcMillis, around: &dyn Surroundings) -> Reaction {
+    let mut reaction = Reaction::default();
+    let attempt = state.rules.attempt.clone();
+    match event {
+        Event::Begun => {
+            if let Some(open) = state.open_turn {
+                // The process that asked is gone: what the provider used is unknown and charged in full.
+                let fact = Fact::TurnFailed {
+                    attempt,
+                    turn: open.turn,
+                    class: FailureClass::Crash,
+                    reason: "the process ended while the model was being asked".into(),
+                    charged: open.reserved,
+                    retry_at: Some(now),
+                };
+                take(state, &mut reaction, fact);
+            }
+        }
+        Event::Answered { turn, answer } => {
+            if !is_awaited(state, turn) {
+                return reaction;
+            }
+            take(state, &mut reaction, Fact::TurnFinished { attempt, turn, answer });
+        }
+        Event::AskFailed {
+            turn,
+            class,
+            reason,
+            unspent,
+            retry_at,
+        } => {
+            let Some(open) = state
+                .open_turn
+                .filter(|open| open.turn == turn && state.phase == Phase::Asking)
+            else {
+                return reaction;
+            };
+            let again = class.retries_turn() && state.turn_failures < state.rules.turn_retries_max;
+            let fact = Fact::TurnFailed {
+                attempt,
+                turn,
+                class,
+                reason,
+                charged: if unspent { 0 } else { open.reserved },
+                retry_at: again.then_some(retry_at),
+            };
+            take(state, &mut reaction, fact);
+        }
+        Event::Rested => {}
+        Event::CallEnded { ordinal, outcome } => {
+            if state.call(ordinal).is_none_or(|call| !call.is_open()) {
+                return reaction;
+            }
+            take(
+                state,
+                &mut reaction,
+                Fact::CallFinished {
+                    attempt,
+                    ordinal,
+                    outcome,
+                },
+            );
+        }
+        Event::CallLost { ordinal, evidence } => {
+            if state.call(ordinal).is_none_or(|call| !call.is_open()) {
+                return reaction;
+            }
+            take(
+                state,
+                &mut reaction,
+                Fact::CallUnknown {
+                    attempt,
+                    ordinal,
+                    evidence,
+                },
+            );
+        }
+        Event::NotHappened { ordinal } => state.mark_not_happened(ordinal),
+    }
+    advance(state, &mut reaction, now, around);
+    reaction
+}
+
+fn is_awaited(state: &TurnState, turn: u32) -> bool {
+    state.phase == Phase::Asking && state.open_turn.is_some_and(|open| open.turn == turn)
+}
+
+fn take(state: &mut TurnState, reaction: &mut Reaction, fact: Fact) {
+    state.fold(&fact);
+    reaction.facts.push(fact);
+}
+
+/// Goes on until something outside has to answer.
+fn advance(state: &mut TurnState, reaction: &mut Reaction, now: UtcMillis, around: &dyn Surroundings) {
+    loop {
+        match state.phase.clone() {
+            Phase::Asking => return,
+            Phase::Resting(until) if until > now => {
+                reaction.effects.push(Effect::Rest { until });
+                return;
+            }
+            Phase::Resting(_) | Phase::Ready => {
+                if let Some(end) = limit_reached(state) {
+                    reaction.effects.push(Effect::End(end));
+                    return;
+                }
+                if let Err(error) = check_history(&state.messages) {
+                    // Better a failed step with the reason than a request that every provider refuses.
+                    let reason = format!("the conversation cannot be sent: {error}").into();
+                    reaction.effects.push(Effect::End(SessionEnd::Failed {
+                        class: FailureClass::Crash,
+                        reason,
+                    }));
+                    return;
+                }
+                let turn = if matches!(state.phase, Phase::Resting(_)) {
+                    state.turn.max(1)
+                } else {
+                    state.turn + 1
+                };
+                let fact = Fact::TurnIntended {
+                    attempt: state.rules.attempt.clone(),
+                    turn,
+                    agent: state.rules.agent.clone(),
+                    model: state.rules.model.clone(),
+                    reserved: around.ceiling(&state.messages),
+                    day: now.day(),
+                };
+                take(state, reaction, fact);
+                reaction.effects.push(Effect::Ask { turn });
+                return;
+            }
+            Phase::Calling => {
+                if !advance_calls(state, reaction, around) {
+                    return;
+                }
+            }
+            Phase::Answered { text, cut } => {
+                if let Some(end) = judge(state, reaction, &text, cut, around) {
+                    reaction.effects.push(Effect::End(end));
+                    return;
+                }
+            }
+            Phase::Failed { class, reason } => {
+                reaction.effects.push(Effect::End(SessionEnd::Failed { class, reason }));
+                return;
+            }
+            Phase::Unknown { evidence } => {
+                reaction.effects.push(Effect::End(SessionEnd::Unknown { evidence }));
+                return;
+            }
+        }
+    }
+}
+
+fn limit_reached(state: &TurnState) -> Option<SessionEnd> {
+    let failed = |reason: String| SessionEnd::Failed {
+        class: FailureClass::ToolError,
+        reason: reason.into(),
+    };
+    if state.repeats >= REPEATS_MAX {
+        return Some(failed(format!(
+            "the same calls were made {} times in a row",
+            state.repeats
+        )));
+    }
+    if matches!(state.phase, Phase::Ready) && state.turn >= state.rules.turns_max {
+        return Some(failed(format!("no answer after {} turns", state.turn)));
+    }
+    None
+}
+
+/// Settles or starts the open calls; true when the round closed without waiting.
+fn advance_calls(state: &mut TurnState, reaction: &mut Reaction, around: &dyn Surroundings) -> bool {
+    let rules = state.rules.clone();
+    for index in 0..state.calls.len() {
+        let ordinal = state.first_ordinal + index as u32;
+        let call = state.calls[index].clone();
+        if !call.is_open() || call.started {
+            continue;
+        }
+        match next_of_call(&rules, index, ordinal, &call, around) {
+            NextOfCall::Settle(fact) => {
+                take(state, reaction, fact);
+                if !matches!(state.phase, Phase::Calling) {
+                    return true;
+                }
+            }
+            NextOfCall::Do { intent, effect } => {
+                if let Some(intent) = intent {
+                    take(state, reaction, intent);
+                }
+                state.mark_started(ordinal);
+                reaction.effects.push(effect);
+            }
+        }
+    }
+    false
+}
+
+enum NextOfCall {
+    Settle(Fact),
+    Do { intent: Option<Fact>, effect: Effect },
+}
+
+fn next_of_call(
+    rules: &TurnRules,
+    index: usize,
+    ordinal: u32,
+    call: &CallState,
+    around: &dyn Surroundings,
+) -> NextOfCall {
+    let attempt: Attempt = rules.attempt.clone();
+    let finished = |outcome: CallOutcome| {
+        NextOfCall::Settle(Fact::CallFinished {
+            attempt: attempt.clone(),
+            ordinal,
+            outcome: Arc::new(outcome),
+        })
+    };
+    if call.interrupted
+        && let Some((_, key)) = call.intent
+        && let Some(outcome) = around.spooled(key)
+    {
+        return finished(outcome);
+    }
+    if index >= CALLS_PER_TURN_MAX {
+        return finished(CallOutcome::error(format!(
+            "not made: at most {CALLS_PER_TURN_MAX} calls in one turn"
+        )));
+    }
+    let (skill, class, arguments) = match around.judge_call(&call.request) {
+        CallVerdict::Make {
+            skill,
+            class,
+            arguments,
+        } => (skill, class, arguments),
+        CallVerdict::Refuse(reason) if call.interrupted => {
+            let evidence = format!(
+                "{} was started before a crash and cannot be judged now: {reason}",
+                call.request.skill
+            );
+            return NextOfCall::Settle(Fact::CallUnknown {
+                attempt,
+                ordinal,
+                evidence: evidence.into(),
+            });
+        }
+        CallVerdict::Refuse(reason) => return finished(CallOutcome::error(reason)),
+    };
+    if call.interrupted {
+        // The class of the intent counts, not today's: the manifest may have changed since.
+        let (class, key) = call.intent.expect("an interrupted call has an intent");
+        return match class.when_interrupted() {
+            Interrupted::MakeAgain => NextOfCall::Do {
+                intent: None,
+                effect: Effect::Call {
+                    ordinal,
+                    skill,
+                    arguments,
+                    key,
+                    durable_first: false,
+                },
+            },
+            Interrupted::AskProbe => NextOfCall::Do {
+                intent: None,
+                effect: Effect::Probe {
+                    ordinal,
+                    skill,
+                    arguments,
+                    key,
+                },
+            },
+            Interrupted::LeaveUnknown => {
+                let evidence = format!(
+                    "{skill} with key {key} was started before the process ended; whether it took effect is not known"
+                );
+                NextOfCall::Settle(Fact::CallUnknown {
+                    attempt,
+                    ordinal,
+                    evidence: evidence.into(),
+                })
+            }
+        };
+    }
+    let (intent, key) = match call.intent {
+        // A probe said that it did not happen: its intent stands.
+        Some((_, key)) => (None, key),
+        None => {
+            let key = EffectKey::derive(rules.run, &attempt.step, attempt.number, ordinal);
+            let intent = Fact::CallIntended {
+                attempt,
+                ordinal,
+                skill: skill.clone(),
+                class,
+                key,
+            };
+            (class.waits_for_intent().then_some(intent), key)
+        }
+    };
+    let durable_first = intent.is_some();
+    NextOfCall::Do {
+        intent,
+        effect: Effect::Call {
+            ordinal,
+            skill,
+            arguments,
+            key,
+            durable_first,
+        },
+    }
+}
+
+/// Judges a final answer; none when it was sent back to the model.
+fn judge(
+    state: &mut TurnState,
+    reaction: &mut Reaction,
+    text: &Arc<str>,
+    cut: bool,
+    around: &dyn Surroundings,
+) -> Option<SessionEnd> {
+    let findings = match around.judge_answer(text) {
+        Ok(output) => {
+            return Some(SessionEnd::Answered {
+                output: Arc::new(output),
+            });
+        }
+        Err(findings) => findings,
+    };
+    if state.rejections < state.rules.rejections_max && state.turn < state.rules.turns_max {
+        let attempt = state.rules.attempt.clone();
+        take(
+            state,
+            reaction,
+            Fact::AnswerRejected {
+                attempt,
+                turn: state.turn,
+                findings: findings.into(),
+            },
+        );
+        return None;
+    }
+    let words: Vec<String> = findings.iter().map(ToString::to_string).collect();
+    let (class, what) = if cut {
+        (FailureClass::Malformed, "the answer was cut by the token ceiling")
+    } else {
+        (FailureClass::Schema, "the answer does not match")
+    };
+    Some(SessionEnd::Failed {
+        class,
+        reason: format!("{what}: {}", words.join("; ")).into(),
+    })
+}

@@ -1,0 +1,8 @@
+//! The turn loop of one attempt at one step: ask the model, make the calls it wants, give it the results, until
+//! it answers. Pure: facts in, facts and effects out.
+
+pub mod decision;
+pub mod state;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,407 @@
+//! Where a turn loop stands: the fold of the session's facts.
+//!
+//! **Invariant**: [`TurnState::messages`] always satisfies `conversation::check_history` when the phase is
+//! [`Phase::Ready`]: a call without a result cannot reach a model, also after a crash.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::domain::conversation::{Arguments, CallRequest, CallResult, Message, ModelAnswer, Stop};
+use crate::domain::effect::{EffectClass, EffectKey};
+use crate::domain::fact::{Attempt, Fact};
+use crate::domain::failure::FailureClass;
+use crate::domain::handoff::Finding;
+use crate::domain::id::RunId;
+use crate::domain::json::canonical;
+use crate::domain::limits::RESULT_BYTES_MAX;
+use crate::domain::name::{AgentName, ModelAlias, SkillName};
+use crate::domain::skill::CallOutcome;
+use crate::domain::text::{cut, preview};
+use crate::domain::time::UtcMillis;
+
+/// Lines of "what was tried" that are kept for the next attempt.
+const TRIED_MAX: usize = 12;
+/// Equal rounds of calls in a row after which the loop is cut.
+pub const REPEATS_MAX: u32 = 3;
+
+/// What the attempt does.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SessionWork {
+    /// An agent converses with its model; this is the first message.
+    Agent {
+        /// The rendered hand-off.
+        brief: Arc<str>,
+    },
+    /// One call of a skill, without a model.
+    Skill {
+        /// The skill.
+        skill: SkillName,
+        /// Its arguments.
+        arguments: Value,
+    },
+}
+
+/// What is fixed for the attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TurnRules {
+    /// The run.
+    pub run: RunId,
+    /// The attempt.
+    pub attempt: Attempt,
+    /// Whose accounts are charged.
+    pub agent: AgentName,
+    /// Which model is asked.
+    pub model: ModelAlias,
+    /// What is done.
+    pub work: SessionWork,
+    /// Turns before the attempt fails.
+    pub turns_max: u32,
+    /// Repeats of one request before the attempt fails.
+    pub turn_retries_max: u32,
+    /// Answers that may be sent back because they do not match the schema.
+    pub rejections_max: u32,
+}
+
+/// Where the loop stands.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Phase {
+    /// The model is to be asked.
+    Ready,
+    /// A request is out.
+    Asking,
+    /// A request failed and is repeated at this time.
+    Resting(UtcMillis),
+    /// Calls of the last answer are being made.
+    Calling,
+    /// The model gave its final answer, or the skill its result.
+    Answered {
+        /// The text.
+        text: Arc<str>,
+        /// Whether the answer was cut by the token ceiling.
+        cut: bool,
+    },
+    /// The attempt failed.
+    Failed {
+        /// Why.
+        class: FailureClass,
+        /// In words.
+        reason: Arc<str>,
+    },
+    /// A call is unknown; a person must say.
+    Unknown {
+        /// What is known.
+        evidence: Arc<str>,
+    },
+}
+
+/// One call of the present turn.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CallState {
+    /// What the model asked for.
+    pub request: CallRequest,
+    /// The intent, once it is a fact.
+    pub intent: Option<(EffectClass, EffectKey)>,
+    /// The result, once it is a fact.
+    pub outcome: Option<Arc<CallOutcome>>,
+    /// Why its effect is unknown, once that is a fact.
+    pub unknown: Option<Arc<str>>,
+    /// Whether this life of the session has started it. Not a fact: a new life has started nothing.
+    pub started: bool,
+    /// Whether its intent was found when the session was loaded: it may have happened.
+    pub interrupted: bool,
+}
+
+/// A request that is out, with what was booked for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenTurn {
+    /// The turn.
+    pub turn: u32,
+    /// Tokens booked.
+    pub reserved: u64,
+    /// The UTC day of the booking.
+    pub day: u32,
+}
+
+/// The state of one attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TurnState {
+    /// What is fixed.
+    pub rules: TurnRules,
+    /// Where it stands.
+    pub phase: Phase,
+    /// The conversation so far.
+    pub messages: Vec<Message>,
+    /// The last turn begun.
+    pub turn: u32,
+    /// Failures of the present request in a row.
+    pub turn_failures: u32,
+    /// Answers sent back.
+    pub rejections: u32,
+    /// The calls of the present turn.
+    pub calls: Vec<CallState>,
+    /// Number of the first of them.
+    pub first_ordinal: u32,
+    /// The request that is out.
+    pub open_turn: Option<OpenTurn>,
+    /// The exit code of the last program.
+    pub last_exit_code: Option<i32>,
+    /// What was tried, for the next attempt.
+    pub tried: Vec<Arc<str>>,
+    /// How often the present round of calls was made in a row.
+    pub repeats: u32,
+    last_round: String,
+}
+
+impl TurnState {
+    /// The state before any fact.
+    pub fn new(rules: TurnRules) -> Self {
+        let (phase, messages, calls) = match &rules.work {
+            SessionWork::Agent { brief } => (Phase::Ready, vec![Message::User(brief.clone())], Vec::new()),
+            SessionWork::Skill { skill, arguments } => {
+                let request = CallRequest {
+                    id: "call_0".into(),
+                    skill: skill.as_str().into(),
+                    arguments: Arguments::Object(arguments.clone()),
+                };
+                (Phase::Calling, Vec::new(), vec![CallState::new(request)])
+            }
+        };
+        Self {
+            rules,
+            phase,
+            messages,
+            turn: 0,
+            turn_failures: 0,
+            rejections: 0,
+            calls,
+            first_ordinal: 0,
+            open_turn: None,
+            last_exit_code: None,
+            tried: Vec::new(),
+            repeats: 0,
+            last_round: String::new(),
+        }
+    }
+
+    /// The state after the facts of this attempt; others are passed over.
+    pub fn load<'facts>(rules: TurnRules, facts: impl IntoIterator<Item = &'facts Fact>) -> Self {
+        let mut state = Self::new(rules);
+        for fact in facts {
+            if fact.attempt() == Some(&state.rules.attempt) {
+                state.fold(fact);
+            }
+        }
+        for call in &mut state.calls {
+            call.interrupted = call.intent.is_some() && call.outcome.is_none() && call.unknown.is_none();
+        }
+        state
+    }
+
+    /// Takes one fact in.
+    pub fn fold(&mut self, fact: &Fact) {
+        match fact {
+            Fact::TurnIntended {
+                turn, reserved, day, ..
+            } => {
+                self.turn = *turn;
+                self.open_turn = Some(OpenTurn {
+                    turn: *turn,
+                    reserved: *reserved,
+                    day: *day,
+                });
+                self.phase = Phase::Asking;
+            }
+            Fact::TurnFinished { answer, .. } => self.fold_answer(answer),
+            Fact::TurnFailed {
+                class,
+                reason,
+                retry_at,
+                ..
+            } => {
+                self.open_turn = None;
+                // A crash of this program says nothing about the request.
+                self.turn_failures += u32::from(*class != FailureClass::Crash);
+                self.phase = match retry_at {
+                    Some(at) => Phase::Resting(*at),
+                    None => Phase::Failed {
+                        class: *class,
+                        reason: reason.clone(),
+                    },
+                };
+            }
+            Fact::AnswerRejected { findings, .. } => {
+                self.rejections += 1;
+                self.messages.push(Message::User(correction(findings).into()));
+                self.phase = Phase::Ready;
+            }
+            Fact::CallIntended {
+                ordinal, class, key, ..
+            } => {
+                if let Some(call) = self.call_mut(*ordinal) {
+                    call.intent = Some((*class, *key));
+                }
+            }
+            Fact::CallFinished { ordinal, outcome, .. } => {
+                if let Some(call) = self.call_mut(*ordinal)
+                    && call.outcome.is_none()
+                {
+                    call.outcome = Some(outcome.clone());
+                    self.last_exit_code = outcome.exit_code.or(self.last_exit_code);
+                    self.close_round();
+                }
+            }
+            Fact::CallUnknown { ordinal, evidence, .. } => {
+                if let Some(call) = self.call_mut(*ordinal) {
+                    call.unknown = Some(evidence.clone());
+                    self.close_round();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The call of this number, when it belongs to the present turn.
+    pub fn call(&self, ordinal: u32) -> Option<&CallState> {
+        self.calls.get(ordinal.checked_sub(self.first_ordinal)? as usize)
+    }
+
+    fn call_mut(&mut self, ordinal: u32) -> Option<&mut CallState> {
+        self.calls.get_mut(ordinal.checked_sub(self.first_ordinal)? as usize)
+    }
+
+    /// Marks a call as started by this life.
+    pub fn mark_started(&mut self, ordinal: u32) {
+        if let Some(call) = self.call_mut(ordinal) {
+            call.started = true;
+        }
+    }
+
+    /// Marks an interrupted call as one that did not happen, so that it may be made.
+    pub fn mark_not_happened(&mut self, ordinal: u32) {
+        if let Some(call) = self.call_mut(ordinal) {
+            call.interrupted = false;
+            call.started = false;
+        }
+    }
+
+    fn fold_answer(&mut self, answer: &ModelAnswer) {
+        self.open_turn = None;
+        self.turn_failures = 0;
+        self.messages.push(Message::Assistant {
+            text: answer.text.clone(),
+            calls: answer.calls.clone(),
+        });
+        if answer.calls.is_empty() {
+            self.phase = match answer.stop {
+                Stop::Refused => Phase::Failed {
+                    class: FailureClass::Refusal,
+                    reason: format!("the model refused: {}", preview(&answer.text, 300)).into(),
+                },
+                stop => Phase::Answered {
+                    text: answer.text.clone(),
+                    cut: stop == Stop::Length,
+                },
+            };
+            return;
+        }
+        self.first_ordinal += self.calls.len() as u32;
+        self.calls = answer.calls.iter().cloned().map(CallState::new).collect();
+        self.phase = Phase::Calling;
+        let round = answer.calls.iter().map(describe_call).collect::<Vec<_>>().join("\n");
+        self.repeats = if round == self.last_round { self.repeats + 1 } else { 1 };
+        self.last_round = round;
+        for call in &answer.calls {
+            if self.tried.len() < TRIED_MAX {
+                self.tried.push(preview(&describe_call(call), 160).into());
+            }
+        }
+    }
+
+    /// When every call of the turn is settled, the results go to the model, or the attempt ends.
+    fn close_round(&mut self) {
+        if self
+            .calls
+            .iter()
+            .any(|call| call.outcome.is_none() && call.unknown.is_none())
+        {
+            return;
+        }
+        let unknown: Vec<&str> = self.calls.iter().filter_map(|call| call.unknown.as_deref()).collect();
+        if !unknown.is_empty() {
+            self.phase = Phase::Unknown {
+                evidence: unknown.join("; ").into(),
+            };
+            return;
+        }
+        let outcomes = || {
+            self.calls
+                .iter()
+                .filter_map(|call| Some((&call.request, call.outcome.as_ref()?)))
+        };
+        if let SessionWork::Skill { skill, .. } = &self.rules.work {
+            let (_, outcome) = outcomes().next().expect("a skill step has one call, and it is settled");
+            self.phase = if outcome.is_error {
+                let reason = format!("{skill}: {}", preview(&outcome.content, 500));
+                Phase::Failed {
+                    class: FailureClass::ToolError,
+                    reason: reason.into(),
+                }
+            } else {
+                Phase::Answered {
+                    text: outcome.content.clone(),
+                    cut: false,
+                }
+            };
+            return;
+        }
+        let results = outcomes().map(|(request, outcome)| CallResult {
+            id: request.id.clone(),
+            content: if outcome.content.len() > RESULT_BYTES_MAX {
+                cut(&outcome.content, RESULT_BYTES_MAX).into()
+            } else {
+                outcome.content.clone()
+            },
+            is_error: outcome.is_error,
+        });
+        let results = results.collect();
+        self.messages.push(Message::Results(results));
+        self.phase = Phase::Ready;
+    }
+}
+
+impl CallState {
+    fn new(request: CallRequest) -> Self {
+        Self {
+            request,
+            intent: None,
+            outcome: None,
+            unknown: None,
+            started: false,
+            interrupted: false,
+        }
+    }
+
+    /// Whether it has neither a result nor is unknown.
+    pub fn is_open(&self) -> bool {
+        self.outcome.is_none() && self.unknown.is_none()
+    }
+}
+
+fn describe_call(call: &CallRequest) -> String {
+    match &call.arguments {
+        Arguments::Object(value) => format!("{} {}", call.skill, canonical(value)),
+        Arguments::Malformed { preview, .. } => format!("{} (malformed) {preview}", call.skill),
+    }
+}
+
+/// What the model is told when its answer does not match.
+fn correction(findings: &[Finding]) -> String {
+    let mut text = "Your answer does not match what was asked. Answer again, with JSON that matches:\n".to_owned();
+    for finding in findings {
+        text.push_str("- ");
+        text.push_str(&finding.to_string());
+        text.push('\n');
+    }
+    text
+}

@@ -1,0 +1,341 @@
+//! The turn loop against scripted models and skills, whole and cut at every fact.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::decision::{CallVerdict, Effect, Event, SessionEnd, Surroundings, react};
+use super::state::{SessionWork, TurnRules, TurnState};
+use crate::domain::conversation::{Arguments, CallRequest, Message, ModelAnswer, Stop, Usage, check_history};
+use crate::domain::effect::{EffectClass, EffectKey};
+use crate::domain::fact::{Attempt, Fact};
+use crate::domain::failure::FailureClass;
+use crate::domain::handoff::Finding;
+use crate::domain::id::RunId;
+use crate::domain::name::{AgentName, ModelAlias, SkillName, StepId};
+use crate::domain::skill::CallOutcome;
+use crate::domain::time::UtcMillis;
+
+fn rules() -> TurnRules {
+    TurnRules {
+        run: RunId::new(UtcMillis(1), 1),
+        attempt: Attempt {
+            step: StepId::new("s").expect("valid"),
+            number: 1,
+        },
+        agent: AgentName::new("a").expect("valid"),
+        model: ModelAlias::new("m").expect("valid"),
+        work: SessionWork::Agent { brief: "do it".into() },
+        turns_max: 10,
+        turn_retries_max: 2,
+        rejections_max: 2,
+    }
+}
+
+/// The world outside the loop: what each effect has really done, by key.
+#[derive(Default)]
+struct World {
+    /// Times each key took effect.
+    effects: RefCell<BTreeMap<EffectKey, u32>>,
+    /// The spool, for skills that keep one.
+    spool: RefCell<BTreeMap<EffectKey, CallOutcome>>,
+}
+
+fn class_of(skill: &str) -> Option<EffectClass> {
+    EffectClass::from_word(skill)
+}
+
+impl Surroundings for World {
+    fn judge_call(&self, call: &CallRequest) -> CallVerdict {
+        match (class_of(&call.skill), &call.arguments) {
+            (Some(class), Arguments::Object(arguments)) => CallVerdict::Make {
+                skill: SkillName::new(&call.skill).expect("valid"),
+                class,
+                arguments: arguments.clone(),
+            },
+            _ => CallVerdict::Refuse("no such skill".into()),
+        }
+    }
+
+    fn ceiling(&self, _messages: &[Message]) -> u64 {
+        100
+    }
+
+    fn judge_answer(&self, text: &str) -> Result<Value, Vec<Finding>> {
+        serde_json::from_str(text).map_err(|error| vec![Finding::new("", error.to_string())])
+    }
+
+    fn spooled(&self, key: EffectKey) -> Option<CallOutcome> {
+        self.spool.borrow().get(&key).cloned()
+    }
+}
+
+fn says(text: &str, calls: &[&str], turn: u32) -> Arc<ModelAnswer> {
+    let calls = calls.iter().enumerate().map(|(index, skill)| CallRequest {
+        id: format!("{turn}-{index}").into(),
+        skill: (*skill).into(),
+        arguments: Arguments::Object(json!({ "turn": turn })),
+    });
+    Arc::new(ModelAnswer {
+        text: text.into(),
+        calls: calls.collect(),
+        stop: Stop::End,
+        usage: Usage {
+            input: 1,
+            output: 1,
+            estimated: false,
+        },
+        answered_by: "script".into(),
+    })
+}
+
+/// Runs a session over a script (one entry of calls per turn, then an answer). The process dies after `cut`
+/// journaled facts (a batch is durable as a whole or not), then a new life goes on. Gives all facts and the end.
+fn run(script: &[Vec<&str>], world: &World, cut: Option<usize>) -> (Vec<Fact>, SessionEnd) {
+    let mut journal: Vec<Fact> = Vec::new();
+    let mut cut = cut;
+    'life: loop {
+        let mut state = TurnState::load(rules(), &journal);
+        let mut events = vec![Event::Begun];
+        while let Some(event) = events.pop() {
+            let reaction = react(&mut state, event, UtcMillis(5), world);
+            if cut.is_some_and(|cut| journal.len() + reaction.facts.len() > cut) {
+                // The process dies before this batch is durable; reads may have been made, effects may not.
+                cut = None;
+                continue 'life;
+            }
+            journal.extend(reaction.facts);
+            for effect in reaction.effects {
+                match effect {
+                    Effect::Ask { turn } => {
+                        check_history(&state.messages).expect("only sound histories are sent");
+                        let answer = match script.get(turn as usize - 1) {
+                            Some(calls) => says("", calls, turn),
+                            None => says("{\"done\":true}", &[], turn),
+                        };
+                        events.insert(0, Event::Answered { turn, answer });
+                    }
+                    Effect::Call {
+                        ordinal,
+                        skill,
+                        key,
+                        durable_first,
+                        ..
+                    } => {
+                        let class = class_of(skill.as_str()).expect("known");
+                        assert_eq!(durable_first, class.waits_for_intent() && durable_first);
+                        let mut effects = world.effects.borrow_mut();
+                        let count = effects.entry(key).or_default();
+                        *count = if class == EffectClass::Idempotent {
+                            1
+                        } else {
+                            *count + 1
+                        };
+                        events.insert(
+                            0,
+                            Event::CallEnded {
+                                ordinal,
+                                outcome: Arc::new(CallOutcome::ok("ok")),
+                            },
+                        );
+                    }
+                    Effect::Probe { ordinal, key, .. } => {
+                        let happened = world.effects.borrow().get(&key).copied().unwrap_or(0) > 0;
+                        events.insert(
+                            0,
+                            if happened {
+                                Event::CallEnded {
+                                    ordinal,
+                                    outcome: Arc::new(CallOutcome::ok("ok")),
+                                }
+                            } else {
+                                Event::NotHappened { ordinal }
+                            },
+                        );
+                    }
+                    Effect::Rest { .. } => events.insert(0, Event::Rested),
+                    Effect::End(end) => return (journal, end),
+                }
+            }
+        }
+        panic!("the loop waits for nothing: {:?}", state.phase);
+    }
+}
+
+fn done() -> SessionEnd {
+    SessionEnd::Answered {
+        output: Arc::new(json!({ "done": true })),
+    }
+}
+
+#[test]
+fn a_read_only_turn_has_no_intent_and_a_writing_one_has() {
+    let check = |calls: Vec<&str>, intents: usize| {
+        let (facts, end) = run(&[calls.clone()], &World::default(), None);
+        assert_eq!(end, done());
+        let found = facts
+            .iter()
+            .filter(|fact| matches!(fact, Fact::CallIntended { .. }))
+            .count();
+        assert_eq!(found, intents, "{calls:?}");
+    };
+    check(vec!["read", "read", "local"], 0);
+    check(vec!["read", "once"], 1);
+    check(vec!["idempotent", "probe", "once"], 3);
+}
+
+#[test]
+fn unknown_skills_and_repeats_are_told_to_the_model_or_end_the_attempt() {
+    let (facts, end) = run(&[vec!["nonsense"]], &World::default(), None);
+    assert_eq!(end, done());
+    let refused = facts
+        .iter()
+        .any(|fact| matches!(fact, Fact::CallFinished { outcome, .. } if outcome.is_error));
+    assert!(refused);
+
+    let mut state = TurnState::new(rules());
+    let world = World::default();
+    let mut reaction = react(&mut state, Event::Begun, UtcMillis(1), &world);
+    for turn in 1..=3 {
+        assert_eq!(reaction.effects, [Effect::Ask { turn }]);
+        // The same arguments each time, unlike `says`.
+        let answer = Arc::new(ModelAnswer {
+            calls: says("", &["nonsense"], 1).calls.clone(),
+            ..(*says("", &[], 1)).clone()
+        });
+        reaction = react(&mut state, Event::Answered { turn, answer }, UtcMillis(1), &world);
+    }
+    let [Effect::End(SessionEnd::Failed { class, reason })] = &reaction.effects[..] else {
+        panic!("expected an end, found {:?}", reaction.effects)
+    };
+    assert_eq!(*class, FailureClass::ToolError);
+    assert!(reason.contains("3 times in a row"), "{reason}");
+}
+
+#[test]
+fn an_answer_that_does_not_match_goes_back_at_most_twice() {
+    let mut state = TurnState::new(rules());
+    let world = World::default();
+    react(&mut state, Event::Begun, UtcMillis(1), &world);
+    for turn in 1..=2 {
+        let answer = says("no json", &[], turn);
+        let reaction = react(&mut state, Event::Answered { turn, answer }, UtcMillis(1), &world);
+        assert!(
+            reaction
+                .facts
+                .iter()
+                .any(|fact| matches!(fact, Fact::AnswerRejected { .. }))
+        );
+        assert_eq!(reaction.effects, [Effect::Ask { turn: turn + 1 }]);
+    }
+    let reaction = react(
+        &mut state,
+        Event::Answered {
+            turn: 3,
+            answer: says("no", &[], 3),
+        },
+        UtcMillis(1),
+        &world,
+    );
+    assert!(matches!(
+        &reaction.effects[..],
+        [Effect::End(SessionEnd::Failed {
+            class: FailureClass::Schema,
+            ..
+        })]
+    ));
+}
+
+#[test]
+fn a_failed_request_is_repeated_within_its_bound_and_unknown_use_is_charged_in_full() {
+    let check = |class: FailureClass, unspent: bool, expected_asks: u32, charged_each: u64| {
+        let mut state = TurnState::new(rules());
+        let world = World::default();
+        let mut reaction = react(&mut state, Event::Begun, UtcMillis(1), &world);
+        let mut asks = 0;
+        let mut charged = 0;
+        while let Some(Effect::Ask { turn }) = reaction.effects.first().cloned() {
+            asks += 1;
+            let failed = Event::AskFailed {
+                turn,
+                class,
+                reason: "x".into(),
+                unspent,
+                retry_at: UtcMillis(9),
+            };
+            reaction = react(&mut state, failed, UtcMillis(1), &world);
+            for fact in &reaction.facts {
+                if let Fact::TurnFailed { charged: tokens, .. } = fact {
+                    charged += tokens;
+                }
+            }
+            if reaction.effects == [(Effect::Rest { until: UtcMillis(9) })] {
+                reaction = react(&mut state, Event::Rested, UtcMillis(9), &world);
+            }
+        }
+        assert!(
+            matches!(reaction.effects[..], [Effect::End(SessionEnd::Failed { .. })]),
+            "{:?}",
+            reaction.effects
+        );
+        assert_eq!(
+            (asks, charged),
+            (expected_asks, u64::from(expected_asks) * charged_each),
+            "{class:?}"
+        );
+    };
+    check(FailureClass::Overload, true, 3, 0);
+    check(FailureClass::Timeout, false, 3, 100);
+    check(FailureClass::Refusal, false, 1, 100);
+    check(FailureClass::Config, true, 1, 0);
+}
+
+proptest! {
+    /// The process dies once, after any number of facts: the session ends as if it had not, except that a `once`
+    /// call which had begun is unknown, and no effect is doubled.
+    #[test]
+    fn cut_anywhere_it_ends_as_the_uncut_session_does(
+        script in prop::collection::vec(
+            prop::collection::vec(prop::sample::select(vec!["read", "idempotent", "probe", "once", "local", "none"]), 1..4),
+            0..4,
+        ),
+        cut in 0usize..40,
+    ) {
+        let uncut = run(&script, &World::default(), None);
+        prop_assert_eq!(&uncut.1, &done());
+        let world = World::default();
+        let (facts, end) = run(&script, &world, Some(cut));
+        match end {
+            SessionEnd::Unknown { .. } => {
+                let once = facts.iter().any(|fact| {
+                    matches!(fact, Fact::CallIntended { class: EffectClass::Once, .. })
+                });
+                prop_assert!(once, "only a once call can be unknown");
+            }
+            end => prop_assert_eq!(end, done()),
+        }
+        let intents: BTreeMap<EffectKey, EffectClass> = facts.iter().filter_map(|fact| match fact {
+            Fact::CallIntended { key, class, .. } => Some((*key, *class)),
+            _ => None,
+        }).collect();
+        for (key, count) in world.effects.borrow().iter() {
+            if let Some(EffectClass::Once | EffectClass::Probe | EffectClass::Idempotent) = intents.get(key) {
+                prop_assert_eq!(*count, 1, "effects with an intent happen once");
+            }
+        }
+    }
+
+    /// With a spool, an interrupted once call is known.
+    #[test]
+    fn a_spooled_outcome_is_taken_and_the_call_not_made_again(cut in 0usize..12) {
+        let world = World::default();
+        let key = EffectKey::derive(rules().run, &rules().attempt.step, 1, 0);
+        world.spool.borrow_mut().insert(key, CallOutcome::ok("from the spool"));
+        let (_, end) = run(&[vec!["once"]], &world, Some(cut));
+        prop_assert_eq!(end, done());
+        prop_assert!(world.effects.borrow().get(&key).copied().unwrap_or(0) <= 1);
+    }
+}

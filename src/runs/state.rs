@@ -1,0 +1,480 @@
+//! A run's state: the fold of its facts. Pure; the same fold serves recovery, views, and tests.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use crate::domain::check::{Check, CheckReport};
+use crate::domain::fact::{Attempt, Fact, Stamped};
+use crate::domain::failure::FailureClass;
+use crate::domain::handoff::{Finding, Handoff, Lesson};
+use crate::domain::id::{BootId, RunId};
+use crate::domain::name::StepId;
+use crate::domain::plan::{Input, Join, NeedState, OnFailure, Plan, Step};
+use crate::domain::plan_admission::{PLANNING_STEP, Ranks, ranks};
+use crate::domain::run::{Outcome, RunSpec, RunStatus};
+use crate::domain::time::UtcMillis;
+
+/// Where a step stands.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StepPhase {
+    /// Not started: needs are open, or no slot was free.
+    Waiting,
+    /// An attempt failed; the next one may start at this time.
+    Retrying(UtcMillis),
+    /// Leased to a life of the process.
+    Running,
+    /// Its checks passed.
+    Done,
+    /// It failed for good.
+    Failed,
+    /// It will not be done.
+    Skipped,
+    /// It was stopped.
+    Cancelled,
+    /// It waits for a person.
+    Unknown,
+}
+
+/// The state of one step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepState {
+    /// Where it stands.
+    pub phase: StepPhase,
+    /// The last attempt begun; 0 before the first. Never goes back, so that effect keys stay unique.
+    pub attempt: u32,
+    /// Attempts that failed since the step was planned (a replan starts the count anew).
+    pub failures: u32,
+    /// What they taught.
+    pub lessons: Vec<Lesson>,
+    /// The order of the present attempt.
+    pub handoff: Option<Arc<Handoff>>,
+    /// Its output, once done.
+    pub output: Option<Arc<Value>>,
+    /// When the present attempt began.
+    pub started_at: Option<UtcMillis>,
+    /// When it ended.
+    pub ended_at: Option<UtcMillis>,
+    /// Why it stands there, for people.
+    pub reason: Option<Arc<str>>,
+    /// The checks of the present attempt.
+    pub checks: Vec<CheckReport>,
+    /// Whose lease it is.
+    pub leased_by: Option<BootId>,
+    /// Whether its order was refused by the sender or the receiver: the planner must change the plan.
+    pub handoff_refused: bool,
+}
+
+/// The state of one run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunState {
+    /// The run.
+    pub run: RunId,
+    /// What was accepted; none before the first fact.
+    pub spec: Option<Arc<RunSpec>>,
+    /// When.
+    pub accepted_at: UtcMillis,
+    /// The plan in force.
+    pub plan: Option<Arc<Plan>>,
+    /// The longest remaining path of each of its steps.
+    pub ranks: Ranks,
+    /// Proposals so far.
+    pub rounds: u32,
+    /// Proposals and orders refused since the last plan was accepted.
+    pub refusals: u32,
+    /// Plans amended after failures.
+    pub replans: u32,
+    /// Why the last proposal was refused.
+    pub findings: Arc<[Finding]>,
+    /// The planning step.
+    pub planning: StepState,
+    /// The steps of the plan in force.
+    pub steps: BTreeMap<StepId, StepState>,
+    /// The end that was asked for.
+    pub cancel: Option<(Outcome, Arc<str>)>,
+    /// How it ended, with result or reason as JSON text.
+    pub done: Option<(Outcome, Arc<str>)>,
+    /// When it ended or was parked.
+    pub ended_at: Option<UtcMillis>,
+    /// Why it is parked.
+    pub parked: Option<Arc<str>>,
+    /// Recoveries since the last other fact.
+    pub recoveries: u32,
+    /// The place of the last fact.
+    pub last_seq: u64,
+    proposed: Option<Arc<Plan>>,
+}
+
+impl Default for StepState {
+    fn default() -> Self {
+        Self {
+            phase: StepPhase::Waiting,
+            attempt: 0,
+            failures: 0,
+            lessons: Vec::new(),
+            handoff: None,
+            output: None,
+            started_at: None,
+            ended_at: None,
+            reason: None,
+            checks: Vec::new(),
+            leased_by: None,
+            handoff_refused: false,
+        }
+    }
+}
+
+impl StepState {
+    /// Whether nothing more will happen to it.
+    pub fn has_ended(&self) -> bool {
+        !matches!(
+            self.phase,
+            StepPhase::Waiting | StepPhase::Retrying(_) | StepPhase::Running
+        )
+    }
+}
+
+/// What the needs of a step say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// It may start.
+    Ready,
+    /// It has to wait.
+    Open,
+    /// It can never start.
+    Impossible,
+}
+
+impl RunState {
+    /// The state before any fact.
+    pub fn new(run: RunId) -> Self {
+        Self {
+            run,
+            spec: None,
+            accepted_at: UtcMillis(0),
+            plan: None,
+            ranks: Ranks::new(),
+            rounds: 0,
+            refusals: 0,
+            replans: 0,
+            findings: Arc::new([]),
+            planning: StepState::default(),
+            steps: BTreeMap::new(),
+            cancel: None,
+            done: None,
+            ended_at: None,
+            parked: None,
+            recoveries: 0,
+            last_seq: 0,
+            proposed: None,
+        }
+    }
+
+    /// The state after these facts.
+    pub fn load<'facts>(run: RunId, facts: impl IntoIterator<Item = &'facts Stamped>) -> Self {
+        let mut state = Self::new(run);
+        for stamped in facts {
+            state.fold(&stamped.fact, stamped.at);
+            state.last_seq = stamped.seq;
+        }
+        state
+    }
+
+    /// Where the run stands.
+    pub fn status(&self) -> RunStatus {
+        match (&self.done, &self.parked) {
+            (Some((outcome, _)), _) => RunStatus::Ended(*outcome),
+            (None, Some(_)) => RunStatus::Parked,
+            (None, None) => RunStatus::Active,
+        }
+    }
+
+    /// The id of the planning step.
+    pub fn planning_step() -> StepId {
+        StepId::new(PLANNING_STEP).expect("the planning step has a valid id")
+    }
+
+    /// The state of a step, the planning step included.
+    pub fn step(&self, id: &StepId) -> Option<&StepState> {
+        if id.as_str() == PLANNING_STEP {
+            Some(&self.planning)
+        } else {
+            self.steps.get(id)
+        }
+    }
+
+    fn step_mut(&mut self, id: &StepId) -> Option<&mut StepState> {
+        if id.as_str() == PLANNING_STEP {
+            Some(&mut self.planning)
+        } else {
+            self.steps.get_mut(id)
+        }
+    }
+
+    /// The steps of the plan in force with their states, in the plan's order.
+    pub fn planned(&self) -> impl Iterator<Item = (&Step, &StepState)> {
+        let steps = self.plan.iter().flat_map(|plan| plan.steps.iter());
+        steps.filter_map(|step| Some((step, self.steps.get(&step.id)?)))
+    }
+
+    /// Takes one fact in.
+    pub fn fold(&mut self, fact: &Fact, at: UtcMillis) {
+        self.recoveries = if matches!(fact, Fact::RunRecovered { .. }) {
+            self.recoveries + 1
+        } else {
+            0
+        };
+        match fact {
+            Fact::RunAccepted(spec) => {
+                self.spec = Some(spec.clone());
+                self.accepted_at = at;
+            }
+            Fact::PlanProposed { round, plan } => {
+                self.rounds = *round;
+                self.proposed = Some(plan.clone());
+            }
+            Fact::PlanRejected { round, findings } => {
+                self.rounds = *round;
+                self.refusals += 1;
+                self.findings = findings.clone();
+                self.proposed = None;
+            }
+            Fact::PlanAccepted { .. } => self.fold_plan(),
+            Fact::StepLeased { attempt, boot } => {
+                if let Some(step) = self.step_mut(&attempt.step) {
+                    if attempt.number != step.attempt {
+                        *step = StepState {
+                            attempt: attempt.number,
+                            failures: step.failures,
+                            lessons: std::mem::take(&mut step.lessons),
+                            started_at: Some(at),
+                            ..StepState::default()
+                        };
+                    }
+                    step.phase = StepPhase::Running;
+                    step.leased_by = Some(*boot);
+                }
+            }
+            Fact::HandoffSent { attempt, handoff } => {
+                if let Some(step) = self.step_mut(&attempt.step) {
+                    step.handoff = Some(handoff.clone());
+                }
+            }
+            Fact::HandoffRejected { attempt, findings } => {
+                self.refusals += 1;
+                self.findings = findings.clone();
+                if let Some(step) = self.step_mut(&attempt.step) {
+                    step.handoff_refused = true;
+                }
+            }
+            Fact::CheckMade { attempt, report } => {
+                if let Some(step) = self.step_mut(&attempt.step) {
+                    step.checks.push(report.clone());
+                }
+            }
+            Fact::StepDone { attempt, output } => {
+                let output = serde_json::from_str(output).unwrap_or_else(|_| Value::String(output.to_string()));
+                self.end_step(&attempt.step, StepPhase::Done, None, at);
+                if let Some(step) = self.step_mut(&attempt.step) {
+                    step.output = Some(Arc::new(output));
+                }
+            }
+            Fact::StepFailed {
+                attempt,
+                class,
+                reason,
+                tried,
+                retry_at,
+            } => {
+                let phase = retry_at.map_or(StepPhase::Failed, StepPhase::Retrying);
+                self.end_step(&attempt.step, phase, Some(reason.clone()), at);
+                if let Some(step) = self.step_mut(&attempt.step) {
+                    step.failures += 1;
+                    // A crash of the program teaches the agent nothing.
+                    if *class != FailureClass::Crash {
+                        let tried = tried.to_vec();
+                        step.lessons.push(Lesson {
+                            attempt: attempt.number,
+                            class: *class,
+                            reason: reason.clone(),
+                            tried,
+                        });
+                    }
+                }
+            }
+            Fact::StepSkipped { step, reason } => self.end_step(step, StepPhase::Skipped, Some(reason.clone()), at),
+            Fact::StepCancelled { step } => self.end_step(step, StepPhase::Cancelled, None, at),
+            Fact::StepUnknown { attempt, evidence } => {
+                self.end_step(&attempt.step, StepPhase::Unknown, Some(evidence.clone()), at);
+            }
+            Fact::CancelRequested { outcome, reason } => {
+                if self.cancel.is_none() {
+                    self.cancel = Some((*outcome, reason.clone()));
+                }
+            }
+            Fact::RunDone { outcome, result } => {
+                self.done = Some((*outcome, result.clone()));
+                self.ended_at = Some(at);
+            }
+            Fact::RunParked { reason } => {
+                self.parked = Some(reason.clone());
+                self.ended_at = Some(at);
+            }
+            // The conversation of a session is folded by the turn loop.
+            Fact::RunRecovered { .. }
+            | Fact::HandoffAccepted { .. }
+            | Fact::TurnIntended { .. }
+            | Fact::TurnFinished { .. }
+            | Fact::TurnFailed { .. }
+            | Fact::AnswerRejected { .. }
+            | Fact::CallIntended { .. }
+            | Fact::CallFinished { .. }
+            | Fact::CallUnknown { .. } => {}
+        }
+    }
+
+    /// The proposal becomes the plan. Steps that are done stay as they are; the others start anew, but their
+    /// attempts go on counting.
+    fn fold_plan(&mut self) {
+        let Some(plan) = self.proposed.take() else { return };
+        if self.plan.is_some() {
+            self.replans += 1;
+        }
+        self.refusals = 0;
+        self.findings = Arc::new([]);
+        let mut old = std::mem::take(&mut self.steps);
+        for step in &plan.steps {
+            let state = match old.remove(&step.id) {
+                Some(known) if known.phase == StepPhase::Done => known,
+                Some(known) => StepState {
+                    attempt: known.attempt,
+                    lessons: known.lessons,
+                    ..StepState::default()
+                },
+                None => StepState::default(),
+            };
+            self.steps.insert(step.id.clone(), state);
+        }
+        self.ranks = ranks(&plan);
+        self.plan = Some(plan);
+    }
+
+    fn end_step(&mut self, id: &StepId, phase: StepPhase, reason: Option<Arc<str>>, at: UtcMillis) {
+        if let Some(step) = self.step_mut(id) {
+            step.phase = phase;
+            step.reason = reason;
+            step.ended_at = Some(at);
+            step.leased_by = None;
+        }
+    }
+
+    /// Whether a need is met, still open, or can never be met.
+    fn need(&self, step: &StepId, on: NeedState) -> Readiness {
+        let Some(state) = self.steps.get(step) else {
+            return Readiness::Impossible;
+        };
+        if !state.has_ended() {
+            return Readiness::Open;
+        }
+        let is_waved_through = || {
+            let definition = self.plan.as_ref().and_then(|plan| plan.step(step));
+            state.phase == StepPhase::Failed && definition.is_some_and(|step| step.on_failure == OnFailure::Continue)
+        };
+        let met = match on {
+            NeedState::Ok => state.phase == StepPhase::Done || is_waved_through(),
+            // A person may still say how an unknown step ended.
+            NeedState::Done => state.phase != StepPhase::Unknown,
+            NeedState::Failed => state.phase == StepPhase::Failed,
+            NeedState::Skipped => state.phase == StepPhase::Skipped,
+        };
+        match (met, &state.phase) {
+            (true, _) => Readiness::Ready,
+            (false, StepPhase::Unknown) => Readiness::Open,
+            (false, _) => Readiness::Impossible,
+        }
+    }
+
+    /// Whether the needs of a step let it start.
+    pub fn readiness(&self, step: &Step) -> Readiness {
+        let total = step.needs.len();
+        let wanted = match step.join {
+            Join::All => total,
+            Join::Any => 1.min(total),
+            Join::AtLeast(count) => (count as usize).min(total),
+        };
+        let needs: Vec<Readiness> = step.needs.iter().map(|need| self.need(&need.step, need.on)).collect();
+        let count = |wanted: Readiness| needs.iter().filter(|need| **need == wanted).count();
+        let (met, open) = (count(Readiness::Ready), count(Readiness::Open));
+        if met >= wanted {
+            Readiness::Ready
+        } else if met + open < wanted {
+            Readiness::Impossible
+        } else {
+            Readiness::Open
+        }
+    }
+
+    /// The first step that failed for good in a way that ends the run, if any.
+    pub fn fatal_failure(&self) -> Option<(&Step, &StepState)> {
+        self.planned().find(|(step, state)| {
+            state.phase == StepPhase::Failed && matches!(step.on_failure, OnFailure::FailFast | OnFailure::Replan)
+        })
+    }
+
+    /// Whether the planner must make or mend a plan before anything else starts.
+    pub fn needs_planning(&self) -> bool {
+        let Some(plan) = &self.plan else { return true };
+        self.planned_by_agent()
+            && plan.steps.iter().any(|step| {
+                let Some(state) = self.steps.get(&step.id) else {
+                    return false;
+                };
+                state.phase == StepPhase::Failed
+                    && (state.handoff_refused || step.on_failure == OnFailure::Replan)
+                    && self.replans < crate::domain::limits::REPLANS_MAX
+            })
+    }
+
+    /// Whether the plan comes from the planner rather than from the submission.
+    pub fn planned_by_agent(&self) -> bool {
+        self.spec
+            .as_ref()
+            .is_some_and(|spec| spec.agent.is_none() && spec.plan.is_none())
+    }
+
+    /// The inputs of a step as values; an output that does not exist is null.
+    pub fn inputs(&self, step: &Step) -> Map<String, Value> {
+        let inputs = step.inputs.iter().map(|(name, input)| {
+            let value = match input {
+                Input::Literal(value) => value.clone(),
+                Input::Output { step, pointer } => self.output(step, pointer).cloned().unwrap_or(Value::Null),
+            };
+            (name.to_string(), value)
+        });
+        inputs.collect()
+    }
+
+    /// The output of a step at a JSON Pointer.
+    pub fn output(&self, step: &StepId, pointer: &str) -> Option<&Value> {
+        crate::domain::json::resolve(self.steps.get(step)?.output.as_deref()?, pointer)
+    }
+
+    /// The checks of a step; the run's own checks belong to the step whose output is the result.
+    pub fn checks(&self, step: &Step) -> Vec<Check> {
+        let mut checks = step.checks.clone();
+        let is_result = self.plan.as_ref().and_then(|plan| plan.result_step()) == Some(&step.id);
+        if is_result && let Some(spec) = &self.spec {
+            checks.extend(spec.checks.iter().cloned());
+        }
+        checks
+    }
+
+    /// The attempt that a step is in.
+    pub fn attempt(&self, id: &StepId) -> Option<Attempt> {
+        Some(Attempt {
+            step: id.clone(),
+            number: self.step(id)?.attempt,
+        })
+    }
+}
