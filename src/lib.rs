@@ -2,6 +2,7 @@
 
 pub mod agents;
 pub mod domain;
+pub mod llm;
 pub mod runs;
 pub mod runtime;
 pub mod storage;

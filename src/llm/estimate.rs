@@ -1,0 +1,130 @@
+//! Tokens of a request before anybody counted them: for reservations, and for answers without usage.
+//!
+//! Refuses to know: any provider's tokenizer. Invariant: pure, and more text never estimates to fewer tokens.
+
+use std::io;
+
+use serde_json::Value;
+
+use crate::domain::conversation::{Arguments, Message, ModelAnswer, ModelRequest};
+
+/// Tokens around a whole request.
+const REQUEST_OVERHEAD: u64 = 16;
+/// Tokens around one message, call or result.
+const PART_OVERHEAD: u64 = 8;
+/// Bytes of usual text that make one token.
+const BYTES_PER_TOKEN: u64 = 4;
+
+/// Estimated tokens of a text: bytes by four, rounded up.
+pub fn text_tokens(text: &str) -> u64 {
+    (text.len() as u64).div_ceil(BYTES_PER_TOKEN)
+}
+
+/// Estimated tokens of everything that is sent with a request.
+pub fn request_tokens(request: &ModelRequest) -> u64 {
+    let mut bytes = request.system.len() as u64;
+    let mut parts = 0u64;
+    for message in request.messages.iter() {
+        parts += 1;
+        match message {
+            Message::User(text) => bytes += text.len() as u64,
+            Message::Assistant { text, calls } => {
+                bytes += text.len() as u64;
+                for call in calls {
+                    parts += 1;
+                    bytes += call.skill.len() as u64 + arguments_bytes(&call.arguments);
+                }
+            }
+            Message::Results(results) => {
+                for result in results {
+                    parts += 1;
+                    bytes += result.content.len() as u64;
+                }
+            }
+        }
+    }
+    for skill in request.skills.iter() {
+        parts += 1;
+        bytes += (skill.name.as_str().len() + skill.description.len()) as u64 + json_bytes(&skill.input_schema);
+    }
+    if let Some(schema) = &request.output_schema {
+        parts += 1;
+        bytes += json_bytes(schema);
+    }
+    REQUEST_OVERHEAD + parts * PART_OVERHEAD + bytes.div_ceil(BYTES_PER_TOKEN)
+}
+
+/// The most that one request can cost, as far as it can be known before: what is sent and the longest answer.
+pub fn ceiling(request: &ModelRequest) -> u64 {
+    request_tokens(request).saturating_add(u64::from(request.output_tokens_max))
+}
+
+/// Estimated tokens of an answer.
+pub fn answer_tokens(answer: &ModelAnswer) -> u64 {
+    let calls = answer.calls.iter().map(|call| {
+        PART_OVERHEAD + (call.skill.len() as u64 + arguments_bytes(&call.arguments)).div_ceil(BYTES_PER_TOKEN)
+    });
+    text_tokens(&answer.text) + calls.sum::<u64>()
+}
+
+fn arguments_bytes(arguments: &Arguments) -> u64 {
+    match arguments {
+        Arguments::Object(value) => json_bytes(value),
+        Arguments::Malformed { preview, .. } => preview.len() as u64,
+    }
+}
+
+/// Counts what would be written, without writing it.
+struct Counter(u64);
+
+impl io::Write for Counter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn json_bytes(value: &Value) -> u64 {
+    let mut counter = Counter(0);
+    // Neither the counter nor a value with string keys can fail.
+    let _ = serde_json::to_writer(&mut counter, value);
+    counter.0
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::name::ModelAlias;
+
+    fn request(text: &str) -> ModelRequest {
+        ModelRequest {
+            model: ModelAlias::new("offline").expect("valid"),
+            system: "".into(),
+            messages: vec![Message::User(text.into())].into(),
+            skills: Vec::new().into(),
+            output_schema: None,
+            output_tokens_max: 100,
+        }
+    }
+
+    #[test]
+    fn the_ceiling_is_what_is_sent_plus_the_longest_answer() {
+        assert_eq!(request_tokens(&request("")), 24);
+        assert_eq!(request_tokens(&request("abcde")), 26);
+        assert_eq!(ceiling(&request("abcde")), 126);
+    }
+
+    proptest! {
+        #[test]
+        fn more_text_never_costs_less(text in ".{0,50}", more in ".{0,50}") {
+            let longer = format!("{text}{more}");
+            prop_assert!(request_tokens(&request(&text)) <= request_tokens(&request(&longer)));
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! Asking a model: one trait, the dialects of remote providers, and the offline model that is built in.
+//!
+//! What this layer refuses to know: agents, runs, prompts, budgets. It makes one request once; whether another
+//! attempt makes sense is decided above, from the [`FailureClass`](crate::domain::failure::FailureClass) of the
+//! [`AskError`].
+
+pub mod client;
+pub mod config;
+pub mod estimate;
+pub mod model;
+pub mod offline;
+pub mod registry;
+
+pub use config::{ModelConfig, Provider, Secret, Timeouts};
+pub use model::{AskError, Model, ModelDescription, Spent};
+pub use registry::{Models, RegistryError};
