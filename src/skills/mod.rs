@@ -8,3 +8,5 @@ pub mod builtin;
 pub mod catalogue;
 pub mod process;
 pub mod skill;
+
+pub use process::spool;
