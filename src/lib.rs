@@ -5,4 +5,5 @@ pub mod domain;
 pub mod llm;
 pub mod runs;
 pub mod runtime;
+pub mod skills;
 pub mod storage;

@@ -1,0 +1,1 @@
+//! The skills that every installation has. The files never import each other.

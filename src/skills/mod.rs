@@ -1,0 +1,12 @@
+//! Skills: what agents can do to the world, each with a manifest, an input schema and an effect class.
+//!
+//! Refuses to know: agents, runs, the journal. A call gets an order and gives back an end; the caller journals
+//! both. Invariants: paths never leave the workspace; programs never outlive the daemon or their call; private
+//! addresses are not fetched unless the operator allows that host and port.
+
+pub mod builtin;
+pub mod catalogue;
+pub mod process;
+pub mod skill;
+
+pub use process::spool;

@@ -1,0 +1,259 @@
+//! The daemon's end: starts a shim for each program, keeps its pipe open, and reads its one report.
+//!
+//! Refuses to know: skills. Invariants: a dropped run closes the pipe, on which the shim stops the program;
+//! [`ProcessRunner::settled`] waits for that. The shim is never killed from here: it is what kills the rest.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use crate::domain::effect::EffectKey;
+use crate::domain::fault::Fault;
+
+use super::end::{ProgramEnd, Rendering};
+use super::spool::Spool;
+use super::wire::{DOCUMENT_BYTES_MAX, LimitsWire, OrderWire, ReportWire, WIRE_VERSION};
+
+/// Time between the request to end and the kill.
+const GRACE: Duration = Duration::from_secs(2);
+/// Time that the shim may need beyond the program's time and the grace: sweeping, draining, the spool's sync.
+const SHIM_MARGIN: Duration = Duration::from_secs(8);
+
+/// Says which step of running a program failed, before or beside the program itself.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    /// The shim could not be started.
+    #[error("failed to start the shim {program}")]
+    StartShim {
+        /// The shim's program.
+        program: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The order could not be handed to the shim.
+    #[error("failed to hand the order to the shim")]
+    SendOrder(#[source] std::io::Error),
+    /// The shim's report could not be read.
+    #[error("failed to read the shim's report")]
+    ReadReport(#[source] std::io::Error),
+    /// The shim ended without a report, or with one that cannot be understood.
+    #[error("failed to understand the shim's report: {reason}")]
+    BadReport {
+        /// What it said.
+        reason: String,
+    },
+    /// The shim itself failed.
+    #[error("failed within the shim: {reason}")]
+    Shim {
+        /// What it said.
+        reason: String,
+    },
+    /// The shim did not report in time.
+    #[error("failed to hear from the shim within {limit_ms} ms")]
+    Silent {
+        /// The limit.
+        limit_ms: u64,
+    },
+}
+
+impl ProcessError {
+    /// What a caller has to act on.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::StartShim { .. } | Self::SendOrder(_) | Self::ReadReport(_) | Self::Shim { .. } => Fault::Unavailable,
+            Self::BadReport { .. } => Fault::Bug,
+            Self::Silent { .. } => Fault::TimedOut,
+        }
+    }
+}
+
+/// One program to run.
+#[derive(Debug, Clone)]
+pub struct ProgramOrder {
+    /// The call that it belongs to; [`ProcessRunner::settled`] is asked by it.
+    pub key: EffectKey,
+    /// Its file, resolved.
+    pub program: PathBuf,
+    /// Its arguments; the first is its name for itself.
+    pub argv: Vec<String>,
+    /// Its working folder, absolute.
+    pub cwd: PathBuf,
+    /// Its whole environment.
+    pub env: Vec<(String, String)>,
+    /// What it reads.
+    pub stdin: String,
+    /// Its time.
+    pub limit: Duration,
+    /// Bytes kept of each of its two outputs.
+    pub output_bytes_max: usize,
+    /// Whether its end is kept in the spool, and an end that is there already given instead of running it.
+    pub spooled: bool,
+    /// How its end reads as an outcome.
+    pub rendering: Rendering,
+}
+
+/// Runs programs; one for the whole daemon.
+#[derive(Debug)]
+pub struct ProcessRunner {
+    shim: PathBuf,
+    spool: Option<Spool>,
+    limits: LimitsWire,
+    lingering: Mutex<HashMap<EffectKey, Vec<Child>>>,
+}
+
+impl ProcessRunner {
+    /// Runs programs under this binary itself.
+    pub fn new(spool: Option<Spool>) -> Arc<Self> {
+        // The running binary also when its file has been replaced: both ends speak one version.
+        Self::with_shim("/proc/self/exe", spool)
+    }
+
+    /// Runs programs under another binary that answers to `__shim`; for tests.
+    pub fn with_shim(shim: impl Into<PathBuf>, spool: Option<Spool>) -> Arc<Self> {
+        Arc::new(Self {
+            shim: shim.into(),
+            spool,
+            limits: LimitsWire::default(),
+            lingering: Mutex::default(),
+        })
+    }
+
+    /// The spool that reports are kept in.
+    pub fn spool(&self) -> Option<&Spool> {
+        self.spool.as_ref()
+    }
+
+    /// Runs one program to its end.
+    ///
+    /// **Cancel**: dropping the future stops the program and everything that it started; see [`Self::settled`].
+    pub async fn run(self: &Arc<Self>, order: ProgramOrder) -> Result<ProgramEnd, ProcessError> {
+        let mut held = Held {
+            runner: Arc::clone(self),
+            key: order.key,
+            child: Some(self.start_shim()?),
+        };
+        let bound = order.limit + GRACE + SHIM_MARGIN;
+        let line = self.order_line(order)?;
+        let talk = async {
+            let child = held.child.as_mut().expect("the shim is held until the run ends");
+            let (stdin, stdout) = (child.stdin.as_mut(), child.stdout.take());
+            let (Some(stdin), Some(stdout)) = (stdin, stdout) else {
+                let reason = "its pipes are missing".to_owned();
+                return Err(ProcessError::BadReport { reason });
+            };
+            stdin.write_all(&line).await.map_err(ProcessError::SendOrder)?;
+            stdin.flush().await.map_err(ProcessError::SendOrder)?;
+            let mut report = Vec::new();
+            let mut bounded = stdout.take(DOCUMENT_BYTES_MAX);
+            bounded
+                .read_to_end(&mut report)
+                .await
+                .map_err(ProcessError::ReadReport)?;
+            // It has closed its output, so it is about to end; waiting here leaves no zombie behind.
+            child.wait().await.map_err(ProcessError::ReadReport)?;
+            Ok(report)
+        };
+        let limit_ms = bound.as_millis() as u64;
+        let report = timeout(bound, talk)
+            .await
+            .map_err(|_| ProcessError::Silent { limit_ms })??;
+        held.child = None;
+        understand(&report)
+    }
+
+    /// Completes when the shims of a dropped run are gone, and with them all that they ran; at the latest after
+    /// the grace and a margin.
+    pub async fn settled(&self, key: EffectKey) {
+        let children = self.lock().remove(&key).unwrap_or_default();
+        for mut child in children {
+            if timeout(GRACE + SHIM_MARGIN, child.wait()).await.is_err() {
+                tracing::warn!(%key, "a shim has not ended after its pipe was closed");
+            }
+        }
+    }
+
+    fn start_shim(&self) -> Result<Child, ProcessError> {
+        let mut command = Command::new(&self.shim);
+        command
+            .arg0("openclaw")
+            .arg("__shim")
+            .env_clear()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            // What goes wrong within the shim belongs into the daemon's own log.
+            .stderr(Stdio::inherit())
+            .kill_on_drop(false);
+        command.spawn().map_err(|source| ProcessError::StartShim {
+            program: self.shim.display().to_string(),
+            source,
+        })
+    }
+
+    fn order_line(&self, order: ProgramOrder) -> Result<Vec<u8>, ProcessError> {
+        let spool = self.spool.as_ref().filter(|_| order.spooled);
+        let wire = OrderWire {
+            version: WIRE_VERSION,
+            program: order.program,
+            argv: order.argv,
+            cwd: order.cwd,
+            env: order.env,
+            stdin: order.stdin,
+            timeout_ms: order.limit.as_millis() as u64,
+            grace_ms: GRACE.as_millis() as u64,
+            output_bytes_max: order.output_bytes_max,
+            limits: self.limits,
+            spool: spool.map(|spool| spool.path_of(order.key)),
+            unless_spooled: spool.is_some(),
+            rendering: order.rendering.into(),
+        };
+        let mut line = serde_json::to_vec(&wire).map_err(|error| ProcessError::SendOrder(error.into()))?;
+        line.push(b'\n');
+        Ok(line)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<EffectKey, Vec<Child>>> {
+        self.lingering.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Holds a shim; when the run is dropped before its end, closes the pipe and leaves the shim to `settled`.
+struct Held {
+    runner: Arc<ProcessRunner>,
+    key: EffectKey,
+    child: Option<Child>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let Some(mut child) = self.child.take() else { return };
+        drop(child.stdin.take());
+        let mut lingering = self.runner.lock();
+        // Those that ended and that nobody asked for must not gather here.
+        lingering.retain(|_, children| {
+            children.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+            !children.is_empty()
+        });
+        lingering.entry(self.key).or_default().push(child);
+    }
+}
+
+fn understand(report: &[u8]) -> Result<ProgramEnd, ProcessError> {
+    if report.is_empty() {
+        let reason = "it ended without one".to_owned();
+        return Err(ProcessError::BadReport { reason });
+    }
+    let report: ReportWire = serde_json::from_slice(report).map_err(|error| ProcessError::BadReport {
+        reason: error.to_string(),
+    })?;
+    if let Some(reason) = report.shim_error {
+        return Err(ProcessError::Shim { reason });
+    }
+    Ok(report.into_end())
+}

@@ -1,0 +1,185 @@
+//! What a skill is to its callers: a manifest, a way to call it, and a way to ask whether an effect happened.
+//!
+//! Refuses to know: agents, runs, the journal. Invariants: a refusal that a model can act on (missing file, exit
+//! code, bad URL) is an `Ok` outcome with `is_error`; [`SkillError`] means that the machinery itself failed.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use serde_json::Value;
+
+use crate::domain::effect::EffectKey;
+use crate::domain::fault::Fault;
+use crate::domain::id::RunId;
+use crate::domain::memory::MemoryKey;
+use crate::domain::name::StepId;
+use crate::domain::skill::{CallOutcome, SkillManifest};
+
+use super::process::runner::ProcessError;
+
+/// Something that agents can call.
+pub trait Skill: Send + Sync {
+    /// What it says of itself.
+    fn manifest(&self) -> &SkillManifest;
+
+    /// Makes one call.
+    ///
+    /// **Cancel**: dropping the future cancels the call. A program that it started is told to end and then
+    /// killed with its whole process group; [`Skill::settled`] waits until that has happened.
+    fn call(&self, order: CallOrder) -> BoxFuture<'static, Result<CallEnd, SkillError>>;
+
+    /// Asks whether the effect of an interrupted call happened. Only skills of class `probe` know.
+    fn probe(&self, order: CallOrder) -> BoxFuture<'static, ProbeAnswer> {
+        let _ = order;
+        Box::pin(std::future::ready(ProbeAnswer::Unknown(
+            "this skill cannot be asked".to_owned(),
+        )))
+    }
+
+    /// Completes when nothing of a dropped call runs any more. It has a bound of its own.
+    fn settled(&self, key: EffectKey) -> BoxFuture<'static, ()> {
+        let _ = key;
+        Box::pin(std::future::ready(()))
+    }
+}
+
+/// One call, as the skill gets it.
+#[derive(Debug, Clone)]
+pub struct CallOrder {
+    /// Names the effect; the same when the machine makes the call again.
+    pub key: EffectKey,
+    /// For whom.
+    pub run: RunId,
+    /// For which step.
+    pub step: StepId,
+    /// The arguments: an object that matches the manifest's schema.
+    pub arguments: Value,
+    /// The folder that the run works in, absolute.
+    pub workspace: Arc<Path>,
+    /// Time that remains for this call; the skill also keeps its own manifest's limit.
+    pub deadline: Duration,
+}
+
+/// How a call ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CallEnd {
+    /// What the model gets.
+    pub outcome: CallOutcome,
+    /// What the committer writes in the same transaction as the outcome.
+    pub local: Option<LocalEffect>,
+}
+
+impl CallEnd {
+    /// A result without error and without local effect.
+    pub fn ok(content: impl Into<Arc<str>>) -> Self {
+        Self {
+            outcome: CallOutcome::ok(content),
+            local: None,
+        }
+    }
+
+    /// A refusal, in words for the model.
+    pub fn refused(content: impl Into<Arc<str>>) -> Self {
+        Self {
+            outcome: CallOutcome::error(content),
+            local: None,
+        }
+    }
+}
+
+impl From<CallOutcome> for CallEnd {
+    fn from(outcome: CallOutcome) -> Self {
+        Self { outcome, local: None }
+    }
+}
+
+/// An effect on the main store, made by its owner together with the outcome.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LocalEffect {
+    /// Puts a memory entry.
+    MemoryPut {
+        /// Where.
+        key: MemoryKey,
+        /// What.
+        text: Arc<str>,
+    },
+}
+
+/// What a probe found.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ProbeAnswer {
+    /// The effect is there; this is its outcome.
+    Happened(CallOutcome),
+    /// The effect is not there: the call may be made.
+    NotHappened,
+    /// It cannot be told, with the reason.
+    Unknown(String),
+}
+
+/// Says which part of the machinery failed under a call.
+#[derive(Debug, thiserror::Error)]
+pub enum SkillError {
+    /// The workspace cannot be opened.
+    #[error("failed to open workspace {path}")]
+    OpenWorkspace {
+        /// The folder.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Input or output within the workspace failed for a reason that is not the model's to mend.
+    #[error("failed to {doing} {path}")]
+    Files {
+        /// What was being done, as an infinitive.
+        doing: &'static str,
+        /// To what.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The thread that did the work ended without a result.
+    #[error("failed to finish {skill} on its thread")]
+    Thread {
+        /// Which skill.
+        skill: String,
+        /// Why.
+        #[source]
+        source: tokio::task::JoinError,
+    },
+    /// A program could not be run at all.
+    #[error("failed to run a program")]
+    Process(#[from] ProcessError),
+    /// The memory could not be read.
+    #[error("failed to read memory: {reason}")]
+    Memory {
+        /// Why.
+        reason: String,
+    },
+    /// The network client could not be made.
+    #[error("failed to make the network client")]
+    Client(#[source] reqwest::Error),
+    /// The call's time ran out within the machinery.
+    #[error("failed to finish within {limit_ms} ms")]
+    TimedOut {
+        /// The limit.
+        limit_ms: u64,
+    },
+}
+
+impl SkillError {
+    /// What a caller has to act on.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::OpenWorkspace { .. } | Self::Files { .. } | Self::Memory { .. } | Self::Client(_) => {
+                Fault::Unavailable
+            }
+            Self::Thread { .. } => Fault::Bug,
+            Self::Process(error) => error.fault(),
+            Self::TimedOut { .. } => Fault::TimedOut,
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! Programs under the real shim: what they may do, and that nothing of them outlives its call or the daemon.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use openclaw::domain::effect::EffectKey;
+use openclaw::skills::process::end::{Ended, ProgramEnd, Rendering};
+use openclaw::skills::process::runner::{ProcessRunner, ProgramOrder};
+use openclaw::skills::spool::Spool;
+
+/// Set for the copy of this test program that plays the daemon.
+const DAEMON_FOLDER: &str = "OPENCLAW_TEST_DAEMON_FOLDER";
+
+fn runner(folder: &Path) -> Arc<ProcessRunner> {
+    let spool = Spool::open(folder.join("spool")).expect("spool");
+    ProcessRunner::with_shim(env!("CARGO_BIN_EXE_openclaw"), Some(spool))
+}
+
+fn key() -> EffectKey {
+    EffectKey(uuid_of(fastrand::u128(..)))
+}
+
+fn uuid_of(number: u128) -> uuid::Uuid {
+    uuid::Uuid::from_u128(number)
+}
+
+/// A shell script as an order; the key is in its environment, by which its processes are found.
+fn script(folder: &Path, key: EffectKey, text: &str) -> ProgramOrder {
+    ProgramOrder {
+        key,
+        program: "/bin/sh".into(),
+        argv: ["sh", "-c", text].map(str::to_owned).to_vec(),
+        cwd: folder.to_owned(),
+        env: vec![
+            ("PATH".to_owned(), "/usr/bin:/bin".to_owned()),
+            ("OPENCLAW_EFFECT_KEY".to_owned(), key.to_string()),
+        ],
+        stdin: String::new(),
+        limit: Duration::from_secs(30),
+        output_bytes_max: 1000,
+        spooled: true,
+        rendering: Rendering::Json,
+    }
+}
+
+/// The processes that have this key in their environment.
+fn alive(key: EffectKey) -> Vec<u32> {
+    let wanted = format!("OPENCLAW_EFFECT_KEY={key}");
+    let processes = std::fs::read_dir("/proc").expect("proc").flatten();
+    processes
+        .filter_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            let environment = std::fs::read(entry.path().join("environ")).ok()?;
+            let mut variables = environment.split(|byte| *byte == 0);
+            variables.any(|variable| variable == wanted.as_bytes()).then_some(pid)
+        })
+        .collect()
+}
+
+fn eventually<T: std::fmt::Debug>(what: &str, mut look: impl FnMut() -> T, good: impl Fn(&T) -> bool) -> T {
+    let began = Instant::now();
+    loop {
+        let seen = look();
+        if good(&seen) {
+            return seen;
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "{what}: last seen {seen:?}");
+        std::thread::yield_now();
+    }
+}
+
+fn run(order: ProgramOrder, runner: &Arc<ProcessRunner>) -> ProgramEnd {
+    block_on(runner.run(order)).expect("the machinery works")
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("runtime").block_on(future)
+}
+
+#[test]
+fn a_program_ends_as_it_says() {
+    let folder = tempfile::tempdir().expect("folder");
+    let runner = runner(folder.path());
+    let check = |text: &str, ended: Ended, stdout: &str, stderr: &str| {
+        let end = run(script(folder.path(), key(), text), &runner);
+        assert_eq!(
+            (&end.ended, &*end.stdout, &*end.stderr),
+            (&ended, stdout, stderr),
+            "{text}"
+        );
+        assert!(!end.truncated && !end.from_spool, "{text}");
+    };
+    check("echo out; echo err >&2", Ended::Exited { code: 0 }, "out\n", "err\n");
+    check("exit 7", Ended::Exited { code: 7 }, "", "");
+    check("kill -9 $$", Ended::Signaled { signal: 9 }, "", "");
+    check(
+        "pwd",
+        Ended::Exited { code: 0 },
+        &format!("{}\n", folder.path().display()),
+        "",
+    );
+    check(
+        "echo ${HOME-none} ${CARGO_MANIFEST_DIR-none}",
+        Ended::Exited { code: 0 },
+        "none none\n",
+        "",
+    );
+    check("ulimit -c", Ended::Exited { code: 0 }, "0\n", "");
+    check("ulimit -n", Ended::Exited { code: 0 }, "1024\n", "");
+    let order = ProgramOrder {
+        stdin: "in".to_owned(),
+        ..script(folder.path(), key(), "cat")
+    };
+    assert_eq!(run(order, &runner).stdout, "in");
+}
+
+#[test]
+fn a_file_that_is_no_program_is_said_not_to_have_started() {
+    let folder = tempfile::tempdir().expect("folder");
+    let runner = runner(folder.path());
+    let check = |program: &str, cwd: &str| {
+        let order = ProgramOrder {
+            program: program.into(),
+            cwd: cwd.into(),
+            ..script(folder.path(), key(), "true")
+        };
+        let end = run(order, &runner);
+        assert!(matches!(end.ended, Ended::NotStarted { .. }), "{program}: {end:?}");
+    };
+    check("/no/such/program", "/");
+    check("/etc/passwd", "/");
+    check("/bin/sh", "/no/such/folder");
+}
+
+#[test]
+fn a_flood_of_output_is_cut_and_does_not_stop_the_program() {
+    let folder = tempfile::tempdir().expect("folder");
+    let text = "echo first; head -c 50000000 /dev/zero | tr '\\0' x; echo; echo last";
+    let end = run(script(folder.path(), key(), text), &runner(folder.path()));
+    assert_eq!(end.ended, Ended::Exited { code: 0 });
+    assert!(end.truncated && end.stdout.len() < 1100, "{}", end.stdout.len());
+    assert!(
+        end.stdout.starts_with("first\nx") && end.stdout.ends_with("x\nlast\n"),
+        "{}",
+        end.stdout
+    );
+}
+
+/// Starts what is hardest to end: deaf to the request, away from the group, without its parent.
+const STUBBORN: &str = "trap '' TERM; (trap '' TERM; setsid sleep 600 & setsid sh -c 'sleep 600 & sleep 600' &) ; \
+                        sleep 600 & touch ready; sleep 600";
+
+#[test]
+fn nothing_outlives_the_time_limit() {
+    let folder = tempfile::tempdir().expect("folder");
+    let key = key();
+    let order = ProgramOrder {
+        limit: Duration::from_millis(700),
+        ..script(folder.path(), key, STUBBORN)
+    };
+    let end = run(order, &runner(folder.path()));
+    assert_eq!(end.ended, Ended::TimedOut { limit_ms: 700 });
+    assert!(folder.path().join("ready").exists());
+    assert_eq!(alive(key), Vec::<u32>::new());
+}
+
+#[test]
+fn nothing_outlives_the_program_itself() {
+    let folder = tempfile::tempdir().expect("folder");
+    let key = key();
+    let end = run(
+        script(folder.path(), key, "sleep 600 & setsid sleep 600 & echo done"),
+        &runner(folder.path()),
+    );
+    assert_eq!((end.ended, &*end.stdout), (Ended::Exited { code: 0 }, "done\n"));
+    assert_eq!(alive(key), Vec::<u32>::new());
+}
+
+#[test]
+fn nothing_outlives_a_dropped_call() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (runner, key) = (runner(folder.path()), key());
+    block_on(async {
+        let mut call = Box::pin(runner.run(script(folder.path(), key, STUBBORN)));
+        let ready = folder.path().join("ready");
+        while !ready.exists() {
+            let step = tokio::time::timeout(Duration::from_millis(5), &mut call).await;
+            assert!(step.is_err(), "ended before it was cancelled: {step:?}");
+        }
+        drop(call);
+        runner.settled(key).await;
+    });
+    assert_eq!(alive(key), Vec::<u32>::new());
+    let spool = runner.spool().expect("spool");
+    assert_eq!(spool.find(key).expect("readable"), None, "nobody knows how far it came");
+}
+
+#[test]
+fn the_daemon_of_the_kill_test() {
+    let Ok(folder) = std::env::var(DAEMON_FOLDER) else {
+        return;
+    };
+    let folder = Path::new(&folder);
+    let key = std::fs::read_to_string(folder.join("key")).expect("key");
+    let key = EffectKey(uuid::Uuid::parse_str(&key).expect("key"));
+    run(script(folder, key, STUBBORN), &runner(folder));
+}
+
+#[test]
+fn nothing_outlives_a_killed_daemon() {
+    let folder = tempfile::tempdir().expect("folder");
+    let key = key();
+    std::fs::write(folder.path().join("key"), key.to_string()).expect("written");
+    let mut daemon = Command::new(std::env::current_exe().expect("this program"))
+        .args(["process::the_daemon_of_the_kill_test", "--exact"])
+        .env(DAEMON_FOLDER, folder.path())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("daemon");
+    let ready = folder.path().join("ready");
+    eventually("the program runs", || ready.exists(), |there| *there);
+    eventually("all its processes run", || alive(key), |pids| pids.len() >= 6);
+    daemon.kill().expect("killed");
+    daemon.wait().expect("ended");
+    eventually("nothing is left", || alive(key), Vec::is_empty);
+}
+
+#[test]
+fn a_program_with_a_report_in_the_spool_is_not_run_again() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (runner, key) = (runner(folder.path()), key());
+    let order = script(folder.path(), key, "echo x >> ledger; echo done; exit 3");
+    let first = run(order.clone(), &runner);
+    let second = run(order.clone(), &runner);
+    assert_eq!((first.from_spool, second.from_spool), (false, true));
+    assert_eq!((&first.ended, &first.stdout), (&second.ended, &second.stdout));
+    let ledger = || std::fs::read_to_string(folder.path().join("ledger")).expect("ledger");
+    assert_eq!(ledger(), "x\n");
+    let spool = runner.spool().expect("spool");
+    let outcome = spool.find(key).expect("readable").expect("there");
+    assert_eq!(outcome, first.outcome(Rendering::Json));
+    spool.remove(key).expect("removed");
+    assert!(!run(order, &runner).from_spool);
+    assert_eq!(ledger(), "x\nx\n");
+}
