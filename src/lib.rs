@@ -1,3 +1,4 @@
 //! OpenClaw: an operating system for AI agents that one person can leave running.
 
+pub mod daemon;
 pub mod domain;
