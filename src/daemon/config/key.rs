@@ -1,0 +1,267 @@
+//! The one table of all configuration keys. Help, checks, defaults and the template are made from it.
+//!
+//! **Invariant**: every default is allowed by its own kind, and every key is read by something.
+
+use serde_json::Value;
+
+use super::kind::Kind;
+use crate::domain::effect::EffectClass;
+
+/// One configuration key. A segment in angle brackets stands for any name.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    /// Dotted path, as people write it.
+    pub path: &'static str,
+    /// What values it takes.
+    pub kind: Kind,
+    /// The default as text; empty when there is none.
+    pub default: &'static str,
+    /// The unit, for people; empty when there is none.
+    pub unit: &'static str,
+    /// Whether a running daemon can take a change.
+    pub live: bool,
+    /// One line for people.
+    pub doc: &'static str,
+}
+
+const MS_MAX: u64 = 7 * 24 * 3600 * 1000;
+const CLASSES: &[&str] = &["read", "idempotent", "probe", "once", "local"];
+
+const fn integer(min: u64, max: u64) -> Kind {
+    Kind::Integer { min, max }
+}
+
+const fn key(
+    path: &'static str,
+    kind: Kind,
+    default: &'static str,
+    unit: &'static str,
+    live: bool,
+    doc: &'static str,
+) -> Key {
+    Key {
+        path,
+        kind,
+        default,
+        unit,
+        live,
+        doc,
+    }
+}
+
+/// The keys of `openclaw.toml`, in the order in which they are listed to people.
+#[rustfmt::skip] // one row a line: it is read as a table
+pub const KEYS: &[Key] = &[
+    key("gateway.bind", Kind::Address, "127.0.0.1", "", false, "Address on which the gateway listens; loopback unless you put a TLS proxy in front."),
+    key("gateway.port", integer(0, 65_535), "8080", "", false, "Port of the gateway; 0 takes any free one."),
+    key("gateway.timeout", integer(1, MS_MAX), "120000", "ms", true, "Longest time that a request waits for a run; then it is answered 202 and the run goes on."),
+    key("gateway.keepalive", integer(100, 600_000), "10000", "ms", true, "A comment is sent on idle event streams this often."),
+    key("gateway.maxBodyBytes", integer(1024, 256 << 20), "4194304", "bytes", true, "Largest request body."),
+    key("gateway.maxConnections", integer(1, 65_535), "1024", "", false, "Connections at once; more wait or are refused."),
+    key("agent.maxRetries", integer(0, 100), "3", "", true, "Further attempts after a failed one."),
+    key("agent.timeout", integer(100, MS_MAX), "600000", "ms", true, "Deadline of one step when the plan does not say."),
+    key("agent.maxTurns", integer(1, 1_000), "24", "", true, "Model calls of one session."),
+    key("agent.maxOutputTokens", integer(1, 1_000_000), "4096", "tokens", true, "Ceiling of one answer."),
+    key("agent.concurrency", integer(1, 1_024), "4", "", true, "Sessions of one agent at once."),
+    key("agent.maxConcurrentSteps", integer(1, 10_000), "128", "", true, "Steps at once over all runs."),
+    key("agent.tokenBudget.daily", integer(1, 1 << 50), "", "tokens", true, "Tokens of one agent per UTC day; unlimited when not set."),
+    key("agent.tokenBudget.perRun", integer(1, 1 << 50), "", "tokens", true, "Tokens of one agent per run; unlimited when not set."),
+    key("models.<alias>.provider", Kind::Word(&["offline", "openai", "anthropic"]), "", "", true, "Which protocol the model speaks."),
+    key("models.<alias>.id", Kind::Text { bytes_max: 256 }, "", "", true, "The model's name at its provider; the alias when not set."),
+    key("models.<alias>.baseUrl", Kind::Url, "", "", true, "Where the provider is; its public address when not set."),
+    key("models.<alias>.apiKey", Kind::Secret, "", "", true, "Where the key is: \"${ENV}\" or \"file:path\"; never the key itself."),
+    key("models.<alias>.timeout", integer(100, MS_MAX), "120000", "ms", true, "Longest time of one model call."),
+    key("skills.commands.<name>.argv", Kind::Texts { items_min: 1, items_max: 256 }, "", "", true, "Program and arguments; no shell."),
+    key("skills.commands.<name>.class", Kind::Word(CLASSES), "once", "", true, "What the command does to the world; decides what recovery may do."),
+    key("skills.commands.<name>.probe", Kind::Texts { items_min: 1, items_max: 256 }, "", "", true, "For class probe: program that ends with 0 when the effect has happened, 1 when not."),
+    key("skills.commands.<name>.description", Kind::Text { bytes_max: 1024 }, "", "", true, "What it does and when to use it, for the model."),
+    key("skills.commands.<name>.timeout", integer(100, MS_MAX), "60000", "ms", true, "Deadline of one call."),
+    key("skills.commands.<name>.schema", Kind::Schema, "", "", true, "JSON Schema of the arguments; any object when not set."),
+    key("skills.network.allow", Kind::HostPorts, "[]", "", true, "Private addresses (host:port) that skills may reach all the same."),
+    key("memory.gcInterval", integer(1, 30 * 24 * 3600), "3600", "s", true, "How often expired memory entries are collected."),
+    key("log.level", Kind::Word(&["error", "warn", "info", "debug", "trace"]), "info", "", true, "Least important line that is logged."),
+    key("log.format", Kind::Word(&["text", "json"]), "text", "", false, "Form of the log lines."),
+    key("store.cacheBytes", integer(1 << 20, 64 << 30), "8388608", "bytes", false, "Memory that the store may use as its cache."),
+];
+
+/// The keys of a file in `agents/`.
+#[rustfmt::skip] // one row a line: it is read as a table
+pub const AGENT_KEYS: &[Key] = &[
+    key("name", Kind::Text { bytes_max: 64 }, "", "", true, "The agent's name; the file's name when not set."),
+    key("role", Kind::Word(&["planner", "coder", "reviewer", "debugger", "executor"]), "", "", true, "What it is for; decides its default prompt and skills."),
+    key("model", Kind::Text { bytes_max: 64 }, "offline", "", true, "Alias of the model it asks."),
+    key("prompt", Kind::Text { bytes_max: 65_536 }, "", "", true, "The text of its prompt."),
+    key("promptFile", Kind::Text { bytes_max: 4_096 }, "", "", true, "A file with its prompt, relative to the configuration folder."),
+    key("skills", Kind::Texts { items_min: 0, items_max: 256 }, "", "", true, "The skills it may call; those of its role when not set."),
+    key("concurrency", integer(1, 1_024), "", "", true, "Sessions at once; agent.concurrency when not set."),
+    key("maxTurns", integer(1, 1_000), "", "", true, "Model calls of one session; agent.maxTurns when not set."),
+    key("maxRetries", integer(0, 100), "", "", true, "Further attempts after a failed one; agent.maxRetries when not set."),
+    key("timeout", integer(100, MS_MAX), "", "ms", true, "Deadline of one step; agent.timeout when not set."),
+    key("maxOutputTokens", integer(1, 1_000_000), "", "tokens", true, "Ceiling of one answer; agent.maxOutputTokens when not set."),
+    key("tokenBudget.daily", integer(1, 1 << 50), "", "tokens", true, "Tokens per UTC day; agent.tokenBudget.daily when not set."),
+    key("tokenBudget.perRun", integer(1, 1 << 50), "", "tokens", true, "Tokens per run; agent.tokenBudget.perRun when not set."),
+];
+
+/// A parsed dotted path; a segment may contain any character.
+pub type Path = Vec<String>;
+
+/// Reads a dotted path with TOML's quoting: `models."gpt-4.1".id`.
+pub fn parse_path(text: &str) -> Option<Path> {
+    let keys = toml_edit::Key::parse(text).ok()?;
+    Some(keys.iter().map(|key| key.get().to_owned()).collect())
+}
+
+/// Writes a path so that [`parse_path`] reads it back.
+pub fn render_path(path: &[String]) -> String {
+    let segments = path
+        .iter()
+        .map(|segment| toml_edit::Key::new(segment.as_str()).to_string());
+    segments.collect::<Vec<_>>().join(".")
+}
+
+impl Key {
+    /// The segments of the path.
+    pub fn segments(&self) -> impl Iterator<Item = &'static str> {
+        self.path.split('.')
+    }
+
+    /// Whether a part of the path stands for any name.
+    pub fn is_pattern(&self) -> bool {
+        self.path.contains('<')
+    }
+
+    /// Whether the key has this path.
+    pub fn matches(&self, path: &[String]) -> bool {
+        self.segments().count() == path.len() && self.starts_with(path)
+    }
+
+    /// Whether the key is this path or lies under it.
+    pub fn starts_with(&self, path: &[String]) -> bool {
+        let mut segments = self.segments();
+        path.iter().all(|given| {
+            segments
+                .next()
+                .is_some_and(|own| own == given || (own.starts_with('<') && !given.is_empty()))
+        })
+    }
+
+    /// The default as a value.
+    pub fn default_value(&self) -> Option<Value> {
+        if self.default.is_empty() {
+            return None;
+        }
+        let value = self.kind.parse(self.default);
+        Some(value.expect("every default is allowed by its own kind; a test checks all of them"))
+    }
+
+    /// The environment variable that sets it: `gateway.maxBodyBytes` is `OPENCLAW_GATEWAY_MAX_BODY_BYTES`.
+    /// None for keys with a name in their path, because case and punctuation of the name would be lost.
+    pub fn variable(&self) -> Option<String> {
+        if self.is_pattern() {
+            return None;
+        }
+        let mut name = String::from("OPENCLAW_");
+        for character in self.path.chars() {
+            match character {
+                '.' => name.push('_'),
+                upper if upper.is_ascii_uppercase() => {
+                    name.push('_');
+                    name.push(upper);
+                }
+                other => name.push(other.to_ascii_uppercase()),
+            }
+        }
+        Some(name)
+    }
+}
+
+/// The key of this path.
+pub fn find(keys: &'static [Key], path: &[String]) -> Option<&'static Key> {
+    keys.iter().find(|key| key.matches(path))
+}
+
+/// The known name that looks most like `text`, when one is near enough to be meant.
+pub fn nearest(keys: &'static [Key], text: &str) -> Option<&'static str> {
+    let wanted = text.to_ascii_lowercase();
+    let wanted_last = last_segment(&wanted);
+    let near = |distance: usize, length: usize| distance <= (length / 4).max(1);
+    let scored = keys.iter().filter_map(|key| {
+        let known = key.path.to_ascii_lowercase();
+        let whole = distance(&known, &wanted);
+        // A forgotten group is as common as a typing error, so the last segment alone may be meant.
+        let last = distance(last_segment(&known), wanted_last);
+        let meant = near(whole, wanted.len()) || near(last, wanted_last.len());
+        meant.then_some((whole.min(last + 2), whole, key.path))
+    });
+    scored.min().map(|(_, _, path)| path)
+}
+
+fn last_segment(path: &str) -> &str {
+    path.rsplit('.').next().unwrap_or(path)
+}
+
+/// Number of single-character edits between two texts.
+///
+/// **Source**: Levenshtein's distance, by the two-row form of Wagner and Fischer.
+pub fn distance(one: &str, two: &str) -> usize {
+    let two: Vec<char> = two.chars().take(128).collect();
+    let mut row: Vec<usize> = (0..=two.len()).collect();
+    for (position, left) in one.chars().take(128).enumerate() {
+        let mut diagonal = row[0];
+        row[0] = position + 1;
+        for (column, right) in two.iter().enumerate() {
+            let replaced = diagonal + usize::from(left != *right);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[two.len()]
+}
+
+/// The effect class of an allowed word.
+pub fn class_of(word: &str) -> EffectClass {
+    EffectClass::from_word(word).expect("the key's kind allows exactly the words of the classes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_is_allowed_and_every_key_is_found_by_its_own_path() {
+        for keys in [KEYS, AGENT_KEYS] {
+            for key in keys {
+                if let Some(value) = key.default_value() {
+                    assert!(key.kind.allows(&value), "{}", key.path);
+                }
+                let path: Path = key.segments().map(|segment| segment.replace(['<', '>'], "x")).collect();
+                assert_eq!(find(keys, &path).map(|found| found.path), Some(key.path));
+                assert_eq!(parse_path(&render_path(&path)), Some(path));
+                assert!(key.doc.ends_with('.') && key.doc.len() < 120, "{}", key.path);
+            }
+        }
+        let words: Vec<&str> = EffectClass::ALL.iter().map(|class| class.as_str()).collect();
+        assert_eq!(words, CLASSES, "the words of the class key are the classes");
+    }
+
+    #[test]
+    fn a_mistyped_key_finds_its_neighbour_and_nonsense_finds_none() {
+        let check = |text: &str, wanted: Option<&str>| assert_eq!(nearest(KEYS, text), wanted, "{text}");
+        check("gateway.timout", Some("gateway.timeout"));
+        check("gateway.maxbodybytes", Some("gateway.maxBodyBytes"));
+        check("maxRetries", Some("agent.maxRetries"));
+        check("memory.gc_interval", Some("memory.gcInterval"));
+        check("completely.else", None);
+    }
+
+    #[test]
+    fn variables_are_spelled_as_shells_want_them() {
+        let check = |path: &str, wanted: Option<&str>| {
+            let key = KEYS.iter().find(|key| key.path == path).expect("known");
+            assert_eq!(key.variable().as_deref(), wanted);
+        };
+        check("gateway.port", Some("OPENCLAW_GATEWAY_PORT"));
+        check("agent.tokenBudget.perRun", Some("OPENCLAW_AGENT_TOKEN_BUDGET_PER_RUN"));
+        check("models.<alias>.id", None);
+    }
+}

@@ -1,0 +1,192 @@
+//! What values a configuration key takes, and how they are read from TOML or from one text.
+
+use serde_json::Value;
+
+/// What values a key takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A whole number within bounds, both included.
+    Integer {
+        /// The least.
+        min: u64,
+        /// The greatest.
+        max: u64,
+    },
+    /// An IP address.
+    Address,
+    /// A text of at most so many bytes.
+    Text {
+        /// The limit.
+        bytes_max: usize,
+    },
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// A list of texts.
+    Texts {
+        /// The least number of items.
+        items_min: usize,
+        /// The greatest number of items.
+        items_max: usize,
+    },
+    /// A list of `host:port`.
+    HostPorts,
+    /// An http or https address.
+    Url,
+    /// A reference to a secret, never the secret.
+    Secret,
+    /// A JSON Schema as a TOML table.
+    Schema,
+}
+
+impl Kind {
+    /// What is allowed, for people.
+    pub fn allowed(self) -> String {
+        match self {
+            Self::Integer { min, max } => format!("a whole number from {min} to {max}"),
+            Self::Address => "an IP address such as 127.0.0.1 or ::1".into(),
+            Self::Text { bytes_max } => format!("a text of 1 to {bytes_max} bytes"),
+            Self::Word(words) => format!("one of {}", words.join(", ")),
+            Self::Texts { items_min, items_max } => format!("a list of {items_min} to {items_max} texts"),
+            Self::HostPorts => "a list of \"host:port\"".into(),
+            Self::Url => "an address that starts with http:// or https://".into(),
+            Self::Secret => "\"${NAME}\" (an environment variable) or \"file:path\"".into(),
+            Self::Schema => "a JSON Schema as a table".into(),
+        }
+    }
+
+    /// Whether a value is allowed.
+    pub fn allows(self, value: &Value) -> bool {
+        match self {
+            Self::Integer { min, max } => value.as_u64().is_some_and(|number| (min..=max).contains(&number)),
+            Self::Address => value
+                .as_str()
+                .is_some_and(|text| text.parse::<std::net::IpAddr>().is_ok()),
+            Self::Text { bytes_max } => value
+                .as_str()
+                .is_some_and(|text| !text.is_empty() && text.len() <= bytes_max),
+            Self::Word(words) => value.as_str().is_some_and(|text| words.contains(&text)),
+            Self::Texts { items_min, items_max } => value.as_array().is_some_and(|items| {
+                (items_min..=items_max).contains(&items.len()) && items.iter().all(Value::is_string)
+            }),
+            Self::HostPorts => value.as_array().is_some_and(|items| {
+                items.len() <= 256 && items.iter().all(|item| item.as_str().and_then(host_port).is_some())
+            }),
+            Self::Url => value.as_str().is_some_and(is_http_url),
+            Self::Secret => value.as_str().is_some_and(is_secret_reference),
+            Self::Schema => value.is_object(),
+        }
+    }
+
+    /// Reads the value from one text, as it comes from an environment variable, a flag or `config set`. Lists are
+    /// TOML lists or texts with commas.
+    pub fn parse(self, text: &str) -> Option<Value> {
+        let text = text.trim();
+        let value = match self {
+            Self::Integer { .. } => Value::from(text.replace('_', "").parse::<u64>().ok()?),
+            Self::Texts { .. } | Self::HostPorts => match toml(text) {
+                Some(list @ Value::Array(_)) => list,
+                _ if text.starts_with('[') => return None,
+                _ => text.split(',').map(str::trim).filter(|item| !item.is_empty()).collect(),
+            },
+            Self::Schema => toml(text).or_else(|| serde_json::from_str(text).ok())?,
+            _ => Value::from(text),
+        };
+        self.allows(&value).then_some(value)
+    }
+}
+
+/// Reads one TOML value.
+fn toml(text: &str) -> Option<Value> {
+    text.parse::<toml_edit::Value>().ok().map(|value| to_json(&value))
+}
+
+/// The same value as JSON; dates become their text.
+pub fn to_json(value: &toml_edit::Value) -> Value {
+    match value {
+        toml_edit::Value::String(text) => Value::from(text.value().as_str()),
+        toml_edit::Value::Integer(number) => Value::from(*number.value()),
+        toml_edit::Value::Float(number) => Value::from(*number.value()),
+        toml_edit::Value::Boolean(flag) => Value::from(*flag.value()),
+        toml_edit::Value::Datetime(date) => Value::from(date.value().to_string()),
+        toml_edit::Value::Array(items) => items.iter().map(to_json).collect(),
+        toml_edit::Value::InlineTable(table) => table.iter().map(|(name, value)| (name, to_json(value))).collect(),
+    }
+}
+
+/// Splits `host:port`; an IPv6 host stands in brackets.
+pub fn host_port(text: &str) -> Option<(&str, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let host = bare.unwrap_or(host);
+    let sound = !host.is_empty()
+        && !host.contains(|c: char| c.is_whitespace() || c == '/' || c == '@' || c == '[' || c == ']')
+        && (bare.is_some() || !host.contains(':'));
+    sound.then_some((host, port.parse().ok().filter(|port| *port > 0)?))
+}
+
+fn is_http_url(text: &str) -> bool {
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/') && text.len() <= 2_048)
+        && !text.contains(char::is_whitespace)
+}
+
+/// Whether a text names a secret rather than being one.
+pub fn is_secret_reference(text: &str) -> bool {
+    if let Some(path) = text.strip_prefix("file:") {
+        return !path.is_empty();
+    }
+    text.strip_prefix("${")
+        .and_then(|rest| rest.strip_suffix('}'))
+        .is_some_and(|name| {
+            !name.is_empty()
+                && !name.starts_with(|c: char| c.is_ascii_digit())
+                && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const PORT: Kind = Kind::Integer { min: 0, max: 65_535 };
+
+    #[test]
+    fn a_kind_allows_what_it_says_and_nothing_else() {
+        let check =
+            |kind: Kind, text: &str, value: Option<Value>| assert_eq!(kind.parse(text), value, "{kind:?} {text}");
+        check(PORT, "8_080", Some(json!(8080)));
+        check(PORT, "65536", None);
+        check(PORT, "-1", None);
+        check(PORT, "80.5", None);
+        check(Kind::Address, "::1", Some(json!("::1")));
+        check(Kind::Address, "localhost", None);
+        check(Kind::Word(&["a", "b"]), "b", Some(json!("b")));
+        check(Kind::Word(&["a", "b"]), "c", None);
+        check(
+            Kind::HostPorts,
+            "db:5432, [::1]:80",
+            Some(json!(["db:5432", "[::1]:80"])),
+        );
+        check(Kind::HostPorts, "[\"a:1\"]", Some(json!(["a:1"])));
+        check(Kind::HostPorts, "db", None);
+        check(Kind::HostPorts, "::1:80", None);
+        check(
+            Kind::Url,
+            "http://127.0.0.1:11434/v1",
+            Some(json!("http://127.0.0.1:11434/v1")),
+        );
+        check(Kind::Url, "ftp://x", None);
+        check(
+            Kind::Secret,
+            "${ANTHROPIC_API_KEY}",
+            Some(json!("${ANTHROPIC_API_KEY}")),
+        );
+        check(Kind::Secret, "file:secret.txt", Some(json!("file:secret.txt")));
+        check(Kind::Secret, "sk-ant-1234", None);
+        check(Kind::Secret, "${}", None);
+        check(Kind::Schema, "{ type = \"object\" }", Some(json!({"type": "object"})));
+        check(Kind::Schema, "{\"type\": \"object\"}", Some(json!({"type": "object"})));
+    }
+}

@@ -1,0 +1,302 @@
+//! Puts the layers together: default < file < environment < flag; each value keeps its origin.
+//!
+//! **Invariant**: what comes out is complete and allowed; otherwise nothing comes out, and the error names every
+//! value that is wrong.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use serde_json::Value;
+
+use super::agent::{AgentDefaults, Around, agents};
+use super::command_skill::{CommandSkill, command_skills};
+use super::document::{Source, found};
+use super::error::{BadValue, ConfigError, Place, Warning};
+use super::home::Home;
+use super::key::{self, KEYS, Path};
+use super::kind;
+use super::model::{BUILT_IN, ModelSettings, models};
+use super::pipeline::{Pipeline, pipelines};
+use super::setting::{Setting, Settings};
+use crate::domain::agent::AgentDefinition;
+use crate::domain::name::{ModelAlias, SkillName};
+
+/// What comes from outside the files.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// Environment variables.
+    pub environment: BTreeMap<String, String>,
+    /// Keys with values from the command line, with the flag's name: `("--port", "gateway.port", "8080")`.
+    pub flags: Vec<(String, String, String)>,
+}
+
+impl Overrides {
+    /// The environment of this process; variables that are not text are left out.
+    pub fn of_process() -> Self {
+        let pairs = std::env::vars_os();
+        let environment = pairs.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        Self {
+            environment: environment.collect(),
+            flags: Vec::new(),
+        }
+    }
+}
+
+/// The network rim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GatewayConfig {
+    /// Where it listens.
+    pub bind: IpAddr,
+    /// Its port; 0 takes any free one.
+    pub port: u16,
+    /// Longest wait of a request for a run, in milliseconds.
+    pub timeout_ms: u64,
+    /// Time between comments on idle event streams, in milliseconds.
+    pub keepalive_ms: u64,
+    /// Largest request body.
+    pub body_bytes_max: usize,
+    /// Connections at once.
+    pub connections_max: usize,
+}
+
+/// Form of the log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// `error`, `warn`, `info`, `debug` or `trace`.
+    pub level: String,
+    /// The form.
+    pub format: LogFormat,
+}
+
+/// A private address that skills may reach.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPort {
+    /// Host name or address, without brackets.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+}
+
+/// Everything that the daemon is built from.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The network rim.
+    pub gateway: GatewayConfig,
+    /// What agents have when their file does not say.
+    pub agent: AgentDefaults,
+    /// Steps at once over all runs.
+    pub steps_concurrent_max: u32,
+    /// How often expired memory entries are collected, in seconds.
+    pub memory_gc_interval_s: u64,
+    /// What is logged.
+    pub log: LogConfig,
+    /// Memory that the store may use as its cache.
+    pub store_cache_bytes: usize,
+    /// The agents, sorted by name.
+    pub agents: Vec<AgentDefinition>,
+    /// The models.
+    pub models: BTreeMap<ModelAlias, ModelSettings>,
+    /// Skills that are a program.
+    pub command_skills: Vec<CommandSkill>,
+    /// Private addresses that skills may reach.
+    pub network_allow: Vec<HostPort>,
+    /// Plans kept as files.
+    pub pipelines: Vec<Pipeline>,
+}
+
+/// A configuration with what is known of its origin.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The values, typed.
+    pub config: Config,
+    /// The values of `openclaw.toml` with their origins, for people.
+    pub settings: Settings,
+    /// What the operator should see.
+    pub warnings: Vec<Warning>,
+}
+
+/// Reads all files of the home. A home without any file gives the defaults.
+pub fn load(home: &Home, overrides: &Overrides) -> Result<Loaded, ConfigError> {
+    let mut bad = Vec::new();
+    let mut warnings = Vec::new();
+    let settings = layers(home, overrides, &mut bad, &mut warnings)?;
+    let defaults = AgentDefaults::from_settings(&settings);
+    let models = models(&settings, home.config_dir(), &mut bad);
+    let command_skills = command_skills(&settings, &mut bad);
+    let commands: Vec<SkillName> = command_skills.iter().map(|skill| skill.name.clone()).collect();
+    let around = Around {
+        home,
+        defaults: &defaults,
+        models: &models,
+        commands: &commands,
+    };
+    let agents = agents(&around, &mut bad, &mut warnings)?;
+    let pipelines = pipelines(home, &mut bad)?;
+    let gateway = gateway(&settings);
+    if !gateway.bind.is_loopback() {
+        let origin = settings.get(&["gateway", "bind"]).map(|setting| setting.origin.clone());
+        warnings.push(Warning {
+            place: origin.unwrap_or(Place::Default),
+            text: format!(
+                "gateway.bind is {}: other machines can reach the gateway, without TLS",
+                gateway.bind
+            ),
+        });
+    }
+    if !bad.is_empty() {
+        return Err(ConfigError::Values(bad));
+    }
+    let config = Config {
+        gateway,
+        agent: defaults,
+        steps_concurrent_max: number(&settings, &["agent", "maxConcurrentSteps"]) as u32,
+        memory_gc_interval_s: number(&settings, &["memory", "gcInterval"]),
+        log: LogConfig {
+            level: settings.text(&["log", "level"]).unwrap_or("info").to_owned(),
+            format: match settings.text(&["log", "format"]) {
+                Some("json") => LogFormat::Json,
+                _ => LogFormat::Text,
+            },
+        },
+        store_cache_bytes: number(&settings, &["store", "cacheBytes"]) as usize,
+        agents,
+        models,
+        command_skills,
+        network_allow: network_allow(&settings),
+        pipelines,
+    };
+    Ok(Loaded {
+        config,
+        settings,
+        warnings,
+    })
+}
+
+/// The settings in force, from all layers.
+fn layers(
+    home: &Home,
+    overrides: &Overrides,
+    bad: &mut Vec<BadValue>,
+    warnings: &mut Vec<Warning>,
+) -> Result<Settings, ConfigError> {
+    let mut settings = Settings::default();
+    for key in KEYS.iter().filter(|key| !key.is_pattern()) {
+        if let Some(value) = key.default_value() {
+            put(
+                &mut settings,
+                key.segments().map(str::to_owned).collect(),
+                value,
+                Place::Default,
+            );
+        }
+    }
+    for (alias, provider, id, secret) in BUILT_IN {
+        for (field, value) in [("provider", provider), ("id", id), ("apiKey", secret)] {
+            if !value.is_empty() {
+                let path = ["models", alias, field].map(str::to_owned).to_vec();
+                put(&mut settings, path, Value::from(*value), Place::Default);
+            }
+        }
+    }
+    if let Some(source) = Source::read(&home.config_file())? {
+        let reading = source.settings(KEYS);
+        for setting in reading.settings {
+            settings.put(setting);
+        }
+        bad.extend(reading.bad);
+        warnings.extend(reading.warnings);
+    }
+    for key in KEYS {
+        let Some(name) = key.variable() else { continue };
+        if let Some(text) = overrides.environment.get(&name).filter(|text| !text.is_empty()) {
+            let path: Path = key.segments().map(str::to_owned).collect();
+            match read(&path, text, Place::Environment(name)) {
+                Ok(setting) => settings.put(setting),
+                Err(wrong) => bad.push(wrong),
+            }
+        }
+    }
+    for (flag, dotted, text) in &overrides.flags {
+        let path = key::parse_path(dotted).unwrap_or_default();
+        match read(&path, text, Place::Flag(flag.clone())) {
+            Ok(setting) => settings.put(setting),
+            Err(wrong) => bad.push(wrong),
+        }
+    }
+    Ok(settings)
+}
+
+fn put(settings: &mut Settings, path: Path, value: Value, origin: Place) {
+    let key = key::find(KEYS, &path).expect("defaults are written for known keys only");
+    settings.put(Setting {
+        path,
+        key,
+        value,
+        origin,
+    });
+}
+
+/// Reads one value from text.
+fn read(path: &Path, text: &str, place: Place) -> Result<Setting, BadValue> {
+    let refused = |found: String, allowed: String| BadValue {
+        place: place.clone(),
+        key: key::render_path(path),
+        found,
+        allowed,
+    };
+    let Some(key) = key::find(KEYS, path) else {
+        return Err(refused(
+            "a key that is not known".into(),
+            "a key of `openclaw config list`".into(),
+        ));
+    };
+    let Some(value) = key.kind.parse(text) else {
+        return Err(refused(found(key, &Value::from(text)), key.kind.allowed()));
+    };
+    Ok(Setting {
+        path: path.clone(),
+        key,
+        value,
+        origin: place,
+    })
+}
+
+fn number(settings: &Settings, path: &[&str]) -> u64 {
+    settings
+        .number(path)
+        .expect("the key has a default, and only allowed values replace it")
+}
+
+fn gateway(settings: &Settings) -> GatewayConfig {
+    let bind = settings.text(&["gateway", "bind"]).and_then(|text| text.parse().ok());
+    GatewayConfig {
+        bind: bind.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        port: number(settings, &["gateway", "port"]) as u16,
+        timeout_ms: number(settings, &["gateway", "timeout"]),
+        keepalive_ms: number(settings, &["gateway", "keepalive"]),
+        body_bytes_max: number(settings, &["gateway", "maxBodyBytes"]) as usize,
+        connections_max: number(settings, &["gateway", "maxConnections"]) as usize,
+    }
+}
+
+fn network_allow(settings: &Settings) -> Vec<HostPort> {
+    let items = settings.texts(&["skills", "network", "allow"]).unwrap_or_default();
+    let pairs = items.iter().filter_map(|item| kind::host_port(item));
+    let pairs = pairs.map(|(host, port)| HostPort {
+        host: host.to_owned(),
+        port,
+    });
+    pairs.collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,3 @@
+//! The composition root: configuration, start-up, signals.
+
+pub mod config;
