@@ -3,6 +3,8 @@
 pub mod agents;
 pub mod daemon;
 pub mod domain;
+pub mod gateway;
+pub mod identity;
 pub mod llm;
 pub mod runs;
 pub mod runtime;

@@ -12,6 +12,7 @@ pub mod brief;
 pub mod budget;
 pub mod check;
 pub mod code;
+pub mod compaction;
 pub mod conversation;
 pub mod effect;
 pub mod fact;

@@ -2,8 +2,17 @@
 //!
 //! Knows nothing of HTTP or cron.
 
+pub mod actor;
+pub mod check;
 pub mod decision;
+pub mod dispatcher;
+pub mod handle;
+pub mod layer;
+pub mod message;
+pub mod parts;
 pub mod state;
+pub mod steward;
+mod surroundings;
 
 #[cfg(test)]
 mod tests;

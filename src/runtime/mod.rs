@@ -6,3 +6,4 @@ pub mod bus;
 pub mod clock;
 pub mod committer;
 pub mod entropy;
+pub mod timer;

@@ -2,9 +2,11 @@
 
 use redb::ReadableDatabase;
 
+use crate::domain::compaction::compact;
 use crate::domain::fact::Stamped;
 use crate::domain::id::RunId;
 
+use super::batch::Op;
 use super::codec;
 use super::error::{StoreError, step};
 use super::record::fact::{EntryRecord, SnapshotRecord};
@@ -103,5 +105,19 @@ impl Store {
             .map_err(|reason| StoreError::Corrupt { what: what(), reason })?;
         facts.extend(self.facts(run, through)?);
         Ok(facts)
+    }
+
+    /// The snapshot that is due for a run: the shortest list of facts that folds to its present state. None when
+    /// nothing was added since the last one.
+    pub fn snapshot_of(&self, run: RunId) -> Result<Option<Op>, StoreError> {
+        let facts = self.facts_for_state(run)?;
+        let Some(through) = facts.last().map(|stamped| stamped.seq) else {
+            return Ok(None);
+        };
+        Ok(Some(Op::Snapshot {
+            run,
+            through,
+            facts: compact(facts),
+        }))
     }
 }

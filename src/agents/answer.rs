@@ -1,0 +1,65 @@
+//! From the text of a final answer to the output of a step.
+
+use serde_json::Value;
+
+use crate::domain::handoff::Finding;
+
+/// Findings about one answer; more are not reported.
+const FINDINGS_MAX: usize = 12;
+
+/// The output that a text stands for. Without a schema it is the text itself. With one it must be JSON that
+/// matches; a Markdown fence around it is allowed, because models like to put one there.
+pub fn judge(text: &str, schema: Option<&jsonschema::Validator>) -> Result<Value, Vec<Finding>> {
+    let Some(schema) = schema else {
+        if text.trim().is_empty() {
+            return Err(vec![Finding::new("", "the answer is empty")]);
+        }
+        return Ok(Value::String(text.to_owned()));
+    };
+    let json = unfenced(text);
+    let value: Value = serde_json::from_str(json)
+        .map_err(|error| vec![Finding::new("", format!("the answer is not JSON: {error}"))])?;
+    let findings: Vec<Finding> = schema
+        .iter_errors(&value)
+        .take(FINDINGS_MAX)
+        .map(|error| Finding::new(error.instance_path().to_string(), error.to_string()))
+        .collect();
+    if findings.is_empty() { Ok(value) } else { Err(findings) }
+}
+
+fn unfenced(text: &str) -> &str {
+    let text = text.trim();
+    let Some(inner) = text.strip_prefix("```").and_then(|rest| rest.strip_suffix("```")) else {
+        return text;
+    };
+    match inner.split_once('\n') {
+        Some((language, body)) if language.chars().all(char::is_alphanumeric) => body.trim(),
+        _ => inner.trim(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn json_is_found_with_and_without_a_fence_and_wrong_places_are_named() {
+        let schema = json!({ "type": "object", "required": ["a"], "properties": { "a": { "type": "integer" } } });
+        let schema = jsonschema::validator_for(&schema).expect("a schema");
+        let check = |text: &str, expected: Result<Value, &str>| match (judge(text, Some(&schema)), expected) {
+            (Ok(found), Ok(expected)) => assert_eq!(found, expected),
+            (Err(findings), Err(pointer)) => assert_eq!(findings[0].pointer, pointer, "{findings:?}"),
+            (found, expected) => panic!("{text}: expected {expected:?}, found {found:?}"),
+        };
+        check(r#"{"a":1}"#, Ok(json!({ "a": 1 })));
+        check("```json\n{\"a\":1}\n```", Ok(json!({ "a": 1 })));
+        check("```\n{\"a\":1}\n```", Ok(json!({ "a": 1 })));
+        check("{\"a\":\"x\"}", Err("/a"));
+        check("{}", Err(""));
+        check("sure! {\"a\":1}", Err(""));
+        assert_eq!(judge("plain", None), Ok(json!("plain")));
+        assert!(judge(" \n", None).is_err());
+    }
+}

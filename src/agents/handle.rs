@@ -1,0 +1,137 @@
+//! What `runs` holds of the agents.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use supervisors::{CallError, ChildRef};
+
+use crate::domain::agent::AgentDefinition;
+use crate::domain::budget::Account;
+use crate::domain::fact::Attempt;
+use crate::domain::fault::Fault;
+use crate::domain::handoff::Finding;
+use crate::domain::id::RunId;
+use crate::domain::name::AgentName;
+
+use super::order::{SessionOrder, session_id};
+use super::parts::Definitions;
+use super::roster::{AgentMessage, Sessions, Taken, start};
+use super::session::message::SessionMessage;
+use super::treasury::Treasury;
+
+/// How long an agent may take to judge an order and start its session.
+const TAKE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// A cheap clone; resolves the actors at each call.
+#[derive(Clone)]
+pub struct AgentsHandle {
+    agents: Arc<BTreeMap<AgentName, ChildRef<AgentMessage>>>,
+    sessions: Sessions,
+    definitions: Definitions,
+    treasury: Treasury,
+}
+
+/// Why an order was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum TakeError {
+    /// The agent refused it.
+    #[error("hand an order over: it was refused in {} places", .0.len())]
+    Refused(Vec<Finding>),
+    /// There is no such agent.
+    #[error("hand an order over: there is no agent `{0}`")]
+    NoAgent(AgentName),
+    /// The agent did not answer.
+    #[error("hand an order over to `{agent}`")]
+    Unanswered {
+        /// Which agent.
+        agent: AgentName,
+        /// Why.
+        #[source]
+        source: CallError,
+    },
+    /// The session could not be started.
+    #[error("start a session")]
+    NotStarted(#[source] supervisors::ApiError),
+}
+
+impl TakeError {
+    /// What a caller has to act on.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Refused(_) => Fault::Invalid,
+            Self::NoAgent(_) => Fault::NotFound,
+            Self::Unanswered { .. } => Fault::TimedOut,
+            Self::NotStarted(_) => Fault::Unavailable,
+        }
+    }
+}
+
+impl AgentsHandle {
+    pub(super) fn new(
+        agents: BTreeMap<AgentName, ChildRef<AgentMessage>>,
+        sessions: Sessions,
+        definitions: Definitions,
+        treasury: Treasury,
+    ) -> Self {
+        Self {
+            agents: Arc::new(agents),
+            sessions,
+            definitions,
+            treasury,
+        }
+    }
+
+    /// Hands an order to its agent, or starts the call of a skill. The report comes later.
+    pub async fn take(&self, order: SessionOrder) -> Result<(), TakeError> {
+        let taken = match order.handoff().map(|handoff| handoff.to.clone()) {
+            None => start(&self.sessions, order, None).await,
+            Some(name) => {
+                let agent = self.agents.get(&name).ok_or_else(|| TakeError::NoAgent(name.clone()))?;
+                let order = Box::new(order);
+                agent
+                    .call(|reply| AgentMessage::Take { order, reply }, TAKE_DEADLINE)
+                    .await
+                    .map_err(|source| TakeError::Unanswered { agent: name, source })?
+            }
+        };
+        match taken {
+            Taken::Accepted => Ok(()),
+            Taken::Refused(findings) => Err(TakeError::Refused(findings)),
+            Taken::NotStarted(error) => Err(TakeError::NotStarted(error)),
+        }
+    }
+
+    /// Tells a session to stop; false when there is none, so nothing of it runs.
+    pub fn stop(&self, run: RunId, attempt: &Attempt) -> bool {
+        let session = self.sessions.get(session_id(run, attempt));
+        session.is_some_and(|session| session.cast(SessionMessage::Stop).is_ok())
+    }
+
+    /// The agents as configured.
+    pub fn definitions(&self) -> Arc<BTreeMap<AgentName, Arc<AgentDefinition>>> {
+        self.definitions.all()
+    }
+
+    /// The token accounts.
+    pub fn treasury(&self) -> &Treasury {
+        &self.treasury
+    }
+
+    /// How many sessions are under way.
+    pub fn sessions_active(&self) -> usize {
+        self.sessions.count()
+    }
+
+    /// Sessions of an agent under way.
+    pub fn active_of(&self, agent: &AgentName) -> u32 {
+        self.definitions.active_of(agent)
+    }
+
+    /// Tokens that an active run has used, reserved ones included; 0 when its balance cannot be read.
+    pub fn tokens_of(&self, run: RunId) -> u64 {
+        self.treasury
+            .balance(&Account::Run(run))
+            .map_or(0, |balance| balance.used())
+    }
+}

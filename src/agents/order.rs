@@ -1,0 +1,138 @@
+//! What a session is told to do, and how it says what came of it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use crate::domain::agent::AgentDefinition;
+use crate::domain::fact::Attempt;
+use crate::domain::failure::FailureClass;
+use crate::domain::handoff::{Finding, Handoff};
+use crate::domain::id::RunId;
+use crate::domain::name::{ModelAlias, SkillName};
+use crate::domain::time::UtcMillis;
+
+/// One attempt at one step.
+#[derive(Clone)]
+pub struct SessionOrder {
+    /// The run.
+    pub run: RunId,
+    /// The attempt.
+    pub attempt: Attempt,
+    /// What is done.
+    pub work: OrderWork,
+    /// The folder that file skills may touch.
+    pub workspace: Arc<Path>,
+    /// When it must be done.
+    pub deadline: UtcMillis,
+    /// Tokens that the run may use.
+    pub run_tokens_max: Option<u64>,
+    /// A model instead of the agent's own.
+    pub model: Option<ModelAlias>,
+    /// The skills that may be used, out of the agent's own; none means all of them.
+    pub skills: Option<Vec<SkillName>>,
+    /// Whether facts of this attempt may be in the journal already.
+    pub resume: bool,
+    /// Where the report goes. It resolves its receiver at each call, so it stays good over restarts.
+    pub report: ReportTo,
+}
+
+/// What an attempt does.
+#[derive(Clone)]
+pub enum OrderWork {
+    /// An agent converses with its model.
+    Agent {
+        /// The order.
+        handoff: Arc<Handoff>,
+        /// Its inputs, resolved.
+        context: Map<String, Value>,
+    },
+    /// One call of a skill.
+    Skill {
+        /// The skill.
+        skill: SkillName,
+        /// Its arguments.
+        arguments: Value,
+    },
+}
+
+/// Takes the report of a session.
+#[derive(Clone)]
+pub struct ReportTo(Arc<dyn Fn(SessionReport) + Send + Sync>);
+
+impl ReportTo {
+    /// A receiver.
+    pub fn new(receive: impl Fn(SessionReport) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(receive))
+    }
+
+    /// Hands the report over.
+    pub fn send(&self, report: SessionReport) {
+        (self.0)(report);
+    }
+}
+
+/// What came of an attempt.
+#[derive(Debug, Clone)]
+pub struct SessionReport {
+    /// The attempt.
+    pub attempt: Attempt,
+    /// How it ended.
+    pub end: ReportedEnd,
+}
+
+/// How a session ended.
+#[derive(Debug, Clone)]
+pub enum ReportedEnd {
+    /// The agent refused the order.
+    Refused(Arc<[Finding]>),
+    /// There is an output.
+    Answered {
+        /// The output.
+        output: Arc<Value>,
+        /// What was tried.
+        tried: Vec<Arc<str>>,
+        /// The exit code of the last program.
+        exit_code: Option<i32>,
+    },
+    /// There is none.
+    Failed {
+        /// Why.
+        class: FailureClass,
+        /// In words.
+        reason: Arc<str>,
+        /// What was tried.
+        tried: Vec<Arc<str>>,
+    },
+    /// A call may or may not have happened.
+    Unknown(Arc<str>),
+    /// It was told to stop; nothing of it runs any more.
+    Stopped,
+}
+
+impl SessionOrder {
+    /// The name of the session among all sessions.
+    pub fn session_id(&self) -> String {
+        session_id(self.run, &self.attempt)
+    }
+
+    /// The agent, when one does the work.
+    pub fn handoff(&self) -> Option<&Arc<Handoff>> {
+        match &self.work {
+            OrderWork::Agent { handoff, .. } => Some(handoff),
+            OrderWork::Skill { .. } => None,
+        }
+    }
+
+    /// The definition of its agent out of these.
+    pub fn definition<'a>(&self, agents: &'a [Arc<AgentDefinition>]) -> Option<&'a Arc<AgentDefinition>> {
+        let to = &self.handoff()?.to;
+        agents.iter().find(|agent| agent.name == *to)
+    }
+}
+
+/// The name of the session of an attempt.
+pub fn session_id(run: RunId, attempt: &Attempt) -> String {
+    format!("{run}/{attempt}")
+}

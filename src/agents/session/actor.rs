@@ -1,0 +1,696 @@
+//! The shell of a session: turns messages into events, submits the facts, carries the effects out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use supervisors::{TaskExit, TaskRef};
+
+use crate::agents::handoff::compile;
+use crate::agents::order::{OrderWork, ReportedEnd, SessionOrder, SessionReport};
+use crate::agents::parts::{ActiveSession, AgentsParts};
+use crate::agents::treasury::{Bookings, TreasuryError};
+use crate::agents::turn::decision::{Effect, Event, Reaction, SessionEnd, react};
+use crate::agents::turn::state::{OpenTurn, Phase, SessionWork, TurnRules, TurnState};
+use crate::domain::agent::AgentDefinition;
+use crate::domain::brief::{Brief, lesson_line, render};
+use crate::domain::budget::{Account, BudgetChange};
+use crate::domain::effect::{EffectClass, EffectKey};
+use crate::domain::fact::Fact;
+use crate::domain::failure::FailureClass;
+use crate::domain::name::{AgentName, ModelAlias, SkillName};
+use crate::domain::skill::CallOutcome;
+use crate::domain::time::UtcMillis;
+use crate::llm::model::{AskError, Spent};
+use crate::runtime::committer::Pending;
+use crate::runtime::timer::Timer;
+use crate::skills::skill::{CallOrder, LocalEffect, ProbeAnswer};
+use crate::skills::workers::{CallTicket, WorkerEnd};
+use crate::storage::batch::{Batch, Op};
+
+use super::message::SessionMessage;
+use super::surroundings::SessionSurroundings;
+
+/// First wait before a model request is repeated, in milliseconds; doubles, with full jitter.
+const ASK_BACKOFF_BASE_MS: u64 = 500;
+/// Longest wait before a model request is repeated, the provider's own wish included, in milliseconds.
+const ASK_BACKOFF_MAX_MS: u64 = 60_000;
+/// Answers that may be sent back because they do not match.
+const REJECTIONS_MAX: u32 = 2;
+/// The agent name under which skill steps are journaled; they book no tokens.
+const NO_AGENT: &str = "none";
+
+/// The actor.
+pub struct SessionActor {
+    /// What it stands on.
+    pub parts: AgentsParts,
+}
+
+/// How a session starts.
+pub struct SessionStart {
+    /// The order.
+    pub order: SessionOrder,
+    /// Its agent; none for a step done by a skill.
+    pub definition: Option<Arc<AgentDefinition>>,
+    /// Whether an earlier incarnation may have written facts.
+    pub restarted: bool,
+}
+
+/// What a running session holds.
+pub struct SessionState {
+    order: SessionOrder,
+    definition: Option<Arc<AgentDefinition>>,
+    turn: TurnState,
+    around: SessionSurroundings,
+    asking: Option<TaskRef>,
+    calls: BTreeMap<u32, CallTicket>,
+    ending: Option<Ending>,
+    timers: Vec<Timer>,
+    _counted: Option<ActiveSession>,
+}
+
+/// Why the session is winding down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    Stopped,
+    Deadline,
+}
+
+impl Drop for SessionState {
+    fn drop(&mut self) {
+        // Also on a kill: nothing that this session started may outlive it.
+        if let Some(asking) = &self.asking {
+            asking.cancel();
+        }
+        for call in self.calls.values() {
+            call.cancel();
+        }
+    }
+}
+
+impl Actor for SessionActor {
+    type Msg = SessionMessage;
+    type State = SessionState;
+    type Arguments = SessionStart;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<SessionMessage>,
+        start: SessionStart,
+    ) -> Result<SessionState, ActorProcessingErr> {
+        let SessionStart {
+            order,
+            definition,
+            restarted,
+        } = start;
+        let around = surroundings(&self.parts, &order, definition.as_deref());
+        let rules = rules(&order, definition.as_deref(), &around.model);
+        let turn = if order.resume || restarted {
+            // What an earlier incarnation submitted must be readable before it is folded.
+            self.parts.committer.barrier().await?;
+            let facts = self.parts.store.facts_for_state(order.run)?;
+            TurnState::load(rules, facts.iter().map(|stamped| &stamped.fact))
+        } else {
+            TurnState::new(rules)
+        };
+        let until = self.parts.clock.until(order.deadline);
+        let deadline = Timer::after(&myself, until, || SessionMessage::DeadlinePassed);
+        myself.cast(SessionMessage::Begin)?;
+        let counted = definition
+            .as_ref()
+            .map(|agent| self.parts.definitions.count_session(&agent.name));
+        Ok(SessionState {
+            order,
+            definition,
+            turn,
+            around,
+            asking: None,
+            calls: BTreeMap::new(),
+            ending: None,
+            timers: vec![deadline],
+            _counted: counted,
+        })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<SessionMessage>,
+        message: SessionMessage,
+        state: &mut SessionState,
+    ) -> Result<(), ActorProcessingErr> {
+        let now = self.parts.clock.now();
+        let mut local = Vec::new();
+        let event = match message {
+            SessionMessage::Begin => Event::Begun,
+            SessionMessage::Stop => return self.wind_down(&myself, state, Ending::Stopped),
+            SessionMessage::DeadlinePassed => return self.wind_down(&myself, state, Ending::Deadline),
+            SessionMessage::Asked { turn, result } => {
+                state.asking = None;
+                asked(state, turn, result, now)
+            }
+            SessionMessage::Called { ordinal, end } => {
+                state.calls.remove(&ordinal);
+                called(state, ordinal, end, now, &mut local)
+            }
+            SessionMessage::Probed { ordinal, answer } => {
+                state.calls.remove(&ordinal);
+                match answer {
+                    ProbeAnswer::Happened(outcome) => Event::CallEnded {
+                        ordinal,
+                        outcome: Arc::new(outcome),
+                    },
+                    ProbeAnswer::NotHappened => Event::NotHappened { ordinal },
+                    ProbeAnswer::Unknown(evidence) => Event::CallLost {
+                        ordinal,
+                        evidence: evidence.into(),
+                    },
+                }
+            }
+            SessionMessage::RestDue => Event::Rested,
+        };
+        if state.ending.is_some() {
+            return self.settle_while_ending(&myself, state, event, local, now);
+        }
+        let open = state.turn.open_turn;
+        let reaction = react(&mut state.turn, event, now, &state.around);
+        self.carry_out(&myself, state, reaction, open, local, now).await
+    }
+}
+
+impl SessionActor {
+    async fn carry_out(
+        &self,
+        myself: &ActorRef<SessionMessage>,
+        state: &mut SessionState,
+        mut reaction: Reaction,
+        open: Option<OpenTurn>,
+        local: Vec<Op>,
+        now: UtcMillis,
+    ) -> Result<(), ActorProcessingErr> {
+        let mut pending = match self.submit(state, &reaction.facts, open, local, now) {
+            Ok(pending) => pending,
+            Err(TreasuryError::Exhausted(exhausted)) => {
+                // What happened before the refused reservation is journaled; the request is not made.
+                reaction.facts.retain(|fact| !matches!(fact, Fact::TurnIntended { .. }));
+                let pending = self.submit(state, &reaction.facts, open, Vec::new(), now)?;
+                let reason = format!("a token budget does not allow the next turn: {exhausted}").into();
+                let end = SessionEnd::Failed {
+                    class: FailureClass::Budget,
+                    reason,
+                };
+                reaction.effects = vec![Effect::End(end)];
+                pending
+            }
+            Err(error) => return Err(error.into()),
+        };
+        for effect in reaction.effects {
+            match effect {
+                Effect::Ask { turn } => self.ask(myself, state, turn, now),
+                Effect::Call {
+                    ordinal,
+                    skill,
+                    arguments,
+                    key,
+                    durable_first,
+                } => {
+                    if durable_first && let Some(pending) = pending.take() {
+                        pending.durable().await?;
+                    }
+                    self.call(myself, state, ordinal, skill, arguments, key, now);
+                }
+                Effect::Probe {
+                    ordinal,
+                    skill,
+                    arguments,
+                    key,
+                } => {
+                    self.probe(myself, state, ordinal, skill, arguments, key, now);
+                }
+                Effect::Rest { until } => {
+                    let wait = self.parts.clock.until(until);
+                    state
+                        .timers
+                        .push(Timer::after(myself, wait, || SessionMessage::RestDue));
+                }
+                Effect::End(end) => report(myself, state, end),
+            }
+        }
+        if let Some(pending) = pending {
+            pending.detach();
+        }
+        Ok(())
+    }
+
+    /// Queues facts with the bookings that follow from them.
+    fn submit(
+        &self,
+        state: &SessionState,
+        facts: &[Fact],
+        open: Option<OpenTurn>,
+        local: Vec<Op>,
+        now: UtcMillis,
+    ) -> Result<Option<Pending>, TreasuryError> {
+        if facts.is_empty() {
+            return Ok(None);
+        }
+        let bookings = bookings(state, facts, open);
+        let mut batch = Batch::facts(state.order.run, now, facts.to_vec());
+        for op in local {
+            batch = batch.with(op);
+        }
+        self.parts.treasury.submit(batch, bookings).map(Some)
+    }
+
+    fn ask(&self, myself: &ActorRef<SessionMessage>, state: &mut SessionState, turn: u32, now: UtcMillis) {
+        let failed = |error: AskError| {
+            myself
+                .cast(SessionMessage::Asked {
+                    turn,
+                    result: Err(error),
+                })
+                .ok();
+        };
+        let model = match self.parts.models.get(&state.around.model) {
+            Ok(model) => model,
+            Err(error) => return failed(AskError::unspent(FailureClass::Config, error.to_string())),
+        };
+        let request = state.around.request(&state.turn.messages);
+        let deadline = Duration::from_millis(state.order.deadline.since(now));
+        let to = myself.clone();
+        let name = format!("{} turn {turn}", state.order.session_id());
+        let spawned = self
+            .parts
+            .asking
+            .spawn(name, async move { model.ask(request, deadline).await }, move |exit| {
+                let result = match exit {
+                    TaskExit::Done(result) => result.map(Arc::new),
+                    TaskExit::Panicked(text) => Err(AskError::unknown(
+                        FailureClass::Transport,
+                        format!("the client of the model crashed: {text}"),
+                    )),
+                    TaskExit::Cancelled => Err(AskError::unknown(FailureClass::Transport, "the request was stopped")),
+                };
+                to.cast(SessionMessage::Asked { turn, result }).ok();
+            });
+        match spawned {
+            Ok(task) => state.asking = Some(task),
+            Err(refused) => failed(AskError::unspent(FailureClass::Overload, refused.to_string())),
+        }
+    }
+
+    fn call_order(
+        &self,
+        state: &SessionState,
+        arguments: serde_json::Value,
+        key: EffectKey,
+        now: UtcMillis,
+    ) -> CallOrder {
+        CallOrder {
+            key,
+            run: state.order.run,
+            step: state.order.attempt.step.clone(),
+            arguments,
+            workspace: state.order.workspace.clone(),
+            deadline: Duration::from_millis(state.order.deadline.since(now)),
+        }
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call has this many parts; a struct would only rename them"
+    )]
+    fn call(
+        &self,
+        myself: &ActorRef<SessionMessage>,
+        state: &mut SessionState,
+        ordinal: u32,
+        skill: SkillName,
+        arguments: serde_json::Value,
+        key: EffectKey,
+        now: UtcMillis,
+    ) {
+        let order = self.call_order(state, arguments, key, now);
+        let to = myself.clone();
+        let started = self.parts.workers.call(&skill, order, move |end| {
+            to.cast(SessionMessage::Called { ordinal, end }).ok();
+        });
+        match started {
+            Ok(ticket) => {
+                state.calls.insert(ordinal, ticket);
+            }
+            Err(refused) => {
+                // It was not started, so this is a result like any other.
+                let outcome = CallOutcome::error(format!("{skill} was not started: {refused}"));
+                let end = WorkerEnd::Finished(Ok(outcome.into()));
+                myself.cast(SessionMessage::Called { ordinal, end }).ok();
+            }
+        }
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call has this many parts; a struct would only rename them"
+    )]
+    fn probe(
+        &self,
+        myself: &ActorRef<SessionMessage>,
+        state: &mut SessionState,
+        ordinal: u32,
+        skill: SkillName,
+        arguments: serde_json::Value,
+        key: EffectKey,
+        now: UtcMillis,
+    ) {
+        let order = self.call_order(state, arguments, key, now);
+        let to = myself.clone();
+        let started = self.parts.workers.probe(&skill, order, move |answer| {
+            to.cast(SessionMessage::Probed { ordinal, answer }).ok();
+        });
+        match started {
+            Ok(ticket) => {
+                state.calls.insert(ordinal, ticket);
+            }
+            Err(refused) => {
+                let answer = ProbeAnswer::Unknown(format!("{skill} could not be asked: {refused}"));
+                myself.cast(SessionMessage::Probed { ordinal, answer }).ok();
+            }
+        }
+    }
+
+    /// Tells everything that is under way to stop; the report follows when it has.
+    fn wind_down(
+        &self,
+        myself: &ActorRef<SessionMessage>,
+        state: &mut SessionState,
+        ending: Ending,
+    ) -> Result<(), ActorProcessingErr> {
+        if state.ending.is_some() {
+            return Ok(());
+        }
+        state.ending = Some(ending);
+        if let Some(asking) = &state.asking {
+            asking.cancel();
+        }
+        for call in state.calls.values() {
+            call.cancel();
+        }
+        self.end_when_quiet(myself, state)
+    }
+
+    fn settle_while_ending(
+        &self,
+        myself: &ActorRef<SessionMessage>,
+        state: &mut SessionState,
+        event: Event,
+        local: Vec<Op>,
+        now: UtcMillis,
+    ) -> Result<(), ActorProcessingErr> {
+        let attempt = state.order.attempt.clone();
+        let open = state.turn.open_turn;
+        let fact = match event {
+            Event::Answered { turn, answer } => Some(Fact::TurnFinished { attempt, turn, answer }),
+            Event::AskFailed {
+                turn,
+                class,
+                reason,
+                unspent,
+                ..
+            } => open.map(|open| Fact::TurnFailed {
+                attempt,
+                turn,
+                class,
+                reason,
+                charged: if unspent { 0 } else { open.reserved },
+                retry_at: None,
+            }),
+            Event::CallEnded { ordinal, outcome } => Some(Fact::CallFinished {
+                attempt,
+                ordinal,
+                outcome,
+            }),
+            Event::CallLost { ordinal, evidence } => Some(Fact::CallUnknown {
+                attempt,
+                ordinal,
+                evidence,
+            }),
+            Event::Begun | Event::Rested | Event::NotHappened { .. } => None,
+        };
+        if let Some(fact) = fact {
+            state.turn.fold(&fact);
+            if let Some(pending) = self.submit(state, &[fact], open, local, now)? {
+                pending.detach();
+            }
+        }
+        self.end_when_quiet(myself, state)
+    }
+
+    fn end_when_quiet(
+        &self,
+        myself: &ActorRef<SessionMessage>,
+        state: &mut SessionState,
+    ) -> Result<(), ActorProcessingErr> {
+        if state.asking.is_some() || !state.calls.is_empty() {
+            return Ok(());
+        }
+        if let (Phase::Unknown { evidence }, Some(Ending::Deadline)) = (&state.turn.phase, state.ending) {
+            send(state, ReportedEnd::Unknown(evidence.clone()));
+        } else {
+            let end = match state.ending {
+                Some(Ending::Deadline) => ReportedEnd::Failed {
+                    class: FailureClass::Deadline,
+                    reason: "the deadline of the step has passed".into(),
+                    tried: state.turn.tried.clone(),
+                },
+                _ => ReportedEnd::Stopped,
+            };
+            send(state, end);
+        }
+        myself.stop(None);
+        Ok(())
+    }
+}
+
+/// Hands the end of the loop to whoever gave the order; the session is done with that.
+fn report(myself: &ActorRef<SessionMessage>, state: &SessionState, end: SessionEnd) {
+    let tried = state.turn.tried.clone();
+    let end = match end {
+        SessionEnd::Answered { output } => ReportedEnd::Answered {
+            output,
+            tried,
+            exit_code: state.turn.last_exit_code,
+        },
+        SessionEnd::Failed { class, reason } => ReportedEnd::Failed { class, reason, tried },
+        SessionEnd::Unknown { evidence } => ReportedEnd::Unknown(evidence),
+    };
+    send(state, end);
+    myself.stop(None);
+}
+
+fn send(state: &SessionState, end: ReportedEnd) {
+    state.order.report.send(SessionReport {
+        attempt: state.order.attempt.clone(),
+        end,
+    });
+}
+
+fn asked(
+    state: &SessionState,
+    turn: u32,
+    result: Result<Arc<crate::domain::conversation::ModelAnswer>, AskError>,
+    now: UtcMillis,
+) -> Event {
+    match result {
+        Ok(answer) => Event::Answered { turn, answer },
+        Err(error) => {
+            let cap = ASK_BACKOFF_BASE_MS.saturating_mul(1 << state.turn.turn_failures.min(16));
+            let backoff = fastrand::u64(0..=cap.min(ASK_BACKOFF_MAX_MS));
+            let wait = error.retry_after_ms.unwrap_or(0).max(backoff).min(ASK_BACKOFF_MAX_MS);
+            Event::AskFailed {
+                turn,
+                class: error.class,
+                reason: error.reason,
+                unspent: error.spent == Spent::Nothing,
+                retry_at: now.plus_ms(wait),
+            }
+        }
+    }
+}
+
+/// What the end of a call means. A call that may change the world once and whose worker vanished is unknown, not
+/// failed: nobody saw whether it happened.
+fn called(state: &SessionState, ordinal: u32, end: WorkerEnd, now: UtcMillis, local: &mut Vec<Op>) -> Event {
+    let class = state
+        .turn
+        .call(ordinal)
+        .and_then(|call| call.intent)
+        .map(|(class, _)| class);
+    let lost = |what: String| match class {
+        Some(EffectClass::Once) => Event::CallLost {
+            ordinal,
+            evidence: what.into(),
+        },
+        _ => Event::CallEnded {
+            ordinal,
+            outcome: Arc::new(CallOutcome::error(what)),
+        },
+    };
+    match end {
+        WorkerEnd::Finished(Ok(end)) => {
+            if let Some(LocalEffect::MemoryPut { key, text }) = end.local {
+                local.push(Op::MemoryPut { key, text, at: now });
+            }
+            Event::CallEnded {
+                ordinal,
+                outcome: Arc::new(end.outcome),
+            }
+        }
+        WorkerEnd::Finished(Err(error)) => lost(format!("the skill failed: {}", chain(&error))),
+        WorkerEnd::Panicked(text) => lost(format!("the skill crashed: {text}")),
+        WorkerEnd::TimedOut => lost("the skill did not end in its time".to_owned()),
+        WorkerEnd::Cancelled => Event::CallEnded {
+            ordinal,
+            outcome: Arc::new(CallOutcome::error("stopped before it ended")),
+        },
+    }
+}
+
+/// An error with its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+fn bookings(state: &SessionState, facts: &[Fact], open: Option<OpenTurn>) -> Bookings {
+    let mut bookings = Bookings::default();
+    let Some(definition) = &state.definition else {
+        return bookings;
+    };
+    let accounts = |day: u32| {
+        let mut accounts = vec![
+            (Account::Run(state.order.run), state.order.run_tokens_max),
+            (
+                Account::AgentDay(definition.name.clone(), day),
+                definition.tokens_daily_max,
+            ),
+        ];
+        // Only counted where somebody set a limit: every account is a row that is written per turn.
+        if definition.tokens_per_run_max.is_some() {
+            let account = Account::AgentRun(definition.name.clone(), state.order.run);
+            accounts.push((account, definition.tokens_per_run_max));
+        }
+        accounts
+    };
+    for fact in facts {
+        match (fact, open) {
+            (Fact::TurnFinished { answer, .. }, Some(open)) => {
+                let change = BudgetChange::Settle {
+                    reserved: open.reserved,
+                    spent: answer.usage.total(),
+                };
+                bookings
+                    .settle
+                    .extend(accounts(open.day).into_iter().map(|(account, _)| (account, change)));
+            }
+            (Fact::TurnFailed { charged, .. }, Some(open)) => {
+                let change = BudgetChange::Settle {
+                    reserved: open.reserved,
+                    spent: *charged,
+                };
+                bookings
+                    .settle
+                    .extend(accounts(open.day).into_iter().map(|(account, _)| (account, change)));
+            }
+            (Fact::TurnIntended { reserved, day, .. }, _) => bookings.reserve = Some((accounts(*day), *reserved)),
+            _ => {}
+        }
+    }
+    bookings
+}
+
+fn rules(order: &SessionOrder, definition: Option<&AgentDefinition>, model: &ModelAlias) -> TurnRules {
+    let work = match &order.work {
+        OrderWork::Agent { handoff, context } => SessionWork::Agent {
+            brief: render(&Brief {
+                task: handoff.task.clone(),
+                context: context.clone(),
+                constraints: handoff.constraints.clone(),
+                deadline: rfc3339(handoff.deadline).into(),
+                lessons: handoff
+                    .lessons
+                    .iter()
+                    .map(|lesson| lesson_line(lesson).into())
+                    .collect(),
+            })
+            .into(),
+        },
+        OrderWork::Skill { skill, arguments } => SessionWork::Skill {
+            skill: skill.clone(),
+            arguments: arguments.clone(),
+        },
+    };
+    let agent = definition.map(|agent| agent.name.clone());
+    TurnRules {
+        run: order.run,
+        attempt: order.attempt.clone(),
+        agent: agent.unwrap_or_else(|| AgentName::new(NO_AGENT).expect("a valid name")),
+        model: model.clone(),
+        work,
+        turns_max: definition.map_or(1, |agent| agent.turns_max),
+        turn_retries_max: definition.map_or(0, |agent| agent.retries_max),
+        rejections_max: REJECTIONS_MAX,
+    }
+}
+
+fn surroundings(
+    parts: &AgentsParts,
+    order: &SessionOrder,
+    definition: Option<&AgentDefinition>,
+) -> SessionSurroundings {
+    let catalogue = parts.workers.catalogue();
+    let offered = match (&order.work, definition) {
+        (OrderWork::Skill { skill, .. }, _) => catalogue.manifests_for(std::slice::from_ref(skill)),
+        (OrderWork::Agent { .. }, Some(agent)) => {
+            let allowed = agent.skills.iter().filter(|skill| match &order.skills {
+                Some(narrowed) => narrowed.contains(skill),
+                None => true,
+            });
+            catalogue.manifests_for(&allowed.cloned().collect::<Vec<_>>())
+        }
+        (OrderWork::Agent { .. }, None) => Arc::new([]),
+    };
+    let output_schema = order.handoff().and_then(|handoff| handoff.output_schema.clone());
+    // Both sides of the hand-off have seen it compile.
+    let validator = output_schema.as_ref().and_then(|schema| compile(schema).ok());
+    let mut system = definition.map_or_else(String::new, |agent| agent.prompt.to_string());
+    if let Some(schema) = &output_schema {
+        system.push_str("\n\nYour final answer is JSON, without other text, that matches this JSON Schema:\n");
+        system.push_str(&schema.to_string());
+    }
+    let fallback = || ModelAlias::new(crate::llm::registry::OFFLINE_ALIAS).expect("a valid alias");
+    SessionSurroundings {
+        workers: parts.workers.clone(),
+        offered,
+        system: system.into(),
+        model: order
+            .model
+            .clone()
+            .or_else(|| definition.map(|agent| agent.model.clone()))
+            .unwrap_or_else(fallback),
+        output_schema,
+        validator,
+        output_tokens_max: definition.map_or(0, |agent| agent.output_tokens_max),
+    }
+}
+
+fn rfc3339(at: UtcMillis) -> String {
+    jiff::Timestamp::from_millisecond(at.0.min(253_402_300_799_000) as i64)
+        .map(|time| time.to_string())
+        .unwrap_or_default()
+}

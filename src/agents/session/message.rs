@@ -1,0 +1,42 @@
+//! What a session is told.
+
+use std::sync::Arc;
+
+use crate::domain::conversation::ModelAnswer;
+use crate::llm::model::AskError;
+use crate::skills::skill::ProbeAnswer;
+use crate::skills::workers::WorkerEnd;
+
+/// Requests, then facts from its own helpers, then timers.
+#[derive(Debug)]
+pub enum SessionMessage {
+    /// Go.
+    Begin,
+    /// Stop all work, then report.
+    Stop,
+    /// The model answered or did not; none when the task that asked has crashed.
+    Asked {
+        /// Which turn.
+        turn: u32,
+        /// What came.
+        result: Result<Arc<ModelAnswer>, AskError>,
+    },
+    /// A call ended.
+    Called {
+        /// Which.
+        ordinal: u32,
+        /// How.
+        end: WorkerEnd,
+    },
+    /// A probe answered.
+    Probed {
+        /// Which call.
+        ordinal: u32,
+        /// What it said.
+        answer: ProbeAnswer,
+    },
+    /// The time to repeat a request has come.
+    RestDue,
+    /// The deadline has passed.
+    DeadlinePassed,
+}

@@ -1,0 +1,9 @@
+//! A session: one attempt of an agent at one step, as an actor.
+//!
+//! Lifecycle: started by its agent with an order; loads what the journal has of the attempt when it is not new;
+//! runs the turn loop; reports; ends. Supervised by `agents/sessions` (transient). A crash loses the model request
+//! or read call in flight; the next incarnation goes on from the journal.
+
+pub mod actor;
+pub mod message;
+pub mod surroundings;

@@ -1,0 +1,76 @@
+//! Who may: the key of a request, and which Host names this daemon answers to.
+
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use crate::domain::code;
+use crate::identity::keyring::Principal;
+
+use super::error::ApiError;
+use super::parts::GatewayParts;
+
+/// A request with a valid key.
+pub struct Authenticated(pub Principal);
+
+impl Authenticated {
+    /// Refuses unless the key carries the scope.
+    pub fn needs(&self, scope: &str) -> Result<(), ApiError> {
+        if self.0.may(scope) {
+            return Ok(());
+        }
+        let message = format!("the key `{}` does not carry the scope `{scope}`", self.0.name);
+        Err(ApiError::new(code::SCOPE_MISSING, message).hint("use a key that has it"))
+    }
+}
+
+fn key_of(headers: &HeaderMap) -> Option<&str> {
+    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let bearer = bearer.and_then(|value| value.strip_prefix("Bearer ").or_else(|| value.strip_prefix("bearer ")));
+    // The header that Anthropic's clients send.
+    bearer
+        .or_else(|| headers.get("x-api-key").and_then(|value| value.to_str().ok()))
+        .map(str::trim)
+}
+
+impl FromRequestParts<GatewayParts> for Authenticated {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(request: &mut Parts, parts: &GatewayParts) -> Result<Self, ApiError> {
+        let Some(key) = key_of(&request.headers) else {
+            return Err(ApiError::new(code::KEY_MISSING, "the request has no key")
+                .hint("send `Authorization: Bearer ocl_…`; `openclaw init` made one key"));
+        };
+        Ok(Self(parts.keyring.check(key)?))
+    }
+}
+
+/// Refuses requests that a web page made a browser send to this address under another name (DNS rebinding).
+pub async fn check_host(State(parts): State<GatewayParts>, request: Request, next: Next) -> Response {
+    let host = request
+        .headers()
+        .get(header::HOST)
+        .and_then(|value| value.to_str().ok());
+    let host = host.or_else(|| request.uri().host()).unwrap_or("");
+    let name = host.rsplit_once(':').map_or(host, |(name, port)| {
+        if port.chars().all(|digit| digit.is_ascii_digit()) {
+            name
+        } else {
+            host
+        }
+    });
+    let own = parts.address.rsplit_once(':').map_or(&*parts.address, |(name, _)| name);
+    let is_local = matches!(name, "localhost" | "127.0.0.1" | "[::1]" | "::1") || name == own;
+    if is_local {
+        return next.run(request).await;
+    }
+    let message = format!(
+        "this daemon does not answer to the host `{}`",
+        crate::domain::text::preview(name, 80)
+    );
+    ApiError::new(code::HOST_REFUSED, message)
+        .hint("use localhost or the address of gateway.bind")
+        .into_response()
+}

@@ -1,0 +1,134 @@
+//! Errors as clients see them.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use crate::domain::code::{self, Code};
+use crate::domain::fault::Fault;
+use crate::domain::handoff::Finding;
+use crate::identity::keyring::KeyError;
+use crate::runs::handle::RunsError;
+
+/// Seconds after which a refused client may try again.
+const RETRY_AFTER_SECONDS: &str = "1";
+
+/// One error answer.
+#[derive(Debug, Clone)]
+pub struct ApiError {
+    code: Code,
+    message: String,
+    hint: Option<String>,
+    details: Option<Value>,
+}
+
+impl ApiError {
+    /// An error of this code.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            hint: None,
+            details: None,
+        }
+    }
+
+    /// A request that cannot be used.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(code::INVALID_REQUEST, message)
+    }
+
+    /// With what to do about it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// With the wrong places of a document.
+    #[must_use]
+    pub fn findings(mut self, findings: &[Finding]) -> Self {
+        let items = findings
+            .iter()
+            .map(|finding| json!({ "pointer": finding.pointer, "message": finding.message }));
+        self.details = Some(items.collect());
+        self
+    }
+
+    /// The HTTP status of the code.
+    pub fn status(&self) -> StatusCode {
+        match (self.code.id, self.code.fault) {
+            (id, _) if id == code::BODY_TOO_LARGE.id => StatusCode::PAYLOAD_TOO_LARGE,
+            (id, _) if id == code::KEY_MISSING.id || id == code::KEY_INVALID.id => StatusCode::UNAUTHORIZED,
+            (id, _) if id == code::TOO_MANY_RUNS.id => StatusCode::SERVICE_UNAVAILABLE,
+            (_, Fault::Invalid) => StatusCode::BAD_REQUEST,
+            (_, Fault::NotFound) => StatusCode::NOT_FOUND,
+            (_, Fault::Conflict) => StatusCode::CONFLICT,
+            (_, Fault::Denied) => StatusCode::FORBIDDEN,
+            (_, Fault::Overloaded) => StatusCode::TOO_MANY_REQUESTS,
+            (_, Fault::Unavailable | Fault::TimedOut) => StatusCode::SERVICE_UNAVAILABLE,
+            (_, Fault::Corrupt | Fault::Bug) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let status = self.status();
+        let mut error = json!({ "code": self.code.id, "type": self.code.kind, "message": self.message });
+        if let Some(hint) = &self.hint {
+            error["hint"] = hint.as_str().into();
+        }
+        if let Some(details) = self.details {
+            error["details"] = details;
+        }
+        let mut response = (status, Json(json!({ "error": error }))).into_response();
+        let headers = response.headers_mut();
+        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+/// The text of an error and its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+impl From<RunsError> for ApiError {
+    fn from(error: RunsError) -> Self {
+        let answer = Self::new(error.code(), chain(&error));
+        match &error {
+            RunsError::Plan(findings) => answer
+                .findings(findings)
+                .hint("each entry of details names a place in the plan"),
+            RunsError::NoAgent(_) => answer.hint("GET /v1/agents lists the agents"),
+            RunsError::Workspace(_) => answer.hint("give the absolute path of a folder that the daemon can read"),
+            RunsError::IdempotencyConflict(_) => answer.hint("use a new Idempotency-Key for a new request"),
+            RunsError::TooMany { .. } => answer.hint("nothing was accepted; send it again after Retry-After"),
+            RunsError::NotFound(_) => answer.hint("GET /v1/runs lists the runs"),
+            RunsError::Ended { .. } => answer.hint("POST /v1/runs/{id}/retry makes the same work a new run"),
+            RunsError::Active(_) => answer.hint("wait for its end, or cancel it first"),
+            RunsError::Task(_) => answer.hint("say in `task` what is to be done"),
+            RunsError::Commit(_) | RunsError::Store(_) => answer,
+        }
+    }
+}
+
+impl From<KeyError> for ApiError {
+    fn from(error: KeyError) -> Self {
+        Self::new(error.code(), chain(&error)).hint("send `Authorization: Bearer ocl_…`; `openclaw init` made one key")
+    }
+}

@@ -1,0 +1,12 @@
+//! The network rim: the native API, server-sent events, authentication, limits.
+//!
+//! Knows no storage records. **Invariants**: nothing is answered with a run id before the run is on disk; a
+//! client that leaves stops nothing; every write needs a key; every error has a code and a hint.
+
+pub mod auth;
+pub mod error;
+pub mod layer;
+pub mod parts;
+pub mod route;
+pub mod server;
+pub mod wire;

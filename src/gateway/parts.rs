@@ -1,0 +1,68 @@
+//! What the routes stand on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::sync::watch;
+
+use crate::agents::handle::AgentsHandle;
+use crate::domain::id::BootId;
+use crate::identity::keyring::Keyring;
+use crate::llm::registry::Models;
+use crate::runs::handle::RunsHandle;
+use crate::runtime::clock::Clock;
+use crate::runtime::committer::Committer;
+use crate::storage::store::Store;
+
+/// Limits and times of the gateway.
+#[derive(Debug, Clone)]
+pub struct GatewaySettings {
+    /// Longest wait of a request for a run's end.
+    pub timeout: Duration,
+    /// Between two signs of life on a stream.
+    pub keepalive: Duration,
+    /// Bytes of a request's body.
+    pub body_bytes_max: usize,
+    /// Connections at once.
+    pub connections_max: usize,
+}
+
+/// Asks the root of the supervision tree to draw itself.
+pub type TreeSource =
+    Arc<dyn Fn() -> futures_util::future::BoxFuture<'static, Option<supervisors::TreeSnapshot>> + Send + Sync>;
+
+/// Everything that the routes use.
+#[derive(Clone)]
+pub struct GatewayParts {
+    /// Tells the time.
+    pub clock: Clock,
+    /// This life of the process.
+    pub boot: BootId,
+    /// When it began.
+    pub started_at: crate::domain::time::UtcMillis,
+    /// The home, for people.
+    pub home: Arc<str>,
+    /// The address that is listened on.
+    pub address: Arc<str>,
+    /// Keys.
+    pub keyring: Keyring,
+    /// Runs.
+    pub runs: RunsHandle,
+    /// Agents.
+    pub agents: AgentsHandle,
+    /// Models.
+    pub models: Arc<Models>,
+    /// For figures.
+    pub committer: Committer,
+    /// For figures.
+    pub store: Store,
+    /// The tree.
+    pub tree: TreeSource,
+    /// Set when the process is asked to stop.
+    pub stop: watch::Sender<bool>,
+    /// Limits and times.
+    pub settings: GatewaySettings,
+    /// The description of the API.
+    pub openapi: Arc<Value>,
+}

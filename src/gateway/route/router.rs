@@ -1,0 +1,43 @@
+//! All routes of the gateway.
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{get, post};
+
+use crate::domain::code;
+use crate::gateway::auth::check_host;
+use crate::gateway::error::ApiError;
+use crate::gateway::parts::GatewayParts;
+
+use super::{agents, health, runs, status};
+
+/// The router.
+pub fn router(parts: GatewayParts) -> Router {
+    Router::new()
+        .route("/v1/runs", post(runs::submit).get(runs::list))
+        .route("/v1/runs/{id}", get(runs::show))
+        .route("/v1/runs/{id}/events", get(runs::events))
+        .route("/v1/runs/{id}/plan", get(runs::plan))
+        .route("/v1/runs/{id}/timeline", get(runs::timeline))
+        .route("/v1/runs/{id}/result", get(runs::result))
+        .route("/v1/runs/{id}/cancel", post(runs::cancel))
+        .route("/v1/runs/{id}/retry", post(runs::retry))
+        .route("/v1/agents", get(agents::list))
+        .route("/v1/agents/{name}", get(agents::show))
+        .route("/v1/incidents", get(status::incidents))
+        .route("/v1/status", get(status::status))
+        .route("/v1/tree", get(status::tree))
+        .route("/v1/stop", post(status::stop))
+        .route("/livez", get(health::live))
+        .route("/readyz", get(health::ready))
+        .route("/healthz", get(health::ready))
+        .route("/openapi.json", get(status::openapi))
+        .fallback(async || ApiError::new(code::ROUTE_NOT_FOUND, "nothing is at this address").hint("GET /openapi.json"))
+        .method_not_allowed_fallback(async || {
+            ApiError::new(code::ROUTE_NOT_FOUND, "this address does not take this method").hint("GET /openapi.json")
+        })
+        .layer(DefaultBodyLimit::max(parts.settings.body_bytes_max))
+        .layer(from_fn_with_state(parts.clone(), check_host))
+        .with_state(parts)
+}

@@ -1,0 +1,401 @@
+//! Runs.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream::{self, Stream};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::domain::code;
+use crate::domain::fact::{Fact, Stamped};
+use crate::domain::id::RunId;
+use crate::domain::limits::{IDEMPOTENCY_KEY_BYTES_MAX, JSON_DEPTH_MAX};
+use crate::domain::plan_document::write_plan;
+use crate::domain::run::RunStatus;
+use crate::gateway::auth::Authenticated;
+use crate::gateway::error::ApiError;
+use crate::gateway::parts::GatewayParts;
+use crate::gateway::wire::event::{event, line, step_of};
+use crate::gateway::wire::run::{header as header_view, time, view};
+use crate::gateway::wire::submission::SubmissionWire;
+use crate::runs::handle::{Accepted, Idempotency};
+use crate::runtime::bus::Watch;
+
+/// Rows of one page.
+const PAGE_MAX: usize = 200;
+const PAGE_DEFAULT: usize = 50;
+
+fn run_id(text: &str) -> Result<RunId, ApiError> {
+    text.parse().map_err(|_| {
+        let text = crate::domain::text::preview(text, 64);
+        ApiError::new(code::RUN_NOT_FOUND, format!("`{text}` is not the id of a run"))
+            .hint("GET /v1/runs lists the runs")
+    })
+}
+
+/// Query of `POST /v1/runs`.
+#[derive(Debug, Deserialize)]
+pub struct SubmitQuery {
+    /// Milliseconds to wait for the run's end.
+    wait: Option<u64>,
+}
+
+/// `POST /v1/runs`.
+///
+/// **Cancel**: a client that leaves stops nothing; the run goes on.
+pub async fn submit(
+    State(parts): State<GatewayParts>,
+    key: Authenticated,
+    Query(query): Query<SubmitQuery>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, ApiError> {
+    key.needs("runs:write")?;
+    if *parts.stop.borrow() {
+        return Err(ApiError::new(
+            code::STOPPING,
+            "the daemon is stopping; nothing was accepted",
+        ));
+    }
+    let body = body.map_err(|rejection| {
+        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            let message = format!("the body has more than {} bytes", parts.settings.body_bytes_max);
+            ApiError::new(code::BODY_TOO_LARGE, message).hint("raise gateway.maxBodyBytes, or send less")
+        } else {
+            ApiError::invalid("the body could not be read")
+        }
+    })?;
+    let value: Value =
+        serde_json::from_slice(&body).map_err(|error| ApiError::invalid(format!("the body is not JSON: {error}")))?;
+    if crate::domain::json::depth(&value) > JSON_DEPTH_MAX {
+        return Err(ApiError::invalid(format!(
+            "the body nests deeper than {JSON_DEPTH_MAX}"
+        )));
+    }
+    let body_hash = *blake3::hash(crate::domain::json::canonical(&value).as_bytes()).as_bytes();
+    let wire: SubmissionWire = serde_json::from_value(value)
+        .map_err(|error| ApiError::invalid(format!("the body cannot be used: {error}")))?;
+    let spec = wire.into_spec(parts.clock.now())?;
+    let idempotency = match headers.get("idempotency-key") {
+        None => None,
+        Some(value) if value.len() <= IDEMPOTENCY_KEY_BYTES_MAX && !value.is_empty() => {
+            // Two clients may choose the same text; the key that they authenticate with keeps them apart.
+            let mut hasher = blake3::Hasher::new();
+            hasher.update(&key.0.key.to_bytes());
+            hasher.update(value.as_bytes());
+            Some(Idempotency {
+                key: *hasher.finalize().as_bytes(),
+                body: body_hash,
+            })
+        }
+        Some(_) => {
+            let message = format!("Idempotency-Key has 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes");
+            return Err(ApiError::invalid(message));
+        }
+    };
+    let accepted = parts.runs.accept(spec, idempotency).await?;
+    answer(&parts, accepted, query.wait).await
+}
+
+/// The run as it is now, or as it is when it ends within `wait`.
+async fn answer(parts: &GatewayParts, accepted: Accepted, wait: Option<u64>) -> Result<Response, ApiError> {
+    let run = accepted.run;
+    let mut ended = false;
+    if let Some(wait) = wait {
+        let bound = Duration::from_millis(wait).min(parts.settings.timeout);
+        ended = tokio::time::timeout(bound, end_of(parts, run))
+            .await
+            .is_ok_and(|result| result.is_ok());
+    }
+    let view = current(parts, run)?;
+    let status = if ended { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let mut response = (status, Json(view)).into_response();
+    let location = HeaderValue::from_str(&format!("/v1/runs/{run}")).expect("an id is ASCII");
+    response.headers_mut().insert(header::LOCATION, location);
+    if !accepted.is_new {
+        response
+            .headers_mut()
+            .insert("idempotent-replayed", HeaderValue::from_static("true"));
+    }
+    Ok(response)
+}
+
+/// Waits until the run has ended or is parked.
+async fn end_of(parts: &GatewayParts, run: RunId) -> Result<(), ApiError> {
+    let mut watch = parts.runs.watch(run);
+    let mut seen = 0;
+    loop {
+        let facts = parts.runs.facts(run, seen)?;
+        if let Some(last) = facts.last() {
+            seen = last.seq;
+            if is_last(&last.fact) {
+                return Ok(());
+            }
+        }
+        watch.past(seen).await;
+    }
+}
+
+fn is_last(fact: &Fact) -> bool {
+    matches!(fact, Fact::RunDone { .. } | Fact::RunParked { .. })
+}
+
+fn current(parts: &GatewayParts, run: RunId) -> Result<Value, ApiError> {
+    let header = parts.runs.header(run)?;
+    let state = parts.runs.state(run)?;
+    let tokens = match header.status {
+        RunStatus::Active => parts.agents.tokens_of(run),
+        _ => header.tokens,
+    };
+    Ok(view(&state, tokens))
+}
+
+/// Query of `GET /v1/runs`.
+#[derive(Debug, Deserialize)]
+pub struct ListQuery {
+    status: Option<String>,
+    limit: Option<usize>,
+    cursor: Option<String>,
+}
+
+/// `GET /v1/runs`.
+pub async fn list(
+    State(parts): State<GatewayParts>,
+    key: Authenticated,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<Value>, ApiError> {
+    key.needs("runs:read")?;
+    let status = match query.status.as_deref() {
+        None => None,
+        Some(word) => Some(RunStatus::from_word(word).ok_or_else(|| {
+            ApiError::invalid("status is one of active, parked, succeeded, failed, cancelled, expired, unknown")
+        })?),
+    };
+    let limit = query.limit.unwrap_or(PAGE_DEFAULT).clamp(1, PAGE_MAX);
+    let before = query.cursor.as_deref().map(run_id).transpose()?;
+    let headers = parts.runs.headers(before, limit, status)?;
+    let next = (headers.len() == limit)
+        .then(|| headers.last().map(|header| header.run.to_string()))
+        .flatten();
+    let runs: Vec<Value> = headers
+        .iter()
+        .map(|header| {
+            let mut row = header_view(header);
+            if header.status == RunStatus::Active {
+                row["tokens"] = parts.agents.tokens_of(header.run).into();
+            }
+            row
+        })
+        .collect();
+    Ok(Json(json!({ "runs": runs, "next": next })))
+}
+
+/// `GET /v1/runs/{id}`.
+pub async fn show(
+    State(parts): State<GatewayParts>,
+    key: Authenticated,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    key.needs("runs:read")?;
+    current(&parts, run_id(&id)?).map(Json)
+}
+
+/// `GET /v1/runs/{id}/plan`.
+pub async fn plan(
+    State(parts): State<GatewayParts>,
+    key: Authenticated,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    key.needs("runs:read")?;
+    let state = parts.runs.state(run_id(&id)?)?;
+    Ok(Json(
+        json!({ "plan": state.plan.as_ref().map(|plan| write_plan(plan)), "rounds": state.rounds }),
+    ))
+}
+
+/// `GET /v1/runs/{id}/timeline`.
+pub async fn timeline(
+    State(parts): State<GatewayParts>,
+    key: Authenticated,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    key.needs("runs:read")?;
+    let run = run_id(&id)?;
+    let facts = parts.runs.facts(run, 0)?;
+    let Some(first) = facts.first().map(|stamped| stamped.at) else {
+        return Err(crate::runs::handle::RunsError::NotFound(run).into());
+    };
+    let entries: Vec<Value> = facts
+        .iter()
+        .map(|stamped| {
+            json!({
+                "seq": stamped.seq,
+                "at": time(stamped.at),
+                "offset_ms": stamped.at.since(first),
+                "kind": stamped.fact.kind(),
+                "step": step_of(&stamped.fact),
+                "text": line(&stamped.fact),
+            })
+        })
+        .collect();
+    Ok(Json(json!({ "entries": entries })))
+}
+
+/// `GET /v1/runs/{id}/result`: 409 while the run has not ended.
+pub async fn result(
+    State(parts): State<GatewayParts>,
+    key: Authenticated,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    key.needs("runs:read")?;
+    let run = run_id(&id)?;
+    let view = current(&parts, run)?;
+    if parts.runs.header(run)?.status == RunStatus::Active {
+        return Err(ApiError::new(code::RUN_ACTIVE, format!("{run} has not ended"))
+            .hint("follow GET /v1/runs/{id}/events, or ask again"));
+    }
+    Ok(Json(
+        json!({ "status": view["status"], "result": view["result"], "reason": view["reason"] }),
+    ))
+}
+
+/// Body of `POST /v1/runs/{id}/cancel`.
+#[derive(Debug, Default, Deserialize)]
+pub struct CancelWire {
+    reason: Option<String>,
+}
+
+/// `POST /v1/runs/{id}/cancel`: 202; the run has ended when its work has.
+pub async fn cancel(
+    State(parts): State<GatewayParts>,
+    key: Authenticated,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    key.needs("runs:write")?;
+    let run = run_id(&id)?;
+    let wire: CancelWire = if body.is_empty() {
+        CancelWire::default()
+    } else {
+        serde_json::from_slice(&body).map_err(|error| ApiError::invalid(format!("the body cannot be used: {error}")))?
+    };
+    let reason = wire.reason.unwrap_or_else(|| format!("cancelled by {}", key.0.name));
+    parts
+        .runs
+        .cancel(run, crate::domain::text::cut(&reason, 1024).into())
+        .await?;
+    Ok((StatusCode::ACCEPTED, Json(current(&parts, run)?)))
+}
+
+/// `POST /v1/runs/{id}/retry`: the same work as a new run.
+pub async fn retry(
+    State(parts): State<GatewayParts>,
+    key: Authenticated,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
+    key.needs("runs:write")?;
+    if *parts.stop.borrow() {
+        return Err(ApiError::new(
+            code::STOPPING,
+            "the daemon is stopping; nothing was accepted",
+        ));
+    }
+    let accepted = parts.runs.retry(run_id(&id)?).await?;
+    answer(&parts, accepted, None).await
+}
+
+/// `GET /v1/runs/{id}/events`: every committed fact, its place in the journal as the event's id.
+pub async fn events(
+    State(parts): State<GatewayParts>,
+    key: Authenticated,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    key.needs("runs:read")?;
+    let run = run_id(&id)?;
+    parts.runs.header(run)?;
+    let after = match headers
+        .get("last-event-id")
+        .map(|value| value.to_str().ok().and_then(|text| text.parse().ok()))
+    {
+        None => 0,
+        Some(Some(seq)) => seq,
+        Some(None) => return Err(ApiError::invalid("Last-Event-ID is the number of the last event seen")),
+    };
+    let keepalive = KeepAlive::new().interval(parts.settings.keepalive).text("keepalive");
+    let stream = Sse::new(facts_after(parts, run, after)).keep_alive(keepalive);
+    let mut response = stream.into_response();
+    // Proxies that buffer would hold events back.
+    response
+        .headers_mut()
+        .insert("x-accel-buffering", HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+struct Following {
+    parts: GatewayParts,
+    run: RunId,
+    watch: Watch,
+    seen: u64,
+    ready: std::vec::IntoIter<Stamped>,
+    ended: bool,
+}
+
+/// The facts of a run after a place, as they are committed. A slow client holds nothing back: facts are read from
+/// the journal when it has taken those before.
+fn facts_after(parts: GatewayParts, run: RunId, after: u64) -> impl Stream<Item = Result<Event, Infallible>> {
+    let watch = parts.runs.watch(run);
+    let start = Following {
+        parts,
+        run,
+        watch,
+        seen: after,
+        ready: Vec::new().into_iter(),
+        ended: false,
+    };
+    stream::unfold(start, async |mut state| {
+        loop {
+            if let Some(stamped) = state.ready.next() {
+                state.seen = stamped.seq;
+                state.ended = is_last(&stamped.fact);
+                let data = event(&stamped).to_string();
+                let event = Event::default()
+                    .id(stamped.seq.to_string())
+                    .event(stamped.fact.kind())
+                    .data(data);
+                return Some((Ok(event), state));
+            }
+            if state.ended {
+                return None;
+            }
+            match state.parts.runs.facts(state.run, state.seen) {
+                Ok(facts) if facts.is_empty() => {
+                    // A stream that starts after the end has nothing to wait for.
+                    let status = state.parts.runs.header(state.run).map(|header| header.status);
+                    if status.is_ok_and(|status| status != RunStatus::Active) {
+                        return None;
+                    }
+                    let mut stop = state.parts.stop.subscribe();
+                    tokio::select! {
+                        () = state.watch.past(state.seen) => {}
+                        // The client comes back with the last id that it has seen.
+                        _ = stop.wait_for(|stop| *stop) => return None,
+                    }
+                }
+                Ok(facts) => state.ready = facts.into_iter(),
+                Err(error) => {
+                    tracing::error!(run = %state.run, %error, "a journal cannot be read for a stream");
+                    return None;
+                }
+            }
+        }
+    })
+}

@@ -1,0 +1,98 @@
+//! The daemon itself.
+
+use std::sync::atomic::Ordering;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::domain::code;
+use crate::gateway::auth::Authenticated;
+use crate::gateway::error::ApiError;
+use crate::gateway::parts::GatewayParts;
+use crate::gateway::wire::run::time;
+use crate::gateway::wire::tree::node;
+
+/// Incidents in one answer.
+const INCIDENTS_MAX: usize = 100;
+
+/// `GET /v1/status`.
+pub async fn status(State(parts): State<GatewayParts>, key: Authenticated) -> Result<Json<Value>, ApiError> {
+    key.needs("status:read")?;
+    let now = parts.clock.now();
+    let figures = parts.committer.figures();
+    let models: Vec<Value> = parts
+        .models
+        .describe()
+        .into_iter()
+        .map(|model| json!({ "alias": model.alias.as_str(), "provider": model.provider, "id": &*model.id }))
+        .collect();
+    Ok(Json(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "pid": std::process::id(),
+        "boot": parts.boot.to_string(),
+        "started_at": time(parts.started_at),
+        "uptime_ms": now.since(parts.started_at),
+        "ready": parts.runs.is_recovered() && !*parts.stop.borrow(),
+        "home": &*parts.home,
+        "gateway": &*parts.address,
+        "runs": { "active": parts.runs.active(), "parked": parts.runs.parked_count()?, "sessions": parts.agents.sessions_active() },
+        "store": {
+            "path": parts.store.path().display().to_string(),
+            "bytes": parts.store.file_bytes(),
+            "commits": figures.commits.load(Ordering::Relaxed),
+            "batches": figures.batches.load(Ordering::Relaxed),
+            "last_commit_us": figures.last_micros.load(Ordering::Relaxed),
+            "queue": parts.committer.depth(),
+        },
+        "models": models,
+    })))
+}
+
+/// `GET /v1/tree`.
+pub async fn tree(State(parts): State<GatewayParts>, key: Authenticated) -> Result<Json<Value>, ApiError> {
+    key.needs("status:read")?;
+    match (parts.tree)().await {
+        Some(snapshot) => Ok(Json(node(&snapshot))),
+        None => Err(ApiError::new(code::STOPPING, "the supervision tree does not answer")),
+    }
+}
+
+/// `POST /v1/stop`: an orderly end, as on SIGTERM.
+pub async fn stop(
+    State(parts): State<GatewayParts>,
+    key: Authenticated,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    key.needs("daemon:stop")?;
+    parts.stop.send_replace(true);
+    Ok((
+        StatusCode::ACCEPTED,
+        Json(json!({ "status": "stopping", "pid": std::process::id() })),
+    ))
+}
+
+/// `GET /v1/incidents`.
+pub async fn incidents(State(parts): State<GatewayParts>, key: Authenticated) -> Result<Json<Value>, ApiError> {
+    key.needs("incidents:read")?;
+    let found = parts
+        .store
+        .incidents(INCIDENTS_MAX)
+        .map_err(|error| ApiError::new(code::STORE_FAILED, error.to_string()))?;
+    let incidents: Vec<Value> = found
+        .iter()
+        .map(|incident| {
+            json!({
+                "id": incident.id.to_string(), "at": time(incident.at), "severity": &*incident.severity,
+                "what": &*incident.what, "why": &*incident.why, "action": &*incident.action,
+                "run": incident.run.map(|run| run.to_string()),
+            })
+        })
+        .collect();
+    Ok(Json(json!({ "incidents": incidents })))
+}
+
+/// `GET /openapi.json`.
+pub async fn openapi(State(parts): State<GatewayParts>) -> Json<Value> {
+    Json((*parts.openapi).clone())
+}

@@ -1,0 +1,6 @@
+//! What crosses the network, as JSON; owned conversions from domain values.
+
+pub mod event;
+pub mod run;
+pub mod submission;
+pub mod tree;

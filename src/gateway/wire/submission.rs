@@ -1,0 +1,82 @@
+//! The body of `POST /v1/runs`.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::domain::handoff::Finding;
+use crate::domain::limits::RUN_DEADLINE_DEFAULT_MS;
+use crate::domain::name::{AgentName, ModelAlias};
+use crate::domain::plan_document::{read_checks, read_plan};
+use crate::domain::run::RunSpec;
+use crate::domain::time::UtcMillis;
+use crate::gateway::error::ApiError;
+
+/// One submission.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SubmissionWire {
+    /// What is to be done.
+    pub task: String,
+    /// Who does it alone.
+    pub agent: Option<String>,
+    /// How it is done.
+    pub plan: Option<Value>,
+    /// Absolute path of the folder that the run may touch; the daemon's own folder when not given.
+    pub workspace: Option<String>,
+    /// What decides success.
+    #[serde(default)]
+    pub checks: Vec<Value>,
+    /// Schema of the result.
+    pub output_schema: Option<Value>,
+    /// Milliseconds from now until it expires.
+    pub deadline_ms: Option<u64>,
+    /// Tokens that it may use.
+    pub tokens_max: Option<u64>,
+    /// The model of all its agents.
+    pub model: Option<String>,
+    /// Where it comes from, in one word.
+    pub origin: Option<String>,
+}
+
+impl SubmissionWire {
+    /// The spec that is accepted.
+    pub fn into_spec(self, now: UtcMillis) -> Result<RunSpec, ApiError> {
+        let wrong = |findings: Vec<Finding>| {
+            ApiError::new(
+                crate::domain::code::PLAN_REJECTED,
+                format!("{} places are wrong", findings.len()),
+            )
+            .findings(&findings)
+            .hint("each entry of details names a place in the body")
+        };
+        let plan = self.plan.as_ref().map(read_plan).transpose().map_err(wrong)?;
+        let checks = read_checks("/checks", &self.checks).map_err(wrong)?;
+        let agent = self.agent.map(|name| AgentName::new(&name)).transpose();
+        let model = self.model.map(|name| ModelAlias::new(&name)).transpose();
+        let own_folder = || {
+            std::env::current_dir()
+                .map(|path| path.display().to_string())
+                .unwrap_or_default()
+        };
+        let origin = match self.origin.as_deref() {
+            None => "api",
+            Some(word @ ("api" | "cli")) => word,
+            Some(_) => return Err(ApiError::invalid("origin is `api` or `cli`")),
+        };
+        Ok(RunSpec {
+            task: self.task.into(),
+            agent: agent.map_err(|error| ApiError::invalid(error.to_string()))?,
+            plan: plan.map(Arc::new),
+            workspace: self.workspace.unwrap_or_else(own_folder).into(),
+            checks,
+            output_schema: self.output_schema.map(Arc::new),
+            deadline: now.plus_ms(self.deadline_ms.unwrap_or(RUN_DEADLINE_DEFAULT_MS)),
+            tokens_max: self.tokens_max,
+            model: model.map_err(|error| ApiError::invalid(error.to_string()))?,
+            origin: origin.into(),
+            retry_of: None,
+        })
+    }
+}

@@ -1,0 +1,432 @@
+//! The shell of a run: turns messages into events, submits the facts, carries the effects out.
+//!
+//! Supervised by `runs/active` (transient). A crash loses nothing: the journal is read again, sessions under way
+//! go on and report to the next incarnation. An incarnation that brings no new fact counts as a failed recovery.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use supervisors::TaskExit;
+
+use crate::agents::handle::TakeError;
+use crate::agents::order::{OrderWork, ReportTo, ReportedEnd, SessionOrder, SessionReport};
+use crate::domain::fact::{Attempt, Fact};
+use crate::domain::failure::FailureClass;
+use crate::domain::handoff::{ContextSource, Handoff};
+use crate::domain::id::IncidentId;
+use crate::domain::limits::SNAPSHOT_FACTS;
+use crate::domain::name::StepId;
+use crate::domain::plan::Work;
+use crate::domain::time::UtcMillis;
+use crate::runtime::timer::Timer;
+use crate::storage::batch::{Batch, Incident, Op};
+
+use super::check::Checking;
+use super::decision::{AttemptEnd, Effect, Event, Reaction, RunLoop, react};
+use super::dispatcher::actor::DispatchMessage;
+use super::message::RunMessage;
+use super::parts::{RunArgument, RunsInside};
+use super::state::{RunState, StepPhase};
+
+/// The actor.
+pub struct RunActor {
+    /// What it shares with its layer.
+    pub inside: RunsInside,
+}
+
+/// How an incarnation starts.
+pub struct RunStart {
+    /// The run.
+    pub argument: RunArgument,
+    /// Whether an earlier incarnation may have written facts.
+    pub restarted: bool,
+}
+
+/// What an incarnation holds.
+pub struct RunActorState {
+    run: RunLoop,
+    recovered: bool,
+    exit_codes: BTreeMap<StepId, i32>,
+    checks: Vec<supervisors::TaskRef>,
+    wake: Option<Timer>,
+    facts_since_snapshot: usize,
+}
+
+impl Drop for RunActorState {
+    fn drop(&mut self) {
+        for check in &self.checks {
+            check.cancel();
+        }
+    }
+}
+
+impl Actor for RunActor {
+    type Msg = RunMessage;
+    type State = RunActorState;
+    type Arguments = RunStart;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<RunMessage>,
+        start: RunStart,
+    ) -> Result<RunActorState, ActorProcessingErr> {
+        let run = start.argument.run;
+        let parts = &self.inside.parts;
+        let fresh = start.argument.fresh.filter(|_| !start.restarted);
+        let recovered = fresh.is_none();
+        let state = match fresh {
+            Some(state) => (*state).clone(),
+            None => {
+                parts.committer.barrier().await?;
+                RunState::load(run, &parts.store.facts_for_state(run)?)
+            }
+        };
+        if recovered {
+            let running = std::iter::once((RunState::planning_step(), &state.planning))
+                .chain(state.steps.iter().map(|(id, step)| (id.clone(), step)))
+                .filter(|(_, step)| step.phase == StepPhase::Running)
+                .map(|(id, _)| id)
+                .collect();
+            self.dispatch(DispatchMessage::Rejoin { run, running })?;
+        }
+        myself.cast(RunMessage::Begin)?;
+        Ok(RunActorState {
+            run: RunLoop::new(state),
+            recovered,
+            exit_codes: BTreeMap::new(),
+            checks: Vec::new(),
+            wake: None,
+            facts_since_snapshot: 0,
+        })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<RunMessage>,
+        message: RunMessage,
+        state: &mut RunActorState,
+    ) -> Result<(), ActorProcessingErr> {
+        let event = match message {
+            RunMessage::Begin => Event::Taken {
+                recovered: state.recovered,
+            },
+            RunMessage::Cancel { reason } => Event::CancelWanted { reason },
+            RunMessage::Granted { step } => Event::Granted { step },
+            RunMessage::Reported(report) => reported(state, report),
+            RunMessage::Checked {
+                attempt,
+                output,
+                reports,
+                tried,
+            } => {
+                state.checks.retain(|check| !check.is_finished());
+                Event::Checked {
+                    attempt,
+                    output,
+                    reports,
+                    tried,
+                }
+            }
+            RunMessage::WakeDue => {
+                state.wake = None;
+                Event::Woken
+            }
+        };
+        let now = self.inside.parts.clock.now();
+        let reaction = react(&mut state.run, event, now, &self.inside.parts);
+        self.carry_out(&myself, state, reaction, now).await
+    }
+}
+
+impl RunActor {
+    fn dispatch(&self, message: DispatchMessage) -> Result<(), ActorProcessingErr> {
+        // The dispatcher is down only while the layer restarts, and this run with it.
+        self.inside
+            .dispatcher
+            .cast(message)
+            .map_err(|_| "the dispatcher is down".into())
+    }
+
+    async fn carry_out(
+        &self,
+        myself: &ActorRef<RunMessage>,
+        state: &mut RunActorState,
+        reaction: Reaction,
+        now: UtcMillis,
+    ) -> Result<(), ActorProcessingErr> {
+        let parts = &self.inside.parts;
+        let run = state.run.state.run;
+        let mut pending = None;
+        if !reaction.facts.is_empty() {
+            state.facts_since_snapshot += reaction.facts.len();
+            let extras: Vec<Op> = reaction
+                .facts
+                .iter()
+                .filter_map(|fact| self.extra(state, fact, now))
+                .collect();
+            let batch = Batch::facts(run, now, reaction.facts);
+            pending = Some(parts.committer.submit(extras.into_iter().fold(batch, Batch::with))?);
+        }
+        for effect in reaction.effects {
+            match effect {
+                Effect::Want(wish) => self.dispatch(DispatchMessage::Want { run, wish })?,
+                Effect::Release { step } => self.dispatch(DispatchMessage::Release { run, step })?,
+                Effect::Start {
+                    attempt,
+                    handoff,
+                    deadline,
+                    resume,
+                } => {
+                    self.start(myself, state, attempt, handoff, deadline, resume).await;
+                }
+                Effect::Stop { attempt } => {
+                    if !parts.agents.stop(run, &attempt) {
+                        let report = SessionReport {
+                            attempt,
+                            end: ReportedEnd::Stopped,
+                        };
+                        myself.cast(RunMessage::Reported(report))?;
+                    }
+                }
+                Effect::Check {
+                    attempt,
+                    output,
+                    checks,
+                    started_at,
+                    tried,
+                } => {
+                    let checking = Checking {
+                        run,
+                        attempt: attempt.clone(),
+                        workspace: workspace(&state.run.state),
+                        started_at,
+                        output: output.clone(),
+                        exit_code: state.exit_codes.remove(&attempt.step),
+                        workers: parts.workers.clone(),
+                    };
+                    self.check(myself, state, checking, checks, tried);
+                }
+                Effect::Wake { at } => {
+                    state.wake = Some(Timer::after(myself, parts.clock.until(at), || RunMessage::WakeDue));
+                }
+                Effect::Leave => {
+                    // Nobody asks this actor any more once its end is on disk.
+                    if let Some(pending) = pending.take() {
+                        pending.durable().await?;
+                    }
+                    myself.stop(None);
+                    return Ok(());
+                }
+            }
+        }
+        if let Some(pending) = pending {
+            pending.detach();
+        }
+        self.snapshot_when_due(state).await?;
+        Ok(())
+    }
+
+    /// What shares the transaction with a fact.
+    fn extra(&self, state: &RunActorState, fact: &Fact, now: UtcMillis) -> Option<Op> {
+        let parts = &self.inside.parts;
+        let run = state.run.state.run;
+        match fact {
+            Fact::RunDone { .. } => {
+                let steps = state.run.state.plan.iter().flat_map(|plan| plan.steps.iter());
+                let agents = steps.filter_map(|step| match &step.work {
+                    Work::Agent(agent) => Some(agent.clone()),
+                    Work::Skill(_) => None,
+                });
+                let agents: BTreeSet<_> = agents.chain([parts.planner.clone()]).collect();
+                Some(parts.agents.treasury().close_run(run, &agents, now.day()))
+            }
+            Fact::RunParked { reason } => Some(Op::IncidentOpen(Incident {
+                id: IncidentId::new(now, parts.entropy.u128()),
+                at: now,
+                severity: "error".into(),
+                what: format!("{run} was parked").into(),
+                why: reason.clone(),
+                action: "the run is taken out of work until somebody retries or cancels it".into(),
+                run: Some(run),
+            })),
+            _ => None,
+        }
+    }
+
+    async fn start(
+        &self,
+        myself: &ActorRef<RunMessage>,
+        state: &RunActorState,
+        attempt: Attempt,
+        handoff: Option<Arc<Handoff>>,
+        deadline: UtcMillis,
+        resume: bool,
+    ) {
+        let run_state = &state.run.state;
+        let run = run_state.run;
+        let spec = run_state.spec.as_ref().expect("a run that starts steps was accepted");
+        let definition = run_state.plan.as_ref().and_then(|plan| plan.step(&attempt.step));
+        let work = match (handoff, definition.map(|step| &step.work)) {
+            (Some(handoff), _) => OrderWork::Agent {
+                context: resolve(run_state, &handoff),
+                handoff,
+            },
+            (None, Some(Work::Skill(skill))) => {
+                let arguments = definition.map(|step| run_state.inputs(step)).unwrap_or_default();
+                OrderWork::Skill {
+                    skill: skill.clone(),
+                    arguments: arguments.into(),
+                }
+            }
+            (None, _) => {
+                let report = failed(
+                    attempt,
+                    FailureClass::Crash,
+                    "the order of this attempt is not in the journal",
+                );
+                myself.cast(RunMessage::Reported(report)).ok();
+                return;
+            }
+        };
+        let actors = self.inside.actors.clone();
+        let order = SessionOrder {
+            run,
+            attempt: attempt.clone(),
+            work,
+            workspace: workspace(run_state),
+            deadline,
+            run_tokens_max: spec.tokens_max,
+            model: spec.model.clone(),
+            skills: definition.and_then(|step| step.skills.clone()),
+            resume,
+            // The run's actor may be another incarnation by then; one that is down reads the journal when it is up.
+            report: ReportTo::new(move |report| {
+                if let Some(actor) = actors.get(run.to_string()) {
+                    actor.cast(RunMessage::Reported(report)).ok();
+                }
+            }),
+        };
+        let report = match self.inside.parts.agents.take(order).await {
+            Ok(()) => return,
+            Err(TakeError::Refused(findings)) => SessionReport {
+                attempt,
+                end: ReportedEnd::Refused(findings.into()),
+            },
+            Err(error @ TakeError::NoAgent(_)) => failed(attempt, FailureClass::Config, &error.to_string()),
+            Err(error) => {
+                let source = std::error::Error::source(&error)
+                    .map(ToString::to_string)
+                    .unwrap_or_default();
+                failed(attempt, FailureClass::Overload, &format!("{error}: {source}"))
+            }
+        };
+        myself.cast(RunMessage::Reported(report)).ok();
+    }
+
+    fn check(
+        &self,
+        myself: &ActorRef<RunMessage>,
+        state: &mut RunActorState,
+        checking: Checking,
+        checks: Vec<crate::domain::check::Check>,
+        tried: Vec<Arc<str>>,
+    ) {
+        let to = myself.clone();
+        let attempt = checking.attempt.clone();
+        let output = checking.output.clone();
+        let name = format!("checks of {} {attempt}", checking.run);
+        let on_exit = {
+            let attempt = attempt.clone();
+            move |exit| {
+                let message = match exit {
+                    TaskExit::Done(reports) => RunMessage::Checked {
+                        attempt,
+                        output,
+                        reports,
+                        tried,
+                    },
+                    TaskExit::Panicked(text) => {
+                        let reason = format!("the checks crashed: {text}");
+                        RunMessage::Reported(failed(attempt, FailureClass::Crash, &reason))
+                    }
+                    TaskExit::Cancelled => return,
+                };
+                to.cast(message).ok();
+            }
+        };
+        match self.inside.checking.spawn(name, checking.make(checks), on_exit) {
+            Ok(task) => state.checks.push(task),
+            Err(refused) => {
+                let report = failed(
+                    attempt,
+                    FailureClass::Overload,
+                    &format!("checks could not be made: {refused}"),
+                );
+                myself.cast(RunMessage::Reported(report)).ok();
+            }
+        }
+    }
+
+    async fn snapshot_when_due(&self, state: &mut RunActorState) -> Result<(), ActorProcessingErr> {
+        if state.facts_since_snapshot < SNAPSHOT_FACTS {
+            return Ok(());
+        }
+        state.facts_since_snapshot = 0;
+        let parts = &self.inside.parts;
+        parts.committer.barrier().await?;
+        if let Some(op) = parts.store.snapshot_of(state.run.state.run)? {
+            parts.committer.submit(Batch::ops(vec![op]))?.detach();
+        }
+        Ok(())
+    }
+}
+
+fn workspace(state: &RunState) -> Arc<Path> {
+    let text = state.spec.as_ref().map_or("/", |spec| &*spec.workspace);
+    Path::new(text).into()
+}
+
+fn failed(attempt: Attempt, class: FailureClass, reason: &str) -> SessionReport {
+    SessionReport {
+        attempt,
+        end: ReportedEnd::Failed {
+            class,
+            reason: reason.into(),
+            tried: Vec::new(),
+        },
+    }
+}
+
+fn resolve(state: &RunState, handoff: &Handoff) -> serde_json::Map<String, serde_json::Value> {
+    let entries = handoff.context.iter().map(|entry| {
+        let value = match &entry.source {
+            ContextSource::Literal(value) => value.clone(),
+            ContextSource::Output { step, pointer } => state.output(step, pointer).cloned().unwrap_or_default(),
+        };
+        (entry.name.to_string(), value)
+    });
+    entries.collect()
+}
+
+fn reported(state: &mut RunActorState, report: SessionReport) -> Event {
+    let SessionReport { attempt, end } = report;
+    let end = match end {
+        ReportedEnd::Refused(findings) => return Event::Refused { attempt, findings },
+        ReportedEnd::Answered {
+            output,
+            tried,
+            exit_code,
+        } => {
+            if let Some(code) = exit_code {
+                state.exit_codes.insert(attempt.step.clone(), code);
+            }
+            AttemptEnd::Answered { output, tried }
+        }
+        ReportedEnd::Failed { class, reason, tried } => AttemptEnd::Failed { class, reason, tried },
+        ReportedEnd::Unknown(evidence) => AttemptEnd::Unknown { evidence },
+        ReportedEnd::Stopped => AttemptEnd::Stopped,
+    };
+    Event::Ended { attempt, end }
+}

@@ -1,0 +1,214 @@
+//! Making the declared checks of a step. They decide success; what the model says of itself does not.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+use serde_json::{Value, json};
+
+use crate::agents::handoff::compile;
+use crate::domain::check::{Check, CheckReport, CheckTarget};
+use crate::domain::effect::EffectKey;
+use crate::domain::fact::Attempt;
+use crate::domain::id::RunId;
+use crate::domain::name::SkillName;
+use crate::domain::text::preview;
+use crate::domain::time::UtcMillis;
+use crate::skills::skill::CallOrder;
+use crate::skills::workers::Workers;
+
+/// Bytes of a file that a regular expression looks at.
+const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// A file system's clock may lag behind the process's by a tick; a file this much older still counts as fresh.
+const CLOCK_SLACK_MS: u64 = 20;
+/// Checks of commands have numbers of their own among the calls of an attempt, so that keys differ.
+const CHECK_ORDINALS: u32 = 1 << 16;
+
+/// What the checks of one attempt look at.
+#[derive(Clone)]
+pub struct Checking {
+    /// The run.
+    pub run: RunId,
+    /// The attempt.
+    pub attempt: Attempt,
+    /// The folder of the run.
+    pub workspace: Arc<Path>,
+    /// When the attempt began.
+    pub started_at: UtcMillis,
+    /// The output.
+    pub output: Arc<Value>,
+    /// The exit code of the last program of the attempt.
+    pub exit_code: Option<i32>,
+    /// Runs commands.
+    pub workers: Workers,
+}
+
+impl Checking {
+    /// Makes all checks, in order; each is made whether or not the one before held.
+    pub async fn make(self, checks: Vec<Check>) -> Vec<CheckReport> {
+        let mut reports = Vec::with_capacity(checks.len());
+        for (index, check) in checks.into_iter().enumerate() {
+            let index = index as u32;
+            let (passed, evidence) = match check {
+                Check::Command {
+                    argv,
+                    equals,
+                    timeout_ms,
+                } => self.command(index, &argv, equals, timeout_ms).await,
+                other => {
+                    let this = self.clone();
+                    // Files may be large and regular expressions slow.
+                    match tokio::task::spawn_blocking(move || this.quick(&other)).await {
+                        Ok(found) => found,
+                        Err(error) => (false, format!("the check crashed: {error}")),
+                    }
+                }
+            };
+            reports.push(CheckReport {
+                index,
+                passed,
+                evidence: preview(&evidence, 400).into(),
+            });
+        }
+        reports
+    }
+
+    fn quick(&self, check: &Check) -> (bool, String) {
+        match check {
+            Check::ExitCode { equals } => match self.last_exit_code() {
+                Some(code) => (code == i64::from(*equals), format!("exit code {code}")),
+                None => (false, "no program was run".to_owned()),
+            },
+            Check::File { path, fresh, bytes_min } => self.file(path, *fresh, *bytes_min),
+            Check::Regex {
+                target,
+                pattern,
+                absent,
+            } => self.regex(target, pattern, *absent),
+            Check::Schema { pointer, schema } => self.schema(pointer, schema),
+            Check::Command { .. } => (false, "a command is not made here".to_owned()),
+        }
+    }
+
+    /// The code of the attempt's last program; for a step done by a skill it may be in its output.
+    fn last_exit_code(&self) -> Option<i64> {
+        let in_output = || match &*self.output {
+            Value::String(text) => serde_json::from_str::<Value>(text).ok()?.get("exit_code")?.as_i64(),
+            value => value.get("exit_code")?.as_i64(),
+        };
+        self.exit_code.map(i64::from).or_else(in_output)
+    }
+
+    fn folder(&self) -> Result<Dir, String> {
+        Dir::open_ambient_dir(&self.workspace, ambient_authority())
+            .map_err(|error| format!("cannot open the workspace: {error}"))
+    }
+
+    fn file(&self, path: &str, fresh: bool, bytes_min: u64) -> (bool, String) {
+        let found = self
+            .folder()
+            .and_then(|folder| folder.metadata(path).map_err(|error| format!("{path}: {error}")));
+        let metadata = match found {
+            Ok(metadata) if metadata.is_file() => metadata,
+            Ok(_) => return (false, format!("{path} is not a file")),
+            Err(reason) => return (false, reason),
+        };
+        if metadata.len() < bytes_min {
+            return (
+                false,
+                format!("{path} has {} bytes, fewer than {bytes_min}", metadata.len()),
+            );
+        }
+        if fresh {
+            let modified = metadata.modified().ok().map(cap_std::time::SystemTime::into_std);
+            let modified = modified.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+            let modified = UtcMillis(modified.map_or(0, |since| since.as_millis() as u64));
+            if modified.plus_ms(CLOCK_SLACK_MS) < self.started_at {
+                let age = self.started_at.since(modified);
+                return (
+                    false,
+                    format!("{path} was last written {age} ms before the attempt began"),
+                );
+            }
+        }
+        (true, format!("{path} has {} bytes", metadata.len()))
+    }
+
+    fn text_of(&self, target: &CheckTarget) -> Result<String, String> {
+        match target {
+            CheckTarget::File(path) => {
+                let folder = self.folder()?;
+                let size = folder
+                    .metadata(&**path)
+                    .map_err(|error| format!("{path}: {error}"))?
+                    .len();
+                if size > FILE_BYTES_MAX {
+                    return Err(format!("{path} has {size} bytes, more than {FILE_BYTES_MAX}"));
+                }
+                let bytes = folder.read(&**path).map_err(|error| format!("{path}: {error}"))?;
+                Ok(String::from_utf8_lossy(&bytes).into_owned())
+            }
+            CheckTarget::Output(pointer) => match self.output.pointer(pointer) {
+                Some(Value::String(text)) => Ok(text.clone()),
+                Some(value) => Ok(value.to_string()),
+                None => Err(format!("the output has nothing at {pointer}")),
+            },
+        }
+    }
+
+    fn regex(&self, target: &CheckTarget, pattern: &str, absent: bool) -> (bool, String) {
+        let expression = match regex::RegexBuilder::new(pattern)
+            .multi_line(true)
+            .size_limit(1 << 20)
+            .build()
+        {
+            Ok(expression) => expression,
+            Err(error) => return (false, format!("the expression cannot be used: {error}")),
+        };
+        match self.text_of(target) {
+            Err(reason) => (false, reason),
+            Ok(text) => match expression.find(&text) {
+                Some(found) => (!absent, format!("found `{}`", preview(found.as_str(), 80))),
+                None => (absent, format!("no match in {} bytes", text.len())),
+            },
+        }
+    }
+
+    fn schema(&self, pointer: &str, schema: &Arc<Value>) -> (bool, String) {
+        let Some(value) = self.output.pointer(pointer) else {
+            return (false, format!("the output has nothing at {pointer}"));
+        };
+        match compile(schema) {
+            Err(reason) => (false, reason),
+            Ok(validator) => match validator.validate(value) {
+                Ok(()) => (true, "it matches".to_owned()),
+                Err(error) => (false, format!("{}: {error}", error.instance_path())),
+            },
+        }
+    }
+
+    async fn command(&self, index: u32, argv: &[Arc<str>], equals: i32, timeout_ms: u64) -> (bool, String) {
+        let name = SkillName::new("exec.run").expect("a valid name");
+        let Some(skill) = self.workers.catalogue().get(&name) else {
+            return (false, "this installation runs no commands".to_owned());
+        };
+        let ordinal = CHECK_ORDINALS + index;
+        let order = CallOrder {
+            key: EffectKey::derive(self.run, &self.attempt.step, self.attempt.number, ordinal),
+            run: self.run,
+            step: self.attempt.step.clone(),
+            arguments: json!({ "argv": argv.iter().map(|text| &**text).collect::<Vec<_>>(), "timeout_ms": timeout_ms }),
+            workspace: self.workspace.clone(),
+            deadline: Duration::from_millis(timeout_ms),
+        };
+        match skill.call(order).await {
+            Ok(end) => match end.outcome.exit_code {
+                Some(code) => (code == equals, format!("exit code {code}: {}", end.outcome.content)),
+                None => (false, end.outcome.content.to_string()),
+            },
+            Err(error) => (false, format!("the command could not be run: {error}")),
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! What the rim holds of the runs.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use supervisors::ApiError;
+use tokio::sync::watch;
+
+use crate::domain::code::{self, Code};
+use crate::domain::fact::{Fact, Stamped};
+use crate::domain::handoff::Finding;
+use crate::domain::id::RunId;
+use crate::domain::limits::{ACTIVE_RUNS_MAX, TASK_BYTES_MAX};
+use crate::domain::name::{AgentName, StepId};
+use crate::domain::plan::Step;
+use crate::domain::plan_admission::single_step;
+use crate::domain::run::{RunHeader, RunSpec, RunStatus};
+use crate::runtime::bus::Watch;
+use crate::runtime::committer::CommitError;
+use crate::storage::batch::{Batch, Refused, Submission};
+use crate::storage::error::StoreError;
+
+use super::message::RunMessage;
+use super::parts::{RunArgument, RunsInside};
+use super::state::RunState;
+
+/// The step of a run that one agent does alone.
+const ONLY_STEP: &str = "work";
+
+/// A cheap clone; resolves the actors at each call.
+#[derive(Clone)]
+pub struct RunsHandle {
+    inside: RunsInside,
+    recovered: watch::Receiver<bool>,
+}
+
+/// Which submission an idempotency key stands for.
+#[derive(Debug, Clone, Copy)]
+pub struct Idempotency {
+    /// Hash of who submits and the key.
+    pub key: [u8; 32],
+    /// Hash of the body.
+    pub body: [u8; 32],
+}
+
+/// What was accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accepted {
+    /// The run.
+    pub run: RunId,
+    /// False when the same submission had been accepted before.
+    pub is_new: bool,
+}
+
+/// Why a run could not be accepted, found or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum RunsError {
+    /// The task is empty or too long.
+    #[error("accept a run: {0}")]
+    Task(String),
+    /// The plan is not acceptable.
+    #[error("accept a run: the plan is wrong in {} places", .0.len())]
+    Plan(Vec<Finding>),
+    /// There is no such agent.
+    #[error("accept a run: there is no agent `{0}`")]
+    NoAgent(AgentName),
+    /// The workspace cannot be used.
+    #[error("accept a run: {0} is not an absolute path of a folder")]
+    Workspace(String),
+    /// The idempotency key was used with another body.
+    #[error("accept a run: the idempotency key belongs to {0}, which had another body")]
+    IdempotencyConflict(RunId),
+    /// The limit of active runs is reached.
+    #[error("accept a run: {active} are active, at most {limit} may be")]
+    TooMany {
+        /// How many are.
+        active: usize,
+        /// How many may be.
+        limit: usize,
+    },
+    /// There is no such run.
+    #[error("find {0}")]
+    NotFound(RunId),
+    /// The run has ended.
+    #[error("change {run}: it has ended ({status})")]
+    Ended {
+        /// Which.
+        run: RunId,
+        /// How.
+        status: &'static str,
+    },
+    /// The run has not ended.
+    #[error("repeat {0}: it has not ended")]
+    Active(RunId),
+    /// The write failed.
+    #[error("commit")]
+    Commit(#[source] CommitError),
+    /// The read failed.
+    #[error("read the journal")]
+    Store(#[source] StoreError),
+}
+
+impl RunsError {
+    /// The code that users see.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Task(_) => code::INVALID_REQUEST,
+            Self::Plan(_) => code::PLAN_REJECTED,
+            Self::NoAgent(_) => code::AGENT_NOT_FOUND,
+            Self::Workspace(_) => code::WORKSPACE_INVALID,
+            Self::IdempotencyConflict(_) => code::IDEMPOTENCY_CONFLICT,
+            Self::TooMany { .. } => code::TOO_MANY_RUNS,
+            Self::NotFound(_) => code::RUN_NOT_FOUND,
+            Self::Ended { .. } => code::RUN_ENDED,
+            Self::Active(_) => code::RUN_ACTIVE,
+            Self::Commit(CommitError::Overloaded) => code::TOO_MANY_RUNS,
+            Self::Commit(_) => code::STORE_FAILED,
+            Self::Store(StoreError::Corrupt { .. }) => code::STORE_CORRUPT,
+            Self::Store(_) => code::STORE_FAILED,
+        }
+    }
+}
+
+impl RunsHandle {
+    pub(super) fn new(inside: RunsInside, recovered: watch::Receiver<bool>) -> Self {
+        Self { inside, recovered }
+    }
+
+    /// Accepts a run: when this returns, the run is on disk and cannot be lost.
+    ///
+    /// **Cancel**: the run may have been accepted; the same idempotency key finds it.
+    pub async fn accept(&self, spec: RunSpec, idempotency: Option<Idempotency>) -> Result<Accepted, RunsError> {
+        let parts = &self.inside.parts;
+        let now = parts.clock.now();
+        let facts = self.first_facts(&spec, now)?;
+        let run = RunId::new(now, parts.entropy.u128());
+        let mut state = RunState::new(run);
+        for fact in &facts {
+            state.fold(fact, now);
+        }
+        let submission = Submission {
+            idempotency: idempotency.map(|of| of.key),
+            body: idempotency.map_or([0; 32], |of| of.body),
+            active_max: ACTIVE_RUNS_MAX,
+        };
+        match parts.committer.commit(Batch::accept(run, now, facts, submission)).await {
+            Ok(_) => {}
+            Err(CommitError::Refused(Refused::SameSubmission(run))) => return Ok(Accepted { run, is_new: false }),
+            Err(CommitError::Refused(Refused::IdempotencyConflict(run))) => {
+                return Err(RunsError::IdempotencyConflict(run));
+            }
+            Err(CommitError::Refused(Refused::TooManyActive { active, limit })) => {
+                return Err(RunsError::TooMany { active, limit });
+            }
+            Err(error) => return Err(RunsError::Commit(error)),
+        }
+        let argument = RunArgument {
+            run,
+            fresh: Some(Arc::new(state)),
+        };
+        match self.inside.actors.start_child(run.to_string(), argument).await {
+            Ok(_) | Err(ApiError::AlreadyStarted { .. } | ApiError::Restarting(_)) => {}
+            // It is accepted all the same: the steward takes it up.
+            Err(error) => tracing::warn!(%run, %error, "the actor of an accepted run could not be started yet"),
+        }
+        Ok(Accepted { run, is_new: true })
+    }
+
+    /// The facts that accept a run. A run whose plan is known from the start has it accepted at once.
+    fn first_facts(&self, spec: &RunSpec, now: crate::domain::time::UtcMillis) -> Result<Vec<Fact>, RunsError> {
+        let parts = &self.inside.parts;
+        if spec.task.trim().is_empty() {
+            return Err(RunsError::Task("the task is empty".into()));
+        }
+        if spec.task.len() > TASK_BYTES_MAX {
+            return Err(RunsError::Task(format!(
+                "the task has {} bytes, at most {TASK_BYTES_MAX}",
+                spec.task.len()
+            )));
+        }
+        let folder = Path::new(&*spec.workspace);
+        if !folder.is_absolute() || !folder.is_dir() {
+            return Err(RunsError::Workspace(spec.workspace.to_string()));
+        }
+        let definitions = parts.agents.definitions();
+        if let Some(agent) = spec.agent.as_ref().filter(|agent| !definitions.contains_key(*agent)) {
+            return Err(RunsError::NoAgent(agent.clone()));
+        }
+        let plan = match (&spec.plan, &spec.agent) {
+            (Some(plan), _) => Some(plan.clone()),
+            (None, Some(agent)) => {
+                let id = StepId::new(ONLY_STEP).expect("a valid id");
+                let work = crate::domain::plan::Work::Agent(agent.clone());
+                let step = Step {
+                    output_schema: spec.output_schema.clone(),
+                    ..Step::new(id, work, spec.task.clone())
+                };
+                Some(Arc::new(single_step(agent.clone(), step)))
+            }
+            (None, None) => None,
+        };
+        let mut facts = vec![Fact::RunAccepted(Arc::new(spec.clone()))];
+        if let Some(plan) = plan {
+            parts
+                .judge_submitted_plan(&plan, spec.deadline.since(now), spec.tokens_max)
+                .map_err(RunsError::Plan)?;
+            facts.push(Fact::PlanProposed { round: 1, plan });
+            facts.push(Fact::PlanAccepted { round: 1 });
+        }
+        Ok(facts)
+    }
+
+    /// Asks a run to end; it has ended when its work has.
+    pub async fn cancel(&self, run: RunId, reason: Arc<str>) -> Result<(), RunsError> {
+        let header = self.header(run)?;
+        match header.status {
+            RunStatus::Active => {}
+            status => {
+                return Err(RunsError::Ended {
+                    run,
+                    status: status.as_str(),
+                });
+            }
+        }
+        // A run whose actor is between two incarnations gets the message when it is back, within a bound.
+        for _ in 0..50 {
+            if let Some(actor) = self.inside.actors.get(run.to_string())
+                && actor.cast(RunMessage::Cancel { reason: reason.clone() }).is_ok()
+            {
+                return Ok(());
+            }
+            let header = self.header(run)?;
+            if header.status != RunStatus::Active {
+                return Err(RunsError::Ended {
+                    run,
+                    status: header.status.as_str(),
+                });
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Err(RunsError::Commit(CommitError::TimedOut(Duration::from_secs(1))))
+    }
+
+    /// The header of a run.
+    pub fn header(&self, run: RunId) -> Result<RunHeader, RunsError> {
+        self.inside
+            .parts
+            .store
+            .header(run)
+            .map_err(RunsError::Store)?
+            .ok_or(RunsError::NotFound(run))
+    }
+
+    /// Headers, newest first.
+    pub fn headers(
+        &self,
+        before: Option<RunId>,
+        limit: usize,
+        status: Option<RunStatus>,
+    ) -> Result<Vec<RunHeader>, RunsError> {
+        self.inside
+            .parts
+            .store
+            .headers(before, limit, status)
+            .map_err(RunsError::Store)
+    }
+
+    /// The state of a run as its journal has it.
+    pub fn state(&self, run: RunId) -> Result<RunState, RunsError> {
+        let facts = self.inside.parts.store.facts_for_state(run).map_err(RunsError::Store)?;
+        if facts.is_empty() {
+            return Err(RunsError::NotFound(run));
+        }
+        Ok(RunState::load(run, &facts))
+    }
+
+    /// The facts of a run after a place.
+    pub fn facts(&self, run: RunId, after: u64) -> Result<Vec<Stamped>, RunsError> {
+        self.inside.parts.store.facts(run, after).map_err(RunsError::Store)
+    }
+
+    /// Watches the journal of a run.
+    pub fn watch(&self, run: RunId) -> Watch {
+        self.inside.parts.bus.watch(run)
+    }
+
+    /// The same work again, as a new run.
+    pub async fn retry(&self, run: RunId) -> Result<Accepted, RunsError> {
+        let state = self.state(run)?;
+        if state.status() == RunStatus::Active {
+            return Err(RunsError::Active(run));
+        }
+        let spec = state.spec.as_ref().ok_or(RunsError::NotFound(run))?;
+        let allowed = spec.deadline.since(state.accepted_at);
+        let spec = RunSpec {
+            deadline: self.inside.parts.clock.now().plus_ms(allowed),
+            origin: "retry".into(),
+            retry_of: Some(run),
+            ..(**spec).clone()
+        };
+        self.accept(spec, None).await
+    }
+
+    /// Runs that have an actor.
+    pub fn active(&self) -> usize {
+        self.inside.actors.count()
+    }
+
+    /// Runs that wait for a person because recovery did not get them further; counts at most 1,000.
+    pub fn parked_count(&self) -> Result<usize, RunsError> {
+        self.headers(None, 1000, Some(RunStatus::Parked))
+            .map(|headers| headers.len())
+    }
+
+    /// Whether the runs of an earlier life have been taken up.
+    pub fn is_recovered(&self) -> bool {
+        *self.recovered.borrow()
+    }
+}

@@ -1,0 +1,94 @@
+//! The layer's branch of the supervision tree.
+//!
+//! ```text
+//! runs (rest_for_one)
+//! ├── checking: tasks that make checks
+//! ├── dispatcher: grants slots
+//! ├── active (dynamic, transient): one actor for each active run
+//! └── steward: takes up what has no actor
+//! ```
+
+use std::time::Duration;
+
+use supervisors::{Backoff, ChildSpec, DynamicSpec, Restart, Shutdown, Strategy, SupervisorSpec, TaskSupervisor};
+use tokio::sync::watch;
+
+use crate::domain::limits::ACTIVE_RUNS_MAX;
+
+use super::actor::{RunActor, RunStart};
+use super::dispatcher::actor::Dispatcher;
+use super::dispatcher::state::SlotLimits;
+use super::handle::RunsHandle;
+use super::message::RunMessage;
+use super::parts::{RunArgument, RunsInside, RunsParts};
+use super::steward::Steward;
+
+/// Checks that may be made at once.
+const CHECKS_MAX: usize = 1024;
+
+/// Makes the branch and the handle to it.
+pub fn layer(parts: RunsParts, steps_concurrent_max: u32) -> (SupervisorSpec, RunsHandle) {
+    let limits = SlotLimits {
+        global: steps_concurrent_max,
+        per_agent: parts
+            .agents
+            .definitions()
+            .values()
+            .map(|agent| (agent.name.clone(), agent.concurrency))
+            .collect(),
+    };
+    let checks = TaskSupervisor::new(CHECKS_MAX);
+    let checking = checks.handle();
+
+    // The run actors need a handle to the dispatcher and it one to them: both handles exist before either starts.
+    let slot = std::sync::Arc::new(std::sync::OnceLock::<RunsInside>::new());
+    let for_runs = slot.clone();
+    let active: DynamicSpec<RunArgument, RunMessage> = DynamicSpec::actor(move |context, argument| {
+        let inside = for_runs.get().expect("the handles are set before the layer starts").clone();
+        (RunActor { inside }, RunStart { argument, restarted: context.incarnation() > 1 })
+    })
+    .restart(Restart::Transient)
+    .shutdown(Shutdown::Timeout(Duration::from_secs(5)))
+    .backoff(Backoff::jitter(Duration::from_millis(50), Duration::from_secs(5)))
+    .max_children(ACTIVE_RUNS_MAX)
+    // All runs share this window; a run that keeps crashing is parked by its own count before it is used up.
+    .intensity(200, Duration::from_secs(30));
+    let actors = active.handle();
+
+    let for_dispatcher = actors.clone();
+    let dispatcher = ChildSpec::actor("dispatcher", move |_| {
+        (
+            Dispatcher {
+                limits: limits.clone(),
+                runs: for_dispatcher.clone(),
+            },
+            (),
+        )
+    });
+    let inside = RunsInside {
+        parts,
+        actors,
+        dispatcher: dispatcher.address(),
+        checking,
+    };
+    slot.set(inside.clone()).ok();
+
+    let (recovered, is_recovered) = watch::channel(false);
+    let for_steward = inside.clone();
+    let steward = ChildSpec::actor("steward", move |_| {
+        (
+            Steward {
+                inside: for_steward.clone(),
+                recovered: recovered.clone(),
+            },
+            (),
+        )
+    });
+    let spec = SupervisorSpec::new(Strategy::RestForOne)
+        .intensity(3, Duration::from_secs(60))
+        .child(ChildSpec::tasks("checking", checks))
+        .child(dispatcher)
+        .child(ChildSpec::dynamic("active", active))
+        .child(steward);
+    (spec, RunsHandle::new(inside, is_recovered))
+}

@@ -1,0 +1,83 @@
+//! What runs stand on, handed in once by the composition root.
+
+use std::sync::Arc;
+
+use supervisors::{ChildRef, DynamicRef, Tasks};
+
+use crate::agents::handle::AgentsHandle;
+use crate::domain::id::{BootId, RunId};
+use crate::domain::name::AgentName;
+use crate::domain::plan::Plan;
+use crate::runtime::bus::Bus;
+use crate::runtime::clock::Clock;
+use crate::runtime::committer::Committer;
+use crate::runtime::entropy::Entropy;
+use crate::skills::workers::Workers;
+use crate::storage::store::Store;
+
+use super::dispatcher::actor::DispatchMessage;
+use super::message::RunMessage;
+use super::state::RunState;
+
+/// The supervisor of all run actors.
+pub type RunActors = DynamicRef<RunArgument, RunMessage>;
+
+/// How a run's actor starts; kept by its supervisor for restarts.
+#[derive(Clone)]
+pub struct RunArgument {
+    /// The run.
+    pub run: RunId,
+    /// The state of a run that was just accepted; none means that the journal is read, as after a crash.
+    pub fresh: Option<Arc<RunState>>,
+}
+
+/// A plan kept as a file, offered to the planner.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pipeline {
+    /// Its name.
+    pub name: Arc<str>,
+    /// A regular expression over tasks.
+    pub matches: Arc<str>,
+    /// The plan.
+    pub plan: Arc<Plan>,
+}
+
+/// Everything below that a run uses.
+#[derive(Clone)]
+pub struct RunsParts {
+    /// Tells the time.
+    pub clock: Clock,
+    /// For ids.
+    pub entropy: Entropy,
+    /// This life of the process.
+    pub boot: BootId,
+    /// The journal.
+    pub store: Store,
+    /// Writes.
+    pub committer: Committer,
+    /// Committed facts.
+    pub bus: Bus,
+    /// The agents.
+    pub agents: AgentsHandle,
+    /// The skills, for checks that run a command.
+    pub workers: Workers,
+    /// The agent that makes plans.
+    pub planner: AgentName,
+    /// Plans kept as files.
+    pub pipelines: Arc<[Pipeline]>,
+    /// How long a step done by a skill may take when the plan does not say, in milliseconds.
+    pub skill_timeout_ms: u64,
+}
+
+/// What the actors of the layer share among themselves.
+#[derive(Clone)]
+pub struct RunsInside {
+    /// Everything below.
+    pub parts: RunsParts,
+    /// The run actors.
+    pub actors: RunActors,
+    /// The dispatcher.
+    pub dispatcher: ChildRef<DispatchMessage>,
+    /// Where checks run.
+    pub checking: Tasks,
+}
