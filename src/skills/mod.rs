@@ -19,6 +19,7 @@ pub mod skill;
 mod stop;
 mod thread;
 mod walk;
+pub mod workers;
 mod workspace;
 
 pub use process::spool;
