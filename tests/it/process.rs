@@ -18,12 +18,8 @@ fn runner(folder: &Path) -> Arc<ProcessRunner> {
     ProcessRunner::with_shim(env!("CARGO_BIN_EXE_openclaw"), Some(spool))
 }
 
-fn key() -> EffectKey {
-    EffectKey(uuid_of(fastrand::u128(..)))
-}
-
-fn uuid_of(number: u128) -> uuid::Uuid {
-    uuid::Uuid::from_u128(number)
+pub fn key() -> EffectKey {
+    EffectKey(uuid::Uuid::from_u128(fastrand::u128(..)))
 }
 
 /// A shell script as an order; the key is in its environment, by which its processes are found.
@@ -46,7 +42,7 @@ fn script(folder: &Path, key: EffectKey, text: &str) -> ProgramOrder {
 }
 
 /// The processes that have this key in their environment.
-fn alive(key: EffectKey) -> Vec<u32> {
+pub fn alive(key: EffectKey) -> Vec<u32> {
     let wanted = format!("OPENCLAW_EFFECT_KEY={key}");
     let processes = std::fs::read_dir("/proc").expect("proc").flatten();
     processes
@@ -75,7 +71,7 @@ fn run(order: ProgramOrder, runner: &Arc<ProcessRunner>) -> ProgramEnd {
     block_on(runner.run(order)).expect("the machinery works")
 }
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("runtime").block_on(future)
 }
