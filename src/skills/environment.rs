@@ -40,7 +40,6 @@ pub(super) fn base(
             ("HOME", home.display().to_string()),
             ("LANG", "C.UTF-8".to_owned()),
             ("TZ", "UTC".to_owned()),
-            ("OPENCLAW_EFFECT_KEY", order.key.to_string()),
             ("OPENCLAW_RUN", order.run.to_string()),
             ("OPENCLAW_STEP", order.step.to_string()),
         ]

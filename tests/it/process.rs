@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use openclaw::domain::effect::EffectKey;
 use openclaw::skills::process::end::{Ended, ProgramEnd, Rendering};
-use openclaw::skills::process::runner::{ProcessRunner, ProgramOrder};
+use openclaw::skills::process::runner::{ProcessError, ProcessRunner, ProgramOrder};
 use openclaw::skills::spool::Spool;
 
 /// Set for the copy of this test program that plays the daemon.
@@ -192,6 +192,66 @@ fn nothing_outlives_a_dropped_call() {
     assert_eq!(alive(key), Vec::<u32>::new());
     let spool = runner.spool().expect("spool");
     assert_eq!(spool.find(key).expect("readable"), None, "nobody knows how far it came");
+}
+
+#[test]
+fn nothing_outlives_a_killed_shim() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (runner, key) = (runner(folder.path()), key());
+    let script = script(folder.path(), key, &format!("{STUBBORN}; true"));
+    let ended = block_on(async {
+        let call = runner.run(script);
+        let kill = async {
+            while !folder.path().join("ready").exists() {
+                tokio::task::yield_now().await;
+            }
+            let shim = parent_of_first(key);
+            let killed = Command::new("kill")
+                .args(["-9", &shim.to_string()])
+                .status()
+                .expect("kill");
+            assert!(killed.success());
+        };
+        tokio::join!(call, kill).0
+    });
+    assert!(matches!(ended, Err(ProcessError::BadReport { .. })), "{ended:?}");
+    assert_eq!(alive(key), Vec::<u32>::new());
+}
+
+/// The parent of the program, which is the first of its processes.
+fn parent_of_first(key: EffectKey) -> u32 {
+    let pids = alive(key);
+    let first = pids.iter().min().expect("it runs");
+    let stat = std::fs::read_to_string(format!("/proc/{first}/stat")).expect("it runs");
+    let after_name = stat.rsplit_once(')').expect("a name").1;
+    after_name
+        .split_whitespace()
+        .nth(1)
+        .expect("a parent")
+        .parse()
+        .expect("a pid")
+}
+
+#[test]
+fn recovery_ends_what_still_runs_under_a_key() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (runner, key, other) = (runner(folder.path()), key(), key());
+    let mut spared = Command::new("sleep")
+        .arg("600")
+        .env("OPENCLAW_EFFECT_KEY", other.to_string())
+        .spawn()
+        .expect("sleep");
+    let mut left = Command::new("sh");
+    left.args(["-c", "trap '' TERM; sleep 600 & sleep 600"])
+        .env("OPENCLAW_EFFECT_KEY", key.to_string());
+    let mut left = left.spawn().expect("sh");
+    eventually("all its processes run", || alive(key), |pids| pids.len() >= 3);
+    assert_eq!(block_on(runner.end_leftovers(vec![key])), 3);
+    assert_eq!(alive(key), Vec::<u32>::new());
+    assert_eq!(alive(other).len(), 1);
+    left.wait().expect("ended");
+    spared.kill().expect("killed");
+    spared.wait().expect("ended");
 }
 
 #[test]
