@@ -154,11 +154,11 @@ fn nothing_outlives_the_time_limit() {
     let folder = tempfile::tempdir().expect("folder");
     let key = key();
     let order = ProgramOrder {
-        limit: Duration::from_millis(700),
+        limit: Duration::from_millis(1500),
         ..script(folder.path(), key, STUBBORN)
     };
     let end = run(order, &runner(folder.path()));
-    assert_eq!(end.ended, Ended::TimedOut { limit_ms: 700 });
+    assert_eq!(end.ended, Ended::TimedOut { limit_ms: 1500 });
     assert!(folder.path().join("ready").exists());
     assert_eq!(alive(key), Vec::<u32>::new());
 }
