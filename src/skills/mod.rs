@@ -6,7 +6,20 @@
 
 pub mod builtin;
 pub mod catalogue;
+pub mod command;
+mod declare;
+mod environment;
+mod fetch;
+pub mod first_set;
+mod html;
+pub mod memory_reader;
+pub mod network;
 pub mod process;
 pub mod skill;
+mod stop;
+mod thread;
+mod walk;
+pub mod workers;
+mod workspace;
 
 pub use process::spool;

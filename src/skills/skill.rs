@@ -162,6 +162,12 @@ pub enum SkillError {
     /// The network client could not be made.
     #[error("failed to make the network client")]
     Client(#[source] reqwest::Error),
+    /// The call's turn did not come in time; nothing was done.
+    #[error("failed to start within {waited_ms} ms: other calls of the skill were before it")]
+    NotStarted {
+        /// How long it waited.
+        waited_ms: u64,
+    },
     /// The call's time ran out within the machinery.
     #[error("failed to finish within {limit_ms} ms")]
     TimedOut {
@@ -179,6 +185,7 @@ impl SkillError {
             }
             Self::Thread { .. } => Fault::Bug,
             Self::Process(error) => error.fault(),
+            Self::NotStarted { .. } => Fault::Overloaded,
             Self::TimedOut { .. } => Fault::TimedOut,
         }
     }

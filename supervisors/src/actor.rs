@@ -73,6 +73,8 @@ pub(crate) struct Running {
     pub(crate) cell: ActorCell,
     pub(crate) join: Option<JoinHandle<()>>,
     pub(crate) probe: Arc<Probe>,
+    /// Whether something waits for its end and will tell the core.
+    pub(crate) watched: bool,
 }
 
 impl Child {

@@ -387,7 +387,13 @@ impl Shell {
                     if temporary {
                         child.launch = None;
                     }
-                    child.running = Some(Running { cell, join, probe });
+                    let watched = join.is_none();
+                    child.running = Some(Running {
+                        cell,
+                        join,
+                        probe,
+                        watched,
+                    });
                     child.publish(incarnation);
                 }
                 StartOutcome::Running
@@ -450,20 +456,15 @@ impl Shell {
     fn end_of(&mut self, key: Key) -> Option<BoxFuture<Event<Child>>> {
         let slot = self.core.slot_mut(key)?;
         let incarnation = slot.incarnation;
-        let running = slot.payload.running.as_mut()?;
+        let running = slot.payload.running.as_mut().filter(|running| !running.watched)?;
+        running.watched = true;
         let (cell, join, probe) = (running.cell.clone(), running.join.take(), Arc::clone(&running.probe));
-        let joined = join.is_some();
         Some(Box::pin(async move {
             released(&cell, join, &probe).await;
-            let reason = if joined {
-                probe.exit_reason()
-            } else {
-                ExitReason::Unknown
-            };
             Event::Exited {
                 key,
                 incarnation,
-                reason,
+                reason: probe.exit_reason(),
             }
         }))
     }
@@ -641,6 +642,7 @@ impl Shell {
         let Some(running) = slot.payload.running.as_mut() else {
             return;
         };
+        running.watched = true;
         let (join, probe) = (running.join.take(), Arc::clone(&running.probe));
         let mut release: BoxFuture<()> = {
             let cell = cell.clone();

@@ -1,5 +1,7 @@
 //! The first things one does with a tree.
 
+#![allow(clippy::unwrap_used, reason = "a test stops where its assumption fails")]
+
 mod support;
 
 use std::{sync::Arc, time::Duration};

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use openclaw::domain::effect::EffectKey;
 use openclaw::skills::process::end::{Ended, ProgramEnd, Rendering};
-use openclaw::skills::process::runner::{ProcessRunner, ProgramOrder};
+use openclaw::skills::process::runner::{ProcessError, ProcessRunner, ProgramOrder};
 use openclaw::skills::spool::Spool;
 
 /// Set for the copy of this test program that plays the daemon.
@@ -18,12 +18,8 @@ fn runner(folder: &Path) -> Arc<ProcessRunner> {
     ProcessRunner::with_shim(env!("CARGO_BIN_EXE_openclaw"), Some(spool))
 }
 
-fn key() -> EffectKey {
-    EffectKey(uuid_of(fastrand::u128(..)))
-}
-
-fn uuid_of(number: u128) -> uuid::Uuid {
-    uuid::Uuid::from_u128(number)
+pub fn key() -> EffectKey {
+    EffectKey(uuid::Uuid::from_u128(fastrand::u128(..)))
 }
 
 /// A shell script as an order; the key is in its environment, by which its processes are found.
@@ -46,7 +42,7 @@ fn script(folder: &Path, key: EffectKey, text: &str) -> ProgramOrder {
 }
 
 /// The processes that have this key in their environment.
-fn alive(key: EffectKey) -> Vec<u32> {
+pub fn alive(key: EffectKey) -> Vec<u32> {
     let wanted = format!("OPENCLAW_EFFECT_KEY={key}");
     let processes = std::fs::read_dir("/proc").expect("proc").flatten();
     processes
@@ -75,7 +71,7 @@ fn run(order: ProgramOrder, runner: &Arc<ProcessRunner>) -> ProgramEnd {
     block_on(runner.run(order)).expect("the machinery works")
 }
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("runtime").block_on(future)
 }
@@ -158,11 +154,11 @@ fn nothing_outlives_the_time_limit() {
     let folder = tempfile::tempdir().expect("folder");
     let key = key();
     let order = ProgramOrder {
-        limit: Duration::from_millis(700),
+        limit: Duration::from_millis(1500),
         ..script(folder.path(), key, STUBBORN)
     };
     let end = run(order, &runner(folder.path()));
-    assert_eq!(end.ended, Ended::TimedOut { limit_ms: 700 });
+    assert_eq!(end.ended, Ended::TimedOut { limit_ms: 1500 });
     assert!(folder.path().join("ready").exists());
     assert_eq!(alive(key), Vec::<u32>::new());
 }
@@ -196,6 +192,66 @@ fn nothing_outlives_a_dropped_call() {
     assert_eq!(alive(key), Vec::<u32>::new());
     let spool = runner.spool().expect("spool");
     assert_eq!(spool.find(key).expect("readable"), None, "nobody knows how far it came");
+}
+
+#[test]
+fn nothing_outlives_a_killed_shim() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (runner, key) = (runner(folder.path()), key());
+    let script = script(folder.path(), key, &format!("{STUBBORN}; true"));
+    let ended = block_on(async {
+        let call = runner.run(script);
+        let kill = async {
+            while !folder.path().join("ready").exists() {
+                tokio::task::yield_now().await;
+            }
+            let shim = parent_of_first(key);
+            let killed = Command::new("kill")
+                .args(["-9", &shim.to_string()])
+                .status()
+                .expect("kill");
+            assert!(killed.success());
+        };
+        tokio::join!(call, kill).0
+    });
+    assert!(matches!(ended, Err(ProcessError::BadReport { .. })), "{ended:?}");
+    assert_eq!(alive(key), Vec::<u32>::new());
+}
+
+/// The parent of the program, which is the first of its processes.
+fn parent_of_first(key: EffectKey) -> u32 {
+    let pids = alive(key);
+    let first = pids.iter().min().expect("it runs");
+    let stat = std::fs::read_to_string(format!("/proc/{first}/stat")).expect("it runs");
+    let after_name = stat.rsplit_once(')').expect("a name").1;
+    after_name
+        .split_whitespace()
+        .nth(1)
+        .expect("a parent")
+        .parse()
+        .expect("a pid")
+}
+
+#[test]
+fn recovery_ends_what_still_runs_under_a_key() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (runner, key, other) = (runner(folder.path()), key(), key());
+    let mut spared = Command::new("sleep")
+        .arg("600")
+        .env("OPENCLAW_EFFECT_KEY", other.to_string())
+        .spawn()
+        .expect("sleep");
+    let mut left = Command::new("sh");
+    left.args(["-c", "trap '' TERM; sleep 600 & sleep 600"])
+        .env("OPENCLAW_EFFECT_KEY", key.to_string());
+    let mut left = left.spawn().expect("sh");
+    eventually("all its processes run", || alive(key), |pids| pids.len() >= 3);
+    assert_eq!(block_on(runner.end_leftovers(vec![key])), 3);
+    assert_eq!(alive(key), Vec::<u32>::new());
+    assert_eq!(alive(other).len(), 1);
+    left.wait().expect("ended");
+    spared.kill().expect("killed");
+    spared.wait().expect("ended");
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod capture;
 mod descent;
 pub mod end;
 mod exec;
+pub mod orphans;
 pub mod program;
 pub mod runner;
 mod shim;

@@ -17,6 +17,7 @@ use crate::domain::effect::EffectKey;
 use crate::domain::fault::Fault;
 
 use super::end::{ProgramEnd, Rendering};
+use super::orphans::{self, EFFECT_KEY_VARIABLE};
 use super::spool::Spool;
 use super::wire::{DOCUMENT_BYTES_MAX, LimitsWire, OrderWire, ReportWire, WIRE_VERSION};
 
@@ -85,7 +86,7 @@ pub struct ProgramOrder {
     pub argv: Vec<String>,
     /// Its working folder, absolute.
     pub cwd: PathBuf,
-    /// Its whole environment.
+    /// Its whole environment, but for the effect key, which is always added.
     pub env: Vec<(String, String)>,
     /// What it reads.
     pub stdin: String,
@@ -165,7 +166,20 @@ impl ProcessRunner {
             .await
             .map_err(|_| ProcessError::Silent { limit_ms })??;
         held.child = None;
+        if report.is_empty() {
+            // The shim was killed: its program went with it, but not what the program had started.
+            self.end_leftovers(vec![held.key]).await;
+        }
         understand(&report)
+    }
+
+    /// Ends whatever still runs under these keys and says how many processes that were. For recovery: after a
+    /// crash of the daemon the programs of its open calls are being stopped, and a call must not be made again
+    /// beside its own earlier self.
+    pub async fn end_leftovers(&self, keys: Vec<EffectKey>) -> usize {
+        let ended = tokio::task::spawn_blocking(move || orphans::end_all_of(&keys)).await;
+        // A look that panicked found nothing.
+        ended.unwrap_or_default()
     }
 
     /// Completes when the shims of a dropped run are gone, and with them all that they ran; at the latest after
@@ -196,7 +210,9 @@ impl ProcessRunner {
         })
     }
 
-    fn order_line(&self, order: ProgramOrder) -> Result<Vec<u8>, ProcessError> {
+    fn order_line(&self, mut order: ProgramOrder) -> Result<Vec<u8>, ProcessError> {
+        order.env.retain(|(name, _)| name != EFFECT_KEY_VARIABLE);
+        order.env.push((EFFECT_KEY_VARIABLE.to_owned(), order.key.to_string()));
         let spool = self.spool.as_ref().filter(|_| order.spooled);
         let wire = OrderWire {
             version: WIRE_VERSION,

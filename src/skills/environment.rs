@@ -1,0 +1,49 @@
+//! The environment that programs of a run get: small, named, nothing of the daemon's own.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use super::skill::CallOrder;
+use super::stop::Stop;
+use super::workspace::{Workspace, explain};
+
+/// The home of programs, within the workspace; listings skip it.
+const HOME: &str = ".openclaw/home";
+/// The rule that keeps the folder out of version control.
+const IGNORE_ALL: &str = "*\n";
+
+/// Makes the home that programs see, and says where it is.
+pub(super) fn make_home(workspace: &Workspace, root: &Path) -> Result<PathBuf, Stop> {
+    let dir = workspace.dir();
+    if !dir.is_dir(HOME) {
+        dir.create_dir_all(HOME).map_err(|error| explain(error, "make", HOME))?;
+        let rule = ".openclaw/.gitignore";
+        dir.write(rule, IGNORE_ALL)
+            .map_err(|error| explain(error, "write", rule))?;
+    }
+    Ok(root.join(HOME))
+}
+
+/// The variables of one call.
+pub(super) fn base(
+    order: &CallOrder,
+    path: &OsStr,
+    home: &Path,
+    passed: &[(String, String)],
+) -> BTreeMap<String, String> {
+    let mut variables: BTreeMap<String, String> = passed.iter().cloned().collect();
+    // One language and one zone, so that output does not depend on the machine.
+    variables.extend(
+        [
+            ("PATH", path.to_string_lossy().into_owned()),
+            ("HOME", home.display().to_string()),
+            ("LANG", "C.UTF-8".to_owned()),
+            ("TZ", "UTC".to_owned()),
+            ("OPENCLAW_RUN", order.run.to_string()),
+            ("OPENCLAW_STEP", order.step.to_string()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value)),
+    );
+    variables
+}

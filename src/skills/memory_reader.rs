@@ -1,0 +1,37 @@
+//! What the memory skills need of the store, and the names under which they see it.
+
+use futures_util::future::BoxFuture;
+
+use crate::domain::memory::{MemoryEntry, MemoryKey, MemoryScope};
+
+use super::skill::CallOrder;
+
+/// Reads memory entries by key.
+pub trait MemoryReader: Send + Sync {
+    /// The entry of this key; the error is one line for people.
+    fn get(&self, key: MemoryKey) -> BoxFuture<'static, Result<Option<MemoryEntry>, String>>;
+}
+
+/// Bytes of a key.
+pub(super) const KEY_BYTES_MAX: usize = 256;
+
+/// The full name of an entry as a call sees it: a session is the run's step, a project its workspace.
+pub(super) fn full_key(order: &CallOrder, scope: &str, key: &str) -> Result<MemoryKey, String> {
+    let known = MemoryScope::from_word(scope);
+    let scope = known.ok_or_else(|| format!("there is no scope `{scope}`; there are: session, project, global"))?;
+    if key.is_empty() || key.len() > KEY_BYTES_MAX || key.contains(char::is_control) {
+        return Err(format!(
+            "a key has 1 to {KEY_BYTES_MAX} bytes and no control characters"
+        ));
+    }
+    let namespace = match scope {
+        MemoryScope::Session => format!("{}/{}", order.run, order.step),
+        MemoryScope::Project => order.workspace.display().to_string(),
+        MemoryScope::Global => String::new(),
+    };
+    Ok(MemoryKey {
+        scope,
+        namespace: namespace.into(),
+        key: key.into(),
+    })
+}
