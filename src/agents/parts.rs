@@ -10,7 +10,7 @@ use crate::domain::name::AgentName;
 use crate::llm::registry::Models;
 use crate::runtime::clock::Clock;
 use crate::runtime::committer::Committer;
-use crate::skills::workers::Workers;
+use crate::skills::handle::SkillsHandle;
 use crate::storage::store::Store;
 
 use super::treasury::Treasury;
@@ -31,7 +31,7 @@ pub struct AgentsParts {
     /// Where model requests run.
     pub asking: Tasks,
     /// The skills.
-    pub workers: Workers,
+    pub skills: SkillsHandle,
     /// The agents as configured now.
     pub definitions: Definitions,
 }
@@ -73,7 +73,7 @@ impl Definitions {
 
     /// All of them, by name.
     pub fn all(&self) -> Arc<BTreeMap<AgentName, Arc<AgentDefinition>>> {
-        self.0
+        self.agents
             .read()
             .expect("nothing panics while it holds the definitions")
             .clone()

@@ -93,7 +93,7 @@ async fn accept(listener: Arc<TcpListener>, router: Router, connections: Tasks, 
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = stop.wait_for(|stop| *stop) => return,
+            () = stopped(&mut stop) => return,
         };
         match accepted {
             Ok((stream, peer)) => {
@@ -111,6 +111,12 @@ async fn accept(listener: Arc<TcpListener>, router: Router, connections: Tasks, 
     }
 }
 
+/// Resolves when the process is asked to stop, or when nobody is left who could ask.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // The guard inside the result must not live across an await of the caller.
+    drop(stop.wait_for(|stop| *stop).await);
+}
+
 async fn serve(stream: TcpStream, peer: SocketAddr, router: Router, mut stop: watch::Receiver<bool>) {
     // Small answers must not wait for a full packet; without it they still arrive.
     stream.set_nodelay(true).ok();
@@ -122,7 +128,7 @@ async fn serve(stream: TcpStream, peer: SocketAddr, router: Router, mut stop: wa
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        _ = stop.wait_for(|stop| *stop) => {
+        () = stopped(&mut stop) => {
             connection.as_mut().graceful_shutdown();
             tokio::time::timeout(DRAIN, connection).await.unwrap_or(Ok(()))
         }

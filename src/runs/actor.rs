@@ -204,7 +204,7 @@ impl RunActor {
                         started_at,
                         output: output.clone(),
                         exit_code: state.exit_codes.remove(&attempt.step),
-                        workers: parts.workers.clone(),
+                        skills: parts.skills.clone(),
                     };
                     self.check(myself, state, checking, checks, tried);
                 }

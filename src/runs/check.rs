@@ -16,8 +16,8 @@ use crate::domain::id::RunId;
 use crate::domain::name::SkillName;
 use crate::domain::text::preview;
 use crate::domain::time::UtcMillis;
+use crate::skills::handle::SkillsHandle;
 use crate::skills::skill::CallOrder;
-use crate::skills::workers::Workers;
 
 /// Bytes of a file that a regular expression looks at.
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -42,7 +42,7 @@ pub struct Checking {
     /// The exit code of the last program of the attempt.
     pub exit_code: Option<i32>,
     /// Runs commands.
-    pub workers: Workers,
+    pub skills: SkillsHandle,
 }
 
 impl Checking {
@@ -191,7 +191,7 @@ impl Checking {
 
     async fn command(&self, index: u32, argv: &[Arc<str>], equals: i32, timeout_ms: u64) -> (bool, String) {
         let name = SkillName::new("exec.run").expect("a valid name");
-        let Some(skill) = self.workers.catalogue().get(&name) else {
+        let Some(skill) = self.skills.catalogue().get(&name) else {
             return (false, "this installation runs no commands".to_owned());
         };
         let ordinal = CHECK_ORDINALS + index;

@@ -12,7 +12,7 @@ use crate::runtime::bus::Bus;
 use crate::runtime::clock::Clock;
 use crate::runtime::committer::Committer;
 use crate::runtime::entropy::Entropy;
-use crate::skills::workers::Workers;
+use crate::skills::handle::SkillsHandle;
 use crate::storage::store::Store;
 
 use super::dispatcher::actor::DispatchMessage;
@@ -60,7 +60,7 @@ pub struct RunsParts {
     /// The agents.
     pub agents: AgentsHandle,
     /// The skills, for checks that run a command.
-    pub workers: Workers,
+    pub skills: SkillsHandle,
     /// The agent that makes plans.
     pub planner: AgentName,
     /// Plans kept as files.

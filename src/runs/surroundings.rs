@@ -62,7 +62,7 @@ impl Surroundings for RunsParts {
             json!({ "name": agent.name.as_str(), "role": agent.role.as_str(), "skills": skills })
         });
         let skills = self
-            .workers
+            .skills
             .catalogue()
             .manifests()
             .map(|skill| json!(skill.name.as_str()));
@@ -87,7 +87,7 @@ impl RunsParts {
     ) -> Result<(), Vec<Finding>> {
         let agents: BTreeSet<AgentName> = self.agents.definitions().keys().cloned().collect();
         let skills = self
-            .workers
+            .skills
             .catalogue()
             .manifests()
             .map(|skill| skill.name.clone())

@@ -11,6 +11,7 @@ mod declare;
 mod environment;
 mod fetch;
 pub mod first_set;
+pub mod handle;
 mod html;
 pub mod memory_reader;
 pub mod network;

@@ -25,8 +25,9 @@ use crate::domain::time::UtcMillis;
 use crate::llm::model::{AskError, Spent};
 use crate::runtime::committer::Pending;
 use crate::runtime::timer::Timer;
-use crate::skills::skill::{CallOrder, LocalEffect, ProbeAnswer};
-use crate::skills::workers::{CallTicket, WorkerEnd};
+use crate::skills::handle::Ticket;
+use crate::skills::skill::{CallOrder, LocalEffect, ProbeAnswer, SkillError};
+use crate::skills::workers::WorkerEnd;
 use crate::storage::batch::{Batch, Op};
 
 use super::message::SessionMessage;
@@ -64,8 +65,10 @@ pub struct SessionState {
     turn: TurnState,
     around: SessionSurroundings,
     asking: Option<TaskRef>,
-    calls: BTreeMap<u32, CallTicket>,
+    calls: BTreeMap<u32, Ticket>,
     ending: Option<Ending>,
+    /// Effects of this session whose programs may have left a report.
+    spooled: Vec<EffectKey>,
     timers: Vec<Timer>,
     _counted: Option<ActiveSession>,
 }
@@ -110,7 +113,14 @@ impl Actor for SessionActor {
             // What an earlier incarnation submitted must be readable before it is folded.
             self.parts.committer.barrier().await?;
             let facts = self.parts.store.facts_for_state(order.run)?;
-            TurnState::load(rules, facts.iter().map(|stamped| &stamped.fact))
+            let turn = TurnState::load(rules, facts.iter().map(|stamped| &stamped.fact));
+            let open = turn.calls.iter().filter(|call| call.interrupted);
+            let keys: Vec<EffectKey> = open.filter_map(|call| call.intent.map(|(_, key)| key)).collect();
+            if !keys.is_empty() {
+                // A call must not be made again beside its own earlier self.
+                self.parts.skills.end_leftovers(keys).await;
+            }
+            turn
         } else {
             TurnState::new(rules)
         };
@@ -128,6 +138,7 @@ impl Actor for SessionActor {
             asking: None,
             calls: BTreeMap::new(),
             ending: None,
+            spooled: Vec::new(),
             timers: vec![deadline],
             _counted: counted,
         })
@@ -217,6 +228,9 @@ impl SessionActor {
                     if durable_first && let Some(pending) = pending.take() {
                         pending.durable().await?;
                     }
+                    if state.turn.call(ordinal).is_some_and(|call| call.intent.is_some()) {
+                        state.spooled.push(key);
+                    }
                     self.call(myself, state, ordinal, skill, arguments, key, now);
                 }
                 Effect::Probe {
@@ -233,7 +247,14 @@ impl SessionActor {
                         .timers
                         .push(Timer::after(myself, wait, || SessionMessage::RestDue));
                 }
-                Effect::End(end) => report(myself, state, end),
+                Effect::End(end) => {
+                    report(myself, state, end);
+                    if let Some(pending) = pending.take().filter(|_| !state.spooled.is_empty()) {
+                        // What the journal has for good, the spool need not keep.
+                        pending.durable().await?;
+                        self.parts.skills.forget(std::mem::take(&mut state.spooled));
+                    }
+                }
             }
         }
         if let Some(pending) = pending {
@@ -332,7 +353,7 @@ impl SessionActor {
     ) {
         let order = self.call_order(state, arguments, key, now);
         let to = myself.clone();
-        let started = self.parts.workers.call(&skill, order, move |end| {
+        let started = self.parts.skills.call(&skill, order, move |end| {
             to.cast(SessionMessage::Called { ordinal, end }).ok();
         });
         match started {
@@ -341,7 +362,7 @@ impl SessionActor {
             }
             Err(refused) => {
                 // It was not started, so this is a result like any other.
-                let outcome = CallOutcome::error(format!("{skill} was not started: {refused}"));
+                let outcome = CallOutcome::error(format!("it was not started: {}", chain(&refused)));
                 let end = WorkerEnd::Finished(Ok(outcome.into()));
                 myself.cast(SessionMessage::Called { ordinal, end }).ok();
             }
@@ -364,7 +385,7 @@ impl SessionActor {
     ) {
         let order = self.call_order(state, arguments, key, now);
         let to = myself.clone();
-        let started = self.parts.workers.probe(&skill, order, move |answer| {
+        let started = self.parts.skills.probe(&skill, order, move |answer| {
             to.cast(SessionMessage::Probed { ordinal, answer }).ok();
         });
         match started {
@@ -372,7 +393,7 @@ impl SessionActor {
                 state.calls.insert(ordinal, ticket);
             }
             Err(refused) => {
-                let answer = ProbeAnswer::Unknown(format!("{skill} could not be asked: {refused}"));
+                let answer = ProbeAnswer::Unknown(format!("it could not be asked: {}", chain(&refused)));
                 myself.cast(SessionMessage::Probed { ordinal, answer }).ok();
             }
         }
@@ -545,6 +566,11 @@ fn called(state: &SessionState, ordinal: u32, end: WorkerEnd, now: UtcMillis, lo
                 outcome: Arc::new(end.outcome),
             }
         }
+        // Its turn never came, so nothing happened.
+        WorkerEnd::Finished(Err(error @ SkillError::NotStarted { .. })) => Event::CallEnded {
+            ordinal,
+            outcome: Arc::new(CallOutcome::error(chain(&error))),
+        },
         WorkerEnd::Finished(Err(error)) => lost(format!("the skill failed: {}", chain(&error))),
         WorkerEnd::Panicked(text) => lost(format!("the skill crashed: {text}")),
         WorkerEnd::TimedOut => lost("the skill did not end in its time".to_owned()),
@@ -653,7 +679,7 @@ fn surroundings(
     order: &SessionOrder,
     definition: Option<&AgentDefinition>,
 ) -> SessionSurroundings {
-    let catalogue = parts.workers.catalogue();
+    let catalogue = parts.skills.catalogue();
     let offered = match (&order.work, definition) {
         (OrderWork::Skill { skill, .. }, _) => catalogue.manifests_for(std::slice::from_ref(skill)),
         (OrderWork::Agent { .. }, Some(agent)) => {
@@ -675,7 +701,7 @@ fn surroundings(
     }
     let fallback = || ModelAlias::new(crate::llm::registry::OFFLINE_ALIAS).expect("a valid alias");
     SessionSurroundings {
-        workers: parts.workers.clone(),
+        skills: parts.skills.clone(),
         offered,
         system: system.into(),
         model: order

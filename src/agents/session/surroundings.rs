@@ -12,12 +12,12 @@ use crate::domain::handoff::Finding;
 use crate::domain::name::{ModelAlias, SkillName};
 use crate::domain::skill::{CallOutcome, SkillManifest};
 use crate::llm::estimate::ceiling;
-use crate::skills::workers::Workers;
+use crate::skills::handle::SkillsHandle;
 
 /// One session's view of skills, model and schema.
 pub struct SessionSurroundings {
     /// The skills.
-    pub workers: Workers,
+    pub skills: SkillsHandle,
     /// Those that this session may use, as they are offered to the model.
     pub offered: Arc<[SkillManifest]>,
     /// The system text.
@@ -65,7 +65,7 @@ impl Surroundings for SessionSurroundings {
                 offered()
             ));
         };
-        match self.workers.catalogue().validate(&manifest.name, &call.arguments) {
+        match self.skills.catalogue().validate(&manifest.name, &call.arguments) {
             Ok(arguments) => CallVerdict::Make {
                 skill: manifest.name.clone(),
                 class: manifest.class,
@@ -87,6 +87,6 @@ impl Surroundings for SessionSurroundings {
     }
 
     fn spooled(&self, key: EffectKey) -> Option<CallOutcome> {
-        self.workers.spooled(key)
+        self.skills.spooled(key)
     }
 }

@@ -1,0 +1,151 @@
+//! What other layers hold of the skills: the catalogue, the workers, and the spool of interrupted programs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use supervisors::{TaskExit, Tasks};
+
+use crate::domain::effect::EffectKey;
+use crate::domain::name::SkillName;
+use crate::domain::skill::CallOutcome;
+
+use super::catalogue::Catalogue;
+use super::process::runner::ProcessRunner;
+use super::skill::{CallOrder, ProbeAnswer, Skill};
+use super::workers::{CallRefused, CallTicket, WorkerEnd, Workers};
+
+/// A cheap clone.
+#[derive(Clone)]
+pub struct SkillsHandle {
+    catalogue: Arc<Catalogue>,
+    workers: Workers,
+    tasks: Tasks,
+    runner: Arc<ProcessRunner>,
+}
+
+/// Why a call was not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// There is no such skill.
+    #[error("call `{0}`: there is no such skill")]
+    NoSkill(SkillName),
+    /// Its workers do not take it.
+    #[error("call `{skill}`")]
+    Refused {
+        /// Which skill.
+        skill: SkillName,
+        /// Why.
+        #[source]
+        source: CallRefused,
+    },
+}
+
+/// Cancels a question to a skill when dropped or told to.
+#[derive(Debug)]
+pub enum Ticket {
+    /// A call.
+    Call(CallTicket),
+    /// A probe.
+    Probe(supervisors::TaskRef),
+}
+
+impl Ticket {
+    /// Cancels; the end is told when nothing of it runs any more.
+    pub fn cancel(&self) {
+        match self {
+            Self::Call(ticket) => ticket.cancel(),
+            Self::Probe(task) => task.cancel(),
+        }
+    }
+}
+
+impl SkillsHandle {
+    /// These skills, made as tasks of this supervisor.
+    pub fn new(catalogue: Arc<Catalogue>, tasks: Tasks, runner: Arc<ProcessRunner>) -> Self {
+        Self {
+            catalogue,
+            workers: Workers::new(tasks.clone()),
+            tasks,
+            runner,
+        }
+    }
+
+    /// The catalogue.
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+
+    fn find(&self, name: &SkillName) -> Result<Arc<dyn Skill>, CallError> {
+        self.catalogue.get(name).ok_or_else(|| CallError::NoSkill(name.clone()))
+    }
+
+    /// Makes a call; `on_end` is called exactly once when it was accepted.
+    pub fn call(
+        &self,
+        name: &SkillName,
+        order: CallOrder,
+        on_end: impl FnOnce(WorkerEnd) + Send + 'static,
+    ) -> Result<Ticket, CallError> {
+        let skill = self.find(name)?;
+        let refused = |source| CallError::Refused {
+            skill: name.clone(),
+            source,
+        };
+        self.workers
+            .call(skill, order, on_end)
+            .map(Ticket::Call)
+            .map_err(refused)
+    }
+
+    /// Asks whether the effect of an interrupted call happened.
+    pub fn probe(
+        &self,
+        name: &SkillName,
+        order: CallOrder,
+        on_end: impl FnOnce(ProbeAnswer) + Send + 'static,
+    ) -> Result<Ticket, CallError> {
+        let skill = self.find(name)?;
+        let limit = order.deadline.max(Duration::from_secs(1));
+        let asking = skill.probe(order);
+        let asked = async move {
+            let late = || ProbeAnswer::Unknown("the probe did not answer in its time".to_owned());
+            tokio::time::timeout(limit, asking).await.unwrap_or_else(|_| late())
+        };
+        let task = self.tasks.spawn(format!("probe {name}"), asked, |exit| {
+            on_end(match exit {
+                TaskExit::Done(answer) => answer,
+                TaskExit::Panicked(text) => ProbeAnswer::Unknown(format!("the probe crashed: {text}")),
+                TaskExit::Cancelled => ProbeAnswer::Unknown("the probe was stopped".to_owned()),
+            });
+        });
+        task.map(Ticket::Probe).map_err(|_| CallError::Refused {
+            skill: name.clone(),
+            source: CallRefused::Down,
+        })
+    }
+
+    /// The outcome that an interrupted program left in the spool.
+    pub fn spooled(&self, key: EffectKey) -> Option<CallOutcome> {
+        let spool = self.runner.spool()?;
+        spool.find(key).unwrap_or_else(|error| {
+            // An unreadable report is no report: the call is handled by its class.
+            tracing::warn!(%key, %error, "a report in the spool cannot be read");
+            None
+        })
+    }
+
+    /// Removes reports whose outcomes are on disk elsewhere.
+    pub fn forget(&self, keys: impl IntoIterator<Item = EffectKey>) {
+        let Some(spool) = self.runner.spool() else { return };
+        for key in keys {
+            if let Err(error) = spool.remove(key) {
+                tracing::warn!(%key, %error, "a report in the spool cannot be removed; the sweep will");
+            }
+        }
+    }
+
+    /// Ends what programs of these calls left running when an earlier life of the process was killed.
+    pub async fn end_leftovers(&self, keys: Vec<EffectKey>) {
+        self.runner.end_leftovers(keys).await;
+    }
+}
