@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 
 use super::answer;
 use crate::domain::brief::{self, Brief};
-use crate::domain::conversation::{Arguments, CallRequest, CallResult, Message, ModelRequest, check_history};
+use crate::domain::conversation::{
+    Arguments, CallRequest, CallResult, Message, ModelAnswer, ModelRequest, check_history,
+};
 use crate::domain::effect::EffectClass;
 use crate::domain::name::{AgentName, ModelAlias, SkillName, StepId};
 use crate::domain::plan::{Input, Plan, Work};
@@ -16,6 +18,7 @@ use crate::domain::plan_admission::{Surroundings, admit};
 use crate::domain::plan_document::{plan_schema, read_plan};
 use crate::domain::skill::SkillManifest;
 use crate::domain::text;
+use crate::llm::dialect::{anthropic, openai_chat, serve};
 
 const SKILLS: &[&str] = &["fs.list", "fs.read", "fs.search", "fs.write", "exec.run", "web.fetch"];
 
@@ -154,6 +157,20 @@ fn request(role: &str, first: String, schema: Option<Value>, skills: &[&str]) ->
     }
 }
 
+/// Asks as if the model stood behind a server that speaks this dialect.
+fn over_openai(request: &ModelRequest) -> ModelAnswer {
+    let asked = serve::read_openai_chat(&openai_chat::write_request(request, "offline", false)).expect("readable");
+    let body = serve::write_openai_chat(&answer(&asked), "id", 0).to_string();
+    openai_chat::read_answer(&body, request).expect("readable")
+}
+
+/// The same for the other dialect.
+fn over_anthropic(request: &ModelRequest) -> ModelAnswer {
+    let asked = serve::read_anthropic(&anthropic::write_request(request, "offline")).expect("readable");
+    let body = serve::write_anthropic(&answer(&asked), "id").to_string();
+    anthropic::read_answer(&body, request).expect("readable")
+}
+
 /// Asks until there is text; every history on the way is valid and every answer is the same when asked again.
 fn drive(mut request: ModelRequest, workspace: &mut Workspace) -> String {
     for _ in 0..24 {
@@ -161,6 +178,8 @@ fn drive(mut request: ModelRequest, workspace: &mut Workspace) -> String {
         let said = answer(&request);
         assert_eq!(said, answer(&request), "the same request has the same answer");
         assert_eq!(&*said.answered_by, "offline");
+        assert_eq!(said, over_openai(&request), "the same over the wire");
+        assert_eq!(said, over_anthropic(&request), "the same over the wire");
         if said.calls.is_empty() {
             return said.text.to_string();
         }
