@@ -229,7 +229,9 @@ fn code(text: &mut String, material: &Material<'_>) {
     }
     if !list(&survey["files"]).is_empty() {
         text.push_str("\n| File | Lines | Functions | Types | Tests |\n|---|---:|---:|---:|---:|\n");
-        for file in list(&survey["files"]).iter().take(material.rows()) {
+        let mut files: Vec<&Value> = list(&survey["files"]).iter().collect();
+        files.sort_by_key(|file| u64::MAX - number(&file["lines"]));
+        for file in files.into_iter().take(material.rows()) {
             let figures = ["lines", "functions", "types", "tests"].map(|name| number(&file[name]).to_string());
             let _ = writeln!(text, "| {} | {} |", path(&file["path"]), figures.join(" | "));
         }

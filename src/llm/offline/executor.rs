@@ -174,7 +174,9 @@ fn gather(session: &Session<'_>, action: &Action) -> Flow<Value> {
             return Ok(written);
         }
     };
-    if outcome.failed {
+    // A command that ended with another code than 0 counts as failed and still tells what it said.
+    let ran = matches!(action, Action::Run(_)) && outcome.object().contains_key("exit_code");
+    if outcome.failed && !ran {
         let problem = format!(
             "could not {}: {}",
             action.describe(),
@@ -184,9 +186,15 @@ fn gather(session: &Session<'_>, action: &Action) -> Flow<Value> {
     }
     let about = session.input_text("question").unwrap_or(&session.brief.task);
     Ok(match action {
-        Action::Read(path) => described("file", "path", path, outcome.content(), about, outcome.is_cut()),
+        Action::Read(path) => {
+            let (text, cut) = outcome.file_text();
+            described("file", "path", path, text, about, cut)
+        }
         Action::Fetch(url) => {
-            let text = page_text(outcome.content());
+            let content = outcome.content();
+            // The fetcher puts what it knows of the page before its text.
+            let body = content.split_once("\n\n").filter(|_| content.starts_with("url: "));
+            let text = page_text(body.map_or(content, |(_, body)| body));
             described("page", "url", url, &text, about, outcome.is_cut())
         }
         Action::List(path) => {

@@ -18,7 +18,7 @@ pub(super) const FIGURES: &[(&str, &str, &str)] = &[
     ("Types", "code", "/types"),
     ("Tests", "code", "/tests"),
     ("Risky constructs", "code", "/risky"),
-    ("Unfinished places (TODO, FIXME, HACK, XXX)", "code", "/markers/count"),
+    ("Places marked as unfinished", "code", "/markers/count"),
     ("Documents", "documents", "/documents"),
     ("Words", "documents", "/words"),
     ("Test files", "health", "/tests/files"),

@@ -20,7 +20,7 @@ pub(super) fn run(session: &Session<'_>, file: &str) -> Flow<Value> {
         ));
         return Ok(json!({ "approved": false, "findings": findings, "file": file, "figures_checked": 0 }));
     }
-    let document = outcome.content();
+    let (document, cut) = outcome.file_text();
     let mut surveys = Map::new();
     for name in SURVEYS {
         if let Some(value @ Value::Object(_)) = session.input(name) {
@@ -35,7 +35,7 @@ pub(super) fn run(session: &Session<'_>, file: &str) -> Flow<Value> {
     let headings = summary::headings(document, 60);
     for section in &asked {
         let found = headings.iter().any(|heading| heading.eq_ignore_ascii_case(section));
-        if !found && !outcome.is_cut() {
+        if !found && !cut {
             findings.push(format!("the section \"{section}\" is missing"));
         }
     }

@@ -73,9 +73,25 @@ impl Outcome {
         self.text.strip_suffix(CUT_MARK).unwrap_or(&self.text)
     }
 
-    /// The JSON object that it should be; empty when it is not.
+    /// The text of a file, and whether its end is missing. A reader that stops early says in its last line, between
+    /// brackets, where to go on; that line is not part of the file.
+    pub(super) fn file_text(&self) -> (&str, bool) {
+        let content = self.content();
+        let last = content.lines().next_back().unwrap_or("");
+        if last.starts_with("[lines ") && last.ends_with(']') && last.contains("go on with offset") {
+            return (&content[..content.len() - last.len()], true);
+        }
+        (content, self.is_cut())
+    }
+
+    /// Whether a reader says that a file is no text.
+    pub(super) fn is_binary(&self) -> bool {
+        self.text.len() < 64 && self.text.starts_with("binary file, ") && self.text.ends_with(" bytes")
+    }
+
+    /// The JSON object that it should be, also when it is an error; empty when it is none.
     pub(super) fn object(&self) -> Map<String, Value> {
-        match serde_json::from_str(self.content()) {
+        match serde_json::from_str(&self.text) {
             Ok(Value::Object(object)) => object,
             _ => Map::new(),
         }

@@ -146,7 +146,7 @@ pub(super) fn run(session: &Session<'_>) -> Flow<Value> {
         (build.is_empty(), "a build file"),
         (tests.is_empty(), "test files"),
         (ci.is_empty(), "a CI definition"),
-        (licence.is_empty(), "a licence"),
+        (licence.is_empty(), "a licence file"),
         (changelog.is_empty(), "a changelog"),
         (!listing.files().any(survey::is_readme), "a README"),
     ];

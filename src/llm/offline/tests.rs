@@ -102,7 +102,8 @@ impl Workspace {
             }
             "fs.read" => {
                 let bytes = self.files.get(&path).ok_or(format!("{path}: no such file"))?;
-                String::from_utf8(bytes.clone()).map_err(|_| format!("{path}: not a text"))
+                let text = String::from_utf8(bytes.clone());
+                Ok(text.unwrap_or_else(|_| format!("binary file, {} bytes", bytes.len())))
             }
             "fs.search" => {
                 let pattern =
@@ -123,11 +124,13 @@ impl Workspace {
                 Ok(format!("wrote {path}"))
             }
             "exec.run" => {
+                let failed = arguments["argv"][0] != "true";
                 let code = i32::from(arguments["argv"][0] != "true");
-                Ok(json!({ "exit_code": code, "stdout": "out\n", "stderr": "" }).to_string())
+                let told = json!({ "exit_code": code, "stdout": "out\n", "stderr": "" }).to_string();
+                if failed { Err(told) } else { Ok(told) }
             }
             "web.fetch" => {
-                Ok("<html><script>evil()</script><p>The page tells about many useful things.</p></html>".into())
+                Ok("url: https://example.org\nstatus: 200\n\n<html><script>evil()</script><p>The page tells about many useful things.</p></html>".into())
             }
             other => Err(format!("no skill {other}")),
         }
@@ -545,6 +548,27 @@ fn what_could_not_be_gathered_is_a_problem_that_the_checks_see() {
     let outputs = perform(&plan, &mut project(), &[]);
     let problem = out(&outputs, "read-1")["problem"].as_str().expect("a problem");
     assert!(problem.contains("could not read gone.md"), "{problem}");
+}
+
+#[test]
+fn a_command_that_fails_is_a_problem_and_still_tells_what_it_said() {
+    let (_, plan) = proposed("run `false`", &context());
+    let outputs = perform(&plan, &mut project(), &[]);
+    let ran = out(&outputs, "run-1");
+    assert_eq!((&ran["exit_code"], &ran["stdout"]), (&json!(1), &json!("out\n")));
+    assert_eq!(ran["problem"], "`false` ended with exit code 1");
+}
+
+#[test]
+fn a_file_that_is_read_in_part_is_known_to_go_on() {
+    let mut workspace = Workspace::of(&[(
+        "a.md",
+        "The first part is here for all to read.\n[lines 1 to 1; go on with offset 2]",
+    )]);
+    let (_, plan) = proposed("Summarise a.md", &context());
+    let outputs = perform(&plan, &mut workspace, &[]);
+    let read = out(&outputs, "read-1");
+    assert_eq!((&read["cut"], &read["lines"]), (&json!(true), &json!(1)));
 }
 
 #[test]
