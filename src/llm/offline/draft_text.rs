@@ -316,7 +316,7 @@ fn findings(material: &Material<'_>) -> Vec<String> {
     let code = material.survey("code");
     let markers = number(&code["markers"]["count"]);
     if markers > 0 {
-        found.push(format!("{markers} places are marked as unfinished."));
+        found.push(format!("Places marked as unfinished: {markers}."));
     }
     if number(&code["functions"]) > 0 && number(&code["tests"]) == 0 {
         found.push(format!(
@@ -326,7 +326,7 @@ fn findings(material: &Material<'_>) -> Vec<String> {
     }
     if number(&code["risky"]) > 0 {
         found.push(format!(
-            "{} constructs that can end the program or run other code (unwrap, panic, unsafe, eval, shell) were counted.",
+            "Constructs that can end the program or run other code (unwrap, panic, unsafe, eval, shell): {}.",
             number(&code["risky"])
         ));
     }

@@ -36,7 +36,8 @@ const STEPS: &[(&str, &str, &[&str])] = &[
 pub(super) fn plan(task: &str, review: &Review, cast: &Cast) -> Value {
     let mut steps = Vec::new();
     for (method, words, members) in STEPS {
-        let mut schema = json!({ "type": "object", "required": members });
+        let shape = json!({ "type": "object", "required": members });
+        let mut schema = shape.clone();
         if *method == "inventory" {
             schema["properties"] = json!({ "listed": { "const": true } });
         }
@@ -46,6 +47,7 @@ pub(super) fn plan(task: &str, review: &Review, cast: &Cast) -> Value {
             "task": format!("{words} The folder is {}.", review.folder),
             "inputs": { "method": method, "folder": review.folder, "file": review.file },
             "constraints": ["only read; change nothing", "answer with one JSON object"],
+            "output_schema": shape,
             "checks": [{ "type": "schema", "schema": schema }],
             "retries": 1,
             "on_failure": "continue",

@@ -1,6 +1,7 @@
 //! Making an answer match the schema that is asked for.
 //!
-//! Refuses to know: what the answer means. Invariant: an answer that matches already is not touched.
+//! Refuses to know: what the answer means. Invariants: an answer that matches already is not touched; what the answer
+//! says is never replaced by what the schema would like to hear; no `true` is ever made up.
 
 use serde_json::{Map, Value};
 
@@ -19,10 +20,10 @@ pub(super) fn fit(schema: &Value, value: Value) -> Value {
     }
     if let (Some(properties), Value::Object(fields)) = (schema["properties"].as_object(), &value) {
         let mut fitted = Map::new();
+        let mut conflict = false;
         for (name, own) in fields {
-            let allowed = properties.get(name).is_none_or(|property| matches(property, own));
-            let known = properties.contains_key(name) || schema["additionalProperties"] != false;
-            if allowed && known {
+            conflict |= properties.get(name).is_some_and(|property| !matches(property, own));
+            if properties.contains_key(name) || schema["additionalProperties"] != false {
                 fitted.insert(name.clone(), own.clone());
             }
         }
@@ -40,7 +41,8 @@ pub(super) fn fit(schema: &Value, value: Value) -> Value {
             }
         }
         let fitted = Value::Object(fitted);
-        if matches(schema, &fitted) {
+        // A judgement that the schema forbids is given all the same, and then fails for the right reason.
+        if conflict || matches(schema, &fitted) {
             return fitted;
         }
     }
@@ -68,7 +70,7 @@ fn minimal(root: &Value, schema: &Value, depth: usize) -> Value {
     }
     for given in ["const", "default"] {
         if let Some(value) = schema.get(given) {
-            return value.clone();
+            return if *value == true { false.into() } else { value.clone() };
         }
     }
     if let Some(first) = schema["enum"].as_array().and_then(|values| values.first()) {
@@ -155,6 +157,15 @@ mod unit {
         );
         check(json!({ "type": "string" }), json!({ "answer": "said" }), json!("said"));
         check(json!({ "type": "array" }), json!({ "answer": "said" }), json!([]));
+    }
+
+    #[test]
+    fn a_judgement_is_never_made_up() {
+        let schema = json!({ "type": "object", "required": ["approved"],
+                             "properties": { "approved": { "const": true } } });
+        assert_eq!(fit(&schema, json!({ "approved": false })), json!({ "approved": false }));
+        assert_eq!(fit(&schema, json!({ "answer": "a" }))["approved"], false);
+        assert_eq!(fit(&schema, json!("text")), json!({ "approved": false }));
     }
 
     #[test]

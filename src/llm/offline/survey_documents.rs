@@ -67,8 +67,8 @@ pub(super) fn run(session: &Session<'_>) -> Flow<Value> {
     documents.sort_by_key(|file| {
         let depth = file.path.matches('/').count();
         (
-            !survey::is_readme(file),
             depth,
+            !survey::is_readme(file),
             u64::MAX - file.bytes,
             file.path.clone(),
         )

@@ -141,6 +141,15 @@ pub(super) fn run(session: &Session<'_>) -> Flow<Value> {
     );
     let locks = paths(named(LOCKS), 6);
 
+    let top = if folder == "." {
+        0
+    } else {
+        folder.matches('/').count() + 1
+    };
+    let has_readme = listing
+        .files()
+        .any(|file| survey::is_readme(file) && file.path.matches('/').count() == top);
+
     let mut missing = Vec::new();
     let wants = [
         (build.is_empty(), "a build file"),
@@ -148,7 +157,7 @@ pub(super) fn run(session: &Session<'_>) -> Flow<Value> {
         (ci.is_empty(), "a CI definition"),
         (licence.is_empty(), "a licence file"),
         (changelog.is_empty(), "a changelog"),
-        (!listing.files().any(survey::is_readme), "a README"),
+        (!has_readme, "a README"),
     ];
     missing.extend(wants.into_iter().filter(|(gone, _)| *gone).map(|(_, what)| what));
     let mut warnings: Vec<String> = Vec::new();
