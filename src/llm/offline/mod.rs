@@ -5,6 +5,7 @@
 //! answer byte for byte.
 
 mod answer;
+mod cast;
 mod debugger;
 mod draft;
 mod draft_text;

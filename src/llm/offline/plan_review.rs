@@ -4,9 +4,9 @@
 
 use serde_json::{Value, json};
 
+use super::cast::Cast;
 use super::draft_text::{SECTIONS, SURVEYS};
 use super::intent::Review;
-use super::planner::Cast;
 
 /// Method, task, the members that its output has.
 const STEPS: &[(&str, &str, &[&str])] = &[
