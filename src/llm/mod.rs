@@ -5,11 +5,16 @@
 //! [`AskError`].
 
 pub mod client;
+#[cfg(test)]
+mod client_tests;
 pub mod config;
+pub mod dialect;
 pub mod estimate;
 pub mod model;
 pub mod offline;
 pub mod registry;
+pub mod retry_after;
+pub mod wire;
 
 pub use config::{ModelConfig, Provider, Secret, Timeouts};
 pub use model::{AskError, Model, ModelDescription, Spent};

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use crate::domain::conversation::{ModelAnswer, ModelRequest, Stop, Usage};
+use crate::domain::conversation::{ModelAnswer, ModelRequest};
 use crate::domain::name::ModelAlias;
-use crate::llm::estimate;
 use crate::llm::model::{AskError, Model, ModelDescription};
+
+use super::answer::answer;
 
 /// The model inside this program.
 #[derive(Debug)]
@@ -23,25 +24,9 @@ impl OfflineModel {
     }
 }
 
-/// The answer to a request: a pure function.
-pub fn answer(request: &ModelRequest) -> ModelAnswer {
-    let mut answer = ModelAnswer {
-        text: "I am the offline model and work by rules.".into(),
-        calls: Vec::new(),
-        stop: Stop::End,
-        usage: Usage::default(),
-        answered_by: "offline".into(),
-    };
-    answer.usage = Usage {
-        input: estimate::request_tokens(request),
-        output: estimate::answer_tokens(&answer),
-        estimated: false,
-    };
-    answer
-}
-
 impl Model for OfflineModel {
     fn ask(&self, request: ModelRequest, _deadline: Duration) -> BoxFuture<'static, Result<ModelAnswer, AskError>> {
+        // Bounded work on bounded input, a few milliseconds at most, so it needs no deadline of its own.
         Box::pin(async move { Ok(answer(&request)) })
     }
 

@@ -1,0 +1,264 @@
+//! OpenAI's Chat Completions, as OpenAI and the many servers that copy it spell it.
+//!
+//! Refuses to know: HTTP. Invariants: whether the model wants calls is judged by the calls, never by
+//! `finish_reason`; every tool message answers a call of the assistant message before it.
+//!
+//! **Source**: the request and response types of the vendor's own SDKs; known quirks of compatible servers
+//! (arguments as an object, empty or repeated ids, no usage, errors in an answer with status 200).
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use crate::domain::conversation::{Arguments, CallRequest, Message, ModelAnswer, ModelRequest, Stop, Usage};
+use crate::domain::failure::FailureClass;
+use crate::domain::text;
+use crate::llm::estimate;
+use crate::llm::model::AskError;
+use crate::llm::wire::names::Names;
+use crate::llm::wire::{arguments, ids, instruction, surrogate};
+
+/// The request body. `newest_fields` takes the vendor's present name of the token ceiling; compatible servers know
+/// only the older one.
+pub fn write_request(request: &ModelRequest, model_id: &str, newest_fields: bool) -> Value {
+    let names = Names::of(&request.skills);
+    let mut messages = Vec::with_capacity(request.messages.len() + 1);
+    let system = instruction::system(request);
+    if !system.is_empty() {
+        messages.push(json!({ "role": "system", "content": system }));
+    }
+    let mut open: Vec<String> = Vec::new();
+    for (place, message) in request.messages.iter().enumerate() {
+        match message {
+            Message::User(text) => messages.push(json!({ "role": "user", "content": &**text })),
+            Message::Assistant { text, calls } => {
+                open = calls
+                    .iter()
+                    .enumerate()
+                    .map(|(index, call)| ids::sendable(&call.id, place, index))
+                    .collect();
+                let mut said = json!({ "role": "assistant", "content": &**text });
+                if !calls.is_empty() {
+                    if text.is_empty() {
+                        said["content"] = Value::Null;
+                    }
+                    let written = calls.iter().zip(&open).map(|(call, id)| {
+                        // Malformed arguments went out with an error as their result; the history stays valid.
+                        let arguments = match &call.arguments {
+                            Arguments::Object(value) => value.to_string(),
+                            Arguments::Malformed { .. } => "{}".to_owned(),
+                        };
+                        let name = names.to_wire(&call.skill);
+                        json!({ "id": id, "type": "function", "function": { "name": name, "arguments": arguments } })
+                    });
+                    said["tool_calls"] = written.collect();
+                }
+                messages.push(said);
+            }
+            Message::Results(results) => {
+                for (result, id) in results.iter().zip(&open) {
+                    let content = if result.is_error {
+                        format!("Error: {}", result.content)
+                    } else {
+                        result.content.to_string()
+                    };
+                    messages.push(json!({ "role": "tool", "tool_call_id": id, "content": content }));
+                }
+            }
+        }
+    }
+    let ceiling = if newest_fields {
+        "max_completion_tokens"
+    } else {
+        "max_tokens"
+    };
+    let mut body = json!({ "model": model_id, "messages": messages });
+    body[ceiling] = request.output_tokens_max.into();
+    if !request.skills.is_empty() {
+        let tools = request.skills.iter().map(|skill| {
+            json!({ "type": "function", "function": {
+                "name": names.to_wire(skill.name.as_str()),
+                "description": &*skill.description,
+                "parameters": &*skill.input_schema,
+            } })
+        });
+        body["tools"] = tools.collect();
+    }
+    if let Some(schema) = &request.output_schema {
+        let title: String = schema["title"].as_str().unwrap_or("answer").to_owned();
+        let name = Names::default().to_wire(&title);
+        body["response_format"] =
+            json!({ "type": "json_schema", "json_schema": { "name": name, "schema": &**schema, "strict": false } });
+    }
+    body
+}
+
+#[derive(Deserialize)]
+struct Body {
+    #[serde(default)]
+    choices: Option<Vec<Choice>>,
+    #[serde(default)]
+    usage: Option<Used>,
+    #[serde(default)]
+    model: Option<String>,
+    #[serde(default)]
+    error: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct Choice {
+    #[serde(default)]
+    message: Option<Said>,
+    #[serde(default)]
+    finish_reason: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+struct Said {
+    #[serde(default)]
+    content: Option<Value>,
+    #[serde(default)]
+    refusal: Option<String>,
+    #[serde(default)]
+    tool_calls: Option<Vec<Tool>>,
+    #[serde(default)]
+    function_call: Option<Function>,
+}
+
+#[derive(Deserialize)]
+struct Tool {
+    #[serde(default)]
+    id: Option<String>,
+    #[serde(default)]
+    function: Option<Function>,
+}
+
+#[derive(Deserialize)]
+struct Function {
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    arguments: Option<Box<RawValue>>,
+    #[serde(default)]
+    id: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Used {
+    #[serde(default)]
+    prompt_tokens: Option<u64>,
+    #[serde(default)]
+    completion_tokens: Option<u64>,
+}
+
+/// Reads the response body.
+pub fn read_answer(body: &str, request: &ModelRequest) -> Result<ModelAnswer, AskError> {
+    let body: Body = match serde_json::from_str(body) {
+        Ok(body) => body,
+        Err(_) => serde_json::from_str(&surrogate::repair(body)).map_err(|error| {
+            AskError::unknown(FailureClass::Malformed, "the answer is not a chat completion").because(error)
+        })?,
+    };
+    if let Some(error) = body.error.filter(|error| !error.is_null()) {
+        let message = error["message"]
+            .as_str()
+            .or(error.as_str())
+            .unwrap_or("no reason given");
+        let reason = format!(
+            "the provider reports an error in its answer: {}",
+            text::preview(message, 300)
+        );
+        return Err(AskError::unknown(FailureClass::Overload, reason));
+    }
+    let Some(choice) = body.choices.into_iter().flatten().next() else {
+        return Err(AskError::unknown(FailureClass::Malformed, "the answer has no choice"));
+    };
+    let said = choice.message.unwrap_or_default();
+    let mut stop = match choice.finish_reason.as_deref() {
+        Some("length") => Stop::Length,
+        Some("content_filter") => Stop::Refused,
+        _ => Stop::End,
+    };
+    let mut words = said.content.map(content_text).unwrap_or_default();
+    if let Some(refusal) = said.refusal.filter(|refusal| !refusal.is_empty()) {
+        stop = Stop::Refused;
+        words.push_str(&refusal);
+    }
+    let names = Names::of(&request.skills);
+    let cut = stop == Stop::Length;
+    let tools = said.tool_calls.into_iter().flatten();
+    let tools = tools.filter_map(|tool| tool.function.map(|function| (tool.id, function)));
+    let older = said.function_call.map(|function| (None, function));
+    let mut calls: Vec<CallRequest> = tools
+        .chain(older)
+        .map(|(id, function)| CallRequest {
+            id: id
+                .filter(|id| !id.is_empty())
+                .or(function.id)
+                .unwrap_or_default()
+                .into(),
+            skill: names.from_wire(function.name.as_deref().unwrap_or("")).into(),
+            arguments: read_arguments(function.arguments.as_deref(), cut),
+        })
+        .collect();
+    ids::make_unique(request, &mut calls);
+    if request.output_schema.is_some() && calls.is_empty() {
+        words = instruction::unwrap_json(&words).into();
+    }
+    let mut answer = ModelAnswer {
+        text: words.into(),
+        calls,
+        stop,
+        usage: Usage::default(),
+        answered_by: body.model.unwrap_or_default().into(),
+    };
+    let used = body.usage;
+    let input = used
+        .as_ref()
+        .and_then(|used| used.prompt_tokens)
+        .filter(|tokens| *tokens > 0);
+    let output = used.as_ref().and_then(|used| used.completion_tokens);
+    answer.usage = Usage {
+        input: input.unwrap_or_else(|| estimate::request_tokens(request)),
+        output: output.unwrap_or_else(|| estimate::answer_tokens(&answer)),
+        estimated: input.is_none() || output.is_none(),
+    };
+    Ok(answer)
+}
+
+/// Text, or the text parts of a list.
+fn content_text(content: Value) -> String {
+    match content {
+        Value::String(text) => text,
+        Value::Array(parts) => {
+            let texts = parts
+                .iter()
+                .filter_map(|part| part["text"].as_str().or(part["refusal"].as_str()));
+            texts.collect()
+        }
+        _ => String::new(),
+    }
+}
+
+/// Arguments are JSON in a string; some servers send the JSON itself.
+fn read_arguments(raw: Option<&RawValue>, cut: bool) -> Arguments {
+    let Some(raw) = raw.map(RawValue::get) else {
+        return arguments::parse("", cut);
+    };
+    if raw.starts_with('"') {
+        let text: Result<String, _> = serde_json::from_str(raw);
+        return arguments::parse(&text.unwrap_or_default(), cut);
+    }
+    arguments::parse(raw, cut)
+}
+
+/// The class of an error that the status alone does not tell.
+pub fn error_class(body: &Value) -> Option<FailureClass> {
+    let error = &body["error"];
+    let code = error["code"].as_str().or(error["type"].as_str()).unwrap_or("");
+    match code {
+        "insufficient_quota" | "billing_hard_limit_reached" | "billing_not_active" => Some(FailureClass::Budget),
+        "content_filter" | "content_policy_violation" => Some(FailureClass::Refusal),
+        _ => None,
+    }
+}
