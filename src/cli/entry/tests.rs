@@ -1,0 +1,1 @@
+//! Whole command lines in a temporary home.
