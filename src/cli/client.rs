@@ -34,15 +34,13 @@ impl Target {
     /// The gateway of a home: `--url` or `OPENCLAW_URL`, else what the running daemon wrote, else the
     /// configuration. The key: `--key`, else `OPENCLAW_KEY`, else the operator's own.
     pub fn find(home: &Home, overrides: &Overrides, url: Option<&str>, key: Option<&str>) -> Result<Self, CliError> {
-        let url = match given(url, &overrides.environment, "OPENCLAW_URL") {
-            Some(url) => url,
-            None => match DaemonFile::read(home)? {
-                Some(daemon) => daemon.gateway,
-                None => {
-                    let gateway = load(home, overrides)?.config.gateway;
-                    format!("http://{}", std::net::SocketAddr::new(gateway.bind, gateway.port))
-                }
-            },
+        let url = if let Some(url) = given(url, &overrides.environment, "OPENCLAW_URL") {
+            url
+        } else if let Some(daemon) = DaemonFile::read(home)? {
+            daemon.gateway
+        } else {
+            let gateway = load(home, overrides)?.config.gateway;
+            format!("http://{}", std::net::SocketAddr::new(gateway.bind, gateway.port))
         };
         let key = match given(key, &overrides.environment, "OPENCLAW_KEY") {
             Some(key) => Some(key),

@@ -18,6 +18,8 @@ pub mod duration;
 pub mod entry;
 pub mod error;
 pub mod events;
+#[cfg(test)]
+mod fake;
 pub mod follow;
 pub mod output;
 pub mod progress;

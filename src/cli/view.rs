@@ -1,6 +1,8 @@
 //! The parts of the gateway's answers that people see. `--json` prints the answers as they came, so nothing that
 //! is not here is lost.
 
+use std::fmt::Write as _;
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -111,7 +113,7 @@ pub fn show_run(output: &Output, run: &RunView) -> String {
     );
     let mut field = |name: &str, value: &str| {
         if !value.is_empty() {
-            text.push_str(&format!("{name:<10} {}\n", one_line(value, 200)));
+            let _ = writeln!(text, "{name:<10} {}", one_line(value, 200));
         }
     };
     field("task", &run.task);

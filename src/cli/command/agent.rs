@@ -1,5 +1,7 @@
 //! `openclaw agent …`: defines agents and looks at them.
 
+use std::fmt::Write as _;
+
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -12,7 +14,7 @@ use crate::cli::output::{harmless, one_line, table};
 use crate::daemon::config::{ConfigError, DaemonFile, file};
 use crate::domain::agent::{AgentDefinition, Role};
 use crate::domain::code;
-use crate::domain::name::{AgentName, ModelAlias};
+use crate::domain::name::{AgentName, ModelAlias, SkillName};
 
 /// Does one of them.
 pub async fn run(context: &mut Context, command: AgentCommand) -> Result<Exit, CliError> {
@@ -84,8 +86,11 @@ fn create(
         "restart_needed": running,
     });
     context.output.result(&value, |_| {
-        let mut text: String = made.iter().map(|path| format!("made {}\n", path.display())).collect();
-        text.push_str(&format!("{name} is a {} and asks {model}\n", role.as_str()));
+        let mut text = String::new();
+        for path in &made {
+            let _ = writeln!(text, "made {}", path.display());
+        }
+        let _ = writeln!(text, "{name} is a {} and asks {model}", role.as_str());
         if running {
             text.push_str("a running daemon picks it up on reload or restart\n");
         }
@@ -131,13 +136,12 @@ async fn ask(context: &Context, path: &str) -> Result<Option<Value>, CliError> {
 }
 
 async fn list(context: &mut Context) -> Result<Exit, CliError> {
-    let value = match ask(context, "/v1/agents").await? {
-        Some(value) => value,
-        None => {
-            let agents = context.load()?.config.agents;
-            context.output.note("no daemon runs; this is what the files say");
-            json!({ "agents": agents.iter().map(describe).collect::<Vec<_>>() })
-        }
+    let value = if let Some(value) = ask(context, "/v1/agents").await? {
+        value
+    } else {
+        let agents = context.load()?.config.agents;
+        context.output.note("no daemon runs; this is what the files say");
+        json!({ "agents": agents.iter().map(describe).collect::<Vec<_>>() })
     };
     let agents = value["agents"].as_array().map(Vec::as_slice).unwrap_or_default();
     let rows = agents.iter().map(|agent| {
@@ -170,22 +174,22 @@ async fn list(context: &mut Context) -> Result<Exit, CliError> {
 }
 
 async fn show(context: &mut Context, name: &AgentName) -> Result<Exit, CliError> {
-    let value = match ask(context, &format!("/v1/agents/{name}")).await? {
-        Some(value) => value,
-        None => {
-            let agents = context.load()?.config.agents;
-            let Some(agent) = agents.iter().find(|agent| agent.name == *name) else {
-                let known: Vec<&str> = agents.iter().map(|agent| agent.name.as_str()).collect();
-                return Err(CliError::refused(
-                    code::AGENT_NOT_FOUND,
-                    format!("no agent is named `{name}`; known are {}", known.join(", ")),
-                    format!("`openclaw agent create {name} --model offline` makes one"),
-                ));
-            };
-            let mut value = describe(agent);
-            value["prompt"] = (&*agent.prompt).into();
-            value
-        }
+    let answer = ask(context, &format!("/v1/agents/{name}")).await?;
+    let value = if let Some(value) = answer {
+        value
+    } else {
+        let agents = context.load()?.config.agents;
+        let Some(agent) = agents.iter().find(|agent| agent.name == *name) else {
+            let known: Vec<&str> = agents.iter().map(|agent| agent.name.as_str()).collect();
+            return Err(CliError::refused(
+                code::AGENT_NOT_FOUND,
+                format!("no agent is named `{name}`; known are {}", known.join(", ")),
+                format!("`openclaw agent create {name} --model offline` makes one"),
+            ));
+        };
+        let mut value = describe(agent);
+        value["prompt"] = (&*agent.prompt).into();
+        value
     };
     context.output.result(&value, |_| {
         let mut text = String::new();
@@ -201,10 +205,10 @@ async fn show(context: &mut Context, name: &AgentName) -> Result<Exit, CliError>
                 Value::String(text) => text.clone(),
                 other => other.to_string(),
             };
-            text.push_str(&format!("{name:<18} {}\n", one_line(&shown, 400)));
+            let _ = writeln!(text, "{name:<18} {}", one_line(&shown, 400));
         }
         if let Some(prompt) = value["prompt"].as_str() {
-            text.push_str(&format!("\n{}\n", harmless(prompt).trim_end()));
+            let _ = writeln!(text, "\n{}", harmless(prompt).trim_end());
         }
         text
     });
@@ -217,7 +221,7 @@ fn describe(agent: &AgentDefinition) -> Value {
         "name": agent.name.as_str(),
         "role": agent.role.as_str(),
         "model": agent.model.as_str(),
-        "skills": agent.skills.iter().map(|skill| skill.as_str()).collect::<Vec<_>>(),
+        "skills": agent.skills.iter().map(SkillName::as_str).collect::<Vec<_>>(),
         "concurrency": agent.concurrency,
         "active": null,
         "prompt_version": &*agent.prompt_version,

@@ -1,5 +1,7 @@
 //! `openclaw init`: makes the home.
 
+use std::fmt::Write as _;
+
 use serde_json::json;
 
 use crate::cli::arguments::InitArguments;
@@ -35,10 +37,10 @@ pub fn run(context: &mut Context, daemon: &impl DaemonSeam, arguments: &InitArgu
         text = format!("nothing to do: {} is set up already\n", home.config_dir().display());
     } else {
         for path in &done.made {
-            text.push_str(&format!("made     {}\n", path.display()));
+            let _ = writeln!(text, "made     {}", path.display());
         }
         for (key, old, new) in &done.changed {
-            text.push_str(&format!("changed  {key}: {old} → {new}\n"));
+            let _ = writeln!(text, "changed  {key}: {old} → {new}");
         }
         text.push_str("next: `openclaw start`, then `openclaw run \"…\" --follow`\n");
     }

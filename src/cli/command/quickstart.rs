@@ -1,5 +1,7 @@
 //! `openclaw quickstart`: set up, start, do a real task on this folder, show the result, keep serving.
 
+use std::fmt::Write as _;
+
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -79,10 +81,16 @@ pub async fn run(
         // The stop is a request like any other, so the daemon ends as it does in service: in order.
         let nothing = json!({});
         let request = Request::post("/v1/stop", &nothing);
-        let (stopped, served) = tokio::join!(client.send(&request), &mut serving);
+        let stopped = tokio::select! {
+            result = &mut serving => {
+                result?;
+                return worked;
+            }
+            stopped = client.send(&request) => stopped,
+        };
         let exit = worked?;
-        served?;
         stopped?;
+        serving.await?;
         return Ok(exit);
     }
     context
@@ -136,7 +144,7 @@ fn show(output: &Output, view: &RunView, timeline: &Value, file: &Path, bytes: O
         show_timeline(timeline)
     );
     if let Some(bytes) = bytes {
-        text.push_str(&format!("\n{} {} ({bytes} bytes)\n", heading("File"), file.display()));
+        let _ = writeln!(text, "\n{} {} ({bytes} bytes)", heading("File"), file.display());
     }
     text
 }

@@ -1,5 +1,7 @@
 //! `openclaw run`: gives the daemon a task.
 
+use std::fmt::Write as _;
+
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -82,7 +84,7 @@ fn body(arguments: &RunArguments) -> Result<Value, CliError> {
     if !arguments.file.is_empty() {
         task.push_str("\n\nFiles:\n");
         for file in &arguments.file {
-            task.push_str(&format!("- {}\n", file_within(&workspace, file)?));
+            let _ = writeln!(task, "- {}", file_within(&workspace, file)?);
         }
     }
     if task.len() > TASK_BYTES_MAX {

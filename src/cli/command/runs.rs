@@ -1,5 +1,7 @@
 //! `openclaw runs …`: looks at runs and changes their course.
 
+use std::fmt::Write as _;
+
 use serde_json::json;
 
 use crate::cli::arguments::RunsCommand;
@@ -37,7 +39,7 @@ async fn list(
     let mut path = format!("/v1/runs?limit={limit}");
     for (name, value) in [("status", status), ("cursor", cursor)] {
         if let Some(value) = value {
-            path.push_str(&format!("&{name}={}", encode(&value)));
+            let _ = write!(path, "&{name}={}", encode(&value));
         }
     }
     let value = client.send(&Request::get(&path)).await?;
@@ -64,7 +66,7 @@ async fn list(
         let rows: Vec<Vec<String>> = rows.collect();
         let mut shown = table(&["RUN", "STATUS", "ACCEPTED", "TOOK", "TOKENS", "AGENT", "TASK"], &rows);
         if let Some(next) = value["next"].as_str() {
-            shown.push_str(&format!("more: --cursor {}\n", one_line(next, 200)));
+            let _ = writeln!(shown, "more: --cursor {}", one_line(next, 200));
         }
         shown
     });
@@ -129,7 +131,7 @@ fn encode(value: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             text.push(byte as char);
         } else {
-            text.push_str(&format!("%{byte:02X}"));
+            let _ = write!(text, "%{byte:02X}");
         }
     }
     text

@@ -1,5 +1,7 @@
 //! `openclaw status`: whether the daemon runs and how it is.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 
 use crate::cli::client::Request;
@@ -63,7 +65,9 @@ fn show(output: &Output, value: &Value) -> String {
         ),
         ("models", models.join(", ")),
     ];
-    rows.iter()
-        .map(|(name, value)| format!("{name:<8} {value}\n"))
-        .collect()
+    let mut shown = String::new();
+    for (name, value) in rows {
+        let _ = writeln!(shown, "{name:<8} {value}");
+    }
+    shown
 }

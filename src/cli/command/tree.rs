@@ -1,5 +1,7 @@
 //! `openclaw tree`: the tree of supervised actors.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 
 use crate::cli::client::Request;
@@ -29,10 +31,10 @@ fn draw(output: &Output, node: &Value, indent: &str, last: Option<bool>, depth: 
         Some(false) => ("├─ ", "│  "),
         Some(true) => ("└─ ", "   "),
     };
-    text.push_str(&format!("{indent}{branch}{}\n", describe(output, node, last.is_none())));
+    let _ = writeln!(text, "{indent}{branch}{}", describe(output, node, last.is_none()));
     let children = node["children"].as_array().map(Vec::as_slice).unwrap_or_default();
     if depth == DEPTH_MAX && !children.is_empty() {
-        text.push_str(&format!("{indent}{below}└─ …\n"));
+        let _ = writeln!(text, "{indent}{below}└─ …");
         return;
     }
     let indent = format!("{indent}{below}");
