@@ -288,10 +288,18 @@ impl Broken {
         let (Self::BeforeIt(error) | Self::OnTheWay(error)) = self;
         CliError::Unreachable {
             url: url.to_owned(),
-            // The address stands in the error already.
-            source: Some(error.without_url().into()),
+            source: Some(root(&error).into()),
         }
     }
+}
+
+/// The innermost cause: the layers of the library around it say nothing to a person.
+fn root(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
 }
 
 fn is_this_machine(host: &str) -> bool {

@@ -15,8 +15,16 @@ use crate::daemon::config::{Home, Overrides};
 
 /// Runs one command line to its end.
 pub fn main(arguments: impl IntoIterator<Item = OsString>, daemon: &impl DaemonSeam) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let json_wanted = arguments.iter().any(|argument| argument == "--json");
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
+        Err(error) if json_wanted && error.use_stderr() => {
+            let text = error.render().to_string();
+            let line = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+            let error = CliError::usage(line, "`--help` shows what is possible");
+            return ExitCode::from(fail(&mut Output::of_process(true, false, 0, false), &error) as u8);
+        }
         Err(error) => {
             // Help and version come this way too, with 0 and on the standard output.
             let _ = error.print();

@@ -92,7 +92,11 @@ fn show_list(output: &Output, values: &[Value]) -> String {
     let rows = values.iter().map(|value| {
         let origin = value["origin"].as_str().unwrap_or_default();
         let tone = if origin == "default" { Tone::Dim } else { Tone::Strong };
-        let unit = value["unit"].as_str().unwrap_or_default();
+        let unit = if value["value"].is_null() {
+            ""
+        } else {
+            value["unit"].as_str().unwrap_or_default()
+        };
         vec![
             cell(&value["key"]),
             output.paint(tone, format!("{} {unit}", cell(&value["value"])).trim_end()),

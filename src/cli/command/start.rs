@@ -6,9 +6,9 @@ use crate::cli::arguments::StartArguments;
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Exit};
 use crate::cli::seam::DaemonSeam;
-use crate::cli::set_up::set_up;
 
-/// Runs the daemon until it is told to stop. A home is made when there is none, so that one command is enough.
+/// Runs the daemon until it is told to stop. It needs no configuration file: only the state and a key are made when
+/// they are missing.
 pub async fn run(
     context: &mut Context,
     daemon: &impl DaemonSeam,
@@ -16,7 +16,8 @@ pub async fn run(
 ) -> Result<Exit, CliError> {
     context.set_flag("--port", "gateway.port", arguments.port.map(|port| port.to_string()));
     context.set_flag("--log-level", "log.level", arguments.log_level.clone());
-    set_up(context, daemon, &[])?;
+    context.home.create_state()?;
+    daemon.make_operator_key(&context.home)?;
     let loaded = context.load()?;
     let (ready, mut is_ready) = oneshot::channel();
     let home = context.home.clone();
