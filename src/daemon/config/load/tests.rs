@@ -325,7 +325,7 @@ fn command_skills_are_once_until_they_say_otherwise() {
     );
     let wrong = [
         ("class = \"probe\"", "probe: found nothing"),
-        ("class = \"local\"", "class: found local"),
+        ("class = \"local\"", "class: found \"local\""),
     ];
     for (line, wanted) in wrong {
         let text = format!("[skills.commands.a]\nargv = [\"x\"]\n{line}\n");
