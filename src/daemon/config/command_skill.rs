@@ -61,6 +61,11 @@ pub fn command_skills(settings: &Settings, bad: &mut Vec<BadValue>) -> Vec<Comma
         }
         let class = settings.text(&at("class")).map_or(EffectClass::Once, key::class_of);
         let probe = settings.texts(&at("probe"));
+        if class != EffectClass::Probe && probe.is_some() {
+            let allowed = "no probe, or class = \"probe\": another class is never asked";
+            refuse("probe", "a program".into(), allowed.into());
+            continue;
+        }
         if class == EffectClass::Probe && probe.is_none() {
             refuse(
                 "probe",

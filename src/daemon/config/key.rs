@@ -71,7 +71,7 @@ pub const KEYS: &[Key] = &[
     key("models.<alias>.id", Kind::Text { bytes_max: 256 }, "", "", true, "The model's name at its provider; the alias when not set."),
     key("models.<alias>.baseUrl", Kind::Url, "", "", true, "Where the provider is; its public address when not set."),
     key("models.<alias>.apiKey", Kind::Secret, "", "", true, "Where the key is: \"${ENV}\" or \"file:path\"; never the key itself."),
-    key("models.<alias>.timeout", integer(100, MS_MAX), "120000", "ms", true, "Longest time of one model call."),
+    key("models.<alias>.timeout", integer(100, MS_MAX), "600000", "ms", true, "Longest time of one model call."),
     key("skills.commands.<name>.argv", Kind::Texts { items_min: 1, items_max: 256 }, "", "", true, "Program and arguments; no shell."),
     key("skills.commands.<name>.class", Kind::Word(CLASSES), "once", "", true, "What the command does to the world; decides what recovery may do."),
     key("skills.commands.<name>.probe", Kind::Texts { items_min: 1, items_max: 256 }, "", "", true, "For class probe: program that ends with 0 when the effect has happened, 1 when not."),
