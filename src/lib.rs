@@ -1,6 +1,7 @@
 //! OpenClaw: an operating system for AI agents that one person can leave running.
 
 pub mod agents;
+pub mod cli;
 pub mod daemon;
 pub mod domain;
 pub mod gateway;

@@ -50,10 +50,10 @@ impl AgentDefaults {
     }
 }
 
-const READING: &[&str] = &["fs.list", "fs.read", "fs.search"];
-const WRITING: &[&str] = &["fs.write", "fs.patch"];
-const RUNNING: &[&str] = &["process.run"];
-const FETCHING: &[&str] = &["http.fetch"];
+const READING: &[&str] = &["fs.list", "fs.read", "fs.search", "memory.get"];
+const WRITING: &[&str] = &["fs.write", "fs.patch", "memory.put"];
+const RUNNING: &[&str] = &["exec.run"];
+const FETCHING: &[&str] = &["web.fetch"];
 
 /// The built-in skills of a role when the agent's file does not name any. Declared programs are added for the
 /// roles that run things.

@@ -61,21 +61,18 @@ pub fn command_skills(settings: &Settings, bad: &mut Vec<BadValue>) -> Vec<Comma
         }
         let class = settings.text(&at("class")).map_or(EffectClass::Once, key::class_of);
         let probe = settings.texts(&at("probe"));
-        match class {
-            EffectClass::Probe if probe.is_none() => {
-                refuse(
-                    "probe",
-                    "nothing".into(),
-                    "a program, because the class is probe".into(),
-                );
-                continue;
-            }
-            EffectClass::Local => {
-                let allowed = "one of read, idempotent, probe, once: a program cannot take part in a transaction";
-                refuse("class", "local".into(), allowed.into());
-                continue;
-            }
-            _ => {}
+        if class != EffectClass::Probe && probe.is_some() {
+            let allowed = "no probe, or class = \"probe\": another class is never asked";
+            refuse("probe", "a program".into(), allowed.into());
+            continue;
+        }
+        if class == EffectClass::Probe && probe.is_none() {
+            refuse(
+                "probe",
+                "nothing".into(),
+                "a program, because the class is probe".into(),
+            );
+            continue;
         }
         let schema = settings.get(&at("schema")).map(|setting| setting.value.clone());
         let schema = schema.unwrap_or_else(|| json!({ "type": "object" }));

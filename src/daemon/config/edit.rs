@@ -11,6 +11,7 @@ use super::file::{self, FILE_BYTES_MAX, read_text};
 use super::key::{self, KEYS, Key, Path};
 use super::kind;
 use super::setting::show;
+use super::template::default_line;
 
 /// What a change did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +54,10 @@ pub fn set(file: &FilePath, dotted: &str, text: &str) -> Result<Change, ConfigEr
         ));
     };
     let before = read_text(file, FILE_BYTES_MAX)?.unwrap_or_default();
-    let (after, old) = set_in_text(file, before, &path, &value)?;
+    let (after, old) = match uncomment(file, &before, &path, key, &value) {
+        Some(after) => (after, None),
+        None => set_in_text(file, before, &path, &value)?,
+    };
     file::replace(file, after.as_bytes(), 0o644).map_err(|source| ConfigError::Write {
         path: file.to_owned(),
         source,
@@ -65,6 +69,41 @@ pub fn set(file: &FilePath, dotted: &str, text: &str) -> Result<Change, ConfigEr
         new: show(&value),
         live: key.live,
     })
+}
+
+/// Puts the value where the template shows its default, so that it stands under its explanation. Only a line that
+/// is exactly the template's is replaced: any other comment is the operator's own.
+fn uncomment(file: &FilePath, text: &str, path: &[String], key: &Key, value: &Value) -> Option<String> {
+    let (group, name) = key.path.split_once('.')?;
+    let header = format!("[{group}]");
+    let shown = default_line(key);
+    let mut inside = false;
+    let mut found = false;
+    let mut after = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        let body = line.trim_end();
+        if body.starts_with('[') {
+            inside = body == header;
+        }
+        if inside && !found && body == shown {
+            found = true;
+            after.push_str(name);
+            after.push_str(" = ");
+            after.push_str(to_toml(value).to_string().trim());
+            after.push_str(&line[body.len()..]);
+        } else {
+            after.push_str(line);
+        }
+    }
+    // Reading the result back settles whether the line was what it seemed: within a text of several lines it was
+    // not, and a key that is set elsewhere in the file would now stand there twice.
+    let before = Source::parse(file, text.to_owned()).ok()?.settings(KEYS).settings;
+    let set = Source::parse(file, after.clone()).ok()?.settings(KEYS).settings;
+    let alone = set
+        .iter()
+        .filter(|setting| setting.path == path)
+        .all(|setting| setting.value == *value);
+    (found && alone && set.len() == before.len() + 1).then_some(after)
 }
 
 fn set_in_text(
@@ -241,6 +280,44 @@ maxRetries = 1
         std::fs::write(&file, "[gateway\n").expect("written");
         let error = set(&file, "gateway.port", "1").expect_err("refused").to_string();
         assert!(error.contains("openclaw.toml:1:"), "{error}");
+    }
+
+    #[test]
+    fn a_value_takes_the_place_of_its_commented_default() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let file = folder.path().join("openclaw.toml");
+        let template = super::super::template::template(&[]);
+        let check = |text: &str, key: &str, value: &str, before: &str, after: &str| {
+            std::fs::write(&file, text).expect("written");
+            set(&file, key, value).expect("set");
+            let now = std::fs::read_to_string(&file).expect("read");
+            assert_eq!(now, text.replacen(before, after, 1), "{key}");
+        };
+        check(
+            &template,
+            "gateway.timeout",
+            "5000",
+            "# timeout = 120000",
+            "timeout = 5000",
+        );
+        check(
+            &template,
+            "log.level",
+            "debug",
+            "# level = \"info\"",
+            "level = \"debug\"",
+        );
+        check(
+            &template,
+            "agent.tokenBudget.daily",
+            "9",
+            "# tokenBudget.daily = 1_000_000",
+            "tokenBudget.daily = 9",
+        );
+        let own = "[gateway]\n# port = 1, says the admin\n";
+        check(own, "gateway.port", "9", "[gateway]\n", "[gateway]\nport = 9\n");
+        let twice = "[gateway]\n# port = 8080\nport = 1\n";
+        check(twice, "gateway.port", "9", "port = 1", "port = 9");
     }
 
     #[test]

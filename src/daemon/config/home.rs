@@ -205,30 +205,25 @@ impl Home {
     /// Makes the folders that are missing; those of the state are for their owner alone.
     pub fn create(&self) -> Result<Made, HomeError> {
         let mut made = Made::default();
-        let operator = [
+        let folders = [
             self.config.clone(),
             self.agents_dir(),
             self.prompts_dir(),
             self.pipelines_dir(),
             self.skills_dir(),
         ];
-        let private = [self.state.clone(), self.spool_dir(), self.blobs_dir()];
-        for (folder, mode) in operator
-            .iter()
-            .map(|f| (f, 0o755))
-            .chain(private.iter().map(|f| (f, 0o700)))
-        {
-            if folder.is_dir() {
-                continue;
-            }
-            let mut builder = fs::DirBuilder::new();
-            let result = builder.recursive(true).mode(mode).create(folder);
-            result.map_err(|source| HomeError::File {
-                verb: "make the folder",
-                path: folder.clone(),
-                source,
-            })?;
-            made.folders.push(folder.clone());
+        for folder in folders {
+            make_folder(folder, 0o755, &mut made)?;
+        }
+        made.folders.extend(self.create_state()?.folders);
+        Ok(made)
+    }
+
+    /// Makes the folders of the state alone: a service may run with a configuration folder that it cannot write.
+    pub fn create_state(&self) -> Result<Made, HomeError> {
+        let mut made = Made::default();
+        for folder in [self.state.clone(), self.spool_dir(), self.blobs_dir()] {
+            make_folder(folder, 0o700, &mut made)?;
         }
         Ok(made)
     }
@@ -267,6 +262,22 @@ impl Home {
             }),
         }
     }
+}
+
+fn make_folder(folder: PathBuf, mode: u32, made: &mut Made) -> Result<(), HomeError> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let result = fs::DirBuilder::new().recursive(true).mode(mode).create(&folder);
+    if let Err(source) = result {
+        return Err(HomeError::File {
+            verb: "make the folder",
+            path: folder,
+            source,
+        });
+    }
+    made.folders.push(folder);
+    Ok(())
 }
 
 #[cfg(test)]

@@ -86,6 +86,17 @@ pub struct HostPort {
     pub port: u16,
 }
 
+impl std::fmt::Display for HostPort {
+    /// As it is written in the file: an IPv6 address stands in brackets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
 /// Everything that the daemon is built from.
 #[derive(Debug, Clone)]
 pub struct Config {

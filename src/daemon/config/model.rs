@@ -185,7 +185,7 @@ pub fn models(settings: &Settings, folder: &Path, bad: &mut Vec<BadValue>) -> BT
         };
         let base_url = settings.text(&at("baseUrl")).unwrap_or(provider.default_base_url());
         let secret = settings.text(&at("apiKey"));
-        let timeout_ms = settings.number(&at("timeout")).unwrap_or(120_000);
+        let timeout_ms = settings.number(&at("timeout")).unwrap_or(600_000);
         let model = ModelSettings {
             id: settings.text(&at("id")).unwrap_or(&name).to_owned(),
             base_url: base_url.trim_end_matches('/').to_owned(),

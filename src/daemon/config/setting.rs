@@ -82,7 +82,7 @@ impl Setting {
 pub fn show(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
-        Value::Array(items) if items.iter().all(Value::is_string) => {
+        Value::Array(items) if !items.is_empty() && items.iter().all(Value::is_string) => {
             let items: Vec<&str> = items.iter().filter_map(Value::as_str).collect();
             items.join(",")
         }

@@ -28,7 +28,7 @@ pub fn template(set: &[(&str, String)]) -> String {
         let _ = writeln!(text, "# {}{}", key.doc, unit(key));
         let _ = match given {
             Some(value) => writeln!(text, "{name} = {value}"),
-            None => writeln!(text, "# {name} = {}", example(key)),
+            None => writeln!(text, "{}", default_line(key)),
         };
     }
     text.push_str(MODELS);
@@ -50,6 +50,12 @@ const MODELS: &str = r#"
 # class = "read"
 # description = "Runs the test suite of the workspace."
 "#;
+
+/// The line that shows a default, commented out, under the key's group.
+pub fn default_line(key: &Key) -> String {
+    let name = key.path.split_once('.').map_or(key.path, |(_, name)| name);
+    format!("# {name} = {}", example(key))
+}
 
 fn unit(key: &Key) -> String {
     if key.unit.is_empty() {

@@ -325,7 +325,8 @@ fn command_skills_are_once_until_they_say_otherwise() {
     );
     let wrong = [
         ("class = \"probe\"", "probe: found nothing"),
-        ("class = \"local\"", "class: found local"),
+        ("probe = [\"z\"]", "probe: found a program"),
+        ("class = \"local\"", "class: found \"local\""),
     ];
     for (line, wanted) in wrong {
         let text = format!("[skills.commands.a]\nargv = [\"x\"]\n{line}\n");
@@ -344,4 +345,14 @@ fn a_pipeline_is_a_plan_with_a_name_and_the_tasks_it_fits() {
     assert_eq!((pipelines.len(), &*pipelines[0].name), (1, "release"));
     assert!(pipelines[0].pattern.as_ref().expect("given").is_match("Release 1.0"));
     assert_eq!(pipelines[0].plan.steps.len(), 1);
+}
+
+#[test]
+fn private_addresses_are_written_back_as_they_were_read() {
+    let house = house(&[(
+        "openclaw.toml",
+        "[skills]\nnetwork.allow = [\"db:5432\", \"[::1]:80\"]\n",
+    )]);
+    let shown: Vec<String> = house.config().network_allow.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["db:5432", "[::1]:80"]);
 }

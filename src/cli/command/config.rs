@@ -1,0 +1,180 @@
+//! `openclaw config …`: reads and changes the configuration.
+
+use serde_json::{Value, json};
+
+use crate::cli::arguments::ConfigCommand;
+use crate::cli::context::Context;
+use crate::cli::error::{CliError, Exit};
+use crate::cli::output::{Output, Tone, table};
+use crate::daemon::config::key::{self, KEYS, Key};
+use crate::daemon::config::setting::{Setting, show};
+use crate::daemon::config::{ConfigError, DaemonFile, Place, edit};
+
+/// Does one of them.
+pub fn run(context: &mut Context, command: ConfigCommand) -> Result<Exit, CliError> {
+    match command {
+        ConfigCommand::Get { key } => get(context, &key),
+        ConfigCommand::Set { key, value } => set(context, &key, &value),
+        ConfigCommand::List => list(context),
+        ConfigCommand::Validate => validate(context),
+    }
+}
+
+fn get(context: &mut Context, dotted: &str) -> Result<Exit, CliError> {
+    let (path, key) = edit::lookup(dotted)?;
+    let loaded = context.load()?;
+    let segments: Vec<&str> = path.iter().map(String::as_str).collect();
+    let value = match loaded.settings.get(&segments) {
+        Some(setting) => describe(setting),
+        None => unset(&key::render_path(&path), key),
+    };
+    let shown = match &value["value"] {
+        Value::Null => "(not set)".into(),
+        value => show(value),
+    };
+    context.output.result(&value, |_| shown);
+    Ok(Exit::Done)
+}
+
+fn set(context: &mut Context, dotted: &str, text: &str) -> Result<Exit, CliError> {
+    // A mistyped key is the likelier fault, so it is named first.
+    edit::lookup(dotted)?;
+    context.require_home()?;
+    let change = edit::set(&context.home.config_file(), dotted, text)?;
+    let running = matches!(DaemonFile::read(&context.home), Ok(Some(_)));
+    let value = json!({
+        "key": change.key,
+        "old": change.old,
+        "new": change.new,
+        "file": change.file,
+        "live": change.live,
+    });
+    context.output.result(&value, |_| {
+        let old = change.old.as_deref().unwrap_or("default");
+        let mut text = format!("{}: {old} → {}\n", change.key, change.new);
+        if running && change.live {
+            text.push_str("a running daemon picks it up on reload or restart\n");
+        } else if running {
+            text.push_str("a running daemon takes it at its next start\n");
+        }
+        text
+    });
+    // The value is allowed by itself; what it breaks together with others is said now rather than at the start.
+    if let Err(error) = context.load() {
+        context
+            .output
+            .warn(&format!("the configuration as a whole cannot be used yet: {error}"));
+    }
+    Ok(Exit::Done)
+}
+
+fn list(context: &mut Context) -> Result<Exit, CliError> {
+    let loaded = context.load()?;
+    let mut values: Vec<Value> = loaded.settings.iter().map(describe).collect();
+    for key in KEYS.iter().filter(|key| !key.is_pattern()) {
+        let segments: Vec<&str> = key.segments().collect();
+        if loaded.settings.get(&segments).is_none() {
+            values.push(unset(key.path, key));
+        }
+    }
+    values.sort_by(|one, two| one["key"].as_str().cmp(&two["key"].as_str()));
+    let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+    let document = json!({ "settings": values, "warnings": warnings });
+    context.output.result(&document, |output| show_list(output, &values));
+    Ok(Exit::Done)
+}
+
+fn show_list(output: &Output, values: &[Value]) -> String {
+    let cell = |value: &Value| match value {
+        Value::Null => "-".to_owned(),
+        other => show(other),
+    };
+    let rows = values.iter().map(|value| {
+        let origin = value["origin"].as_str().unwrap_or_default();
+        let tone = if origin == "default" { Tone::Dim } else { Tone::Strong };
+        let unit = if value["value"].is_null() {
+            ""
+        } else {
+            value["unit"].as_str().unwrap_or_default()
+        };
+        vec![
+            cell(&value["key"]),
+            output.paint(tone, format!("{} {unit}", cell(&value["value"])).trim_end()),
+            cell(&value["default"]),
+            output.paint(tone, origin),
+        ]
+    });
+    let rows: Vec<Vec<String>> = rows.collect();
+    table(&["KEY", "VALUE", "DEFAULT", "ORIGIN"], &rows)
+}
+
+fn validate(context: &mut Context) -> Result<Exit, CliError> {
+    match context.load() {
+        Ok(loaded) => {
+            let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+            let value = json!({ "valid": true, "errors": [], "warnings": warnings });
+            let config = loaded.config;
+            context.output.result(&value, |_| {
+                format!(
+                    "good: {} agents, {} models, {} command skills, {} pipelines, {} warnings",
+                    config.agents.len(),
+                    config.models.len(),
+                    config.command_skills.len(),
+                    config.pipelines.len(),
+                    warnings.len()
+                )
+            });
+            Ok(Exit::Done)
+        }
+        // A check said no: that is an answer of this command, not a failure of it.
+        Err(CliError::Config(error @ (ConfigError::Values(_) | ConfigError::Syntax { .. }))) => {
+            let errors: Vec<Value> = match &error {
+                ConfigError::Values(bad) => bad.iter().map(describe_bad).collect(),
+                other => vec![json!({ "message": other.to_string() })],
+            };
+            let value = json!({ "valid": false, "errors": errors, "warnings": [] });
+            context.output.json_line(&value);
+            if !context.output.is_json() {
+                let error = CliError::from(error);
+                context.output.error(&error.to_text(), &error.to_json());
+            }
+            Ok(Exit::Failed)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn describe_bad(bad: &crate::daemon::config::BadValue) -> Value {
+    let (file, line) = match &bad.place {
+        Place::File { path, line } => (json!(path), json!(line)),
+        _ => (Value::Null, Value::Null),
+    };
+    json!({
+        "file": file,
+        "line": line,
+        "place": bad.place.to_string(),
+        "key": bad.key,
+        "found": bad.found,
+        "allowed": bad.allowed,
+        "message": bad.to_string(),
+    })
+}
+
+fn describe(setting: &Setting) -> Value {
+    let mut value = unset(&setting.name(), setting.key);
+    value["value"] = setting.value.clone();
+    value["origin"] = setting.origin.to_string().into();
+    value
+}
+
+fn unset(name: &str, key: &Key) -> Value {
+    json!({
+        "key": name,
+        "value": null,
+        "default": key.default_value(),
+        "origin": "default",
+        "unit": key.unit,
+        "live": key.live,
+        "doc": key.doc,
+    })
+}

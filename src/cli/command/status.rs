@@ -1,0 +1,73 @@
+//! `openclaw status`: whether the daemon runs and how it is.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use crate::cli::client::Request;
+use crate::cli::context::Context;
+use crate::cli::duration::show_ms;
+use crate::cli::error::{CliError, Exit};
+use crate::cli::output::{Output, one_line};
+
+/// Shows it; the exit code says whether it is ready.
+pub async fn run(context: &mut Context) -> Result<Exit, CliError> {
+    let client = context.client()?;
+    let value = client.send(&Request::get("/v1/status")).await?;
+    let ready = value["ready"].as_bool().unwrap_or_default();
+    context.output.result(&value, |output| show(output, &value));
+    Ok(if ready { Exit::Done } else { Exit::Failed })
+}
+
+fn show(output: &Output, value: &Value) -> String {
+    let text = |value: &Value| match value {
+        Value::String(text) => one_line(text, 200),
+        Value::Null => "-".into(),
+        other => one_line(&other.to_string(), 200),
+    };
+    let state = if value["ready"].as_bool().unwrap_or_default() {
+        "ready"
+    } else {
+        "not ready"
+    };
+    let models = value["models"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let models = models.iter().map(|model| text(model.get("alias").unwrap_or(model)));
+    let models: Vec<String> = models.collect();
+    let rows = [
+        (
+            "daemon",
+            format!(
+                "{}, version {}, pid {}",
+                output.status(state),
+                text(&value["version"]),
+                text(&value["pid"])
+            ),
+        ),
+        ("up", value["uptime_ms"].as_u64().map_or("-".into(), show_ms)),
+        ("gateway", text(&value["gateway"])),
+        ("home", text(&value["home"])),
+        (
+            "runs",
+            format!(
+                "{} active, {} parked",
+                text(&value["runs"]["active"]),
+                text(&value["runs"]["parked"])
+            ),
+        ),
+        (
+            "store",
+            format!(
+                "{} bytes, {} commits, {}",
+                text(&value["store"]["bytes"]),
+                text(&value["store"]["commits"]),
+                text(&value["store"]["path"])
+            ),
+        ),
+        ("models", models.join(", ")),
+    ];
+    let mut shown = String::new();
+    for (name, value) in rows {
+        let _ = writeln!(shown, "{name:<8} {value}");
+    }
+    shown
+}

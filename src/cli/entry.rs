@@ -1,0 +1,97 @@
+//! From arguments to exit code: parse, surroundings, one command, its error.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use super::arguments::{Arguments, Command};
+use super::command;
+use super::context::Context;
+use super::error::{CliError, Exit};
+use super::output::Output;
+use super::seam::DaemonSeam;
+use crate::daemon::config::{Home, Overrides};
+
+/// Runs one command line to its end.
+pub fn main(arguments: impl IntoIterator<Item = OsString>, daemon: &impl DaemonSeam) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let json_wanted = arguments.iter().any(|argument| argument == "--json");
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) if json_wanted && error.use_stderr() => {
+            let text = error.render().to_string();
+            let line = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+            let error = CliError::usage(line, "`--help` shows what is possible");
+            return ExitCode::from(fail(&mut Output::of_process(true, false, 0, false), &error) as u8);
+        }
+        Err(error) => {
+            // Help and version come this way too, with 0 and on the standard output.
+            let _ = error.print();
+            return ExitCode::from(error.exit_code() as u8);
+        }
+    };
+    let global = &arguments.global;
+    let output = Output::of_process(global.json, global.quiet, global.verbose, !global.no_color);
+    ExitCode::from(run(arguments, Overrides::of_process(), output, daemon) as u8)
+}
+
+/// Runs a parsed command line in given surroundings.
+pub fn run(arguments: Arguments, overrides: Overrides, mut output: Output, daemon: &impl DaemonSeam) -> Exit {
+    let home = match Home::find(arguments.global.home.as_deref(), &overrides.environment) {
+        Ok(home) => home,
+        Err(error) => return fail(&mut output, &error.into()),
+    };
+    let mut context = Context {
+        home,
+        overrides,
+        global: arguments.global,
+        output,
+    };
+    // Only the daemon has work for more than one thread.
+    let serves = matches!(arguments.command, Command::Start(_) | Command::Quickstart(_));
+    let runtime = if serves {
+        tokio::runtime::Builder::new_multi_thread().enable_all().build()
+    } else {
+        tokio::runtime::Builder::new_current_thread().enable_all().build()
+    };
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(source) => {
+            let error = CliError::Io {
+                verb: "start",
+                what: "the threads of this program".into(),
+                source,
+            };
+            return fail(&mut context.output, &error);
+        }
+    };
+    let result = runtime.block_on(dispatch(&mut context, arguments.command, daemon));
+    match result {
+        Ok(exit) => exit,
+        Err(error) => fail(&mut context.output, &error),
+    }
+}
+
+async fn dispatch(context: &mut Context, command: Command, daemon: &impl DaemonSeam) -> Result<Exit, CliError> {
+    match command {
+        Command::Init(arguments) => command::init::run(context, daemon, &arguments),
+        Command::Quickstart(arguments) => command::quickstart::run(context, daemon, &arguments).await,
+        Command::Start(arguments) => command::start::run(context, daemon, &arguments).await,
+        Command::Stop(arguments) => command::stop::run(context, &arguments).await,
+        Command::Status => command::status::run(context).await,
+        Command::Tree => command::tree::run(context).await,
+        Command::Run(arguments) => command::run::run(context, *arguments).await,
+        Command::Runs(sub) => command::runs::run(context, sub).await,
+        Command::Agent(sub) => command::agent::run(context, sub).await,
+        Command::Config(sub) => command::config::run(context, sub),
+    }
+}
+
+fn fail(output: &mut Output, error: &CliError) -> Exit {
+    output.error(&error.to_text(), &error.to_json());
+    error.exit()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,32 @@
+//! The commands: a client of the gateway, and the few that work on the operator's files alone.
+//!
+//! - [`entry`]: from arguments to exit code. [`arguments`]: the one definition of every command and flag.
+//! - [`client`]: requests to the gateway; [`events`]: its event streams; [`view`]: the parts of its answers that
+//!   people see.
+//! - [`output`]: lines for people or JSON for programs; [`progress`] and [`follow`]: a run as it goes on.
+//! - [`seam`]: what the daemon does for a command in this process.
+//! - `command`: one file per command; they never import each other.
+//!
+//! What it refuses to know: the store, the actors, and everything else that only the daemon touches.
+
+pub mod arguments;
+pub mod check;
+pub mod client;
+mod command;
+pub mod context;
+pub mod duration;
+pub mod entry;
+pub mod error;
+pub mod events;
+#[cfg(test)]
+mod fake;
+pub mod follow;
+pub mod output;
+pub mod progress;
+pub mod seam;
+pub mod set_up;
+pub mod view;
+
+pub use entry::main;
+pub use error::CliError;
+pub use seam::{DaemonSeam, KeyMade};
