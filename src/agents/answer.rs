@@ -14,7 +14,11 @@ pub fn judge(text: &str, schema: Option<&jsonschema::Validator>) -> Result<Value
         if text.trim().is_empty() {
             return Err(vec![Finding::new("", "the answer is empty")]);
         }
-        return Ok(Value::String(text.to_owned()));
+        // An object or a list can be pointed into by later steps and checks; anything else is text.
+        return Ok(match serde_json::from_str(text) {
+            Ok(value @ (Value::Object(_) | Value::Array(_))) => value,
+            _ => Value::String(text.to_owned()),
+        });
     };
     let json = unfenced(text);
     let value: Value = serde_json::from_str(json)
@@ -60,6 +64,8 @@ mod tests {
         check("{}", Err(""));
         check("sure! {\"a\":1}", Err(""));
         assert_eq!(judge("plain", None), Ok(json!("plain")));
+        assert_eq!(judge("17", None), Ok(json!("17")), "a number in words is text");
+        assert_eq!(judge("{\"b\":[1]}", None), Ok(json!({ "b": [1] })));
         assert!(judge(" \n", None).is_err());
     }
 }

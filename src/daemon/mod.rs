@@ -1,3 +1,14 @@
 //! The composition root: configuration, start-up, signals.
+//!
+//! The one place that knows every layer below it. It wires; it decides nothing about runs.
 
+pub mod adapters;
 pub mod config;
+pub mod guard;
+pub mod layers;
+pub mod logging;
+pub mod operator_key;
+pub mod start;
+
+#[cfg(test)]
+mod tests;

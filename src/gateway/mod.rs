@@ -6,6 +6,7 @@
 pub mod auth;
 pub mod error;
 pub mod layer;
+pub mod openapi;
 pub mod parts;
 pub mod route;
 pub mod server;

@@ -1,0 +1,45 @@
+//! The one order of layers. The root supervisor is built from it, and the repository's own test holds every import
+//! against it.
+
+use supervisors::{ChildSpec, Strategy, SupervisorSpec};
+
+/// All layers, left to right: imports and calls point left, facts go right, start-up goes left to right.
+/// Members of one group never import each other.
+pub const ORDER: &[&[&str]] = &[
+    &["domain"],
+    &["storage"],
+    &["runtime"],
+    &["identity"],
+    &["cluster"],
+    &["llm", "memory", "skills"],
+    &["agents"],
+    &["runs"],
+    &["automation", "health"],
+    &["gateway"],
+    &["daemon"],
+    &["cli"],
+];
+
+/// The place of a layer in the order; none when it is not a layer.
+pub fn place(layer: &str) -> Option<usize> {
+    ORDER.iter().position(|group| group.contains(&layer))
+}
+
+/// Restarts of a layer within five minutes before the process gives up and the service manager takes over.
+const ROOT_RESTARTS: u32 = 2;
+const ROOT_PERIOD: std::time::Duration = std::time::Duration::from_secs(300);
+
+/// The root: `rest_for_one` over the branches of the layers, in the one order. Layers without actors have none.
+///
+/// # Panics
+/// When a branch is not named after a layer: the tree would not follow the order.
+pub fn root(branches: impl IntoIterator<Item = (&'static str, SupervisorSpec)>) -> SupervisorSpec {
+    let mut branches: Vec<(&'static str, SupervisorSpec)> = branches.into_iter().collect();
+    branches.sort_by_key(|(layer, _)| place(layer).expect("a branch is named after its layer"));
+    let children = branches
+        .into_iter()
+        .map(|(layer, spec)| ChildSpec::supervisor(layer, spec));
+    SupervisorSpec::new(Strategy::RestForOne)
+        .intensity(ROOT_RESTARTS, ROOT_PERIOD)
+        .children(children)
+}

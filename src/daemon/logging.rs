@@ -1,0 +1,29 @@
+//! Logs of the process: to the standard error stream, for people or programs.
+
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer as _, fmt};
+
+use super::config::load::{LogConfig, LogFormat};
+
+/// Starts logging; a second call in one process changes nothing.
+pub fn start(config: &LogConfig) {
+    let level = config.level.parse().unwrap_or(LevelFilter::INFO);
+    // The libraries below are only heard when they warn.
+    let targets = Targets::new()
+        .with_default(level.min(LevelFilter::WARN))
+        .with_target("openclaw", level)
+        .with_target("supervisors", level);
+    let json = (config.format == LogFormat::Json).then(|| fmt::layer().json().with_writer(std::io::stderr));
+    let text = (config.format == LogFormat::Text).then(|| fmt::layer().with_target(false).with_writer(std::io::stderr));
+    let layers = json
+        .map(|layer| layer.boxed())
+        .into_iter()
+        .chain(text.map(|layer| layer.boxed()));
+    let layers: Vec<_> = layers.collect();
+    tracing_subscriber::registry()
+        .with(layers.with_filter(targets))
+        .try_init()
+        .ok();
+}

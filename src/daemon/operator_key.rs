@@ -1,0 +1,75 @@
+//! The operator's key: made once per home, its hash in the store, its text in a file that only the owner reads.
+
+use crate::domain::code::{self, Code};
+use crate::identity::keyring::{KeyError, Keyring, SCOPE_ALL};
+use crate::runtime::bus::Bus;
+use crate::runtime::clock::Clock;
+use crate::runtime::committer::Committer;
+use crate::runtime::entropy::Entropy;
+use crate::storage::error::StoreError;
+use crate::storage::store::{CACHE_BYTES_DEFAULT, Store};
+
+use super::config::{Home, HomeError, file};
+
+/// Why the key could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum OperatorKeyError {
+    /// The store cannot be opened.
+    #[error("open the store")]
+    Store(#[source] StoreError),
+    /// The key cannot be made.
+    #[error("make the key")]
+    Key(#[source] KeyError),
+    /// The file of the key cannot be read or written.
+    #[error("use the file of the key")]
+    Home(#[source] HomeError),
+}
+
+impl OperatorKeyError {
+    /// The code that users see.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Store(StoreError::Locked { .. }) => code::ALREADY_RUNNING,
+            Self::Store(StoreError::Version { .. }) => code::STORE_VERSION,
+            Self::Store(_) => code::STORE_FAILED,
+            Self::Key(error) => error.code(),
+            Self::Home(error) => error.code(),
+        }
+    }
+}
+
+/// Makes the key when there is none; true when it is new. A key whose hash is not in the store, as after a restore,
+/// is replaced.
+pub fn ensure(home: &Home) -> Result<bool, OperatorKeyError> {
+    let known = home.read_operator_key().map_err(OperatorKeyError::Home)?;
+    let store = match Store::open(&home.store_file(), CACHE_BYTES_DEFAULT) {
+        // A daemon runs on this home: it was started with a key.
+        Err(StoreError::Locked { .. }) if known.is_some() => return Ok(false),
+        opened => opened.map_err(OperatorKeyError::Store)?,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    let runtime = runtime.expect("a runtime without input and output needs nothing of the system");
+    let committer = Committer::start(store.clone(), Bus::default()).map_err(OperatorKeyError::Store)?;
+    let keyring = Keyring::new(store, committer, Clock::system(), Entropy::system());
+    if known.is_some_and(|key| keyring.check(&key).is_ok()) {
+        return Ok(false);
+    }
+    // A thread of its own: the caller may be within a runtime already.
+    let made = std::thread::scope(|scope| {
+        scope
+            .spawn(|| runtime.block_on(keyring.make("operator", &[SCOPE_ALL])))
+            .join()
+    });
+    let key = made
+        .expect("making a key does not panic")
+        .map_err(OperatorKeyError::Key)?;
+    let path = home.operator_key_file();
+    file::replace(&path, format!("{}\n", key.to_text()).as_bytes(), 0o600).map_err(|source| {
+        OperatorKeyError::Home(HomeError::File {
+            verb: "write",
+            path,
+            source,
+        })
+    })?;
+    Ok(true)
+}

@@ -1,0 +1,357 @@
+//! The life of a daemon: open the store, build the tree in the one order, serve, end in order.
+
+use std::ffi::OsString;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use supervisors::{ChildSpec, ExitReason, Strategy, Supervisor, SupervisorRef, SupervisorSpec, TaskSupervisor, Tasks};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::agents;
+use crate::agents::parts::{AgentsParts, Definitions};
+use crate::agents::treasury::Treasury;
+use crate::domain::agent::Role;
+use crate::domain::code::{self, Code};
+use crate::domain::id::BootId;
+use crate::domain::name::AgentName;
+use crate::gateway;
+use crate::gateway::parts::{GatewayParts, GatewaySettings};
+use crate::identity::keyring::Keyring;
+use crate::llm::registry::{Models, RegistryError};
+use crate::runs;
+use crate::runs::parts::RunsParts;
+use crate::runtime::bus::Bus;
+use crate::runtime::clock::Clock;
+use crate::runtime::committer::Committer;
+use crate::runtime::entropy::Entropy;
+use crate::skills::catalogue::{Catalogue, CatalogueError};
+use crate::skills::command::{CommandSkill, CommandSurroundings};
+use crate::skills::first_set::{Parts as SkillParts, first_set};
+use crate::skills::handle::SkillsHandle;
+use crate::skills::network::{NetworkPolicy, PolicyError};
+use crate::skills::process::runner::ProcessRunner;
+use crate::skills::skill::Skill;
+use crate::skills::spool::{Spool, SpoolError};
+use crate::storage::error::StoreError;
+use crate::storage::store::Store;
+
+use super::adapters::{StoreMemory, command_skill, in_one_line, model, pipelines, shown};
+use super::config::{Config, DaemonFile, Home, HomeError};
+use super::guard::storage_layer;
+use super::layers::root;
+
+/// Model requests at once.
+const ASKING_MAX: usize = 4096;
+/// Skill calls at once, waiting ones included.
+const CALLS_MAX: usize = 16_384;
+/// Longest orderly end; what has not ended by then resumes at the next start.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(25);
+
+/// Why the daemon did not start or ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The store cannot be opened or written.
+    #[error("open the store")]
+    Store(#[source] StoreError),
+    /// The address cannot be listened on.
+    #[error("listen on {address}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The models cannot be built.
+    #[error("build the models")]
+    Models(#[source] RegistryError),
+    /// The skills make no catalogue.
+    #[error("build the catalogue of skills")]
+    Catalogue(#[source] CatalogueError),
+    /// A command skill cannot be loaded.
+    #[error("load the command skill `{skill}`: {findings}")]
+    CommandSkill {
+        /// Which.
+        skill: String,
+        /// What is wrong.
+        findings: String,
+    },
+    /// The allow list is wrong.
+    #[error("read skills.network.allow")]
+    Network(#[source] PolicyError),
+    /// The spool cannot be opened.
+    #[error("open the spool of programs")]
+    Spool(#[source] SpoolError),
+    /// No agent has the role of a planner.
+    #[error("find a planner: no agent has the role `planner`")]
+    NoPlanner,
+    /// The tree did not start.
+    #[error("start the supervision tree")]
+    Tree(#[source] supervisors::StartError),
+    /// The file that says where the daemon is cannot be written.
+    #[error("say where the daemon is")]
+    Home(#[source] HomeError),
+    /// Signals cannot be received.
+    #[error("listen for signals")]
+    Signals(#[source] io::Error),
+    /// The tree gave up: a part failed again and again.
+    #[error("keep the parts alive: the root of the supervision tree gave up ({0})")]
+    GaveUp(ExitReason),
+}
+
+impl DaemonError {
+    /// The code that users see.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Store(StoreError::Locked { .. }) => code::ALREADY_RUNNING,
+            Self::Store(StoreError::Version { .. }) => code::STORE_VERSION,
+            Self::Store(StoreError::Corrupt { .. }) => code::STORE_CORRUPT,
+            Self::Store(_) | Self::GaveUp(_) => code::STORE_FAILED,
+            Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => code::ADDRESS_IN_USE,
+            Self::Listen { .. } | Self::NoPlanner | Self::Network(_) => code::CONFIG_VALUE,
+            Self::Models(_) => code::MODEL_NOT_CONFIGURED,
+            Self::Catalogue(_) | Self::CommandSkill { .. } => code::SKILL_DECLARATION,
+            Self::Spool(_) | Self::Home(_) => code::HOME_FILE,
+            Self::Tree(_) | Self::Signals(_) => code::BUG,
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self.code().id {
+            id if id == code::ALREADY_RUNNING.id => Some("`openclaw status` shows the daemon that runs on this home"),
+            id if id == code::ADDRESS_IN_USE.id => Some("`openclaw config set gateway.port N` chooses another port"),
+            id if id == code::CONFIG_VALUE.id => Some("`openclaw config validate` checks the configuration"),
+            id if id == code::STORE_VERSION.id => Some("start the newer program that wrote the store"),
+            _ => None,
+        }
+    }
+}
+
+/// A daemon that runs.
+pub struct Daemon {
+    root: SupervisorRef,
+    committer: Committer,
+    stop: watch::Sender<bool>,
+    home: Home,
+    /// Where the gateway listens, with `http://`.
+    pub gateway: String,
+}
+
+struct LeftBranches {
+    storage: SupervisorSpec,
+    llm: SupervisorSpec,
+    skills: SupervisorSpec,
+}
+
+fn tasks_layer(id: &'static str, capacity: usize) -> (SupervisorSpec, Tasks) {
+    let tasks = TaskSupervisor::new(capacity);
+    let handle = tasks.handle();
+    let spec = SupervisorSpec::new(Strategy::OneForOne)
+        .intensity(3, Duration::from_secs(60))
+        .child(ChildSpec::tasks(id, tasks));
+    (spec, handle)
+}
+
+/// Folders that programs are looked for in: the daemon's own, or the usual ones when it has none.
+fn program_path() -> OsString {
+    std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into())
+}
+
+fn skills(home: &Home, config: &Config, store: &Store, calls: Tasks) -> Result<SkillsHandle, DaemonError> {
+    let spool = Spool::open(home.spool_dir()).map_err(DaemonError::Spool)?;
+    let runner = ProcessRunner::new(Some(spool));
+    let allowed: Vec<String> = config.network_allow.iter().map(ToString::to_string).collect();
+    let network = NetworkPolicy::parse(allowed.iter().map(String::as_str)).map_err(DaemonError::Network)?;
+    let mut all = first_set(SkillParts {
+        runner: runner.clone(),
+        path: program_path(),
+        passed: Vec::new(),
+        network,
+        memory: Arc::new(StoreMemory(store.clone())),
+    });
+    for declared in &config.command_skills {
+        let surroundings = CommandSurroundings {
+            runner: runner.clone(),
+            path: program_path(),
+            folder: home.config_dir().to_path_buf(),
+            passed: Vec::new(),
+        };
+        let skill = CommandSkill::load(command_skill(declared), surroundings).map_err(|findings| {
+            DaemonError::CommandSkill {
+                skill: declared.name.to_string(),
+                findings: in_one_line(&findings),
+            }
+        })?;
+        all.push(Arc::new(skill) as Arc<dyn Skill>);
+    }
+    let catalogue = Catalogue::new(all).map_err(DaemonError::Catalogue)?;
+    Ok(SkillsHandle::new(Arc::new(catalogue), calls, runner))
+}
+
+fn planner(config: &Config) -> Result<AgentName, DaemonError> {
+    // An agent that is called so, else the first that has the role.
+    let planners = || config.agents.iter().filter(|agent| agent.role == Role::Planner);
+    let named = planners().find(|agent| agent.name.as_str() == Role::Planner.as_str());
+    named
+        .or_else(|| planners().next())
+        .map(|agent| agent.name.clone())
+        .ok_or(DaemonError::NoPlanner)
+}
+
+impl Daemon {
+    /// Starts everything. When this returns, the gateway answers.
+    pub async fn start(home: &Home, config: &Config) -> Result<Self, DaemonError> {
+        let clock = Clock::system();
+        let entropy = Entropy::system();
+        let started_at = clock.now();
+        let boot = BootId::new(started_at, entropy.u128());
+        let store = Store::open(&home.store_file(), config.store_cache_bytes).map_err(DaemonError::Store)?;
+        let wanted = SocketAddr::new(config.gateway.bind, config.gateway.port);
+        let listening = TcpListener::bind(wanted).await;
+        let listener = listening.map_err(|source| DaemonError::Listen {
+            address: wanted,
+            source,
+        })?;
+        let address = listener.local_addr().map_err(|source| DaemonError::Listen {
+            address: wanted,
+            source,
+        })?;
+        let bus = Bus::default();
+        let committer = Committer::start(store.clone(), bus.clone()).map_err(DaemonError::Store)?;
+
+        let (llm_layer, asking) = tasks_layer("asking", ASKING_MAX);
+        let (skills_layer, calls) = tasks_layer("calls", CALLS_MAX);
+        let left = LeftBranches {
+            storage: storage_layer(&committer),
+            llm: llm_layer,
+            skills: skills_layer,
+        };
+        let models = Models::build(config.models.values().map(model)).map_err(DaemonError::Models)?;
+        let models = Arc::new(models);
+        let skills = skills(home, config, &store, calls)?;
+
+        let treasury = Treasury::new(store.clone(), committer.clone());
+        let agents_parts = AgentsParts {
+            clock: clock.clone(),
+            store: store.clone(),
+            committer: committer.clone(),
+            treasury,
+            models: models.clone(),
+            asking,
+            skills: skills.clone(),
+            definitions: Definitions::new(config.agents.iter().cloned()),
+        };
+        let (agents_layer, agents) = agents::layer::layer(&agents_parts);
+
+        let runs_parts = RunsParts {
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+            boot,
+            store: store.clone(),
+            committer: committer.clone(),
+            bus,
+            agents: agents.clone(),
+            skills,
+            planner: planner(config)?,
+            pipelines: pipelines(config),
+            skill_timeout_ms: config.agent.timeout_ms,
+        };
+        let (runs_layer, runs) = runs::layer::layer(runs_parts, config.steps_concurrent_max);
+
+        let (stop, _) = watch::channel(false);
+        let tree: Arc<OnceLock<SupervisorRef>> = Arc::default();
+        let for_gateway = tree.clone();
+        let gateway_parts = GatewayParts {
+            clock: clock.clone(),
+            boot,
+            started_at,
+            home: shown(home.state_dir()),
+            address: address.to_string().into(),
+            keyring: Keyring::new(store.clone(), committer.clone(), clock, entropy),
+            runs,
+            agents,
+            models,
+            committer: committer.clone(),
+            store,
+            tree: Arc::new(move || {
+                let root = for_gateway.get().cloned();
+                Box::pin(async move {
+                    match root {
+                        Some(root) => root.snapshot().await.ok(),
+                        None => None,
+                    }
+                })
+            }),
+            stop: stop.clone(),
+            settings: GatewaySettings {
+                timeout: Duration::from_millis(config.gateway.timeout_ms),
+                keepalive: Duration::from_millis(config.gateway.keepalive_ms),
+                body_bytes_max: config.gateway.body_bytes_max,
+                connections_max: config.gateway.connections_max,
+            },
+            openapi: Arc::new(gateway::openapi::document()),
+        };
+        let gateway_layer = gateway::layer::layer(&gateway_parts, Arc::new(listener));
+
+        let spec = root([
+            ("storage", left.storage),
+            ("llm", left.llm),
+            ("skills", left.skills),
+            ("agents", agents_layer),
+            ("runs", runs_layer),
+            ("gateway", gateway_layer),
+        ]);
+        let root = Supervisor::start("root", spec).await.map_err(DaemonError::Tree)?;
+        tree.set(root.clone()).ok();
+        let gateway = format!("http://{address}");
+        let file = DaemonFile {
+            pid: std::process::id(),
+            boot: boot.to_string(),
+            gateway: gateway.clone(),
+            started_at,
+        };
+        file.write(home).map_err(DaemonError::Home)?;
+        tracing::info!(%gateway, %boot, "ready");
+        Ok(Self {
+            root,
+            committer,
+            stop,
+            home: home.clone(),
+            gateway,
+        })
+    }
+
+    /// Serves until a signal, a stop request, or the tree giving up; then ends in order.
+    pub async fn serve(self) -> Result<(), DaemonError> {
+        let mut terminate = signal(SignalKind::terminate()).map_err(DaemonError::Signals)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(DaemonError::Signals)?;
+        let mut hangup = signal(SignalKind::hangup()).map_err(DaemonError::Signals)?;
+        let mut stop = self.stop.subscribe();
+        let gave_up = self.root.wait();
+        tokio::pin!(gave_up);
+        let result = loop {
+            tokio::select! {
+                _ = terminate.recv() => break Ok(()),
+                _ = interrupt.recv() => break Ok(()),
+                _ = hangup.recv() => tracing::warn!("the configuration is read at the next start; nothing was changed"),
+                _ = stop.wait_for(|stop| *stop) => break Ok(()),
+                reason = &mut gave_up => break Err(DaemonError::GaveUp(reason)),
+            }
+        };
+        tracing::info!("stopping");
+        self.stop.send_replace(true);
+        if tokio::time::timeout(SHUTDOWN_MAX, self.root.shutdown()).await.is_err() {
+            tracing::warn!("some parts did not end in time; their work resumes at the next start");
+        }
+        if result.is_ok() && self.committer.barrier().await.is_err() {
+            tracing::error!("the last writes may not be on disk");
+        }
+        std::fs::remove_file(self.home.daemon_file()).ok();
+        result
+    }
+}
