@@ -194,7 +194,11 @@ fn amend(plan: &mut Value, failed: &[String], context: &Map<String, Value>, cast
     let mut names: Vec<(String, String)> = Vec::new();
     for step in &steps {
         let id = step["id"].as_str().unwrap_or("").to_owned();
-        let new = if failed.contains(&id) { renamed(&id) } else { None };
+        let new = if !id.is_empty() && failed.contains(&id) {
+            renamed(&id)
+        } else {
+            None
+        };
         let Some(new) = new else {
             amended.push(step.clone());
             continue;

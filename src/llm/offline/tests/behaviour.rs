@@ -346,8 +346,26 @@ fn only_skills_that_are_offered_are_called() {
     }
 }
 
+/// JSON of any form, with the words that the model looks for as names and values.
+fn any_json() -> impl Strategy<Value = Value> {
+    const WORDS: &str = "inventory|code|draft|judge|gather|answer|cause|draft|do|read|run|steps|id|needs|inputs|from|step|\
+                         steps.draft.out|match|plan|name|role|executor|kind|file|command|places|files|lines|\\PC{0,6}";
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        WORDS.prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 40, 5, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+            prop::collection::btree_map(WORDS, inner, 0..5).prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
     fn any_task_has_a_plan_that_is_admitted(task in "(review|run|read|write|list|search for|`|:|[a-z./ ]{1,12}|\\PC){0,12}") {
@@ -360,5 +378,18 @@ proptest! {
         workspace.files.insert(name, bytes);
         let outputs = reviewed(&mut workspace);
         prop_assert_eq!(&out(&outputs, "review")["approved"], &json!(true));
+    }
+
+    #[test]
+    fn no_context_stops_the_model(
+        context in prop::collection::btree_map(
+            "method|action|folder|file|sections|inventory|code|documents|health|agents|plan|failed|findings|pipelines",
+            any_json(), 0..6),
+        role in "planner|coder|reviewer|debugger|executor",
+        task in "review this folder|summarise README.md|do it",
+    ) {
+        let brief = Brief { task: task.as_str().into(), context: context.into_iter().collect(), ..Brief::default() };
+        let schema = (role == "planner").then(crate::domain::plan_document::plan_schema);
+        drive(request(&role, brief::render(&brief), schema, SKILLS), &mut project());
     }
 }
