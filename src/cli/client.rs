@@ -32,21 +32,37 @@ pub struct Target {
 
 impl Target {
     /// The gateway of a home: `--url` or `OPENCLAW_URL`, else what the running daemon wrote, else the
-    /// configuration. The key: `--key`, else `OPENCLAW_KEY`, else the operator's own.
+    /// configuration. The key: `--key`, else `OPENCLAW_KEY`, else the operator's own when the daemon of this home
+    /// is known to run or an address was given.
     pub fn find(home: &Home, overrides: &Overrides, url: Option<&str>, key: Option<&str>) -> Result<Self, CliError> {
-        let url = if let Some(url) = given(url, &overrides.environment, "OPENCLAW_URL") {
-            url
-        } else if let Some(daemon) = DaemonFile::read(home)? {
-            daemon.gateway
-        } else {
-            let gateway = load(home, overrides)?.config.gateway;
-            format!("http://{}", std::net::SocketAddr::new(gateway.bind, gateway.port))
+        let own_key = given(key, &overrides.environment, "OPENCLAW_KEY");
+        let operator_key = |own: Option<String>| match own {
+            Some(key) => Ok(Some(key)),
+            None => home.read_operator_key(),
         };
-        let key = match given(key, &overrides.environment, "OPENCLAW_KEY") {
-            Some(key) => Some(key),
-            None => home.read_operator_key()?,
-        };
-        Ok(Self { url, key })
+        if let Some(url) = given(url, &overrides.environment, "OPENCLAW_URL") {
+            let key = operator_key(own_key)?;
+            return Ok(Self { url, key });
+        }
+        if let Some(daemon) = DaemonFile::read(home)? {
+            // After a crash the file stays, and anybody may listen on the port by now: the key is not for them.
+            if !daemon.is_alive() {
+                return Err(CliError::Unreachable {
+                    url: daemon.gateway,
+                    source: Some(format!("its process {} has ended without a word", daemon.pid).into()),
+                });
+            }
+            let key = operator_key(own_key)?;
+            return Ok(Self {
+                url: daemon.gateway,
+                key,
+            });
+        }
+        // No daemon of this home runs. What listens at the configured address is not known, so only a key that was
+        // given for it is sent.
+        let gateway = load(home, overrides)?.config.gateway;
+        let url = format!("http://{}", std::net::SocketAddr::new(gateway.bind, gateway.port));
+        Ok(Self { url, key: own_key })
     }
 }
 

@@ -161,3 +161,34 @@ fn a_stream_that_is_refused_is_not_asked_for_again() {
     assert_eq!(result.expect_err("refused").exit(), Exit::NotFound);
     assert_eq!(asked.len(), 1);
 }
+
+#[test]
+fn the_operators_key_goes_to_the_daemon_of_this_home_alone() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let home = Home::under(folder.path());
+    home.create().expect("made");
+    crate::daemon::config::file::replace(&home.operator_key_file(), b"ocl_1_2", 0o600).expect("written");
+    let overrides = Overrides::default();
+    let find = |url: Option<&str>, key: Option<&str>| Target::find(&home, &overrides, url, key);
+    let check = |target: Result<Target, CliError>, url: &str, key: Option<&str>| {
+        let target = target.expect("found");
+        assert_eq!((target.url.as_str(), target.key.as_deref()), (url, key));
+    };
+    check(find(None, None), "http://127.0.0.1:8080", None);
+    check(find(None, Some("ocl_3_4")), "http://127.0.0.1:8080", Some("ocl_3_4"));
+    check(
+        find(Some("http://127.0.0.1:1"), None),
+        "http://127.0.0.1:1",
+        Some("ocl_1_2"),
+    );
+    let daemon = |pid: u32| DaemonFile {
+        pid,
+        boot: "boot_1".into(),
+        gateway: "http://127.0.0.1:2".into(),
+        started_at: crate::domain::time::UtcMillis(0),
+    };
+    daemon(std::process::id()).write(&home).expect("written");
+    check(find(None, None), "http://127.0.0.1:2", Some("ocl_1_2"));
+    daemon(i32::MAX as u32).write(&home).expect("written");
+    assert_eq!(find(None, None).expect_err("nobody").exit(), Exit::Unreachable);
+}

@@ -11,7 +11,7 @@ use crate::cli::client::Request;
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Exit};
 use crate::cli::output::{harmless, one_line, table};
-use crate::daemon::config::{ConfigError, DaemonFile, file};
+use crate::daemon::config::{ConfigError, DaemonFile, file, load};
 use crate::domain::agent::{AgentDefinition, Role};
 use crate::domain::code;
 use crate::domain::name::{AgentName, ModelAlias, SkillName};
@@ -57,7 +57,7 @@ fn create(
     }
     let role = role.and_then(Role::from_word).or(Role::from_word(name.as_str()));
     let role = role.unwrap_or(Role::Executor);
-    let mut made = vec![path.clone()];
+    let mut made = Vec::new();
     if let Some(from) = prompt_file {
         let prompt = prompt(from)?;
         let to = context.home.prompts_dir().join(format!("{name}.md"));
@@ -69,8 +69,10 @@ fn create(
                 "leave out --prompt-file to use it, or remove it first",
             ));
         }
-        write(&to, &prompt)?;
-        made.push(to);
+        if !to.exists() {
+            write(&to, &prompt)?;
+            made.push(to);
+        }
     }
     let text = format!(
         "# What is not set here is taken from [agent] in openclaw.toml.\n\
@@ -79,6 +81,14 @@ fn create(
         role.as_str()
     );
     write(&path, &text)?;
+    made.push(path);
+    // Another file may define an agent of this name; then the new files would keep the daemon from starting.
+    if let Err(error) = load(&context.home, &context.overrides) {
+        for path in &made {
+            let _ = std::fs::remove_file(path);
+        }
+        return Err(error.into());
+    }
     let running = matches!(DaemonFile::read(&context.home), Ok(Some(_)));
     let value = json!({
         "agent": { "name": name.as_str(), "role": role.as_str(), "model": model.as_str() },

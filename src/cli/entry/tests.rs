@@ -146,6 +146,16 @@ fn refusals_have_their_exit_codes_and_hints() {
         &["[OC-4001]", "claude-sonnet"],
     );
     check(&["agent", "show", "nobody"], 3, &["[OC-1005]"]);
+    std::fs::write(folder.path().join("agents/other.toml"), "name = \"carla\"\n").expect("written");
+    check(
+        &["agent", "create", "carla", "--model", "offline"],
+        2,
+        &["a name that is not taken"],
+    );
+    assert!(
+        !folder.path().join("agents/carla.toml").exists(),
+        "what breaks the configuration is taken back"
+    );
     check(&["status", "--url", "http://example.org"], 2, &["in clear text"]);
     std::fs::write(folder.path().join("openclaw.toml"), "[gateway]\nport = 99999\n").expect("written");
     check(

@@ -69,6 +69,13 @@ impl DaemonFile {
         }
     }
 
+    /// Whether its process is there. A process of another user counts as there; a number that was given to a new
+    /// process does too, so that "no" is sure and "yes" is not.
+    pub fn is_alive(&self) -> bool {
+        let pid = i32::try_from(self.pid).ok().and_then(rustix::process::Pid::from_raw);
+        pid.is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
+    }
+
     /// Removes it; a missing file is no error.
     pub fn remove(home: &Home) -> Result<(), HomeError> {
         let path = home.daemon_file();
@@ -111,7 +118,16 @@ mod tests {
             started_at: UtcMillis(1_763_812_800_123),
         };
         daemon.write(&home).expect("written");
-        assert_eq!(DaemonFile::read(&home).expect("read"), Some(daemon));
+        assert_eq!(DaemonFile::read(&home).expect("read").as_ref(), Some(&daemon));
+        let own = DaemonFile {
+            pid: std::process::id(),
+            ..daemon.clone()
+        };
+        let gone = DaemonFile {
+            pid: i32::MAX as u32,
+            ..daemon
+        };
+        assert!(own.is_alive() && !gone.is_alive());
         fs::write(home.daemon_file(), "{").expect("written");
         assert!(matches!(DaemonFile::read(&home), Err(HomeError::Malformed { .. })));
         DaemonFile::remove(&home).expect("removed");
