@@ -802,10 +802,12 @@ impl Turn<'_> {
         match self.run.state.planning.phase {
             StepPhase::Failed => {
                 let reason = format!("no plan could be made: {reason}");
+                self.skip_open(&reason);
                 self.finish(Outcome::Failed, Value::String(reason));
             }
             StepPhase::Unknown => {
                 let reason = format!("the planner waits for a person: {reason}");
+                self.skip_open(&reason);
                 self.finish(Outcome::Unknown, Value::String(reason));
             }
             StepPhase::Retrying(at) if at > self.now => {}
@@ -820,6 +822,17 @@ impl Turn<'_> {
                 self.run.wanted.insert(planning);
                 self.effect(Effect::Want(wish));
             }
+        }
+    }
+
+    /// Nothing that is left of the plan will be done.
+    fn skip_open(&mut self, reason: &str) {
+        let open = self.run.state.planned();
+        let open = open.filter(|(_, step)| matches!(step.phase, StepPhase::Waiting | StepPhase::Retrying(_)));
+        let open: Vec<StepId> = open.map(|(step, _)| step.id.clone()).collect();
+        for step in open {
+            let reason = reason.into();
+            self.take(Fact::StepSkipped { step, reason });
         }
     }
 
