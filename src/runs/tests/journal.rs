@@ -57,6 +57,7 @@ fn audit(case: &Case, journal: &Journal) {
     // Attempts since the plan in force was accepted.
     let mut begun: BTreeMap<StepId, u32> = BTreeMap::new();
     let mut leased_in_this_life: BTreeSet<StepId> = BTreeSet::new();
+    let mut done: BTreeSet<StepId> = BTreeSet::new();
     let mut unknown = false;
     for stamped in facts(journal) {
         let fact = &stamped.fact;
@@ -68,6 +69,7 @@ fn audit(case: &Case, journal: &Journal) {
             Fact::RunRecovered { .. } => leased_in_this_life.clear(),
             Fact::StepLeased { attempt, .. } => {
                 let known = state.step(&attempt.step).expect("only known steps are leased");
+                assert!(!done.contains(&attempt.step), "{attempt} is done and starts again");
                 assert!(state.cancel.is_none(), "{attempt} starts after the end was asked for");
                 assert_ne!(
                     known.phase,
@@ -126,6 +128,11 @@ fn audit(case: &Case, journal: &Journal) {
                 );
             }
             _ => {}
+        }
+        if let Fact::StepDone { attempt, .. } = fact
+            && attempt.step.as_str() != PLANNING_STEP
+        {
+            assert!(done.insert(attempt.step.clone()), "{attempt} is done twice");
         }
         state.fold(fact, stamped.at);
     }
@@ -195,7 +202,10 @@ fn is_decided_by_the_script(case: &Case, journal: &Journal) -> bool {
         may_be_unknown |= (1..=retries + 1).any(|attempt| end_of(attempt) == StepEnd::Unknown);
     }
     let joins_all = plan.steps.iter().all(|step| step.join == Join::All);
-    !may_replan && !(may_fail && may_be_unknown) && (joins_all || !(may_fail || may_be_unknown))
+    if may_replan || (may_fail && may_be_unknown) {
+        return false;
+    }
+    joins_all || !(may_fail || may_be_unknown)
 }
 
 fn classes() -> impl Strategy<Value = FailureClass> {
@@ -305,8 +315,16 @@ fn a_case() -> impl Strategy<Value = Case> {
         prop::option::weighted(0.15, START..START + 300),
         prop::option::weighted(0.15, START..START + 900),
     );
-    (a_plan(), any::<bool>(), ends, 1usize..5, 0u32..3, moments, 1u64..30)
-        .prop_flat_map(move |(plan, given, ends, slots, retries, moments, usual_ms)| {
+    (
+        a_plan(),
+        any::<(bool, bool)>(),
+        ends,
+        1usize..5,
+        0u32..3,
+        moments,
+        1u64..30,
+    )
+        .prop_flat_map(move |(plan, (given, echo), ends, slots, retries, moments, usual_ms)| {
             let case = Case {
                 given: given.then(|| plan.clone()),
                 planner: Vec::new(),
@@ -317,6 +335,7 @@ fn a_case() -> impl Strategy<Value = Case> {
                 cancel_at: moments.0,
                 deadline: moments.1.unwrap_or(START + 10_000_000),
                 checks: Vec::new(),
+                echo,
             };
             (Just((case, ends)), planner(plan))
         })

@@ -68,6 +68,8 @@ pub(super) struct Case {
     pub deadline: u64,
     /// Checks on the result.
     pub checks: Vec<Check>,
+    /// Whether every word from outside is said twice.
+    pub echo: bool,
 }
 
 impl Default for Case {
@@ -82,6 +84,7 @@ impl Default for Case {
             cancel_at: None,
             deadline: START + 10_000_000,
             checks: Vec::new(),
+            echo: false,
         }
     }
 }
@@ -245,6 +248,8 @@ pub(super) struct Life<'c> {
     checking: BTreeSet<Attempt>,
     /// The one timer of the run: the last wish counts.
     timer: Option<(u64, u64)>,
+    /// Events that have been echoed or are echoes.
+    heard: BTreeSet<u64>,
     /// What the reducer asked for, for scenarios.
     pub effects: Vec<Effect>,
     /// The run.
@@ -265,6 +270,7 @@ impl<'c> Life<'c> {
             sessions: BTreeSet::new(),
             checking: BTreeSet::new(),
             timer: None,
+            heard: BTreeSet::new(),
             effects: Vec::new(),
             run: RunLoop::new(load(journal)),
         };
@@ -288,11 +294,19 @@ impl<'c> Life<'c> {
     /// Goes on until the run leaves (true), or the journal has `batches_max` batches (false: the process died).
     pub(super) fn go(&mut self, journal: &mut Journal, batches_max: usize) -> bool {
         for _ in 0..REACTIONS_MAX {
-            let Some(((at, _), event)) = self.events.pop_first() else {
+            let Some(((at, at_tick), event)) = self.events.pop_first() else {
                 panic!("the run waits for nothing: {:#?}", self.run);
             };
             self.now = self.now.max(at);
             self.deliver(&event);
+            let has_echo = matches!(
+                event,
+                Event::Ended { .. } | Event::Refused { .. } | Event::Checked { .. }
+            );
+            if self.case.echo && has_echo && self.heard.insert(at_tick) {
+                let tick = self.at(self.now + self.tick % 5, event.clone());
+                self.heard.insert(tick.1);
+            }
             let reaction = react(&mut self.run, event, UtcMillis(self.now), self.case);
             if let Some(left) = self.carry_out(reaction, journal, batches_max) {
                 return left;
