@@ -123,7 +123,8 @@ pub enum AttemptEnd {
 pub enum Effect {
     /// Ask for a slot.
     Want(SlotWish),
-    /// Give a slot back, or take a wish back.
+    /// Give a slot back, or take a wish back. Once for each [`Effect::Want`]; a grant that was on its way when the
+    /// wish was taken back is ignored, so this release has to free that slot as well.
     Release {
         /// Of which step.
         step: StepId,
@@ -157,7 +158,7 @@ pub enum Effect {
         /// Handed back with the reports.
         tried: Vec<Arc<str>>,
     },
-    /// Wake the run at this time.
+    /// Wake the run at this time. A run needs one timer: each wish replaces the one before.
     Wake {
         /// When.
         at: UtcMillis,
@@ -871,13 +872,12 @@ impl Turn<'_> {
             .expect("a run that needs no planning has a plan");
         self.skip_what_cannot_start(&plan);
         self.stop_losers(&plan);
-        let failing = self.run.state.fatal_failure().is_some();
         for step in &plan.steps {
             let state = &self.run.state.steps[&step.id];
             let wants = match state.phase {
                 StepPhase::Running => true,
-                StepPhase::Retrying(at) => at <= self.now && !failing,
-                StepPhase::Waiting => !failing && self.run.state.readiness(step) == Readiness::Ready,
+                StepPhase::Retrying(at) => at <= self.now,
+                StepPhase::Waiting => self.run.state.readiness(step) == Readiness::Ready,
                 _ => false,
             };
             if wants {

@@ -84,7 +84,7 @@ pub struct RunState {
     pub ranks: Ranks,
     /// Proposals so far.
     pub rounds: u32,
-    /// Proposals and orders refused since the last plan was accepted.
+    /// Proposals refused since the last plan was accepted. (Refused orders are bounded by [`Self::replans`].)
     pub refusals: u32,
     /// Plans amended after failures.
     pub replans: u32,
@@ -269,7 +269,6 @@ impl RunState {
                 }
             }
             Fact::HandoffRejected { attempt, findings } => {
-                self.refusals += 1;
                 self.findings = findings.clone();
                 if let Some(step) = self.step_mut(&attempt.step) {
                     step.handoff_refused = true;

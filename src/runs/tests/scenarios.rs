@@ -330,6 +330,18 @@ fn a_refused_order_goes_to_the_planner() {
     let good = || plans(vec![step("a")]);
     check(planned(vec![unsendable(), good()]), "succeeded: plan 2 done, a 2 done");
     check(planned(vec![unsendable()]), "failed: plan 3 done, a 3 failed");
+    // Orders refused side by side do not use up the rounds in which the new plan may be repaired.
+    let both = vec![step("a"), step("b"), step("c")];
+    let case = planned(vec![
+        plans(both.clone()),
+        PlannerEnd::PlansBadly,
+        PlannerEnd::PlansBadly,
+        plans(both),
+    ]);
+    let names = ["a", "b", "c"].iter();
+    let case = names.fold(case, |case, name| case.end(name, 1, StepEnd::Refuses));
+    let case = Case { slots: 3, ..case };
+    check(case, "succeeded: plan 4 done, a 2 done, b 2 done, c 2 done");
     // The receiver's word counts as the sender's.
     check(
         planned(vec![good()]).end("a", 1, StepEnd::Refuses),
