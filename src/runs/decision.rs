@@ -124,7 +124,8 @@ pub enum Effect {
     /// Ask for a slot.
     Want(SlotWish),
     /// Give a slot back, or take a wish back. Once for each [`Effect::Want`]; a grant that was on its way when the
-    /// wish was taken back is ignored, so this release has to free that slot as well.
+    /// wish was taken back is ignored, so this release has to free that slot as well. A
+    /// slot that is left from another life of the run is given back without a wish.
     Release {
         /// Of which step.
         step: StepId,
@@ -140,7 +141,7 @@ pub enum Effect {
         /// Whether facts of this attempt may be in the journal.
         resume: bool,
     },
-    /// Stop a session; its end comes back as an event.
+    /// Stop a session; its end comes back as an event, also when there is no such session any more.
     Stop {
         /// Which attempt.
         attempt: Attempt,
@@ -527,7 +528,9 @@ impl Turn<'_> {
     }
 
     fn ended(&mut self, attempt: Attempt, end: AttemptEnd) {
-        if !self.is_live(&attempt, false) {
+        // While the checks are out, a failure says that they could not be made; anything else is an old word.
+        let checks_failed = matches!(end, AttemptEnd::Failed { .. }) && self.is_live(&attempt, true);
+        if !checks_failed && !self.is_live(&attempt, false) {
             return;
         }
         let step = attempt.step.clone();
@@ -717,6 +720,11 @@ impl Turn<'_> {
     /// Goes on until something outside has to answer.
     fn advance(&mut self) {
         if self.run.state.parked.is_some() {
+            for attempt in self.orphans() {
+                let step = attempt.step.clone();
+                self.effect(Effect::Stop { attempt });
+                self.effect(Effect::Release { step });
+            }
             self.effect(Effect::Leave);
             return;
         }
@@ -740,6 +748,7 @@ impl Turn<'_> {
     }
 
     fn advance_cancel(&mut self) {
+        self.stop_orphans(|_| true);
         self.take_back(|_| true);
         self.stop_live(|_| true);
         if !self.run.live.is_empty() {
@@ -755,6 +764,24 @@ impl Turn<'_> {
         }
         let (outcome, reason) = self.run.state.cancel.clone().expect("a cancelled run has a reason");
         self.finish(outcome, Value::String(reason.to_string()));
+    }
+
+    /// What another life began and this one has not taken up may still work (only this run's actor may have
+    /// died) and may still hold its slot: it is stopped and waited for like the rest.
+    fn stop_orphans(&mut self, which: impl Fn(&StepId) -> bool) {
+        for attempt in self.orphans() {
+            if which(&attempt.step) {
+                self.run.wanted.remove(&attempt.step);
+                self.run.live.insert(attempt.step.clone(), Live::Stopping);
+                self.effect(Effect::Stop { attempt });
+            }
+        }
+    }
+
+    fn orphans(&self) -> Vec<Attempt> {
+        let running = self.all_steps().filter(|(_, step)| step.phase == StepPhase::Running);
+        let orphans = running.filter(|(id, _)| !self.run.live.contains_key(*id));
+        orphans.filter_map(|(id, _)| self.run.state.attempt(id)).collect()
     }
 
     fn stop_live(&mut self, which: impl Fn(&StepId) -> bool) {
@@ -956,6 +983,7 @@ impl Turn<'_> {
                 }
             }
         }
+        self.stop_orphans(|id| losers.contains(id));
         for loser in &losers {
             if self.run.live.contains_key(loser) {
                 continue;

@@ -248,6 +248,10 @@ pub(super) struct Life<'c> {
     checking: BTreeSet<Attempt>,
     /// The one timer of the run: the last wish counts.
     timer: Option<(u64, u64)>,
+    /// Attempts that another life began and this one has not taken up.
+    orphans: BTreeSet<Attempt>,
+    /// Steps of stopped orphans, whose slots are given back without a wish.
+    released: BTreeSet<StepId>,
     /// Events that have been echoed or are echoes.
     heard: BTreeSet<u64>,
     /// What the reducer asked for, for scenarios.
@@ -270,11 +274,18 @@ impl<'c> Life<'c> {
             sessions: BTreeSet::new(),
             checking: BTreeSet::new(),
             timer: None,
+            orphans: BTreeSet::new(),
+            released: BTreeSet::new(),
             heard: BTreeSet::new(),
             effects: Vec::new(),
             run: RunLoop::new(load(journal)),
         };
         life.at(now, Event::Taken { recovered });
+        let state = &life.run.state;
+        let steps = state.steps.iter().map(|(id, step)| (id.clone(), step));
+        let steps = steps.chain([(RunState::planning_step(), &state.planning)]);
+        let running = steps.filter(|(_, step)| step.phase == StepPhase::Running);
+        life.orphans = running.filter_map(|(id, _)| state.attempt(&id)).collect();
         if let Some(at) = case.cancel_at
             && life.run.state.cancel.is_none()
         {
@@ -342,6 +353,7 @@ impl<'c> Life<'c> {
                     assert_eq!(slot, Some(&true), "{attempt} is leased without a slot");
                 }
                 Fact::RunDone { .. } => {
+                    assert!(self.orphans.is_empty(), "it ends and leaves {:?} alone", self.orphans);
                     assert!(self.sessions.is_empty(), "it ends while {:?} work", self.sessions);
                     assert!(
                         self.checking.is_empty(),
@@ -388,7 +400,8 @@ impl<'c> Life<'c> {
             Effect::Release { step } => {
                 let wishes = self.queue.len();
                 self.queue.retain(|wish| wish.step != step);
-                let was_there = self.slots.remove(&step).is_some() || self.queue.len() < wishes;
+                let was_there =
+                    self.slots.remove(&step).is_some() || self.queue.len() < wishes || self.released.remove(&step);
                 assert!(was_there, "{step} is released twice");
                 assert!(
                     self.sessions.iter().all(|attempt| attempt.step != step),
@@ -396,6 +409,7 @@ impl<'c> Life<'c> {
                 );
             }
             Effect::Start { attempt, .. } => {
+                self.orphans.remove(&attempt);
                 assert_eq!(
                     self.slots.get(&attempt.step),
                     Some(&true),
@@ -405,10 +419,17 @@ impl<'c> Life<'c> {
                 self.start(attempt);
             }
             Effect::Stop { attempt } => {
+                let is_orphan = self.orphans.remove(&attempt);
                 assert!(
-                    self.sessions.contains(&attempt),
+                    is_orphan || self.sessions.contains(&attempt),
                     "{attempt} does not work and is stopped"
                 );
+                if is_orphan {
+                    // Whether it wished for its slot again or not: it holds one of another life.
+                    self.queue.retain(|wish| wish.step != attempt.step);
+                    self.slots.remove(&attempt.step);
+                    self.released.insert(attempt.step.clone());
+                }
                 let at = self.now + self.tick % 4;
                 let end = AttemptEnd::Stopped;
                 self.at(at, Event::Ended { attempt, end });

@@ -160,13 +160,7 @@ fn words_that_belong_to_nothing_under_way_change_nothing() {
     let early = checked(1, &[true, true]);
     check("it works", Scene::working(), [wrong.clone(), vec![early]].concat());
 
-    let late = vec![
-        answered(1),
-        failed(1),
-        stopped(1),
-        refused(1),
-        checked(2, &[true, true]),
-    ];
+    let late = vec![answered(1), stopped(1), refused(1), checked(2, &[true, true])];
     check("it is checked", Scene::checking(), [wrong, late.clone()].concat());
 
     let mut scene = Scene::checking();
@@ -278,4 +272,27 @@ fn an_early_or_late_timer_is_set_again_for_what_is_still_due() {
         at: UtcMillis(scene.case.deadline),
     };
     assert_eq!(reaction.effects.last(), Some(&wake));
+}
+
+#[test]
+fn checks_that_cannot_be_made_fail_the_attempt() {
+    let mut scene = Scene::checking();
+    let reaction = scene.hear(failed(1));
+    assert_eq!(kinds(&reaction), ["step.failed", "Release", "Want"]);
+    assert_eq!(kinds(&scene.hear(checked(1, &[true, true]))), [""; 0], "too late");
+
+    let mut scene = Scene::checking();
+    scene.hear(cancel());
+    let all = ["step.cancelled", "run.done", "Release", "Leave"];
+    assert_eq!(kinds(&scene.hear(failed(1))), all);
+}
+
+#[test]
+fn a_cancelled_run_stops_what_another_life_began_before_it_ends() {
+    let mut scene = Scene::working();
+    // Only the run's actor died: the session goes on.
+    scene.run = RunLoop::new(scene.run.state.clone());
+    assert_eq!(kinds(&scene.hear(cancel())), ["run.cancel_requested", "Stop"]);
+    let all = ["step.cancelled", "run.done", "Release", "Leave"];
+    assert_eq!(kinds(&scene.hear(ended(1, AttemptEnd::Stopped))), all);
 }
