@@ -8,7 +8,7 @@ use super::simulator::{
     Case, Journal, Life, PlannerEnd, START, StepEnd, UNSENDABLE, facts, go_on, id, load, outcome, plan, play,
     some_check, step,
 };
-use crate::domain::fact::Fact;
+use crate::domain::fact::{Attempt, Fact, Stamped};
 use crate::domain::failure::FailureClass;
 use crate::domain::handoff::Handoff;
 use crate::domain::limits::POISON_RECOVERIES_MAX;
@@ -486,22 +486,55 @@ fn a_resumed_attempt_keeps_its_number_and_its_order() {
 
 #[test]
 fn a_run_that_only_recovers_is_parked() {
-    let check = |batches_of_each_life: usize, parked: bool| {
+    let check = |batches_of_each_life: usize, word: Option<Fact>, parked: bool| {
         let (case, mut journal) = leased();
         for _ in 1..POISON_RECOVERIES_MAX {
             let batches = journal.len() + batches_of_each_life;
             Life::new(&case, &journal, true).go(&mut journal, batches);
+            if let Some(fact) = &word {
+                // The session writes into the same journal.
+                let last = facts(&journal).last().expect("facts").clone();
+                journal.push(vec![Stamped {
+                    seq: last.seq + 1,
+                    fact: fact.clone(),
+                    ..last
+                }]);
+            }
         }
         let journal = go_on(&case, &journal);
-        assert_eq!(load(&journal).parked.is_some(), parked, "{batches_of_each_life}");
-        assert!(matches!(
-            facts(&journal).last().expect("facts").fact,
-            Fact::RunParked { .. } | Fact::RunDone { .. }
-        ));
+        assert_eq!(
+            load(&journal).parked.is_some(),
+            parked,
+            "{batches_of_each_life} {word:?}"
+        );
+        let last = &facts(&journal).last().expect("facts").fact;
+        assert!(matches!(last, Fact::RunParked { .. } | Fact::RunDone { .. }));
     };
-    // It dies as soon as it is taken up, or when its step is leased again.
-    check(1, true);
-    check(2, true);
+    let attempt = Attempt {
+        step: id("a"),
+        number: 1,
+    };
+    let turn = 1;
+    // It dies as soon as it is taken up, or when its step is leased again, or when the model is asked again.
+    check(1, None, true);
+    check(2, None, true);
+    let asked_in_vain = Fact::TurnFailed {
+        attempt: attempt.clone(),
+        turn,
+        class: FailureClass::Crash,
+        reason: "cut off".into(),
+        charged: 0,
+        retry_at: None,
+    };
+    check(2, Some(asked_in_vain), true);
+    // A session that gets further saves it.
+    let findings = Arc::new([]);
+    let answered = Fact::AnswerRejected {
+        attempt,
+        turn,
+        findings,
+    };
+    check(2, Some(answered), false);
 }
 
 #[test]
