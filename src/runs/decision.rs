@@ -123,7 +123,9 @@ pub enum AttemptEnd {
 pub enum Effect {
     /// Ask for a slot.
     Want(SlotWish),
-    /// Give a slot back, or take a wish back.
+    /// Give a slot back, or take a wish back. Once for each [`Effect::Want`]; a grant that was on its way when the
+    /// wish was taken back is ignored, so this release has to free that slot as well. A
+    /// slot that is left from another life of the run is given back without a wish.
     Release {
         /// Of which step.
         step: StepId,
@@ -139,7 +141,7 @@ pub enum Effect {
         /// Whether facts of this attempt may be in the journal.
         resume: bool,
     },
-    /// Stop a session; its end comes back as an event.
+    /// Stop a session; its end comes back as an event, also when there is no such session any more.
     Stop {
         /// Which attempt.
         attempt: Attempt,
@@ -157,7 +159,7 @@ pub enum Effect {
         /// Handed back with the reports.
         tried: Vec<Arc<str>>,
     },
-    /// Wake the run at this time.
+    /// Wake the run at this time. A run needs one timer: each wish replaces the one before.
     Wake {
         /// When.
         at: UtcMillis,
@@ -199,6 +201,8 @@ pub struct RunLoop {
     pub wanted: BTreeSet<StepId>,
     /// Sessions under way.
     pub live: BTreeMap<StepId, Live>,
+    /// Those of them whose session has ended and whose checks are out, wanted or not.
+    checking: BTreeSet<StepId>,
     woken_for: Option<UtcMillis>,
 }
 
@@ -220,6 +224,7 @@ impl RunLoop {
             state,
             wanted: BTreeSet::new(),
             live: BTreeMap::new(),
+            checking: BTreeSet::new(),
             woken_for: None,
         }
     }
@@ -285,13 +290,17 @@ impl Turn<'_> {
         self.run.state.plan.as_ref().and_then(|plan| plan.step(id)).cloned()
     }
 
-    /// Whether the event belongs to the attempt that this life has under way.
-    fn is_live(&self, attempt: &Attempt) -> bool {
-        self.run.live.contains_key(&attempt.step) && self.run.state.attempt(&attempt.step).as_ref() == Some(attempt)
+    /// Whether this life has the attempt under way, with its checks out or not: words about another attempt, or
+    /// second words about the same, come too late.
+    fn is_live(&self, attempt: &Attempt, checking: bool) -> bool {
+        self.run.live.contains_key(&attempt.step)
+            && self.run.checking.contains(&attempt.step) == checking
+            && self.run.state.attempt(&attempt.step).as_ref() == Some(attempt)
     }
 
     fn leave_slot(&mut self, step: &StepId) {
         self.run.live.remove(step);
+        self.run.checking.remove(step);
         self.effect(Effect::Release { step: step.clone() });
     }
 
@@ -308,8 +317,11 @@ impl Turn<'_> {
     }
 
     fn granted(&mut self, id: &StepId) {
-        self.run.wanted.remove(id);
-        if self.run.state.cancel.is_some() || !self.may_start(id) {
+        // The wish was taken back while the grant was on its way: that release gave the slot back as well.
+        if !self.run.wanted.remove(id) {
+            return;
+        }
+        if self.run.state.cancel.is_some() || self.now >= self.run_deadline() || !self.may_start(id) {
             self.effect(Effect::Release { step: id.clone() });
             return;
         }
@@ -486,11 +498,16 @@ impl Turn<'_> {
     }
 
     fn refused(&mut self, attempt: Attempt, findings: Arc<[Finding]>) {
-        if self.is_live(&attempt) {
-            let step = attempt.step.clone();
-            self.refuse(attempt, findings);
-            self.leave_slot(&step);
+        if !self.is_live(&attempt, false) {
+            return;
         }
+        let step = attempt.step.clone();
+        if self.run.live.get(&step) == Some(&Live::Stopping) {
+            self.take(Fact::StepCancelled { step: step.clone() });
+        } else {
+            self.refuse(attempt, findings);
+        }
+        self.leave_slot(&step);
     }
 
     /// An order that one side refuses fails its step; the planner has to change the plan.
@@ -511,21 +528,23 @@ impl Turn<'_> {
     }
 
     fn ended(&mut self, attempt: Attempt, end: AttemptEnd) {
-        if !self.is_live(&attempt) {
+        // While the checks are out, a failure says that they could not be made; anything else is an old word.
+        let checks_failed = matches!(end, AttemptEnd::Failed { .. }) && self.is_live(&attempt, true);
+        if !checks_failed && !self.is_live(&attempt, false) {
             return;
         }
         let step = attempt.step.clone();
         let stopping = self.run.live.get(&step) == Some(&Live::Stopping);
         match end {
-            AttemptEnd::Stopped => {
-                self.take(Fact::StepCancelled { step: step.clone() });
-            }
             AttemptEnd::Unknown { evidence } => {
                 self.take(Fact::StepUnknown { attempt, evidence });
             }
-            // It was told to stop and came to an end by itself before: the end that was asked for stands.
-            AttemptEnd::Answered { .. } | AttemptEnd::Failed { .. } if stopping => {
-                self.take(Fact::StepCancelled { step: step.clone() });
+            // It was told to stop, or came to an end by itself just before: the end that was asked for stands.
+            _ if stopping => self.take(Fact::StepCancelled { step: step.clone() }),
+            // Nobody here asked for it: whatever did the work is gone.
+            AttemptEnd::Stopped => {
+                let reason = "the session was stopped from outside".into();
+                self.failed(attempt, FailureClass::Crash, reason, &[]);
             }
             AttemptEnd::Answered { output, .. } if step.as_str() == PLANNING_STEP => self.proposed(attempt, &output),
             AttemptEnd::Answered { output, tried } => {
@@ -544,6 +563,7 @@ impl Turn<'_> {
                         .and_then(|step| step.started_at)
                         .unwrap_or(self.now);
                     self.run.live.insert(step.clone(), Live::Checking);
+                    self.run.checking.insert(step);
                     self.effect(Effect::Check {
                         attempt,
                         output,
@@ -560,7 +580,7 @@ impl Turn<'_> {
     }
 
     fn checked(&mut self, attempt: Attempt, output: &Value, reports: Vec<CheckReport>, tried: &[Arc<str>]) {
-        if !self.is_live(&attempt) {
+        if !self.is_live(&attempt, true) {
             return;
         }
         let step = attempt.step.clone();
@@ -572,6 +592,13 @@ impl Turn<'_> {
         let definition = self.definition(&step).expect("a live step is planned");
         let checks = self.run.state.checks(&definition);
         let mut failures = Vec::new();
+        // No word is no yes. (After one no, the others need not be made.)
+        let mut missing = (0..checks.len()).filter(|at| reports.iter().all(|report| report.index as usize != *at));
+        if let Some(at) = missing.next()
+            && reports.iter().all(|report| report.passed)
+        {
+            failures.push(format!("check {at}: {}: it was not made", checks[at].describe()));
+        }
         for report in reports {
             if !report.passed {
                 let what = checks
@@ -632,14 +659,30 @@ impl Turn<'_> {
         }
     }
 
-    /// What is done stays done: an amended plan keeps the finished steps as they were.
+    /// What is done stays done: an amended plan keeps the finished steps. They wait for nothing and cost nothing
+    /// any more, so what they needed may go from the plan.
     fn with_finished_steps(&self, mut plan: Plan) -> Plan {
         let finished = self
             .run
             .state
             .planned()
             .filter(|(_, state)| state.phase == StepPhase::Done);
-        let finished: Vec<Step> = finished.map(|(step, _)| step.clone()).collect();
+        let mut finished: Vec<Step> = finished.map(|(step, _)| step.clone()).collect();
+        let ids: BTreeSet<StepId> = finished.iter().map(|step| step.id.clone()).collect();
+        if plan.result.is_none() {
+            plan.result = plan.result_step().cloned();
+        }
+        for step in &mut finished {
+            step.needs.retain(|need| ids.contains(&need.step));
+            step.join = Join::All;
+            step.estimated_ms = 0;
+            step.estimated_tokens = 0;
+            let needs = &step.needs;
+            step.inputs.retain(|_, input| match input {
+                Input::Literal(_) => true,
+                Input::Output { step, .. } => needs.iter().any(|need| need.step == *step),
+            });
+        }
         plan.steps.retain(|step| finished.iter().all(|done| done.id != step.id));
         plan.steps.splice(0..0, finished);
         plan
@@ -677,6 +720,11 @@ impl Turn<'_> {
     /// Goes on until something outside has to answer.
     fn advance(&mut self) {
         if self.run.state.parked.is_some() {
+            for attempt in self.orphans() {
+                let step = attempt.step.clone();
+                self.effect(Effect::Stop { attempt });
+                self.effect(Effect::Release { step });
+            }
             self.effect(Effect::Leave);
             return;
         }
@@ -700,9 +748,8 @@ impl Turn<'_> {
     }
 
     fn advance_cancel(&mut self) {
-        for step in std::mem::take(&mut self.run.wanted) {
-            self.effect(Effect::Release { step });
-        }
+        self.stop_orphans(|_| true);
+        self.take_back(|_| true);
         self.stop_live(|_| true);
         if !self.run.live.is_empty() {
             return;
@@ -717,6 +764,24 @@ impl Turn<'_> {
         }
         let (outcome, reason) = self.run.state.cancel.clone().expect("a cancelled run has a reason");
         self.finish(outcome, Value::String(reason.to_string()));
+    }
+
+    /// What another life began and this one has not taken up may still work (only this run's actor may have
+    /// died) and may still hold its slot: it is stopped and waited for like the rest.
+    fn stop_orphans(&mut self, which: impl Fn(&StepId) -> bool) {
+        for attempt in self.orphans() {
+            if which(&attempt.step) {
+                self.run.wanted.remove(&attempt.step);
+                self.run.live.insert(attempt.step.clone(), Live::Stopping);
+                self.effect(Effect::Stop { attempt });
+            }
+        }
+    }
+
+    fn orphans(&self) -> Vec<Attempt> {
+        let running = self.all_steps().filter(|(_, step)| step.phase == StepPhase::Running);
+        let orphans = running.filter(|(id, _)| !self.run.live.contains_key(*id));
+        orphans.filter_map(|(id, _)| self.run.state.attempt(id)).collect()
     }
 
     fn stop_live(&mut self, which: impl Fn(&StepId) -> bool) {
@@ -748,33 +813,81 @@ impl Turn<'_> {
         if self.run.wanted.contains(&planning) || self.run.live.contains_key(&planning) {
             return;
         }
-        // An amended plan must know how the running steps end.
-        if !self.run.live.is_empty() {
+        // An amended plan must know how the running steps end, also those that another life began; nothing
+        // else starts before.
+        self.take_back(|state| state.phase != StepPhase::Running);
+        if let Some(plan) = self.run.state.plan.clone() {
+            for step in &plan.steps {
+                if self.run.state.steps[&step.id].phase == StepPhase::Running {
+                    self.want(step);
+                }
+            }
+        }
+        if !self.run.live.is_empty() || !self.run.wanted.is_empty() {
             return;
         }
-        if self.run.state.planning.phase == StepPhase::Failed {
-            let reason = self.run.state.planning.reason.clone().unwrap_or_default();
-            self.finish(
-                Outcome::Failed,
-                Value::String(format!("no plan could be made: {reason}")),
-            );
+        let reason = self.run.state.planning.reason.as_deref().unwrap_or("");
+        match self.run.state.planning.phase {
+            StepPhase::Failed => {
+                let reason = format!("no plan could be made: {reason}");
+                self.skip_open(&reason);
+                self.finish(Outcome::Failed, Value::String(reason));
+            }
+            StepPhase::Unknown => {
+                let reason = format!("the planner waits for a person: {reason}");
+                self.skip_open(&reason);
+                self.finish(Outcome::Unknown, Value::String(reason));
+            }
+            StepPhase::Retrying(at) if at > self.now => {}
+            _ => {
+                let wish = SlotWish {
+                    step: planning.clone(),
+                    agent: Some(self.around.planner()),
+                    resources: Vec::new(),
+                    rank: u64::MAX,
+                    deadline: self.run_deadline(),
+                };
+                self.run.wanted.insert(planning);
+                self.effect(Effect::Want(wish));
+            }
+        }
+    }
+
+    /// Nothing that is left of the plan will be done.
+    fn skip_open(&mut self, reason: &str) {
+        let open = self.run.state.planned();
+        let open = open.filter(|(_, step)| matches!(step.phase, StepPhase::Waiting | StepPhase::Retrying(_)));
+        let open: Vec<StepId> = open.map(|(step, _)| step.id.clone()).collect();
+        for step in open {
+            let reason = reason.into();
+            self.take(Fact::StepSkipped { step, reason });
+        }
+    }
+
+    /// Takes wishes back; a grant that is on its way is ignored when it comes.
+    fn take_back(&mut self, which: impl Fn(&StepState) -> bool) {
+        let state = &self.run.state;
+        let back = self.run.wanted.iter();
+        let back: Vec<StepId> = back.filter(|id| state.step(id).is_none_or(&which)).cloned().collect();
+        for step in back {
+            self.run.wanted.remove(&step);
+            self.effect(Effect::Release { step });
+        }
+    }
+
+    /// Asks for a slot, once.
+    fn want(&mut self, step: &Step) {
+        if self.run.live.contains_key(&step.id) || !self.run.wanted.insert(step.id.clone()) {
             return;
         }
-        let may_start = match self.run.state.planning.phase {
-            StepPhase::Retrying(at) => at <= self.now,
-            _ => true,
+        let wish = SlotWish {
+            step: step.id.clone(),
+            agent: self.agent_of(Some(step)),
+            resources: step.resources.clone(),
+            rank: self.run.state.ranks.get(&step.id).copied().unwrap_or(0),
+            deadline: self.run_deadline(),
         };
-        if may_start {
-            let wish = SlotWish {
-                step: planning.clone(),
-                agent: Some(self.around.planner()),
-                resources: Vec::new(),
-                rank: u64::MAX,
-                deadline: self.run_deadline(),
-            };
-            self.run.wanted.insert(planning);
-            self.effect(Effect::Want(wish));
-        }
+        self.effect(Effect::Want(wish));
     }
 
     fn advance_plan(&mut self) {
@@ -786,30 +899,16 @@ impl Turn<'_> {
             .expect("a run that needs no planning has a plan");
         self.skip_what_cannot_start(&plan);
         self.stop_losers(&plan);
-        let failing = self.run.state.fatal_failure().is_some();
         for step in &plan.steps {
             let state = &self.run.state.steps[&step.id];
-            if self.run.live.contains_key(&step.id) || self.run.wanted.contains(&step.id) {
-                continue;
-            }
             let wants = match state.phase {
                 StepPhase::Running => true,
-                StepPhase::Retrying(at) => at <= self.now && !failing,
-                StepPhase::Waiting => !failing && self.run.state.readiness(step) == Readiness::Ready,
+                StepPhase::Retrying(at) => at <= self.now,
+                StepPhase::Waiting => self.run.state.readiness(step) == Readiness::Ready,
                 _ => false,
             };
             if wants {
-                let agent = self.agent_of(Some(step));
-                let rank = self.run.state.ranks.get(&step.id).copied().unwrap_or(0);
-                let wish = SlotWish {
-                    step: step.id.clone(),
-                    agent,
-                    resources: step.resources.clone(),
-                    rank,
-                    deadline: self.run_deadline(),
-                };
-                self.run.wanted.insert(step.id.clone());
-                self.effect(Effect::Want(wish));
+                self.want(step);
             }
         }
         let is_over = self.run.live.is_empty()
@@ -868,10 +967,7 @@ impl Turn<'_> {
     fn stop_losers(&mut self, plan: &Plan) {
         let mut losers = BTreeSet::new();
         for step in &plan.steps {
-            let started = !matches!(
-                self.run.state.steps[&step.id].phase,
-                StepPhase::Waiting | StepPhase::Skipped
-            );
+            let started = self.run.state.steps[&step.id].started_at.is_some();
             if step.join == Join::All || !started {
                 continue;
             }
@@ -880,13 +976,14 @@ impl Turn<'_> {
                     || plan.steps.iter().any(|other| {
                         other.id != step.id
                             && other.needs.iter().any(|of_other| of_other.step == need.step)
-                            && !self.run.state.steps[&other.id].has_ended()
+                            && self.run.state.steps[&other.id].phase == StepPhase::Waiting
                     });
                 if !self.run.state.steps[&need.step].has_ended() && !wanted_elsewhere {
                     losers.insert(need.step.clone());
                 }
             }
         }
+        self.stop_orphans(|id| losers.contains(id));
         for loser in &losers {
             if self.run.live.contains_key(loser) {
                 continue;
@@ -912,7 +1009,7 @@ impl Turn<'_> {
             .planned()
             .find(|(step, known)| known.phase == StepPhase::Failed && step.on_failure != OnFailure::Continue);
         if let Some((step, known)) = failed {
-            let class = known.lessons.last().map_or("", |lesson| lesson.class.as_str());
+            let class = known.failed_as.map_or("", FailureClass::as_str);
             let reason = format!(
                 "step {} failed ({class}): {}",
                 step.id,

@@ -7,9 +7,10 @@ use serde_json::{Map, Value};
 
 use crate::domain::check::{Check, CheckReport};
 use crate::domain::fact::{Attempt, Fact, Stamped};
-use crate::domain::failure::FailureClass;
+use crate::domain::failure::{FailureClass, NextAttempt};
 use crate::domain::handoff::{Finding, Handoff, Lesson};
 use crate::domain::id::{BootId, RunId};
+use crate::domain::limits::REPLANS_MAX;
 use crate::domain::name::StepId;
 use crate::domain::plan::{Input, Join, NeedState, OnFailure, Plan, Step};
 use crate::domain::plan_admission::{PLANNING_STEP, Ranks, ranks};
@@ -46,7 +47,7 @@ pub struct StepState {
     pub attempt: u32,
     /// Attempts that failed since the step was planned (a replan starts the count anew).
     pub failures: u32,
-    /// What they taught.
+    /// What they taught: failures that said something about the work.
     pub lessons: Vec<Lesson>,
     /// The order of the present attempt.
     pub handoff: Option<Arc<Handoff>>,
@@ -58,6 +59,8 @@ pub struct StepState {
     pub ended_at: Option<UtcMillis>,
     /// Why it stands there, for people.
     pub reason: Option<Arc<str>>,
+    /// The class of its last failure.
+    pub failed_as: Option<FailureClass>,
     /// The checks of the present attempt.
     pub checks: Vec<CheckReport>,
     /// Whose lease it is.
@@ -81,7 +84,7 @@ pub struct RunState {
     pub ranks: Ranks,
     /// Proposals so far.
     pub rounds: u32,
-    /// Proposals and orders refused since the last plan was accepted.
+    /// Proposals refused since the last plan was accepted. (Refused orders are bounded by [`Self::replans`].)
     pub refusals: u32,
     /// Plans amended after failures.
     pub replans: u32,
@@ -99,11 +102,13 @@ pub struct RunState {
     pub ended_at: Option<UtcMillis>,
     /// Why it is parked.
     pub parked: Option<Arc<str>>,
-    /// Recoveries since the last other fact.
+    /// Recoveries since the last fact that got the run further.
     pub recoveries: u32,
     /// The place of the last fact.
     pub last_seq: u64,
     proposed: Option<Arc<Plan>>,
+    /// The last attempts of steps that no longer are in the plan: should they come back, they go on counting.
+    retired: BTreeMap<StepId, u32>,
 }
 
 impl Default for StepState {
@@ -118,6 +123,7 @@ impl Default for StepState {
             started_at: None,
             ended_at: None,
             reason: None,
+            failed_as: None,
             checks: Vec::new(),
             leased_by: None,
             handoff_refused: false,
@@ -168,6 +174,7 @@ impl RunState {
             recoveries: 0,
             last_seq: 0,
             proposed: None,
+            retired: BTreeMap::new(),
         }
     }
 
@@ -220,11 +227,11 @@ impl RunState {
 
     /// Takes one fact in.
     pub fn fold(&mut self, fact: &Fact, at: UtcMillis) {
-        self.recoveries = if matches!(fact, Fact::RunRecovered { .. }) {
-            self.recoveries + 1
-        } else {
-            0
-        };
+        if matches!(fact, Fact::RunRecovered { .. }) {
+            self.recoveries += 1;
+        } else if self.is_progress(fact) {
+            self.recoveries = 0;
+        }
         match fact {
             Fact::RunAccepted(spec) => {
                 self.spec = Some(spec.clone());
@@ -262,7 +269,6 @@ impl RunState {
                 }
             }
             Fact::HandoffRejected { attempt, findings } => {
-                self.refusals += 1;
                 self.findings = findings.clone();
                 if let Some(step) = self.step_mut(&attempt.step) {
                     step.handoff_refused = true;
@@ -291,8 +297,9 @@ impl RunState {
                 self.end_step(&attempt.step, phase, Some(reason.clone()), at);
                 if let Some(step) = self.step_mut(&attempt.step) {
                     step.failures += 1;
-                    // A crash of the program teaches the agent nothing.
-                    if *class != FailureClass::Crash {
+                    step.failed_as = Some(*class);
+                    // A failure on the way to the work teaches the agent nothing: the next attempt is unchanged.
+                    if class.next_attempt() != NextAttempt::Unchanged {
                         let tried = tried.to_vec();
                         step.lessons.push(Lesson {
                             attempt: attempt.number,
@@ -334,6 +341,20 @@ impl RunState {
         }
     }
 
+    /// Whether the fact gets the run further. What each life does again before it comes to the work itself does
+    /// not: a run that kills the process at its work would otherwise never be found out.
+    fn is_progress(&self, fact: &Fact) -> bool {
+        match fact {
+            Fact::StepLeased { attempt, .. } => {
+                let known = self.step(&attempt.step);
+                known.is_none_or(|step| step.attempt != attempt.number)
+            }
+            Fact::TurnFailed { class, .. } => *class != FailureClass::Crash,
+            Fact::RunRecovered { .. } | Fact::HandoffAccepted { .. } | Fact::TurnIntended { .. } => false,
+            _ => true,
+        }
+    }
+
     /// The proposal becomes the plan. Steps that are done stay as they are; the others start anew, but their
     /// attempts go on counting.
     fn fold_plan(&mut self) {
@@ -343,8 +364,11 @@ impl RunState {
         }
         self.refusals = 0;
         self.findings = Arc::new([]);
+        self.planning.failures = 0;
+        self.planning.lessons.clear();
         let mut old = std::mem::take(&mut self.steps);
         for step in &plan.steps {
+            let retired = self.retired.remove(&step.id);
             let state = match old.remove(&step.id) {
                 Some(known) if known.phase == StepPhase::Done => known,
                 Some(known) => StepState {
@@ -352,10 +376,15 @@ impl RunState {
                     lessons: known.lessons,
                     ..StepState::default()
                 },
-                None => StepState::default(),
+                None => StepState {
+                    attempt: retired.unwrap_or(0),
+                    ..StepState::default()
+                },
             };
             self.steps.insert(step.id.clone(), state);
         }
+        let retired = old.into_iter().filter(|(_, step)| step.attempt > 0);
+        self.retired.extend(retired.map(|(id, step)| (id, step.attempt)));
         self.ranks = ranks(&plan);
         self.plan = Some(plan);
     }
@@ -423,17 +452,26 @@ impl RunState {
     }
 
     /// Whether the planner must make or mend a plan before anything else starts.
+    ///
+    /// A plan is not mended when a step waits for a person (what it did could be done again) or when a failure
+    /// was declared to end the run.
     pub fn needs_planning(&self) -> bool {
-        let Some(plan) = &self.plan else { return true };
-        self.planned_by_agent()
-            && plan.steps.iter().any(|step| {
-                let Some(state) = self.steps.get(&step.id) else {
-                    return false;
-                };
-                state.phase == StepPhase::Failed
-                    && (state.handoff_refused || step.on_failure == OnFailure::Replan)
-                    && self.replans < crate::domain::limits::REPLANS_MAX
-            })
+        if self.plan.is_none() {
+            return true;
+        }
+        if !self.planned_by_agent() || self.replans >= REPLANS_MAX {
+            return false;
+        }
+        let mut wants = false;
+        for (step, state) in self.planned() {
+            match state.phase {
+                StepPhase::Unknown => return false,
+                StepPhase::Failed if state.handoff_refused || step.on_failure == OnFailure::Replan => wants = true,
+                StepPhase::Failed if step.on_failure == OnFailure::FailFast => return false,
+                _ => {}
+            }
+        }
+        wants
     }
 
     /// Whether the plan comes from the planner rather than from the submission.

@@ -1,1 +1,6 @@
-//! tests to come
+//! The run reducer against a simulated world: whole, cut after every batch, and scene by scene.
+
+mod journal;
+mod scenarios;
+mod simulator;
+mod surprises;
