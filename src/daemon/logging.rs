@@ -1,5 +1,7 @@
 //! Logs of the process: to the standard error stream, for people or programs.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -16,7 +18,12 @@ pub fn start(config: &LogConfig) {
         .with_target("openclaw", level)
         .with_target("supervisors", level);
     let json = (config.format == LogFormat::Json).then(|| fmt::layer().json().with_writer(std::io::stderr));
-    let text = (config.format == LogFormat::Text).then(|| fmt::layer().with_target(false).with_writer(std::io::stderr));
+    let text = (config.format == LogFormat::Text).then(|| {
+        fmt::layer()
+            .with_target(false)
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_writer(std::io::stderr)
+    });
     let layers = json
         .map(|layer| layer.boxed())
         .into_iter()

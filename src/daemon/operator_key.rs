@@ -47,18 +47,20 @@ pub fn ensure(home: &Home) -> Result<bool, OperatorKeyError> {
         Err(StoreError::Locked { .. }) if known.is_some() => return Ok(false),
         opened => opened.map_err(OperatorKeyError::Store)?,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-    let runtime = runtime.expect("a runtime without input and output needs nothing of the system");
     let committer = Committer::start(store.clone(), Bus::default()).map_err(OperatorKeyError::Store)?;
     let keyring = Keyring::new(store, committer, Clock::system(), Entropy::system());
     if known.is_some_and(|key| keyring.check(&key).is_ok()) {
         return Ok(false);
     }
-    // A thread of its own: the caller may be within a runtime already.
+    // A thread and a runtime of their own: the caller may be within a runtime, where neither blocking nor dropping
+    // another one is allowed.
     let made = std::thread::scope(|scope| {
-        scope
-            .spawn(|| runtime.block_on(keyring.make("operator", &[SCOPE_ALL])))
-            .join()
+        let make = || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+            let runtime = runtime.expect("a runtime without input and output needs nothing of the system");
+            runtime.block_on(keyring.make("operator", &[SCOPE_ALL]))
+        };
+        scope.spawn(make).join()
     });
     let key = made
         .expect("making a key does not panic")

@@ -14,7 +14,7 @@ use crate::domain::name::SkillName;
 use crate::domain::skill::CallOutcome;
 use crate::domain::time::UtcMillis;
 
-use super::state::{CallState, Phase, REPEATS_MAX, TurnRules, TurnState};
+use super::state::{CallState, Phase, REPEATS_MAX, SessionWork, TurnRules, TurnState};
 
 /// What the loop has to know of the world, asked without changing it.
 pub trait Surroundings {
@@ -170,6 +170,16 @@ pub fn react(state: &mut TurnState, event: Event, now: UtcMillis, around: &dyn S
     let attempt = state.rules.attempt.clone();
     match event {
         Event::Begun => {
+            let is_order = matches!(state.rules.work, SessionWork::Agent { .. });
+            if is_order && !state.accepted {
+                take(
+                    state,
+                    &mut reaction,
+                    Fact::HandoffAccepted {
+                        attempt: attempt.clone(),
+                    },
+                );
+            }
             if let Some(open) = state.open_turn {
                 // The process that asked is gone: what the provider used is unknown and charged in full.
                 let fact = Fact::TurnFailed {

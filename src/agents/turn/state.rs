@@ -148,6 +148,8 @@ pub struct TurnState {
     pub last_exit_code: Option<i32>,
     /// What was tried, for the next attempt.
     pub tried: Vec<Arc<str>>,
+    /// Whether the order is taken: journaled once, with the first turn.
+    pub accepted: bool,
     /// How often the present round of calls was made in a row.
     pub repeats: u32,
     last_round: String,
@@ -179,6 +181,7 @@ impl TurnState {
             open_turn: None,
             last_exit_code: None,
             tried: Vec::new(),
+            accepted: false,
             repeats: 0,
             last_round: String::new(),
         }
@@ -201,6 +204,7 @@ impl TurnState {
     /// Takes one fact in.
     pub fn fold(&mut self, fact: &Fact) {
         match fact {
+            Fact::HandoffAccepted { .. } => self.accepted = true,
             Fact::TurnIntended {
                 turn, reserved, day, ..
             } => {
