@@ -76,12 +76,11 @@ impl Actor for RunActor {
         let parts = &self.inside.parts;
         let fresh = start.argument.fresh.filter(|_| !start.restarted);
         let recovered = fresh.is_none();
-        let state = match fresh {
-            Some(state) => (*state).clone(),
-            None => {
-                parts.committer.barrier().await?;
-                RunState::load(run, &parts.store.facts_for_state(run)?)
-            }
+        let state = if let Some(state) = fresh {
+            (*state).clone()
+        } else {
+            parts.committer.barrier().await?;
+            RunState::load(run, &parts.store.facts_for_state(run)?)
         };
         if recovered {
             let running = std::iter::once((RunState::planning_step(), &state.planning))

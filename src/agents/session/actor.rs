@@ -10,7 +10,7 @@ use supervisors::{TaskExit, TaskRef};
 use crate::agents::handoff::compile;
 use crate::agents::order::{OrderWork, ReportedEnd, SessionOrder, SessionReport};
 use crate::agents::parts::{ActiveSession, AgentsParts};
-use crate::agents::treasury::{Bookings, TreasuryError};
+use crate::agents::treasury::{Bookings, Reservation, TreasuryError};
 use crate::agents::turn::decision::{Effect, Event, Reaction, SessionEnd, react};
 use crate::agents::turn::state::{OpenTurn, Phase, SessionWork, TurnRules, TurnState};
 use crate::domain::agent::AgentDefinition;
@@ -23,6 +23,7 @@ use crate::domain::name::{AgentName, ModelAlias, SkillName};
 use crate::domain::skill::CallOutcome;
 use crate::domain::time::UtcMillis;
 use crate::llm::model::{AskError, Spent};
+use crate::runtime::clock::rfc3339;
 use crate::runtime::committer::Pending;
 use crate::runtime::timer::Timer;
 use crate::skills::handle::Ticket;
@@ -154,8 +155,14 @@ impl Actor for SessionActor {
         let mut local = Vec::new();
         let event = match message {
             SessionMessage::Begin => Event::Begun,
-            SessionMessage::Stop => return self.wind_down(&myself, state, Ending::Stopped),
-            SessionMessage::DeadlinePassed => return self.wind_down(&myself, state, Ending::Deadline),
+            SessionMessage::Stop => {
+                wind_down(&myself, state, Ending::Stopped);
+                return Ok(());
+            }
+            SessionMessage::DeadlinePassed => {
+                wind_down(&myself, state, Ending::Deadline);
+                return Ok(());
+            }
             SessionMessage::Asked { turn, result } => {
                 state.asking = None;
                 asked(state, turn, result, now)
@@ -320,23 +327,6 @@ impl SessionActor {
         }
     }
 
-    fn call_order(
-        &self,
-        state: &SessionState,
-        arguments: serde_json::Value,
-        key: EffectKey,
-        now: UtcMillis,
-    ) -> CallOrder {
-        CallOrder {
-            key,
-            run: state.order.run,
-            step: state.order.attempt.step.clone(),
-            arguments,
-            workspace: state.order.workspace.clone(),
-            deadline: Duration::from_millis(state.order.deadline.since(now)),
-        }
-    }
-
     #[expect(
         clippy::too_many_arguments,
         reason = "one call has this many parts; a struct would only rename them"
@@ -351,7 +341,7 @@ impl SessionActor {
         key: EffectKey,
         now: UtcMillis,
     ) {
-        let order = self.call_order(state, arguments, key, now);
+        let order = call_order(&state.order, arguments, key, now);
         let to = myself.clone();
         let started = self.parts.skills.call(&skill, order, move |end| {
             to.cast(SessionMessage::Called { ordinal, end }).ok();
@@ -383,7 +373,7 @@ impl SessionActor {
         key: EffectKey,
         now: UtcMillis,
     ) {
-        let order = self.call_order(state, arguments, key, now);
+        let order = call_order(&state.order, arguments, key, now);
         let to = myself.clone();
         let started = self.parts.skills.probe(&skill, order, move |answer| {
             to.cast(SessionMessage::Probed { ordinal, answer }).ok();
@@ -397,26 +387,6 @@ impl SessionActor {
                 myself.cast(SessionMessage::Probed { ordinal, answer }).ok();
             }
         }
-    }
-
-    /// Tells everything that is under way to stop; the report follows when it has.
-    fn wind_down(
-        &self,
-        myself: &ActorRef<SessionMessage>,
-        state: &mut SessionState,
-        ending: Ending,
-    ) -> Result<(), ActorProcessingErr> {
-        if state.ending.is_some() {
-            return Ok(());
-        }
-        state.ending = Some(ending);
-        if let Some(asking) = &state.asking {
-            asking.cancel();
-        }
-        for call in state.calls.values() {
-            call.cancel();
-        }
-        self.end_when_quiet(myself, state)
     }
 
     fn settle_while_ending(
@@ -463,33 +433,53 @@ impl SessionActor {
                 pending.detach();
             }
         }
-        self.end_when_quiet(myself, state)
-    }
-
-    fn end_when_quiet(
-        &self,
-        myself: &ActorRef<SessionMessage>,
-        state: &mut SessionState,
-    ) -> Result<(), ActorProcessingErr> {
-        if state.asking.is_some() || !state.calls.is_empty() {
-            return Ok(());
-        }
-        if let (Phase::Unknown { evidence }, Some(Ending::Deadline)) = (&state.turn.phase, state.ending) {
-            send(state, ReportedEnd::Unknown(evidence.clone()));
-        } else {
-            let end = match state.ending {
-                Some(Ending::Deadline) => ReportedEnd::Failed {
-                    class: FailureClass::Deadline,
-                    reason: "the deadline of the step has passed".into(),
-                    tried: state.turn.tried.clone(),
-                },
-                _ => ReportedEnd::Stopped,
-            };
-            send(state, end);
-        }
-        myself.stop(None);
+        end_when_quiet(myself, state);
         Ok(())
     }
+}
+
+fn call_order(order: &SessionOrder, arguments: serde_json::Value, key: EffectKey, now: UtcMillis) -> CallOrder {
+    CallOrder {
+        key,
+        run: order.run,
+        step: order.attempt.step.clone(),
+        arguments,
+        workspace: order.workspace.clone(),
+        deadline: Duration::from_millis(order.deadline.since(now)),
+    }
+}
+
+/// Tells everything that is under way to stop; the report follows when it has.
+fn wind_down(myself: &ActorRef<SessionMessage>, state: &mut SessionState, ending: Ending) {
+    if state.ending.is_some() {
+        return;
+    }
+    state.ending = Some(ending);
+    if let Some(asking) = &state.asking {
+        asking.cancel();
+    }
+    for call in state.calls.values() {
+        call.cancel();
+    }
+    end_when_quiet(myself, state);
+}
+
+/// Reports and ends the session that winds down, once nothing of it runs any more.
+fn end_when_quiet(myself: &ActorRef<SessionMessage>, state: &SessionState) {
+    if state.asking.is_some() || !state.calls.is_empty() {
+        return;
+    }
+    let end = match (&state.turn.phase, state.ending) {
+        (Phase::Unknown { evidence }, Some(Ending::Deadline)) => ReportedEnd::Unknown(evidence.clone()),
+        (_, Some(Ending::Deadline)) => ReportedEnd::Failed {
+            class: FailureClass::Deadline,
+            reason: "the deadline of the step has passed".into(),
+            tried: state.turn.tried.clone(),
+        },
+        _ => ReportedEnd::Stopped,
+    };
+    send(state, end);
+    myself.stop(None);
 }
 
 /// Hands the end of the loop to whoever gave the order; the session is done with that.
@@ -633,7 +623,13 @@ fn bookings(state: &SessionState, facts: &[Fact], open: Option<OpenTurn>) -> Boo
                     .settle
                     .extend(accounts(open.day).into_iter().map(|(account, _)| (account, change)));
             }
-            (Fact::TurnIntended { reserved, day, .. }, _) => bookings.reserve = Some((accounts(*day), *reserved)),
+            (Fact::TurnIntended { reserved, day, .. }, _) => {
+                let accounts = accounts(*day);
+                bookings.reserve = Some(Reservation {
+                    accounts,
+                    tokens: *reserved,
+                });
+            }
             _ => {}
         }
     }
@@ -713,10 +709,4 @@ fn surroundings(
         validator,
         output_tokens_max: definition.map_or(0, |agent| agent.output_tokens_max),
     }
-}
-
-fn rfc3339(at: UtcMillis) -> String {
-    jiff::Timestamp::from_millisecond(at.0.min(253_402_300_799_000) as i64)
-        .map(|time| time.to_string())
-        .unwrap_or_default()
 }
