@@ -127,15 +127,29 @@ impl Treasury {
         Ok(books.ledger.balance(account))
     }
 
-    /// Forgets the accounts of a run that has ended and gives the change that drops their rows.
-    pub fn close_run(&self, run: RunId, agents: &BTreeSet<AgentName>, today: u32) -> Op {
+    /// Forgets the accounts of a run that has ended and gives the changes that drop their rows. Requests whose end
+    /// nobody saw, because a life of the process was cut off and the run was not resumed, are charged in full.
+    pub fn close_run(
+        &self,
+        run: RunId,
+        agents: &BTreeSet<AgentName>,
+        unsettled: &[(Account, BudgetChange)],
+        today: u32,
+    ) -> Vec<Op> {
         let mut books = self.books.lock().expect("nothing panics while it holds the books");
+        for (account, change) in unsettled {
+            // An account that is not loaded is read with this change committed when it is next asked for.
+            if books.loaded.contains(account) {
+                books.ledger.book(account, *change);
+            }
+        }
         books.ledger.close(Some(run), today);
         books.loaded.retain(|account| match account {
             Account::Run(of) | Account::AgentRun(_, of) => *of != run,
             Account::AgentDay(_, day) => *day >= today,
         });
         let of_agents = agents.iter().map(|agent| Account::AgentRun(agent.clone(), run));
-        Op::BudgetsDrop(of_agents.chain([Account::Run(run)]).collect())
+        let drop = Op::BudgetsDrop(of_agents.chain([Account::Run(run)]).collect());
+        vec![Op::BudgetsBook(unsettled.to_vec()), drop]
     }
 }

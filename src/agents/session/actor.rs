@@ -19,6 +19,7 @@ use crate::domain::budget::{Account, BudgetChange};
 use crate::domain::effect::{EffectClass, EffectKey};
 use crate::domain::fact::Fact;
 use crate::domain::failure::FailureClass;
+use crate::domain::limits::SNAPSHOT_FACTS;
 use crate::domain::name::{AgentName, ModelAlias, SkillName};
 use crate::domain::skill::CallOutcome;
 use crate::domain::time::UtcMillis;
@@ -38,6 +39,8 @@ use super::surroundings::SessionSurroundings;
 const ASK_BACKOFF_BASE_MS: u64 = 500;
 /// Longest wait before a model request is repeated, the provider's own wish included, in milliseconds.
 const ASK_BACKOFF_MAX_MS: u64 = 60_000;
+/// Starts of one session before it is given up.
+const INCARNATIONS_MAX: u64 = 5;
 /// Answers that may be sent back because they do not match.
 const REJECTIONS_MAX: u32 = 2;
 /// The agent name under which skill steps are journaled; they book no tokens.
@@ -55,8 +58,8 @@ pub struct SessionStart {
     pub order: SessionOrder,
     /// Its agent; none for a step done by a skill.
     pub definition: Option<Arc<AgentDefinition>>,
-    /// Whether an earlier incarnation may have written facts.
-    pub restarted: bool,
+    /// Which incarnation it is, from 1; later ones may find facts of earlier ones.
+    pub incarnation: u64,
 }
 
 /// What a running session holds.
@@ -68,6 +71,7 @@ pub struct SessionState {
     asking: Option<TaskRef>,
     calls: BTreeMap<u32, Ticket>,
     ending: Option<Ending>,
+    facts_since_snapshot: usize,
     /// Effects of this session whose programs may have left a report.
     spooled: Vec<EffectKey>,
     timers: Vec<Timer>,
@@ -79,6 +83,7 @@ pub struct SessionState {
 enum Ending {
     Stopped,
     Deadline,
+    Suspended,
 }
 
 impl Drop for SessionState {
@@ -106,11 +111,11 @@ impl Actor for SessionActor {
         let SessionStart {
             order,
             definition,
-            restarted,
+            incarnation,
         } = start;
         let around = surroundings(&self.parts, &order, definition.as_deref());
         let rules = rules(&order, definition.as_deref(), &around.model);
-        let turn = if order.resume || restarted {
+        let turn = if order.resume || incarnation > 1 {
             // What an earlier incarnation submitted must be readable before it is folded.
             self.parts.committer.barrier().await?;
             let facts = self.parts.store.facts_for_state(order.run)?;
@@ -127,7 +132,20 @@ impl Actor for SessionActor {
         };
         let until = self.parts.clock.until(order.deadline);
         let deadline = Timer::after(&myself, until, || SessionMessage::DeadlinePassed);
-        myself.cast(SessionMessage::Begin)?;
+        if incarnation > INCARNATIONS_MAX {
+            // Whatever makes it crash will do so again: the run decides, not the restarts.
+            let reason = format!("the session crashed {} times", incarnation - 1).into();
+            let end = ReportedEnd::Failed {
+                class: FailureClass::Crash,
+                reason,
+                tried: turn.tried.clone(),
+            };
+            let attempt = order.attempt.clone();
+            order.report.send(SessionReport { attempt, end });
+            myself.stop(None);
+        } else {
+            myself.cast(SessionMessage::Begin)?;
+        }
         let counted = definition
             .as_ref()
             .map(|agent| self.parts.definitions.count_session(&agent.name));
@@ -139,6 +157,7 @@ impl Actor for SessionActor {
             asking: None,
             calls: BTreeMap::new(),
             ending: None,
+            facts_since_snapshot: 0,
             spooled: Vec::new(),
             timers: vec![deadline],
             _counted: counted,
@@ -157,6 +176,10 @@ impl Actor for SessionActor {
             SessionMessage::Begin => Event::Begun,
             SessionMessage::Stop => {
                 wind_down(&myself, state, Ending::Stopped);
+                return Ok(());
+            }
+            SessionMessage::Suspend => {
+                wind_down(&myself, state, Ending::Suspended);
                 return Ok(());
             }
             SessionMessage::DeadlinePassed => {
@@ -222,6 +245,13 @@ impl SessionActor {
             }
             Err(error) => return Err(error.into()),
         };
+        state.facts_since_snapshot += reaction.facts.len();
+        if state.facts_since_snapshot >= SNAPSHOT_FACTS {
+            state.facts_since_snapshot = 0;
+            if let Some(op) = self.parts.store.snapshot_of(state.order.run)? {
+                self.parts.committer.submit(Batch::ops(vec![op]))?.detach();
+            }
+        }
         for effect in reaction.effects {
             match effect {
                 Effect::Ask { turn } => self.ask(myself, state, turn, now),
@@ -458,8 +488,11 @@ fn wind_down(myself: &ActorRef<SessionMessage>, state: &mut SessionState, ending
     if let Some(asking) = &state.asking {
         asking.cancel();
     }
-    for call in state.calls.values() {
-        call.cancel();
+    // A call that ends by itself leaves an outcome; one that is cut off may have to stay unknown.
+    if ending != Ending::Suspended {
+        for call in state.calls.values() {
+            call.cancel();
+        }
     }
     end_when_quiet(myself, state);
 }
@@ -476,6 +509,10 @@ fn end_when_quiet(myself: &ActorRef<SessionMessage>, state: &SessionState) {
             reason: "the deadline of the step has passed".into(),
             tried: state.turn.tried.clone(),
         },
+        (_, Some(Ending::Suspended)) => {
+            myself.stop(None);
+            return;
+        }
         _ => ReportedEnd::Stopped,
     };
     send(state, end);
