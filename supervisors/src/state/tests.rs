@@ -126,7 +126,8 @@ impl Model {
     fn charge(&mut self) -> bool {
         let (now, intensity) = (self.now, self.flags.intensity);
         self.charged.push(now);
-        self.charged.retain(|time| now.saturating_sub(*time) <= intensity.period);
+        self.charged
+            .retain(|time| now.saturating_sub(*time) <= intensity.period);
         if self.charged.len() > intensity.restarts as usize {
             self.give_up();
             return false;
