@@ -48,23 +48,33 @@ pub fn ensure(home: &Home) -> Result<bool, OperatorKeyError> {
         opened => opened.map_err(OperatorKeyError::Store)?,
     };
     let committer = Committer::start(store.clone(), Bus::default()).map_err(OperatorKeyError::Store)?;
-    let keyring = Keyring::new(store, committer, Clock::system(), Entropy::system());
-    if known.is_some_and(|key| keyring.check(&key).is_ok()) {
-        return Ok(false);
-    }
+    let keyring = Keyring::new(store, committer.clone(), Clock::system(), Entropy::system());
+    let work = async move {
+        let made = match known.is_some_and(|key| keyring.check(&key).is_ok()) {
+            true => Ok(None),
+            false => keyring.make("operator", &[SCOPE_ALL]).await.map(Some),
+        };
+        drop(keyring);
+        // The daemon opens the same file next, and would find it taken.
+        committer.ended().await;
+        made
+    };
     // A thread and a runtime of their own: the caller may be within a runtime, where neither blocking nor dropping
     // another one is allowed.
     let made = std::thread::scope(|scope| {
         let make = || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
             let runtime = runtime.expect("a runtime without input and output needs nothing of the system");
-            runtime.block_on(keyring.make("operator", &[SCOPE_ALL]))
+            runtime.block_on(work)
         };
         scope.spawn(make).join()
     });
-    let key = made
+    let Some(key) = made
         .expect("making a key does not panic")
-        .map_err(OperatorKeyError::Key)?;
+        .map_err(OperatorKeyError::Key)?
+    else {
+        return Ok(false);
+    };
     let path = home.operator_key_file();
     file::replace(&path, format!("{}\n", key.to_text()).as_bytes(), 0o600).map_err(|source| {
         OperatorKeyError::Home(HomeError::File {
@@ -74,4 +84,22 @@ pub fn ensure(home: &Home) -> Result<bool, OperatorKeyError> {
         })
     })?;
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_store_is_free_again_when_the_key_is_made_and_when_it_was_there() {
+        for _ in 0..10 {
+            let folder = tempfile::tempdir().expect("a folder");
+            let home = Home::under(folder.path());
+            home.create_state().expect("made");
+            for is_new in [true, false] {
+                assert_eq!(ensure(&home).expect("a key"), is_new);
+                Store::open(&home.store_file(), CACHE_BYTES_DEFAULT).expect("nobody has it open");
+            }
+        }
+    }
 }
