@@ -7,3 +7,4 @@ pub mod clock;
 pub mod committer;
 pub mod entropy;
 pub mod timer;
+pub mod tls;

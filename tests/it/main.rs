@@ -3,3 +3,4 @@
 mod process;
 mod skills;
 mod support;
+mod tidy;
