@@ -12,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::agents;
+use crate::agents::handle::AgentsHandle;
 use crate::agents::parts::{AgentsParts, Definitions};
 use crate::agents::treasury::Treasury;
 use crate::domain::agent::Role;
@@ -48,6 +49,8 @@ use super::layers::root;
 const ASKING_MAX: usize = 4096;
 /// Skill calls at once, waiting ones included.
 const CALLS_MAX: usize = 16_384;
+/// Longest wait for the calls under way when the daemon stops.
+const SUSPEND_MAX: Duration = Duration::from_secs(10);
 /// Longest orderly end; what has not ended by then resumes at the next start.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(25);
 
@@ -135,6 +138,7 @@ impl DaemonError {
 /// A daemon that runs.
 pub struct Daemon {
     root: SupervisorRef,
+    agents: AgentsHandle,
     committer: Committer,
     stop: watch::Sender<bool>,
     home: Home,
@@ -274,7 +278,7 @@ impl Daemon {
             address: address.to_string().into(),
             keyring: Keyring::new(store.clone(), committer.clone(), clock, entropy),
             runs,
-            agents,
+            agents: agents.clone(),
             models,
             committer: committer.clone(),
             store,
@@ -319,6 +323,7 @@ impl Daemon {
         tracing::info!(%gateway, %boot, "ready");
         Ok(Self {
             root,
+            agents,
             committer,
             stop,
             home: home.clone(),
@@ -345,6 +350,10 @@ impl Daemon {
         };
         tracing::info!("stopping");
         self.stop.send_replace(true);
+        let left = self.agents.suspend(SUSPEND_MAX).await;
+        if left > 0 {
+            tracing::warn!(sessions = left, "calls that did not end in time are cut off");
+        }
         if tokio::time::timeout(SHUTDOWN_MAX, self.root.shutdown()).await.is_err() {
             tracing::warn!("some parts did not end in time; their work resumes at the next start");
         }

@@ -12,10 +12,11 @@ use supervisors::TaskExit;
 
 use crate::agents::handle::TakeError;
 use crate::agents::order::{OrderWork, ReportTo, ReportedEnd, SessionOrder, SessionReport};
+use crate::domain::budget::{Account, BudgetChange};
 use crate::domain::fact::{Attempt, Fact};
 use crate::domain::failure::FailureClass;
 use crate::domain::handoff::{ContextSource, Handoff};
-use crate::domain::id::IncidentId;
+use crate::domain::id::{IncidentId, RunId};
 use crate::domain::limits::SNAPSHOT_FACTS;
 use crate::domain::name::StepId;
 use crate::domain::plan::Work;
@@ -76,12 +77,11 @@ impl Actor for RunActor {
         let parts = &self.inside.parts;
         let fresh = start.argument.fresh.filter(|_| !start.restarted);
         let recovered = fresh.is_none();
-        let state = match fresh {
-            Some(state) => (*state).clone(),
-            None => {
-                parts.committer.barrier().await?;
-                RunState::load(run, &parts.store.facts_for_state(run)?)
-            }
+        let state = if let Some(state) = fresh {
+            (*state).clone()
+        } else {
+            parts.committer.barrier().await?;
+            RunState::load(run, &parts.store.facts_for_state(run)?)
         };
         if recovered {
             let running = std::iter::once((RunState::planning_step(), &state.planning))
@@ -161,11 +161,10 @@ impl RunActor {
         let mut pending = None;
         if !reaction.facts.is_empty() {
             state.facts_since_snapshot += reaction.facts.len();
-            let extras: Vec<Op> = reaction
-                .facts
-                .iter()
-                .filter_map(|fact| self.extra(state, fact, now))
-                .collect();
+            let mut extras = Vec::new();
+            for fact in &reaction.facts {
+                extras.extend(self.extra(state, fact, now)?);
+            }
             let batch = Batch::facts(run, now, reaction.facts);
             pending = Some(parts.committer.submit(extras.into_iter().fold(batch, Batch::with))?);
         }
@@ -229,10 +228,10 @@ impl RunActor {
     }
 
     /// What shares the transaction with a fact.
-    fn extra(&self, state: &RunActorState, fact: &Fact, now: UtcMillis) -> Option<Op> {
+    fn extra(&self, state: &RunActorState, fact: &Fact, now: UtcMillis) -> Result<Vec<Op>, ActorProcessingErr> {
         let parts = &self.inside.parts;
         let run = state.run.state.run;
-        match fact {
+        Ok(match fact {
             Fact::RunDone { .. } => {
                 let steps = state.run.state.plan.iter().flat_map(|plan| plan.steps.iter());
                 let agents = steps.filter_map(|step| match &step.work {
@@ -240,9 +239,10 @@ impl RunActor {
                     Work::Skill(_) => None,
                 });
                 let agents: BTreeSet<_> = agents.chain([parts.planner.clone()]).collect();
-                Some(parts.agents.treasury().close_run(run, &agents, now.day()))
+                let unsettled = self.unsettled(run)?;
+                parts.agents.treasury().close_run(run, &agents, &unsettled, now.day())
             }
-            Fact::RunParked { reason } => Some(Op::IncidentOpen(Incident {
+            Fact::RunParked { reason } => vec![Op::IncidentOpen(Incident {
                 id: IncidentId::new(now, parts.entropy.u128()),
                 at: now,
                 severity: "error".into(),
@@ -250,9 +250,41 @@ impl RunActor {
                 why: reason.clone(),
                 action: "the run is taken out of work until somebody retries or cancels it".into(),
                 run: Some(run),
-            })),
-            _ => None,
+            })],
+            _ => Vec::new(),
+        })
+    }
+
+    /// What is still booked for requests whose end nobody saw: the process was killed while they were out, and the
+    /// run ended without resuming them. Their use is unknown, so it is their ceiling.
+    fn unsettled(&self, run: RunId) -> Result<Vec<(Account, BudgetChange)>, ActorProcessingErr> {
+        let parts = &self.inside.parts;
+        if parts.agents.treasury().balance(&Account::Run(run))?.reserved == 0 {
+            return Ok(Vec::new());
         }
+        let mut open = BTreeMap::new();
+        for stamped in parts.store.facts(run, 0)? {
+            match stamped.fact {
+                Fact::TurnIntended {
+                    attempt,
+                    agent,
+                    reserved,
+                    day,
+                    ..
+                } => {
+                    let change = BudgetChange::Settle {
+                        reserved,
+                        spent: reserved,
+                    };
+                    open.insert(attempt, (Account::AgentDay(agent, day), change));
+                }
+                Fact::TurnFinished { attempt, .. } | Fact::TurnFailed { attempt, .. } => {
+                    open.remove(&attempt);
+                }
+                _ => {}
+            }
+        }
+        Ok(open.into_values().collect())
     }
 
     async fn start(

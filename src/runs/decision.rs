@@ -14,7 +14,7 @@ use crate::domain::limits::{PLAN_REPAIRS_MAX, POISON_RECOVERIES_MAX};
 use crate::domain::name::{AgentName, StepId};
 use crate::domain::plan::{Input, Join, OnFailure, Plan, Step, Work};
 use crate::domain::plan_admission::PLANNING_STEP;
-use crate::domain::plan_document::{plan_schema, read_plan};
+use crate::domain::plan_document::{plan_schema, read_plan, write_plan};
 use crate::domain::run::Outcome;
 use crate::domain::time::UtcMillis;
 
@@ -478,6 +478,8 @@ impl Turn<'_> {
                 });
                 digest.collect()
             };
+            let plan = state.plan.as_deref().map(write_plan).unwrap_or_default();
+            context.push(literal("plan", plan));
             context.push(literal("failed", of(&StepPhase::Failed)));
             context.push(literal("finished", of(&StepPhase::Done)));
         }

@@ -110,14 +110,12 @@ impl RunsError {
             Self::NoAgent(_) => code::AGENT_NOT_FOUND,
             Self::Workspace(_) => code::WORKSPACE_INVALID,
             Self::IdempotencyConflict(_) => code::IDEMPOTENCY_CONFLICT,
-            Self::TooMany { .. } => code::TOO_MANY_RUNS,
+            Self::TooMany { .. } | Self::Commit(CommitError::Overloaded) => code::TOO_MANY_RUNS,
             Self::NotFound(_) => code::RUN_NOT_FOUND,
             Self::Ended { .. } => code::RUN_ENDED,
             Self::Active(_) => code::RUN_ACTIVE,
-            Self::Commit(CommitError::Overloaded) => code::TOO_MANY_RUNS,
-            Self::Commit(_) => code::STORE_FAILED,
             Self::Store(StoreError::Corrupt { .. }) => code::STORE_CORRUPT,
-            Self::Store(_) => code::STORE_FAILED,
+            Self::Commit(_) | Self::Store(_) => code::STORE_FAILED,
         }
     }
 }

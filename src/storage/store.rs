@@ -131,7 +131,7 @@ impl Store {
 
     /// The file's size in bytes.
     pub fn file_bytes(&self) -> u64 {
-        std::fs::metadata(&self.path).map(|meta| meta.len()).unwrap_or(0)
+        std::fs::metadata(&self.path).map_or(0, |meta| meta.len())
     }
 
     /// The place that the next fact gets.
