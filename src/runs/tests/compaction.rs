@@ -25,11 +25,17 @@ fn run() -> RunId {
 }
 
 fn attempt(step: usize, number: u32) -> Attempt {
-    Attempt { step: StepId::new(STEPS[step]).expect("valid"), number }
+    Attempt {
+        step: StepId::new(STEPS[step]).expect("valid"),
+        number,
+    }
 }
 
 fn first_facts() -> Vec<Fact> {
-    let steps: Vec<_> = STEPS.iter().map(|id| json!({ "id": id, "agent": "x", "task": "t" })).collect();
+    let steps: Vec<_> = STEPS
+        .iter()
+        .map(|id| json!({ "id": id, "agent": "x", "task": "t" }))
+        .collect();
     let plan = Arc::new(read_plan(&json!({ "goal": "g", "steps": steps })).expect("readable"));
     let spec = RunSpec {
         task: "t".into(),
@@ -63,7 +69,10 @@ fn journal(choices: &[(usize, u8)]) -> (Vec<Stamped>, BTreeMap<usize, u32>) {
             let number = begun.entry(*step).or_default();
             *number += 1;
             running.insert(*step, *number);
-            facts.push(Fact::StepLeased { attempt: attempt(*step, *number), boot });
+            facts.push(Fact::StepLeased {
+                attempt: attempt(*step, *number),
+                boot,
+            });
             continue;
         };
         let attempt = attempt(*step, number);
@@ -95,7 +104,10 @@ fn journal(choices: &[(usize, u8)]) -> (Vec<Stamped>, BTreeMap<usize, u32>) {
             7 => Fact::RunRecovered { boot },
             8 => {
                 running.remove(step);
-                Fact::StepDone { attempt, output: "1".into() }
+                Fact::StepDone {
+                    attempt,
+                    output: "1".into(),
+                }
             }
             9 => {
                 running.remove(step);
@@ -111,10 +123,17 @@ fn journal(choices: &[(usize, u8)]) -> (Vec<Stamped>, BTreeMap<usize, u32>) {
                 running.remove(step);
                 Fact::StepCancelled { step: attempt.step }
             }
-            _ => Fact::CancelRequested { outcome: crate::domain::run::Outcome::Cancelled, reason: end("stop") },
+            _ => Fact::CancelRequested {
+                outcome: crate::domain::run::Outcome::Cancelled,
+                reason: end("stop"),
+            },
         });
     }
-    let stamped = (1..).zip(facts).map(|(seq, fact)| Stamped { seq, at: UtcMillis(seq), fact });
+    let stamped = (1..).zip(facts).map(|(seq, fact)| Stamped {
+        seq,
+        at: UtcMillis(seq),
+        fact,
+    });
     (stamped.collect(), running)
 }
 
