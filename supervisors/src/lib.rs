@@ -1,5 +1,10 @@
 //! Erlang/OTP-grade supervision for ractor.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this is where tasks get their supervisor, and where a seed is drawn when none is given"
+)]
+
 mod actor;
 mod address;
 mod admission;
