@@ -73,24 +73,11 @@ impl Actor for RunActor {
         myself: ActorRef<RunMessage>,
         start: RunStart,
     ) -> Result<RunActorState, ActorProcessingErr> {
-        let run = start.argument.run;
-        let parts = &self.inside.parts;
         let fresh = start.argument.fresh.filter(|_| !start.restarted);
         let recovered = fresh.is_none();
-        let state = if let Some(state) = fresh {
-            (*state).clone()
-        } else {
-            parts.committer.barrier().await?;
-            RunState::load(run, &parts.store.facts_for_state(run)?)
-        };
-        if recovered {
-            let running = std::iter::once((RunState::planning_step(), &state.planning))
-                .chain(state.steps.iter().map(|(id, step)| (id.clone(), step)))
-                .filter(|(_, step)| step.phase == StepPhase::Running)
-                .map(|(id, _)| id)
-                .collect();
-            self.dispatch(DispatchMessage::Rejoin { run, running })?;
-        }
+        // The journal of a recovered run is read with its first message and not here: its supervisor starts one
+        // child after the other, and after a crash there may be thousands.
+        let state = fresh.map_or_else(|| RunState::new(start.argument.run), |state| (*state).clone());
         myself.cast(RunMessage::Begin)?;
         Ok(RunActorState {
             run: RunLoop::new(state),
@@ -109,9 +96,14 @@ impl Actor for RunActor {
         state: &mut RunActorState,
     ) -> Result<(), ActorProcessingErr> {
         let event = match message {
-            RunMessage::Begin => Event::Taken {
-                recovered: state.recovered,
-            },
+            RunMessage::Begin => {
+                if state.recovered {
+                    state.run = RunLoop::new(self.load(state.run.state.run).await?);
+                }
+                Event::Taken {
+                    recovered: state.recovered,
+                }
+            }
             RunMessage::Cancel { reason } => Event::CancelWanted { reason },
             RunMessage::Granted { step } => Event::Granted { step },
             RunMessage::Reported(report) => reported(state, report),
@@ -141,6 +133,21 @@ impl Actor for RunActor {
 }
 
 impl RunActor {
+    /// The state of a run that another incarnation had, and its slots.
+    async fn load(&self, run: RunId) -> Result<RunState, ActorProcessingErr> {
+        let parts = &self.inside.parts;
+        // What an earlier incarnation submitted must be readable before it is folded.
+        parts.committer.barrier().await?;
+        let state = RunState::load(run, &parts.store.facts_for_state(run)?);
+        let running = std::iter::once((RunState::planning_step(), &state.planning))
+            .chain(state.steps.iter().map(|(id, step)| (id.clone(), step)))
+            .filter(|(_, step)| step.phase == StepPhase::Running)
+            .map(|(id, _)| id)
+            .collect();
+        self.dispatch(DispatchMessage::Rejoin { run, running })?;
+        Ok(state)
+    }
+
     fn dispatch(&self, message: DispatchMessage) -> Result<(), ActorProcessingErr> {
         // The dispatcher is down only while the layer restarts, and this run with it.
         self.inside

@@ -184,6 +184,7 @@ impl Checking {
             Err(reason) => (false, reason),
             Ok(validator) => match validator.validate(value) {
                 Ok(()) => (true, "it matches".to_owned()),
+                Err(error) if error.instance_path().as_str().is_empty() => (false, error.to_string()),
                 Err(error) => (false, format!("{}: {error}", error.instance_path())),
             },
         }

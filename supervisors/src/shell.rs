@@ -36,6 +36,9 @@ const RELEASE_PATIENCE: Duration = Duration::from_millis(1);
 /// How long a restart waits for the previous holder of a registry name, in all.
 const NAME_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long the end of a child waits for actors that it had linked below itself and that were killed with it.
+const ORPHAN_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Work that came to an end.
 enum Finished {
     Event(Event<Child>),
@@ -91,6 +94,8 @@ pub(crate) struct Shell {
     starts_under_way: usize,
     /// Starts that were given up although they could not be cancelled.
     stuck_starts: HashSet<(Key, u64)>,
+    /// A child left behind that the core has forgotten, until what it carried arrives.
+    abandoned: Option<(Key, u64)>,
     pending: HashMap<RequestId, RpcReplyPort<Result<Outcome, ApiError>>>,
     next_request: RequestId,
     queue: Arc<Queue>,
@@ -130,6 +135,7 @@ impl Shell {
             early: HashMap::new(),
             starts_under_way: 0,
             stuck_starts: HashSet::new(),
+            abandoned: None,
             pending: HashMap::new(),
             next_request: 0,
             queue,
@@ -248,16 +254,7 @@ impl Shell {
                 incarnation,
                 fact,
             } => self.report(child, incarnation, fact),
-            Action::Forget { id, payload } => {
-                drop(payload);
-                if self.core.is_dynamic() {
-                    self.shared
-                        .table
-                        .write()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .remove(&id);
-                }
-            }
+            Action::Forget { key, id, payload } => self.forget(key, id, payload),
             Action::Respec { key, payload } => {
                 if let Some(slot) = self.core.slot_mut(key) {
                     let incarnation = slot.incarnation;
@@ -471,19 +468,43 @@ impl Shell {
 
     fn abandon(&mut self, key: Key, incarnation: u64) {
         self.tree.zombies.add();
-        let Some(slot) = self.core.slot_mut(key) else { return };
-        let id = slot.id.clone();
-        slot.payload.withdraw(incarnation);
-        slot.payload.start_task = None;
-        if let Some(running) = slot.payload.running.take() {
-            self.by_actor.remove(&running.cell.get_id());
-            self.later(async move {
-                released(&running.cell, running.join, &running.probe).await;
-                Finished::ZombieEnded { key, id, incarnation }
-            });
-        } else {
-            self.stuck_starts.insert((key, incarnation));
+        match self.core.slot_mut(key) {
+            Some(slot) => {
+                let (id, running) = (slot.id.clone(), slot.payload.leave_behind(incarnation));
+                self.watch_zombie(key, id, incarnation, running);
+            }
+            // The core has forgotten the child already: what it carried comes with the next action.
+            None => self.abandoned = Some((key, incarnation)),
         }
+    }
+
+    fn forget(&mut self, key: Key, id: ChildId, mut payload: Child) {
+        if self.core.is_dynamic() {
+            self.shared
+                .table
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(&id);
+        }
+        if let Some((_, incarnation)) = self.abandoned.take_if(|(abandoned, _)| *abandoned == key) {
+            let running = payload.leave_behind(incarnation);
+            self.watch_zombie(key, id, incarnation, running);
+        }
+    }
+
+    /// Waits for the end of a zombie, or of a start that cannot be cancelled.
+    fn watch_zombie(&mut self, key: Key, id: ChildId, incarnation: u64, running: Option<Running>) {
+        let Some(running) = running else {
+            self.stuck_starts.insert((key, incarnation));
+            return;
+        };
+        self.by_actor.remove(&running.cell.get_id());
+        // It is no part of the tree any more: nobody above may wait for it.
+        running.cell.unlink(self.me.get_cell());
+        self.later(async move {
+            released(&running.cell, running.join, &running.probe).await;
+            Finished::ZombieEnded { key, id, incarnation }
+        });
     }
 
     fn reply(&mut self, id: RequestId, answer: Answer) {
@@ -707,8 +728,17 @@ async fn released(cell: &ActorCell, join: Option<JoinHandle<()>>, probe: &Probe)
         Some(join) => drop(join.await),
         None => drop(cell.wait(None).await),
     }
-    for orphan in probe.take_orphans() {
-        let _ = orphan.wait(None).await;
+    let orphans = probe.take_orphans();
+    if orphans.is_empty() {
+        return;
+    }
+    let ended = async {
+        for orphan in &orphans {
+            let _ = orphan.wait(None).await;
+        }
+    };
+    if tokio::time::timeout(ORPHAN_PATIENCE, ended).await.is_err() {
+        tracing::warn!(target: "supervisors", ?cell, "actors below a child do not end and are left behind");
     }
 }
 

@@ -2,4 +2,5 @@
 
 mod process;
 mod skills;
+mod support;
 mod tidy;
