@@ -22,13 +22,13 @@ use crate::domain::name::StepId;
 use crate::domain::plan::Work;
 use crate::domain::time::UtcMillis;
 use crate::runtime::timer::Timer;
-use crate::storage::batch::{Batch, Incident, Op};
+use crate::storage::batch::{Batch, Op};
 
 use super::check::Checking;
 use super::decision::{AttemptEnd, Effect, Event, Reaction, RunLoop, react};
 use super::dispatcher::actor::DispatchMessage;
-use super::message::RunMessage;
-use super::parts::{RunArgument, RunsInside};
+use super::message::{RunArgument, RunMessage};
+use super::parts::RunsInside;
 use super::state::{RunState, StepPhase};
 
 /// The actor.

@@ -132,6 +132,11 @@
 //! - A call that timed out is still handled, see [`ChildRef::call`].
 //! - With ractor's `cluster` feature anywhere in the build, switch on this crate's `cluster` feature too.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this is where tasks get their supervisor, and where a seed is drawn when none is given"
+)]
+
 mod actor;
 mod address;
 mod admission;

@@ -64,7 +64,7 @@ fn code_in_a_table_of_contents_is_found() {
         &findings(&[made_up("src/llm/mod.rs", &bad), made_up("src/llm/a.rs", "fn f() {}")]),
         &[
             "src/llm/mod.rs:12: `use a::X` is not contents",
-            "src/llm/mod.rs:14: `fn f() {` is not contents",
+            "src/llm/mod.rs:14: `fn f() { }` is not contents",
         ],
     );
 }
