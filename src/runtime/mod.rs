@@ -5,5 +5,6 @@
 pub mod bus;
 pub mod clock;
 pub mod committer;
+pub mod crash_point;
 pub mod entropy;
 pub mod timer;
