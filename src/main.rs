@@ -8,6 +8,7 @@ use openclaw::daemon::config::{Home, Loaded};
 use openclaw::daemon::logging;
 use openclaw::daemon::operator_key::ensure;
 use openclaw::daemon::start::Daemon;
+use openclaw::runtime::tls::install_provider;
 use tokio::sync::oneshot;
 
 struct InThisProcess;
@@ -55,7 +56,6 @@ fn main() -> ExitCode {
         Some("__exec") => return openclaw::skills::process::exec_main(),
         _ => {}
     }
-    // One provider in the whole graph, installed before anything can ask for it.
-    rustls::crypto::ring::default_provider().install_default().ok();
+    install_provider();
     openclaw::cli::main(std::env::args_os(), &InThisProcess)
 }

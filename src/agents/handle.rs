@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use supervisors::{CallError, ChildRef};
 
 use crate::domain::agent::AgentDefinition;
-use crate::domain::budget::Account;
+use crate::domain::budget::{Account, Balance};
 use crate::domain::fact::Attempt;
 use crate::domain::fault::Fault;
 use crate::domain::handoff::Finding;
@@ -23,6 +24,9 @@ use super::treasury::Treasury;
 /// How long an agent may take to judge an order and start its session.
 const TAKE_DEADLINE: Duration = Duration::from_secs(10);
 
+/// Between two looks at how many sessions are left.
+const SUSPEND_LOOK: Duration = Duration::from_millis(10);
+
 /// A cheap clone; resolves the actors at each call.
 #[derive(Clone)]
 pub struct AgentsHandle {
@@ -30,6 +34,7 @@ pub struct AgentsHandle {
     sessions: Sessions,
     definitions: Definitions,
     treasury: Treasury,
+    suspended: Arc<AtomicBool>,
 }
 
 /// Why an order was not taken.
@@ -79,11 +84,16 @@ impl AgentsHandle {
             sessions,
             definitions,
             treasury,
+            suspended: Arc::default(),
         }
     }
 
     /// Hands an order to its agent, or starts the call of a skill. The report comes later.
     pub async fn take(&self, order: SessionOrder) -> Result<(), TakeError> {
+        if self.suspended.load(Ordering::Acquire) {
+            // The order is in the journal: the next life of the process starts its session.
+            return Ok(());
+        }
         let taken = match order.handoff().map(|handoff| handoff.to.clone()) {
             None => start(&self.sessions, order, None).await,
             Some(name) => {
@@ -108,6 +118,27 @@ impl AgentsHandle {
         session.is_some_and(|session| session.cast(SessionMessage::Stop).is_ok())
     }
 
+    /// Starts nothing new and lets the sessions come to a point from which the next life of the process can go on:
+    /// the calls under way end and are journaled. Gives how many sessions had not got there within `limit`.
+    pub async fn suspend(&self, limit: Duration) -> usize {
+        self.suspended.store(true, Ordering::Release);
+        for session in self.sessions.which().await.unwrap_or_default() {
+            if let Some(session) = self.sessions.get(session.id) {
+                // One that ended meanwhile needs no telling.
+                session.cast(SessionMessage::Suspend).ok();
+            }
+        }
+        let quiet = async {
+            while self.sessions.count() > 0 {
+                tokio::time::sleep(SUSPEND_LOOK).await;
+            }
+        };
+        if tokio::time::timeout(limit, quiet).await.is_ok() {
+            return 0;
+        }
+        self.sessions.count()
+    }
+
     /// The agents as configured.
     pub fn definitions(&self) -> Arc<BTreeMap<AgentName, Arc<AgentDefinition>>> {
         self.definitions.all()
@@ -130,8 +161,6 @@ impl AgentsHandle {
 
     /// Tokens that an active run has used, reserved ones included; 0 when its balance cannot be read.
     pub fn tokens_of(&self, run: RunId) -> u64 {
-        self.treasury
-            .balance(&Account::Run(run))
-            .map_or(0, |balance| balance.used())
+        self.treasury.balance(&Account::Run(run)).map_or(0, Balance::used)
     }
 }

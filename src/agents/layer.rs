@@ -25,7 +25,7 @@ pub fn layer(parts: &AgentsParts) -> (SupervisorSpec, AgentsHandle) {
     let session_parts = parts.clone();
     let sessions: DynamicSpec<SessionArgument, SessionMessage> = DynamicSpec::actor(move |context, argument| {
         let SessionArgument { order, definition } = argument;
-        let start = SessionStart { order: (*order).clone(), definition, restarted: context.incarnation() > 1 };
+        let start = SessionStart { order: (*order).clone(), definition, incarnation: context.incarnation() };
         (SessionActor { parts: session_parts.clone() }, start)
     })
     // It ends by itself when it has reported; anything else is a crash, and the journal says where to go on.

@@ -36,10 +36,13 @@ pub struct AgentsParts {
     pub definitions: Definitions,
 }
 
+/// The definitions by name.
+pub type ByName = BTreeMap<AgentName, Arc<AgentDefinition>>;
+
 /// The agents as configured; replaced as a whole when the configuration changes.
 #[derive(Clone, Default)]
 pub struct Definitions {
-    agents: Arc<RwLock<Arc<BTreeMap<AgentName, Arc<AgentDefinition>>>>>,
+    agents: Arc<RwLock<Arc<ByName>>>,
     active: Arc<Mutex<BTreeMap<AgentName, u32>>>,
 }
 
@@ -72,7 +75,7 @@ impl Definitions {
     }
 
     /// All of them, by name.
-    pub fn all(&self) -> Arc<BTreeMap<AgentName, Arc<AgentDefinition>>> {
+    pub fn all(&self) -> Arc<ByName> {
         self.agents
             .read()
             .expect("nothing panics while it holds the definitions")

@@ -51,8 +51,17 @@ pub enum TreasuryError {
 pub struct Bookings {
     /// Settlements; they always pass.
     pub settle: Vec<(Account, BudgetChange)>,
-    /// Accounts with their limits, and the tokens to reserve on each.
-    pub reserve: Option<(Vec<(Account, Option<u64>)>, u64)>,
+    /// What to reserve.
+    pub reserve: Option<Reservation>,
+}
+
+/// Tokens to book on several accounts, on all or on none.
+#[derive(Debug, Clone)]
+pub struct Reservation {
+    /// The accounts with their limits.
+    pub accounts: Vec<(Account, Option<u64>)>,
+    /// Tokens on each.
+    pub tokens: u64,
 }
 
 impl Treasury {
@@ -71,10 +80,8 @@ impl Treasury {
             return self.committer.submit(batch).map_err(TreasuryError::Commit);
         }
         let mut books = self.books.lock().expect("nothing panics while it holds the books");
-        let reserved = bookings
-            .reserve
-            .iter()
-            .flat_map(|(accounts, _)| accounts.iter().map(|(account, _)| account));
+        let reserved = bookings.reserve.iter().flat_map(|reservation| &reservation.accounts);
+        let reserved = reserved.map(|(account, _)| account);
         for account in bookings.settle.iter().map(|(account, _)| account).chain(reserved) {
             self.load(&mut books, account)?;
         }
@@ -84,7 +91,7 @@ impl Treasury {
             ledger.book(account, *change);
         }
         let mut changes = bookings.settle;
-        if let Some((accounts, tokens)) = bookings.reserve {
+        if let Some(Reservation { accounts, tokens }) = bookings.reserve {
             ledger.reserve(&accounts, tokens).map_err(TreasuryError::Exhausted)?;
             changes.extend(
                 accounts
@@ -120,15 +127,29 @@ impl Treasury {
         Ok(books.ledger.balance(account))
     }
 
-    /// Forgets the accounts of a run that has ended and gives the change that drops their rows.
-    pub fn close_run(&self, run: RunId, agents: &BTreeSet<AgentName>, today: u32) -> Op {
+    /// Forgets the accounts of a run that has ended and gives the changes that drop their rows. Requests whose end
+    /// nobody saw, because a life of the process was cut off and the run was not resumed, are charged in full.
+    pub fn close_run(
+        &self,
+        run: RunId,
+        agents: &BTreeSet<AgentName>,
+        unsettled: &[(Account, BudgetChange)],
+        today: u32,
+    ) -> Vec<Op> {
         let mut books = self.books.lock().expect("nothing panics while it holds the books");
+        for (account, change) in unsettled {
+            // An account that is not loaded is read with this change committed when it is next asked for.
+            if books.loaded.contains(account) {
+                books.ledger.book(account, *change);
+            }
+        }
         books.ledger.close(Some(run), today);
         books.loaded.retain(|account| match account {
             Account::Run(of) | Account::AgentRun(_, of) => *of != run,
             Account::AgentDay(_, day) => *day >= today,
         });
         let of_agents = agents.iter().map(|agent| Account::AgentRun(agent.clone(), run));
-        Op::BudgetsDrop(of_agents.chain([Account::Run(run)]).collect())
+        let drop = Op::BudgetsDrop(of_agents.chain([Account::Run(run)]).collect());
+        vec![Op::BudgetsBook(unsettled.to_vec()), drop]
     }
 }

@@ -25,9 +25,9 @@ pub fn start(config: &LogConfig) {
             .with_writer(std::io::stderr)
     });
     let layers = json
-        .map(|layer| layer.boxed())
+        .map(tracing_subscriber::Layer::boxed)
         .into_iter()
-        .chain(text.map(|layer| layer.boxed()));
+        .chain(text.map(fmt::Layer::boxed));
     let layers: Vec<_> = layers.collect();
     tracing_subscriber::registry()
         .with(layers.with_filter(targets))

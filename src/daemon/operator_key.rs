@@ -1,13 +1,13 @@
 //! The operator's key: made once per home, its hash in the store, its text in a file that only the owner reads.
 
 use crate::domain::code::{self, Code};
-use crate::identity::keyring::{KeyError, Keyring, SCOPE_ALL};
-use crate::runtime::bus::Bus;
+use crate::identity::keyring::{SCOPE_ALL, check_in, new_key};
 use crate::runtime::clock::Clock;
-use crate::runtime::committer::Committer;
 use crate::runtime::entropy::Entropy;
+use crate::storage::batch::{Batch, Op};
 use crate::storage::error::StoreError;
 use crate::storage::store::{CACHE_BYTES_DEFAULT, Store};
+use crate::storage::writer::Writer;
 
 use super::config::{Home, HomeError, file};
 
@@ -17,9 +17,6 @@ pub enum OperatorKeyError {
     /// The store cannot be opened.
     #[error("open the store")]
     Store(#[source] StoreError),
-    /// The key cannot be made.
-    #[error("make the key")]
-    Key(#[source] KeyError),
     /// The file of the key cannot be read or written.
     #[error("use the file of the key")]
     Home(#[source] HomeError),
@@ -32,7 +29,6 @@ impl OperatorKeyError {
             Self::Store(StoreError::Locked { .. }) => code::ALREADY_RUNNING,
             Self::Store(StoreError::Version { .. }) => code::STORE_VERSION,
             Self::Store(_) => code::STORE_FAILED,
-            Self::Key(error) => error.code(),
             Self::Home(error) => error.code(),
         }
     }
@@ -47,34 +43,16 @@ pub fn ensure(home: &Home) -> Result<bool, OperatorKeyError> {
         Err(StoreError::Locked { .. }) if known.is_some() => return Ok(false),
         opened => opened.map_err(OperatorKeyError::Store)?,
     };
-    let committer = Committer::start(store.clone(), Bus::default()).map_err(OperatorKeyError::Store)?;
-    let keyring = Keyring::new(store, committer.clone(), Clock::system(), Entropy::system());
-    let work = async move {
-        let made = match known.is_some_and(|key| keyring.check(&key).is_ok()) {
-            true => Ok(None),
-            false => keyring.make("operator", &[SCOPE_ALL]).await.map(Some),
-        };
-        drop(keyring);
-        // The daemon opens the same file next, and would find it taken.
-        committer.ended().await;
-        made
-    };
-    // A thread and a runtime of their own: the caller may be within a runtime, where neither blocking nor dropping
-    // another one is allowed.
-    let made = std::thread::scope(|scope| {
-        let make = || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-            let runtime = runtime.expect("a runtime without input and output needs nothing of the system");
-            runtime.block_on(work)
-        };
-        scope.spawn(make).join()
-    });
-    let Some(key) = made
-        .expect("making a key does not panic")
-        .map_err(OperatorKeyError::Key)?
-    else {
+    if known.is_some_and(|key| check_in(&store, &key).is_ok()) {
         return Ok(false);
-    };
+    }
+    // Written here and not by a committer: its thread would hold the store for a moment longer than this call, and
+    // the daemon that opens it next would find it locked.
+    let (key, record) = new_key(Clock::system().now(), &Entropy::system(), "operator", &[SCOPE_ALL]);
+    let mut writer = Writer::new(store).map_err(OperatorKeyError::Store)?;
+    writer
+        .commit(&[Batch::ops(vec![Op::KeyPut(record)])])
+        .map_err(OperatorKeyError::Store)?;
     let path = home.operator_key_file();
     file::replace(&path, format!("{}\n", key.to_text()).as_bytes(), 0o600).map_err(|source| {
         OperatorKeyError::Home(HomeError::File {
@@ -91,15 +69,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_store_is_free_again_when_the_key_is_made_and_when_it_was_there() {
-        for _ in 0..10 {
-            let folder = tempfile::tempdir().expect("a folder");
-            let home = Home::under(folder.path());
-            home.create_state().expect("made");
-            for is_new in [true, false] {
-                assert_eq!(ensure(&home).expect("a key"), is_new);
-                Store::open(&home.store_file(), CACHE_BYTES_DEFAULT).expect("nobody has it open");
-            }
+    fn the_store_is_free_as_soon_as_the_key_is_there() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let home = Home::under(folder.path());
+        home.create().expect("made");
+        home.create_state().expect("made");
+        for round in 0..20 {
+            assert_eq!(ensure(&home).expect("a key"), round == 0);
+            Store::open(&home.store_file(), CACHE_BYTES_DEFAULT).expect("nobody holds the store");
         }
+        let key = home.read_operator_key().expect("readable").expect("there");
+        let store = Store::open(&home.store_file(), CACHE_BYTES_DEFAULT).expect("opens");
+        assert!(check_in(&store, &key).is_ok_and(|operator| operator.may("runs:write")));
     }
 }

@@ -12,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::agents;
+use crate::agents::handle::AgentsHandle;
 use crate::agents::parts::{AgentsParts, Definitions};
 use crate::agents::treasury::Treasury;
 use crate::domain::agent::Role;
@@ -49,6 +50,8 @@ use super::layers::root;
 const ASKING_MAX: usize = 4096;
 /// Skill calls at once, waiting ones included.
 const CALLS_MAX: usize = 16_384;
+/// Longest wait for the calls under way when the daemon stops.
+const SUSPEND_MAX: Duration = Duration::from_secs(10);
 /// Longest orderly end; what has not ended by then resumes at the next start.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(25);
 
@@ -136,6 +139,7 @@ impl DaemonError {
 /// A daemon that runs.
 pub struct Daemon {
     root: SupervisorRef,
+    agents: AgentsHandle,
     committer: Committer,
     stop: watch::Sender<bool>,
     home: Home,
@@ -276,7 +280,7 @@ impl Daemon {
             address: address.to_string().into(),
             keyring: Keyring::new(store.clone(), committer.clone(), clock, entropy),
             runs,
-            agents,
+            agents: agents.clone(),
             models,
             committer: committer.clone(),
             store,
@@ -321,6 +325,7 @@ impl Daemon {
         tracing::info!(%gateway, %boot, "ready");
         Ok(Self {
             root,
+            agents,
             committer,
             stop,
             home: home.clone(),
@@ -347,6 +352,10 @@ impl Daemon {
         };
         tracing::info!("stopping");
         self.stop.send_replace(true);
+        let left = self.agents.suspend(SUSPEND_MAX).await;
+        if left > 0 {
+            tracing::warn!(sessions = left, "calls that did not end in time are cut off");
+        }
         if tokio::time::timeout(SHUTDOWN_MAX, self.root.shutdown()).await.is_err() {
             tracing::warn!("some parts did not end in time; their work resumes at the next start");
         }

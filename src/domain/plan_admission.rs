@@ -251,35 +251,36 @@ pub fn ranks(plan: &Plan) -> Ranks {
         .map(|step| (&step.id, step.estimated_ms.max(1)))
         .collect();
     let mut ranks: Ranks = BTreeMap::new();
-    // Depth is bounded by admission; a plan that was not admitted is cut off at its own length.
-    fn rank<'p>(
-        id: &'p StepId,
-        own: &BTreeMap<&'p StepId, u64>,
-        dependents: &BTreeMap<&'p StepId, Vec<&'p StepId>>,
-        ranks: &mut Ranks,
-        depth: usize,
-    ) -> u64 {
-        if let Some(known) = ranks.get(id) {
-            return *known;
-        }
-        let below = if depth == 0 {
-            &[][..]
-        } else {
-            dependents.get(id).map_or(&[][..], Vec::as_slice)
-        };
-        let longest = below
-            .iter()
-            .map(|next| rank(next, own, dependents, ranks, depth - 1))
-            .max()
-            .unwrap_or(0);
-        let total = own.get(id).copied().unwrap_or(0).saturating_add(longest);
-        ranks.insert(id.clone(), total);
-        total
-    }
     for step in &plan.steps {
         rank(&step.id, &own, &dependents, &mut ranks, PLAN_DEPTH_MAX);
     }
     ranks
+}
+
+// Depth is bounded by admission; a plan that was not admitted is cut off at its own length.
+fn rank<'p>(
+    id: &'p StepId,
+    own: &BTreeMap<&'p StepId, u64>,
+    dependents: &BTreeMap<&'p StepId, Vec<&'p StepId>>,
+    ranks: &mut Ranks,
+    depth: usize,
+) -> u64 {
+    if let Some(known) = ranks.get(id) {
+        return *known;
+    }
+    let below = if depth == 0 {
+        &[][..]
+    } else {
+        dependents.get(id).map_or(&[][..], Vec::as_slice)
+    };
+    let longest = below
+        .iter()
+        .map(|next| rank(next, own, dependents, ranks, depth - 1))
+        .max()
+        .unwrap_or(0);
+    let total = own.get(id).copied().unwrap_or(0).saturating_add(longest);
+    ranks.insert(id.clone(), total);
+    total
 }
 
 /// The plan of a run that one agent does alone.

@@ -2,6 +2,7 @@
 
 use crate::domain::code::{self, Code};
 use crate::domain::id::KeyId;
+use crate::domain::time::UtcMillis;
 use crate::runtime::clock::Clock;
 use crate::runtime::committer::{CommitError, Committer};
 use crate::runtime::entropy::Entropy;
@@ -84,18 +85,7 @@ impl Keyring {
 
     /// Makes a key. Its text exists only in what is returned.
     pub async fn make(&self, name: &str, scopes: &[&str]) -> Result<ApiKey, KeyError> {
-        let now = self.clock.now();
-        let mut random = [0; 32];
-        self.entropy.fill(&mut random);
-        let key = ApiKey::new(KeyId::new(now, self.entropy.u128()), random);
-        let record = KeyRecord {
-            id: key.id.to_bytes(),
-            secret_hash: key.secret_hash(),
-            name: name.to_owned(),
-            scopes: scopes.iter().map(ToString::to_string).collect(),
-            made_at: now.0,
-            revoked_at: None,
-        };
+        let (key, record) = new_key(self.clock.now(), &self.entropy, name, scopes);
         self.committer
             .commit(Batch::ops(vec![Op::KeyPut(record)]))
             .await
@@ -105,28 +95,45 @@ impl Keyring {
 
     /// Whose key this is.
     pub fn check(&self, text: &str) -> Result<Principal, KeyError> {
-        let key = ApiKey::parse(text).map_err(KeyError::Text)?;
-        let record = self
-            .store
-            .key(key.id)
-            .map_err(KeyError::Store)?
-            .ok_or(KeyError::NotValid)?;
-        // Compared in constant time, as `blake3::Hash` does.
-        let same = blake3::Hash::from_bytes(record.secret_hash) == blake3::Hash::from_bytes(key.secret_hash());
-        if !same || record.revoked_at.is_some() {
-            return Err(KeyError::NotValid);
-        }
-        Ok(Principal {
-            key: key.id,
-            name: record.name,
-            scopes: record.scopes,
-        })
+        check_in(&self.store, text)
     }
 
     /// Whether there is any key.
     pub fn is_empty(&self) -> Result<bool, KeyError> {
         self.store.key_count().map(|count| count == 0).map_err(KeyError::Store)
     }
+}
+
+/// A new key, and the record that makes it one once it is in the store.
+pub fn new_key(now: UtcMillis, entropy: &Entropy, name: &str, scopes: &[&str]) -> (ApiKey, KeyRecord) {
+    let mut random = [0; 32];
+    entropy.fill(&mut random);
+    let key = ApiKey::new(KeyId::new(now, entropy.u128()), random);
+    let record = KeyRecord {
+        id: key.id.to_bytes(),
+        secret_hash: key.secret_hash(),
+        name: name.to_owned(),
+        scopes: scopes.iter().map(ToString::to_string).collect(),
+        made_at: now.0,
+        revoked_at: None,
+    };
+    (key, record)
+}
+
+/// Whose key this is in a store.
+pub fn check_in(store: &Store, text: &str) -> Result<Principal, KeyError> {
+    let key = ApiKey::parse(text).map_err(KeyError::Text)?;
+    let record = store.key(key.id).map_err(KeyError::Store)?.ok_or(KeyError::NotValid)?;
+    // Compared in constant time, as `blake3::Hash` does.
+    let same = blake3::Hash::from_bytes(record.secret_hash) == blake3::Hash::from_bytes(key.secret_hash());
+    if !same || record.revoked_at.is_some() {
+        return Err(KeyError::NotValid);
+    }
+    Ok(Principal {
+        key: key.id,
+        name: record.name,
+        scopes: record.scopes,
+    })
 }
 
 #[cfg(test)]

@@ -142,6 +142,9 @@ fn each_dialect_is_asked_at_its_place_with_its_key() {
 
 #[test]
 fn every_status_has_its_class_and_its_price() {
+    use FailureClass as C;
+    use Spent::{Nothing, Unknown};
+
     let check = |status: &'static str, headers: &'static str, body: &'static str, class, retry, spent| {
         let (url, _heard) = serve(move |stream| {
             stream
@@ -155,8 +158,6 @@ fn every_status_has_its_class_and_its_price() {
             "{status}: {error}"
         );
     };
-    use FailureClass as C;
-    use Spent::{Nothing, Unknown};
     check("429 Too Many", "retry-after: 3\r\n", "", C::Rate, Some(3000), Nothing);
     check(
         "429 Too Many",

@@ -12,22 +12,23 @@ use supervisors::TaskExit;
 
 use crate::agents::handle::TakeError;
 use crate::agents::order::{OrderWork, ReportTo, ReportedEnd, SessionOrder, SessionReport};
+use crate::domain::budget::{Account, BudgetChange};
 use crate::domain::fact::{Attempt, Fact};
 use crate::domain::failure::FailureClass;
 use crate::domain::handoff::{ContextSource, Handoff};
-use crate::domain::id::IncidentId;
+use crate::domain::id::{IncidentId, RunId};
 use crate::domain::limits::SNAPSHOT_FACTS;
 use crate::domain::name::StepId;
 use crate::domain::plan::Work;
 use crate::domain::time::UtcMillis;
 use crate::runtime::timer::Timer;
-use crate::storage::batch::{Batch, Incident, Op};
+use crate::storage::batch::{Batch, Op};
 
 use super::check::Checking;
 use super::decision::{AttemptEnd, Effect, Event, Reaction, RunLoop, react};
 use super::dispatcher::actor::DispatchMessage;
-use super::message::RunMessage;
-use super::parts::{RunArgument, RunsInside};
+use super::message::{RunArgument, RunMessage};
+use super::parts::RunsInside;
 use super::state::{RunState, StepPhase};
 
 /// The actor.
@@ -72,25 +73,11 @@ impl Actor for RunActor {
         myself: ActorRef<RunMessage>,
         start: RunStart,
     ) -> Result<RunActorState, ActorProcessingErr> {
-        let run = start.argument.run;
-        let parts = &self.inside.parts;
         let fresh = start.argument.fresh.filter(|_| !start.restarted);
         let recovered = fresh.is_none();
-        let state = match fresh {
-            Some(state) => (*state).clone(),
-            None => {
-                parts.committer.barrier().await?;
-                RunState::load(run, &parts.store.facts_for_state(run)?)
-            }
-        };
-        if recovered {
-            let running = std::iter::once((RunState::planning_step(), &state.planning))
-                .chain(state.steps.iter().map(|(id, step)| (id.clone(), step)))
-                .filter(|(_, step)| step.phase == StepPhase::Running)
-                .map(|(id, _)| id)
-                .collect();
-            self.dispatch(DispatchMessage::Rejoin { run, running })?;
-        }
+        // The journal of a recovered run is read with its first message and not here: its supervisor starts one
+        // child after the other, and after a crash there may be thousands.
+        let state = fresh.map_or_else(|| RunState::new(start.argument.run), |state| (*state).clone());
         myself.cast(RunMessage::Begin)?;
         Ok(RunActorState {
             run: RunLoop::new(state),
@@ -109,9 +96,14 @@ impl Actor for RunActor {
         state: &mut RunActorState,
     ) -> Result<(), ActorProcessingErr> {
         let event = match message {
-            RunMessage::Begin => Event::Taken {
-                recovered: state.recovered,
-            },
+            RunMessage::Begin => {
+                if state.recovered {
+                    state.run = RunLoop::new(self.load(state.run.state.run).await?);
+                }
+                Event::Taken {
+                    recovered: state.recovered,
+                }
+            }
             RunMessage::Cancel { reason } => Event::CancelWanted { reason },
             RunMessage::Granted { step } => Event::Granted { step },
             RunMessage::Reported(report) => reported(state, report),
@@ -141,6 +133,21 @@ impl Actor for RunActor {
 }
 
 impl RunActor {
+    /// The state of a run that another incarnation had, and its slots.
+    async fn load(&self, run: RunId) -> Result<RunState, ActorProcessingErr> {
+        let parts = &self.inside.parts;
+        // What an earlier incarnation submitted must be readable before it is folded.
+        parts.committer.barrier().await?;
+        let state = RunState::load(run, &parts.store.facts_for_state(run)?);
+        let running = std::iter::once((RunState::planning_step(), &state.planning))
+            .chain(state.steps.iter().map(|(id, step)| (id.clone(), step)))
+            .filter(|(_, step)| step.phase == StepPhase::Running)
+            .map(|(id, _)| id)
+            .collect();
+        self.dispatch(DispatchMessage::Rejoin { run, running })?;
+        Ok(state)
+    }
+
     fn dispatch(&self, message: DispatchMessage) -> Result<(), ActorProcessingErr> {
         // The dispatcher is down only while the layer restarts, and this run with it.
         self.inside
@@ -161,11 +168,10 @@ impl RunActor {
         let mut pending = None;
         if !reaction.facts.is_empty() {
             state.facts_since_snapshot += reaction.facts.len();
-            let extras: Vec<Op> = reaction
-                .facts
-                .iter()
-                .filter_map(|fact| self.extra(state, fact, now))
-                .collect();
+            let mut extras = Vec::new();
+            for fact in &reaction.facts {
+                extras.extend(self.extra(state, fact, now)?);
+            }
             let batch = Batch::facts(run, now, reaction.facts);
             pending = Some(parts.committer.submit(extras.into_iter().fold(batch, Batch::with))?);
         }
@@ -194,14 +200,12 @@ impl RunActor {
                     attempt,
                     output,
                     checks,
-                    started_at,
                     tried,
                 } => {
                     let checking = Checking {
                         run,
                         attempt: attempt.clone(),
                         workspace: workspace(&state.run.state),
-                        started_at,
                         output: output.clone(),
                         exit_code: state.exit_codes.remove(&attempt.step),
                         skills: parts.skills.clone(),
@@ -229,10 +233,10 @@ impl RunActor {
     }
 
     /// What shares the transaction with a fact.
-    fn extra(&self, state: &RunActorState, fact: &Fact, now: UtcMillis) -> Option<Op> {
+    fn extra(&self, state: &RunActorState, fact: &Fact, now: UtcMillis) -> Result<Vec<Op>, ActorProcessingErr> {
         let parts = &self.inside.parts;
         let run = state.run.state.run;
-        match fact {
+        Ok(match fact {
             Fact::RunDone { .. } => {
                 let steps = state.run.state.plan.iter().flat_map(|plan| plan.steps.iter());
                 let agents = steps.filter_map(|step| match &step.work {
@@ -240,9 +244,10 @@ impl RunActor {
                     Work::Skill(_) => None,
                 });
                 let agents: BTreeSet<_> = agents.chain([parts.planner.clone()]).collect();
-                Some(parts.agents.treasury().close_run(run, &agents, now.day()))
+                let unsettled = self.unsettled(run)?;
+                parts.agents.treasury().close_run(run, &agents, &unsettled, now.day())
             }
-            Fact::RunParked { reason } => Some(Op::IncidentOpen(Incident {
+            Fact::RunParked { reason } => vec![Op::IncidentOpen(Incident {
                 id: IncidentId::new(now, parts.entropy.u128()),
                 at: now,
                 severity: "error".into(),
@@ -250,9 +255,41 @@ impl RunActor {
                 why: reason.clone(),
                 action: "the run is taken out of work until somebody retries or cancels it".into(),
                 run: Some(run),
-            })),
-            _ => None,
+            })],
+            _ => Vec::new(),
+        })
+    }
+
+    /// What is still booked for requests whose end nobody saw: the process was killed while they were out, and the
+    /// run ended without resuming them. Their use is unknown, so it is their ceiling.
+    fn unsettled(&self, run: RunId) -> Result<Vec<(Account, BudgetChange)>, ActorProcessingErr> {
+        let parts = &self.inside.parts;
+        if parts.agents.treasury().balance(&Account::Run(run))?.reserved == 0 {
+            return Ok(Vec::new());
         }
+        let mut open = BTreeMap::new();
+        for stamped in parts.store.facts(run, 0)? {
+            match stamped.fact {
+                Fact::TurnIntended {
+                    attempt,
+                    agent,
+                    reserved,
+                    day,
+                    ..
+                } => {
+                    let change = BudgetChange::Settle {
+                        reserved,
+                        spent: reserved,
+                    };
+                    open.insert(attempt, (Account::AgentDay(agent, day), change));
+                }
+                Fact::TurnFinished { attempt, .. } | Fact::TurnFailed { attempt, .. } => {
+                    open.remove(&attempt);
+                }
+                _ => {}
+            }
+        }
+        Ok(open.into_values().collect())
     }
 
     async fn start(
@@ -330,7 +367,7 @@ impl RunActor {
         myself: &ActorRef<RunMessage>,
         state: &mut RunActorState,
         checking: Checking,
-        checks: Vec<crate::domain::check::Check>,
+        checks: Vec<(crate::domain::check::Check, UtcMillis)>,
         tried: Vec<Arc<str>>,
     ) {
         let to = myself.clone();

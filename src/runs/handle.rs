@@ -21,8 +21,8 @@ use crate::runtime::committer::CommitError;
 use crate::storage::batch::{Batch, Refused, Submission};
 use crate::storage::error::StoreError;
 
-use super::message::RunMessage;
-use super::parts::{RunArgument, RunsInside};
+use super::message::{RunArgument, RunMessage};
+use super::parts::RunsInside;
 use super::state::RunState;
 
 /// The step of a run that one agent does alone.
@@ -110,14 +110,12 @@ impl RunsError {
             Self::NoAgent(_) => code::AGENT_NOT_FOUND,
             Self::Workspace(_) => code::WORKSPACE_INVALID,
             Self::IdempotencyConflict(_) => code::IDEMPOTENCY_CONFLICT,
-            Self::TooMany { .. } => code::TOO_MANY_RUNS,
+            Self::TooMany { .. } | Self::Commit(CommitError::Overloaded) => code::TOO_MANY_RUNS,
             Self::NotFound(_) => code::RUN_NOT_FOUND,
             Self::Ended { .. } => code::RUN_ENDED,
             Self::Active(_) => code::RUN_ACTIVE,
-            Self::Commit(CommitError::Overloaded) => code::TOO_MANY_RUNS,
-            Self::Commit(_) => code::STORE_FAILED,
             Self::Store(StoreError::Corrupt { .. }) => code::STORE_CORRUPT,
-            Self::Store(_) => code::STORE_FAILED,
+            Self::Commit(_) | Self::Store(_) => code::STORE_FAILED,
         }
     }
 }

@@ -51,3 +51,10 @@ impl Clock {
         Duration::from_millis(at.since(self.now()))
     }
 }
+
+/// RFC 3339 with milliseconds, in UTC; times after the year 9999, which that form cannot hold, read as its last.
+pub fn rfc3339(at: UtcMillis) -> String {
+    let millis = i64::try_from(at.0).unwrap_or(i64::MAX).min(253_402_300_799_999);
+    let time = jiff::Timestamp::from_millisecond(millis).expect("the years 1970 to 9999 are in range");
+    format!("{time:.3}")
+}

@@ -166,15 +166,6 @@ impl Committer {
         }
     }
 
-    /// Gives this handle back and waits until the thread has ended and has let go of the store: it does so when it
-    /// has written what was queued and the last handle is gone. Whoever opens the same file next has to wait for it.
-    pub async fn ended(self) {
-        let Self { queue, mut failure, .. } = self;
-        drop(queue);
-        // The sender is dropped after the writer, at the very end of the thread.
-        while failure.changed().await.is_ok() {}
-    }
-
     /// Figures for status and metrics.
     pub fn figures(&self) -> &CommitFigures {
         &self.figures
@@ -281,18 +272,6 @@ mod tests {
             committer.figures().commits.load(Ordering::Relaxed) < 102,
             "batches share transactions"
         );
-    }
-
-    #[tokio::test]
-    async fn when_the_committer_has_ended_the_file_can_be_opened_again() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("s.redb");
-        for round in 0..50 {
-            let store = Store::open(&path, 1 << 20).unwrap_or_else(|error| panic!("round {round}: {error}"));
-            let committer = Committer::start(store, Bus::default()).expect("starts");
-            committer.submit(put("text")).expect("queued").detach();
-            committer.ended().await;
-        }
     }
 
     #[tokio::test]

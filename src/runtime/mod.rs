@@ -8,3 +8,4 @@ pub mod committer;
 pub mod crash_point;
 pub mod entropy;
 pub mod timer;
+pub mod tls;

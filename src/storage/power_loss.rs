@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use redb::StorageBackend;
 use serde_json::json;
 
-use super::batch::{Batch, Op, Submission};
+use super::batch::{Batch, Op, Refused, Submission};
 use super::store::Store;
 use super::writer::Writer;
 use crate::domain::fact::{Attempt, Fact};
@@ -181,7 +181,7 @@ fn batches(number: u64) -> Vec<Batch> {
         step: StepId::new("a").expect("valid"),
         number: 1,
     };
-    let output = json!(format!("{number}").repeat(if number % 3 == 0 { 80_000 } else { 10 })).to_string();
+    let output = json!(format!("{number}").repeat(if number.is_multiple_of(3) { 80_000 } else { 10 })).to_string();
     let done = Fact::RunDone {
         outcome: Outcome::Succeeded,
         result: "{}".into(),
@@ -329,7 +329,6 @@ fn a_batch_that_is_refused_writes_nothing() {
         };
         Batch::accept(run(number), UtcMillis(1), vec![Fact::RunAccepted(spec())], submission)
     };
-    use super::batch::Refused;
     let verdicts = writer
         .commit(&[accept(1, 1, 9), accept(2, 1, 9), accept(3, 2, 9)])
         .expect("commits");

@@ -184,7 +184,7 @@ async fn reports_carry_path_and_reason() {
         Arc::new(move |report: &supervisors::Report| {
             seen.lock()
                 .unwrap()
-                .push(format!("{} {:?}", report.supervisor, report.fact))
+                .push(format!("{} {:?}", report.supervisor, report.fact));
         })
     };
     let log = Log::default();

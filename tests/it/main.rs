@@ -4,3 +4,4 @@ mod kill;
 mod process;
 mod skills;
 mod support;
+mod tidy;

@@ -10,7 +10,7 @@ use supervisors::{TaskExit, TaskRef};
 use crate::agents::handoff::compile;
 use crate::agents::order::{OrderWork, ReportedEnd, SessionOrder, SessionReport};
 use crate::agents::parts::{ActiveSession, AgentsParts};
-use crate::agents::treasury::{Bookings, TreasuryError};
+use crate::agents::treasury::{Bookings, Reservation, TreasuryError};
 use crate::agents::turn::decision::{Effect, Event, Reaction, SessionEnd, react};
 use crate::agents::turn::state::{OpenTurn, Phase, SessionWork, TurnRules, TurnState};
 use crate::domain::agent::AgentDefinition;
@@ -19,10 +19,13 @@ use crate::domain::budget::{Account, BudgetChange};
 use crate::domain::effect::{EffectClass, EffectKey};
 use crate::domain::fact::Fact;
 use crate::domain::failure::FailureClass;
+use crate::domain::id::RunId;
+use crate::domain::limits::SNAPSHOT_FACTS;
 use crate::domain::name::{AgentName, ModelAlias, SkillName};
 use crate::domain::skill::CallOutcome;
 use crate::domain::time::UtcMillis;
 use crate::llm::model::{AskError, Spent};
+use crate::runtime::clock::rfc3339;
 use crate::runtime::committer::Pending;
 use crate::runtime::timer::Timer;
 use crate::skills::handle::Ticket;
@@ -37,6 +40,8 @@ use super::surroundings::SessionSurroundings;
 const ASK_BACKOFF_BASE_MS: u64 = 500;
 /// Longest wait before a model request is repeated, the provider's own wish included, in milliseconds.
 const ASK_BACKOFF_MAX_MS: u64 = 60_000;
+/// Starts of one session before it is given up.
+const INCARNATIONS_MAX: u64 = 5;
 /// Answers that may be sent back because they do not match.
 const REJECTIONS_MAX: u32 = 2;
 /// The agent name under which skill steps are journaled; they book no tokens.
@@ -54,8 +59,8 @@ pub struct SessionStart {
     pub order: SessionOrder,
     /// Its agent; none for a step done by a skill.
     pub definition: Option<Arc<AgentDefinition>>,
-    /// Whether an earlier incarnation may have written facts.
-    pub restarted: bool,
+    /// Which incarnation it is, from 1; later ones may find facts of earlier ones.
+    pub incarnation: u64,
 }
 
 /// What a running session holds.
@@ -67,6 +72,9 @@ pub struct SessionState {
     asking: Option<TaskRef>,
     calls: BTreeMap<u32, Ticket>,
     ending: Option<Ending>,
+    /// Whether facts of this attempt may be in the journal.
+    resumes: bool,
+    facts_since_snapshot: usize,
     /// Effects of this session whose programs may have left a report.
     spooled: Vec<EffectKey>,
     timers: Vec<Timer>,
@@ -78,6 +86,7 @@ pub struct SessionState {
 enum Ending {
     Stopped,
     Deadline,
+    Suspended,
 }
 
 impl Drop for SessionState {
@@ -105,28 +114,30 @@ impl Actor for SessionActor {
         let SessionStart {
             order,
             definition,
-            restarted,
+            incarnation,
         } = start;
         let around = surroundings(&self.parts, &order, definition.as_deref());
         let rules = rules(&order, definition.as_deref(), &around.model);
-        let turn = if order.resume || restarted {
-            // What an earlier incarnation submitted must be readable before it is folded.
-            self.parts.committer.barrier().await?;
-            let facts = self.parts.store.facts_for_state(order.run)?;
-            let turn = TurnState::load(rules, facts.iter().map(|stamped| &stamped.fact));
-            let open = turn.calls.iter().filter(|call| call.interrupted);
-            let keys: Vec<EffectKey> = open.filter_map(|call| call.intent.map(|(_, key)| key)).collect();
-            if !keys.is_empty() {
-                // A call must not be made again beside its own earlier self.
-                self.parts.skills.end_leftovers(keys).await;
-            }
-            turn
-        } else {
-            TurnState::new(rules)
-        };
+        // What the journal has of the attempt is read with the first message and not here: the supervisor starts one
+        // session after the other, and after a crash there may be thousands.
+        let turn = TurnState::new(rules);
+        let resumes = order.resume || incarnation > 1;
         let until = self.parts.clock.until(order.deadline);
         let deadline = Timer::after(&myself, until, || SessionMessage::DeadlinePassed);
-        myself.cast(SessionMessage::Begin)?;
+        if incarnation > INCARNATIONS_MAX {
+            // Whatever makes it crash will do so again: the run decides, not the restarts.
+            let reason = format!("the session crashed {} times", incarnation - 1).into();
+            let end = ReportedEnd::Failed {
+                class: FailureClass::Crash,
+                reason,
+                tried: turn.tried.clone(),
+            };
+            let attempt = order.attempt.clone();
+            order.report.send(SessionReport { attempt, end });
+            myself.stop(None);
+        } else {
+            myself.cast(SessionMessage::Begin)?;
+        }
         let counted = definition
             .as_ref()
             .map(|agent| self.parts.definitions.count_session(&agent.name));
@@ -138,6 +149,8 @@ impl Actor for SessionActor {
             asking: None,
             calls: BTreeMap::new(),
             ending: None,
+            resumes,
+            facts_since_snapshot: 0,
             spooled: Vec::new(),
             timers: vec![deadline],
             _counted: counted,
@@ -153,9 +166,24 @@ impl Actor for SessionActor {
         let now = self.parts.clock.now();
         let mut local = Vec::new();
         let event = match message {
-            SessionMessage::Begin => Event::Begun,
-            SessionMessage::Stop => return self.wind_down(&myself, state, Ending::Stopped),
-            SessionMessage::DeadlinePassed => return self.wind_down(&myself, state, Ending::Deadline),
+            SessionMessage::Begin => {
+                if state.resumes {
+                    state.turn = self.load(state.order.run, state.turn.rules.clone()).await?;
+                }
+                Event::Begun
+            }
+            SessionMessage::Stop => {
+                wind_down(&myself, state, Ending::Stopped);
+                return Ok(());
+            }
+            SessionMessage::Suspend => {
+                wind_down(&myself, state, Ending::Suspended);
+                return Ok(());
+            }
+            SessionMessage::DeadlinePassed => {
+                wind_down(&myself, state, Ending::Deadline);
+                return Ok(());
+            }
             SessionMessage::Asked { turn, result } => {
                 state.asking = None;
                 asked(state, turn, result, now)
@@ -190,6 +218,21 @@ impl Actor for SessionActor {
 }
 
 impl SessionActor {
+    /// What an earlier incarnation journaled of this attempt.
+    async fn load(&self, run: RunId, rules: TurnRules) -> Result<TurnState, ActorProcessingErr> {
+        // What it submitted must be readable before it is folded.
+        self.parts.committer.barrier().await?;
+        let facts = self.parts.store.facts_for_state(run)?;
+        let turn = TurnState::load(rules, facts.iter().map(|stamped| &stamped.fact));
+        let open = turn.calls.iter().filter(|call| call.interrupted);
+        let keys: Vec<EffectKey> = open.filter_map(|call| call.intent.map(|(_, key)| key)).collect();
+        if !keys.is_empty() {
+            // A call must not be made again beside its own earlier self.
+            self.parts.skills.end_leftovers(keys).await;
+        }
+        Ok(turn)
+    }
+
     async fn carry_out(
         &self,
         myself: &ActorRef<SessionMessage>,
@@ -216,6 +259,13 @@ impl SessionActor {
             }
             Err(error) => return Err(error.into()),
         };
+        state.facts_since_snapshot += reaction.facts.len();
+        if state.facts_since_snapshot >= SNAPSHOT_FACTS {
+            state.facts_since_snapshot = 0;
+            if let Some(op) = self.parts.store.snapshot_of(state.order.run)? {
+                self.parts.committer.submit(Batch::ops(vec![op]))?.detach();
+            }
+        }
         for effect in reaction.effects {
             match effect {
                 Effect::Ask { turn } => self.ask(myself, state, turn, now),
@@ -321,23 +371,6 @@ impl SessionActor {
         }
     }
 
-    fn call_order(
-        &self,
-        state: &SessionState,
-        arguments: serde_json::Value,
-        key: EffectKey,
-        now: UtcMillis,
-    ) -> CallOrder {
-        CallOrder {
-            key,
-            run: state.order.run,
-            step: state.order.attempt.step.clone(),
-            arguments,
-            workspace: state.order.workspace.clone(),
-            deadline: Duration::from_millis(state.order.deadline.since(now)),
-        }
-    }
-
     #[expect(
         clippy::too_many_arguments,
         reason = "one call has this many parts; a struct would only rename them"
@@ -352,7 +385,7 @@ impl SessionActor {
         key: EffectKey,
         now: UtcMillis,
     ) {
-        let order = self.call_order(state, arguments, key, now);
+        let order = call_order(&state.order, arguments, key, now);
         let to = myself.clone();
         let started = self.parts.skills.call(&skill, order, move |end| {
             to.cast(SessionMessage::Called { ordinal, end }).ok();
@@ -384,7 +417,7 @@ impl SessionActor {
         key: EffectKey,
         now: UtcMillis,
     ) {
-        let order = self.call_order(state, arguments, key, now);
+        let order = call_order(&state.order, arguments, key, now);
         let to = myself.clone();
         let started = self.parts.skills.probe(&skill, order, move |answer| {
             to.cast(SessionMessage::Probed { ordinal, answer }).ok();
@@ -398,26 +431,6 @@ impl SessionActor {
                 myself.cast(SessionMessage::Probed { ordinal, answer }).ok();
             }
         }
-    }
-
-    /// Tells everything that is under way to stop; the report follows when it has.
-    fn wind_down(
-        &self,
-        myself: &ActorRef<SessionMessage>,
-        state: &mut SessionState,
-        ending: Ending,
-    ) -> Result<(), ActorProcessingErr> {
-        if state.ending.is_some() {
-            return Ok(());
-        }
-        state.ending = Some(ending);
-        if let Some(asking) = &state.asking {
-            asking.cancel();
-        }
-        for call in state.calls.values() {
-            call.cancel();
-        }
-        self.end_when_quiet(myself, state)
     }
 
     fn settle_while_ending(
@@ -464,33 +477,60 @@ impl SessionActor {
                 pending.detach();
             }
         }
-        self.end_when_quiet(myself, state)
-    }
-
-    fn end_when_quiet(
-        &self,
-        myself: &ActorRef<SessionMessage>,
-        state: &mut SessionState,
-    ) -> Result<(), ActorProcessingErr> {
-        if state.asking.is_some() || !state.calls.is_empty() {
-            return Ok(());
-        }
-        if let (Phase::Unknown { evidence }, Some(Ending::Deadline)) = (&state.turn.phase, state.ending) {
-            send(state, ReportedEnd::Unknown(evidence.clone()));
-        } else {
-            let end = match state.ending {
-                Some(Ending::Deadline) => ReportedEnd::Failed {
-                    class: FailureClass::Deadline,
-                    reason: "the deadline of the step has passed".into(),
-                    tried: state.turn.tried.clone(),
-                },
-                _ => ReportedEnd::Stopped,
-            };
-            send(state, end);
-        }
-        myself.stop(None);
+        end_when_quiet(myself, state);
         Ok(())
     }
+}
+
+fn call_order(order: &SessionOrder, arguments: serde_json::Value, key: EffectKey, now: UtcMillis) -> CallOrder {
+    CallOrder {
+        key,
+        run: order.run,
+        step: order.attempt.step.clone(),
+        arguments,
+        workspace: order.workspace.clone(),
+        deadline: Duration::from_millis(order.deadline.since(now)),
+    }
+}
+
+/// Tells everything that is under way to stop; the report follows when it has.
+fn wind_down(myself: &ActorRef<SessionMessage>, state: &mut SessionState, ending: Ending) {
+    if state.ending.is_some() {
+        return;
+    }
+    state.ending = Some(ending);
+    if let Some(asking) = &state.asking {
+        asking.cancel();
+    }
+    // A call that ends by itself leaves an outcome; one that is cut off may have to stay unknown.
+    if ending != Ending::Suspended {
+        for call in state.calls.values() {
+            call.cancel();
+        }
+    }
+    end_when_quiet(myself, state);
+}
+
+/// Reports and ends the session that winds down, once nothing of it runs any more.
+fn end_when_quiet(myself: &ActorRef<SessionMessage>, state: &SessionState) {
+    if state.asking.is_some() || !state.calls.is_empty() {
+        return;
+    }
+    let end = match (&state.turn.phase, state.ending) {
+        (Phase::Unknown { evidence }, Some(Ending::Deadline)) => ReportedEnd::Unknown(evidence.clone()),
+        (_, Some(Ending::Deadline)) => ReportedEnd::Failed {
+            class: FailureClass::Deadline,
+            reason: "the deadline of the step has passed".into(),
+            tried: state.turn.tried.clone(),
+        },
+        (_, Some(Ending::Suspended)) => {
+            myself.stop(None);
+            return;
+        }
+        _ => ReportedEnd::Stopped,
+    };
+    send(state, end);
+    myself.stop(None);
 }
 
 /// Hands the end of the loop to whoever gave the order; the session is done with that.
@@ -634,7 +674,13 @@ fn bookings(state: &SessionState, facts: &[Fact], open: Option<OpenTurn>) -> Boo
                     .settle
                     .extend(accounts(open.day).into_iter().map(|(account, _)| (account, change)));
             }
-            (Fact::TurnIntended { reserved, day, .. }, _) => bookings.reserve = Some((accounts(*day), *reserved)),
+            (Fact::TurnIntended { reserved, day, .. }, _) => {
+                let accounts = accounts(*day);
+                bookings.reserve = Some(Reservation {
+                    accounts,
+                    tokens: *reserved,
+                });
+            }
             _ => {}
         }
     }
@@ -714,10 +760,4 @@ fn surroundings(
         validator,
         output_tokens_max: definition.map_or(0, |agent| agent.output_tokens_max),
     }
-}
-
-fn rfc3339(at: UtcMillis) -> String {
-    jiff::Timestamp::from_millisecond(at.0.min(253_402_300_799_000) as i64)
-        .map(|time| time.to_string())
-        .unwrap_or_default()
 }

@@ -14,6 +14,9 @@ pub enum SessionMessage {
     Begin,
     /// Stop all work, then report.
     Stop,
+    /// Begin nothing new; let the calls under way end and journal them; then go without a report. The next life of
+    /// the process goes on from there.
+    Suspend,
     /// The model answered or did not; none when the task that asked has crashed.
     Asked {
         /// Which turn.

@@ -460,20 +460,19 @@ fn next_of_call(
             }
         };
     }
-    let (intent, key) = match call.intent {
+    let (intent, key) = if let Some((_, key)) = call.intent {
         // A probe said that it did not happen: its intent stands.
-        Some((_, key)) => (None, key),
-        None => {
-            let key = EffectKey::derive(rules.run, &attempt.step, attempt.number, ordinal);
-            let intent = Fact::CallIntended {
-                attempt,
-                ordinal,
-                skill: skill.clone(),
-                class,
-                key,
-            };
-            (class.waits_for_intent().then_some(intent), key)
-        }
+        (None, key)
+    } else {
+        let key = EffectKey::derive(rules.run, &attempt.step, attempt.number, ordinal);
+        let intent = Fact::CallIntended {
+            attempt,
+            ordinal,
+            skill: skill.clone(),
+            class,
+            key,
+        };
+        (class.waits_for_intent().then_some(intent), key)
     };
     let durable_first = intent.is_some();
     NextOfCall::Do {

@@ -174,7 +174,7 @@ fn done() -> SessionEnd {
 #[test]
 fn a_read_only_turn_has_no_intent_and_a_writing_one_has() {
     let check = |calls: Vec<&str>, intents: usize| {
-        let (facts, end) = run(&[calls.clone()], &World::default(), None);
+        let (facts, end) = run(std::slice::from_ref(&calls), &World::default(), None);
         assert_eq!(end, done());
         let found = facts
             .iter()

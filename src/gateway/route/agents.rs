@@ -5,7 +5,7 @@ use axum::extract::{Path, State};
 use serde_json::{Value, json};
 
 use crate::domain::agent::AgentDefinition;
-use crate::domain::budget::Account;
+use crate::domain::budget::{Account, Balance};
 use crate::domain::code;
 use crate::domain::name::AgentName;
 use crate::gateway::auth::Authenticated;
@@ -46,12 +46,7 @@ pub async fn show(
 fn view(parts: &GatewayParts, agent: &AgentDefinition) -> Value {
     let today = parts.clock.now().day();
     let account = Account::AgentDay(agent.name.clone(), today);
-    let tokens = parts
-        .agents
-        .treasury()
-        .balance(&account)
-        .map(|balance| balance.used())
-        .ok();
+    let tokens = parts.agents.treasury().balance(&account).map(Balance::used).ok();
     let skills: Vec<&str> = agent.skills.iter().map(AsRef::as_ref).collect();
     json!({
         "name": agent.name.as_str(),

@@ -6,15 +6,11 @@ use crate::domain::plan::Work;
 use crate::domain::run::{Outcome, RunHeader};
 use crate::domain::time::UtcMillis;
 use crate::runs::state::{Readiness, RunState, StepPhase, StepState};
+use crate::runtime::clock::rfc3339;
 
 /// RFC 3339 with milliseconds.
 pub fn time(at: UtcMillis) -> Value {
-    // Year 9999: beyond it RFC 3339 has no form.
-    let millis = at.0.min(253_402_300_799_999) as i64;
-    match jiff::Timestamp::from_millisecond(millis) {
-        Ok(time) => format!("{time:.3}").into(),
-        Err(_) => Value::Null,
-    }
+    rfc3339(at).into()
 }
 
 fn optional(at: Option<UtcMillis>) -> Value {

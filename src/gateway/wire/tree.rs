@@ -6,8 +6,8 @@ use supervisors::TreeSnapshot;
 /// One node and what is below it.
 pub fn node(snapshot: &TreeSnapshot) -> Value {
     json!({
-        "path": snapshot.path.to_string(),
-        "id": snapshot.id.to_string(),
+        "path": snapshot.path,
+        "id": snapshot.id,
         "kind": format!("{:?}", snapshot.kind).to_lowercase(),
         "strategy": snapshot.strategy.map(supervisors::SnapshotStrategy::as_str),
         "state": snapshot.status.as_str(),

@@ -10,3 +10,6 @@ pub mod incident;
 pub mod key;
 pub mod memory;
 pub mod submission;
+
+#[cfg(test)]
+mod fact_tests;

@@ -1,0 +1,282 @@
+//! Facts survive the disk, and the disk format of this version stays readable: the golden file was written once,
+//! by the first program with this layout, and every later build opens it.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::fact::{EntryRecord, SnapshotRecord};
+use crate::domain::check::CheckReport;
+use crate::domain::conversation::{Arguments, CallRequest, ModelAnswer, Stop, Usage};
+use crate::domain::effect::{EffectClass, EffectKey};
+use crate::domain::fact::{Attempt, Fact, Stamped};
+use crate::domain::failure::FailureClass;
+use crate::domain::handoff::{ContextEntry, ContextSource, Finding, HANDOFF_VERSION, Handoff, Lesson};
+use crate::domain::id::{BootId, RunId};
+use crate::domain::name::{AgentName, ModelAlias, SkillName, StepId};
+use crate::domain::plan_document::{read_checks, read_plan};
+use crate::domain::run::{Outcome, RunSpec};
+use crate::domain::skill::CallOutcome;
+use crate::domain::time::UtcMillis;
+use crate::storage::codec;
+
+const GOLDEN: &[u8] = include_bytes!("golden/facts-1.bin");
+
+/// One fact of every kind, with text that likes to break things.
+fn samples() -> Vec<Fact> {
+    let awkward = "emoji 👨‍👩‍👧‍👦 \u{202e} NUL \0 tag \u{e0041} end";
+    let attempt = || Attempt {
+        step: StepId::new("draft").expect("valid"),
+        number: 2,
+    };
+    let agent = || AgentName::new("coder").expect("valid");
+    let boot = BootId::new(UtcMillis(5), 77);
+    let run = RunId::new(UtcMillis(3), 9);
+    let plan = Arc::new(
+        read_plan(
+            &json!({ "goal": awkward, "steps": [{ "id": "a", "agent": "coder", "task": "t", "retries": 3,
+            "inputs": { "x": { "from": "steps.b.out#/y" } } }] }),
+        )
+        .expect("readable"),
+    );
+    let findings: Arc<[Finding]> = Arc::new([Finding::new("/steps/0", awkward)]);
+    let spec = RunSpec {
+        task: awkward.into(),
+        agent: Some(agent()),
+        plan: Some(plan.clone()),
+        workspace: "/w".into(),
+        checks: read_checks("", &[json!({ "type": "exit_code", "equals": 3 })]).expect("readable"),
+        output_schema: Some(Arc::new(json!({ "type": "object" }))),
+        deadline: UtcMillis(u64::MAX),
+        tokens_max: Some(10),
+        model: Some(ModelAlias::new("m").expect("valid")),
+        origin: "cli".into(),
+        retry_of: Some(run),
+    };
+    let handoff = Handoff {
+        version: HANDOFF_VERSION,
+        from: None,
+        to: agent(),
+        task: awkward.into(),
+        context: vec![
+            ContextEntry {
+                name: "l".into(),
+                source: ContextSource::Literal(json!([1.5, null])),
+            },
+            ContextEntry {
+                name: "o".into(),
+                source: ContextSource::Output {
+                    step: StepId::new("a").expect("valid"),
+                    pointer: "/x".into(),
+                },
+            },
+        ],
+        constraints: vec!["short".into()],
+        deadline: UtcMillis(8),
+        output_schema: Some(Arc::new(json!(true))),
+        lessons: vec![Lesson {
+            attempt: 1,
+            class: FailureClass::Check,
+            reason: "no".into(),
+            tried: vec!["this".into()],
+        }],
+    };
+    let answer = ModelAnswer {
+        text: awkward.into(),
+        calls: vec![
+            CallRequest {
+                id: "1".into(),
+                skill: "fs.read".into(),
+                arguments: Arguments::Object(json!({ "p": awkward })),
+            },
+            CallRequest {
+                id: "2".into(),
+                skill: "x".into(),
+                arguments: Arguments::Malformed {
+                    reason: "r".into(),
+                    preview: "{".into(),
+                },
+            },
+        ],
+        stop: Stop::Length,
+        usage: Usage {
+            input: 300,
+            output: 70_000,
+            estimated: true,
+        },
+        answered_by: "offline".into(),
+    };
+    let key = EffectKey::derive(run, &attempt().step, 2, 5);
+    vec![
+        Fact::RunAccepted(Arc::new(spec)),
+        Fact::RunRecovered { boot },
+        Fact::PlanProposed { round: 1, plan },
+        Fact::PlanRejected {
+            round: 2,
+            findings: findings.clone(),
+        },
+        Fact::PlanAccepted { round: 3 },
+        Fact::StepLeased {
+            attempt: attempt(),
+            boot,
+        },
+        Fact::HandoffSent {
+            attempt: attempt(),
+            handoff: Arc::new(handoff),
+        },
+        Fact::HandoffAccepted { attempt: attempt() },
+        Fact::HandoffRejected {
+            attempt: attempt(),
+            findings: findings.clone(),
+        },
+        Fact::TurnIntended {
+            attempt: attempt(),
+            turn: 1,
+            agent: agent(),
+            model: ModelAlias::new("m").expect("valid"),
+            reserved: 4096,
+            day: 20_000,
+        },
+        Fact::TurnFinished {
+            attempt: attempt(),
+            turn: 1,
+            answer: Arc::new(answer),
+        },
+        Fact::TurnFailed {
+            attempt: attempt(),
+            turn: 2,
+            class: FailureClass::Overload,
+            reason: "busy".into(),
+            charged: 7,
+            retry_at: Some(UtcMillis(99)),
+        },
+        Fact::AnswerRejected {
+            attempt: attempt(),
+            turn: 3,
+            findings,
+        },
+        Fact::CallIntended {
+            attempt: attempt(),
+            ordinal: 5,
+            skill: SkillName::new("exec.run").expect("valid"),
+            class: EffectClass::Once,
+            key,
+        },
+        Fact::CallFinished {
+            attempt: attempt(),
+            ordinal: 5,
+            outcome: Arc::new(CallOutcome {
+                content: awkward.into(),
+                is_error: true,
+                exit_code: Some(-1),
+            }),
+        },
+        Fact::CallUnknown {
+            attempt: attempt(),
+            ordinal: 6,
+            evidence: awkward.into(),
+        },
+        Fact::CheckMade {
+            attempt: attempt(),
+            report: CheckReport {
+                index: 0,
+                passed: false,
+                evidence: awkward.into(),
+            },
+        },
+        Fact::StepDone {
+            attempt: attempt(),
+            output: "{\"a\":1}".into(),
+        },
+        Fact::StepFailed {
+            attempt: attempt(),
+            class: FailureClass::UnknownEffect,
+            reason: "r".into(),
+            tried: Arc::new(["a".into(), "b".into()]),
+            retry_at: None,
+        },
+        Fact::StepSkipped {
+            step: attempt().step,
+            reason: "s".into(),
+        },
+        Fact::StepCancelled { step: attempt().step },
+        Fact::StepUnknown {
+            attempt: attempt(),
+            evidence: "e".into(),
+        },
+        Fact::CancelRequested {
+            outcome: Outcome::Expired,
+            reason: "late".into(),
+        },
+        Fact::RunDone {
+            outcome: Outcome::Succeeded,
+            result: "null".into(),
+        },
+        Fact::RunParked { reason: "stuck".into() },
+    ]
+}
+
+fn stamped(facts: Vec<Fact>) -> Vec<Stamped> {
+    let places = (10..).zip(facts);
+    places
+        .map(|(seq, fact)| Stamped {
+            seq,
+            at: UtcMillis(1_700_000_000_000),
+            fact,
+        })
+        .collect()
+}
+
+#[test]
+fn every_kind_of_fact_survives_the_disk_as_entry_and_as_snapshot() {
+    let expected = stamped(samples());
+    let entry = codec::encode(&EntryRecord::from_domain(UtcMillis(1_700_000_000_000), &samples()));
+    let entry: EntryRecord = codec::decode(|| "entry".into(), &entry).expect("decodes");
+    assert_eq!(entry.into_domain(10), Ok(expected.clone()));
+    let snapshot = codec::encode(&SnapshotRecord::from_domain(34, &expected));
+    let snapshot: SnapshotRecord = codec::decode(|| "snapshot".into(), &snapshot).expect("decodes");
+    assert_eq!(snapshot.through, 34);
+    assert_eq!(snapshot.into_domain(), Ok(expected));
+}
+
+/// Set to write the golden file of a new layout, once, under its own name.
+const WRITE_GOLDEN: &str = "OPENCLAW_WRITE_GOLDEN";
+
+#[test]
+fn the_golden_file_of_layout_1_still_opens_and_is_still_written_so() {
+    if std::env::var_os(WRITE_GOLDEN).is_some() {
+        let bytes = codec::encode(&EntryRecord::from_domain(UtcMillis(1_700_000_000_000), &samples()));
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/storage/record/golden/facts-1.bin");
+        std::fs::write(path, bytes).expect("written");
+    }
+    let entry: EntryRecord = codec::decode(|| "golden".into(), GOLDEN).expect("decodes");
+    assert_eq!(entry.into_domain(10), Ok(stamped(samples())));
+    let written = codec::encode(&EntryRecord::from_domain(UtcMillis(1_700_000_000_000), &samples()));
+    assert!(
+        written == GOLDEN,
+        "the layout has changed: it needs a new version byte and an upcaster"
+    );
+}
+
+#[test]
+fn damaged_records_are_refused_and_never_panic() {
+    let check = |bytes: &[u8]| {
+        if let Ok(entry) = codec::decode::<EntryRecord>(|| "damaged".into(), bytes) {
+            entry.into_domain(1).ok();
+        }
+    };
+    for position in 0..GOLDEN.len() {
+        for bit in [0, 3, 7] {
+            let mut bytes = GOLDEN.to_vec();
+            bytes[position] ^= 1 << bit;
+            check(&bytes);
+        }
+        check(&GOLDEN[..position]);
+    }
+    let mut longer = GOLDEN.to_vec();
+    longer.push(0);
+    assert!(
+        codec::decode::<EntryRecord>(|| "longer".into(), &longer).is_err(),
+        "bytes left over are damage"
+    );
+}
