@@ -1,5 +1,6 @@
 //! Integration tests.
 
+mod kill;
 mod process;
 mod skills;
 mod support;
