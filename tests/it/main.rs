@@ -1,5 +1,7 @@
 //! Integration tests.
 
+#![expect(clippy::disallowed_methods, reason = "bounds on real processes are held against real time")]
+
 mod process;
 mod skills;
 mod support;
