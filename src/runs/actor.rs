@@ -201,14 +201,12 @@ impl RunActor {
                     attempt,
                     output,
                     checks,
-                    started_at,
                     tried,
                 } => {
                     let checking = Checking {
                         run,
                         attempt: attempt.clone(),
                         workspace: workspace(&state.run.state),
-                        started_at,
                         output: output.clone(),
                         exit_code: state.exit_codes.remove(&attempt.step),
                         skills: parts.skills.clone(),
@@ -370,7 +368,7 @@ impl RunActor {
         myself: &ActorRef<RunMessage>,
         state: &mut RunActorState,
         checking: Checking,
-        checks: Vec<crate::domain::check::Check>,
+        checks: Vec<(crate::domain::check::Check, UtcMillis)>,
         tried: Vec<Arc<str>>,
     ) {
         let to = myself.clone();

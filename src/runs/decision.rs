@@ -152,10 +152,8 @@ pub enum Effect {
         attempt: Attempt,
         /// The output.
         output: Arc<Value>,
-        /// The checks.
-        checks: Vec<Check>,
-        /// When the attempt began, for fresh files.
-        started_at: UtcMillis,
+        /// The checks, each with the time from which a file counts as fresh.
+        checks: Vec<(Check, UtcMillis)>,
         /// Handed back with the reports.
         tried: Vec<Arc<str>>,
     },
@@ -558,19 +556,12 @@ impl Turn<'_> {
                         output: output.to_string().into(),
                     });
                 } else {
-                    let started_at = self
-                        .run
-                        .state
-                        .step(&step)
-                        .and_then(|step| step.started_at)
-                        .unwrap_or(self.now);
                     self.run.live.insert(step.clone(), Live::Checking);
                     self.run.checking.insert(step);
                     self.effect(Effect::Check {
                         attempt,
                         output,
                         checks,
-                        started_at,
                         tried,
                     });
                     return;
@@ -599,13 +590,13 @@ impl Turn<'_> {
         if let Some(at) = missing.next()
             && reports.iter().all(|report| report.passed)
         {
-            failures.push(format!("check {at}: {}: it was not made", checks[at].describe()));
+            failures.push(format!("check {at}: {}: it was not made", checks[at].0.describe()));
         }
         for report in reports {
             if !report.passed {
                 let what = checks
                     .get(report.index as usize)
-                    .map_or_else(String::new, Check::describe);
+                    .map_or_else(String::new, |(check, _)| check.describe());
                 failures.push(format!("check {}: {what}: {}", report.index, report.evidence));
             }
             self.take(Fact::CheckMade {

@@ -244,6 +244,35 @@ async fn a_sibling_that_ends_during_a_group_restart_is_judged_after_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_temporary_child_that_ends_during_a_group_restart_is_gone_too() {
+    let log = Log::default();
+    let (a, b, c) = (Kid::new("a", &log), Kid::new("b", &log), Kid::new("c", &log));
+    c.stop_takes(3 * SECOND);
+    let root = start(tree(
+        Strategy::OneForAll,
+        9,
+        [a.spec(), b.spec().restart(Restart::Temporary), c.spec()],
+    ))
+    .await;
+    a.end(How::Panic).await;
+    assert_eq!(which(&root).await, "a:down b#1 c:stopping");
+    b.end(How::Normal).await;
+    tokio::time::advance(4 * SECOND).await;
+    settle().await;
+    assert_eq!(which(&root).await, "a#2 c#2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_children_start_and_restart_on_one_stack() {
+    let log = Log::default();
+    let kids: Vec<_> = (0..10_000).map(|n| Kid::new(&n.to_string(), &log)).collect();
+    let root = start(tree(Strategy::OneForAll, 9, kids.iter().map(Kid::spec))).await;
+    kids[5_000].end(How::Panic).await;
+    assert!(kids.iter().all(|kid| kid.at.incarnation() == 2 && kid.at.is_up()));
+    root.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_forged_event_restarts_nobody() {
     let log = Log::default();
     let a = Kid::new("a", &log);

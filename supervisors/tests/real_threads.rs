@@ -275,6 +275,11 @@ async fn the_next_incarnation_starts_only_when_the_last_one_has_let_go() {
     let root = Supervisor::start("root", tree(Strategy::OneForOne, 1_000, [spec]))
         .await
         .unwrap();
+    // Keeps the supervisor awake on another thread, so that it hears of an end while the child is still at it.
+    let awake = tokio::spawn({
+        let root = root.clone();
+        async move { while root.count_children().await.is_ok() {} }
+    });
     for round in 1..=200 {
         match round % 4 {
             0 => at.cast(End::Panic).unwrap(),
@@ -286,7 +291,38 @@ async fn the_next_incarnation_starts_only_when_the_last_one_has_let_go() {
     }
     assert_eq!(overlaps.load(Ordering::SeqCst), 0);
     root.shutdown().await;
+    awake.await.unwrap();
     assert_eq!(held.load(Ordering::SeqCst), 0, "a shutdown waits for that as well");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_a_killed_supervisor_left_behind_has_let_go_before_its_successor_starts_anything() {
+    let (held, overlaps) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let spec = {
+        let (held, overlaps) = (Arc::clone(&held), Arc::clone(&overlaps));
+        ChildSpec::actor("owner", move |_| {
+            (
+                Owner {
+                    held: Arc::clone(&held),
+                    overlaps: Arc::clone(&overlaps),
+                },
+                (),
+            )
+        })
+    };
+    let at = spec.address::<End>();
+    let inner = tree(Strategy::OneForOne, 9, [spec]);
+    let handle = inner.handle();
+    let inner = ChildSpec::supervisor("inner", inner).backoff(Backoff::none());
+    let root = Supervisor::start("root", tree(Strategy::OneForOne, 1_000, [inner]))
+        .await
+        .unwrap();
+    for round in 1..=100 {
+        handle.cell().unwrap().kill();
+        level("the next incarnation", || at.is_up() && at.incarnation() == round + 1).await;
+    }
+    assert_eq!(overlaps.load(Ordering::SeqCst), 0);
+    root.shutdown().await;
 }
 
 /// Starts a named actor of its own, which takes its time to end.

@@ -19,6 +19,7 @@ use crate::domain::budget::{Account, BudgetChange};
 use crate::domain::effect::{EffectClass, EffectKey};
 use crate::domain::fact::Fact;
 use crate::domain::failure::FailureClass;
+use crate::domain::id::RunId;
 use crate::domain::limits::SNAPSHOT_FACTS;
 use crate::domain::name::{AgentName, ModelAlias, SkillName};
 use crate::domain::skill::CallOutcome;
@@ -71,6 +72,8 @@ pub struct SessionState {
     asking: Option<TaskRef>,
     calls: BTreeMap<u32, Ticket>,
     ending: Option<Ending>,
+    /// Whether facts of this attempt may be in the journal.
+    resumes: bool,
     facts_since_snapshot: usize,
     /// Effects of this session whose programs may have left a report.
     spooled: Vec<EffectKey>,
@@ -115,21 +118,10 @@ impl Actor for SessionActor {
         } = start;
         let around = surroundings(&self.parts, &order, definition.as_deref());
         let rules = rules(&order, definition.as_deref(), &around.model);
-        let turn = if order.resume || incarnation > 1 {
-            // What an earlier incarnation submitted must be readable before it is folded.
-            self.parts.committer.barrier().await?;
-            let facts = self.parts.store.facts_for_state(order.run)?;
-            let turn = TurnState::load(rules, facts.iter().map(|stamped| &stamped.fact));
-            let open = turn.calls.iter().filter(|call| call.interrupted);
-            let keys: Vec<EffectKey> = open.filter_map(|call| call.intent.map(|(_, key)| key)).collect();
-            if !keys.is_empty() {
-                // A call must not be made again beside its own earlier self.
-                self.parts.skills.end_leftovers(keys).await;
-            }
-            turn
-        } else {
-            TurnState::new(rules)
-        };
+        // What the journal has of the attempt is read with the first message and not here: the supervisor starts one
+        // session after the other, and after a crash there may be thousands.
+        let turn = TurnState::new(rules);
+        let resumes = order.resume || incarnation > 1;
         let until = self.parts.clock.until(order.deadline);
         let deadline = Timer::after(&myself, until, || SessionMessage::DeadlinePassed);
         if incarnation > INCARNATIONS_MAX {
@@ -157,6 +149,7 @@ impl Actor for SessionActor {
             asking: None,
             calls: BTreeMap::new(),
             ending: None,
+            resumes,
             facts_since_snapshot: 0,
             spooled: Vec::new(),
             timers: vec![deadline],
@@ -173,7 +166,12 @@ impl Actor for SessionActor {
         let now = self.parts.clock.now();
         let mut local = Vec::new();
         let event = match message {
-            SessionMessage::Begin => Event::Begun,
+            SessionMessage::Begin => {
+                if state.resumes {
+                    state.turn = self.load(state.order.run, state.turn.rules.clone()).await?;
+                }
+                Event::Begun
+            }
             SessionMessage::Stop => {
                 wind_down(&myself, state, Ending::Stopped);
                 return Ok(());
@@ -220,6 +218,21 @@ impl Actor for SessionActor {
 }
 
 impl SessionActor {
+    /// What an earlier incarnation journaled of this attempt.
+    async fn load(&self, run: RunId, rules: TurnRules) -> Result<TurnState, ActorProcessingErr> {
+        // What it submitted must be readable before it is folded.
+        self.parts.committer.barrier().await?;
+        let facts = self.parts.store.facts_for_state(run)?;
+        let turn = TurnState::load(rules, facts.iter().map(|stamped| &stamped.fact));
+        let open = turn.calls.iter().filter(|call| call.interrupted);
+        let keys: Vec<EffectKey> = open.filter_map(|call| call.intent.map(|(_, key)| key)).collect();
+        if !keys.is_empty() {
+            // A call must not be made again beside its own earlier self.
+            self.parts.skills.end_leftovers(keys).await;
+        }
+        Ok(turn)
+    }
+
     async fn carry_out(
         &self,
         myself: &ActorRef<SessionMessage>,
