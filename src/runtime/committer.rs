@@ -187,7 +187,10 @@ fn commit_all(
             batches.push(submitted.batch);
             replies.push(submitted.reply);
         }
-        #[expect(clippy::disallowed_methods, reason = "how long a commit takes is a figure; it decides nothing")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "how long a commit takes is a figure; it decides nothing"
+        )]
         let began = std::time::Instant::now();
         match writer.commit(&batches) {
             Ok(verdicts) => {

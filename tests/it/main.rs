@@ -1,6 +1,9 @@
 //! Integration tests.
 
-#![expect(clippy::disallowed_methods, reason = "bounds on real processes are held against real time")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "bounds on real processes are held against real time"
+)]
 
 mod process;
 mod skills;

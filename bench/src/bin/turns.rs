@@ -5,7 +5,6 @@
 //! target is missed; `--quick` only shows that everything works and judges nothing.
 
 #![expect(clippy::disallowed_methods, reason = "it measures, and waits for other processes")]
-
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "its output is its purpose")]
 
 use std::error::Error;

@@ -69,7 +69,7 @@ fn edges(files: &[SourceFile]) -> Edges {
             // A name that is no module is an item of the folder's own file.
             let is_module = modules.iter().any(|module| module.starts_with(&target[..=shared]));
             // Edges between the layers themselves are held against their order.
-            if is_module && (shared > 0 || file.path.starts_with("supervisors/")) {
+            if is_module && shared > 0 {
                 edges
                     .entry(own[..shared].to_vec())
                     .or_default()
