@@ -43,7 +43,7 @@ pub struct Submission {
 }
 
 /// A change outside the journal that shares the transaction.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Op {
     /// Puts a memory entry; its version rises by one.
     MemoryPut {

@@ -5,6 +5,7 @@
     reason = "bounds on real processes are held against real time"
 )]
 
+mod kill;
 mod process;
 mod skills;
 mod support;

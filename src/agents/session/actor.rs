@@ -242,12 +242,13 @@ impl SessionActor {
         local: Vec<Op>,
         now: UtcMillis,
     ) -> Result<(), ActorProcessingErr> {
-        let mut pending = match self.submit(state, &reaction.facts, open, local, now) {
+        let mut pending = match self.submit(state, &reaction.facts, open, &local, now) {
             Ok(pending) => pending,
             Err(TreasuryError::Exhausted(exhausted)) => {
-                // What happened before the refused reservation is journaled; the request is not made.
+                // What happened before the refused reservation is journaled, with its effect on the store; the
+                // request is not made.
                 reaction.facts.retain(|fact| !matches!(fact, Fact::TurnIntended { .. }));
-                let pending = self.submit(state, &reaction.facts, open, Vec::new(), now)?;
+                let pending = self.submit(state, &reaction.facts, open, &local, now)?;
                 let reason = format!("a token budget does not allow the next turn: {exhausted}").into();
                 let end = SessionEnd::Failed {
                     class: FailureClass::Budget,
@@ -319,7 +320,7 @@ impl SessionActor {
         state: &SessionState,
         facts: &[Fact],
         open: Option<OpenTurn>,
-        local: Vec<Op>,
+        local: &[Op],
         now: UtcMillis,
     ) -> Result<Option<Pending>, TreasuryError> {
         if facts.is_empty() {
@@ -328,7 +329,7 @@ impl SessionActor {
         let bookings = bookings(state, facts, open);
         let mut batch = Batch::facts(state.order.run, now, facts.to_vec());
         for op in local {
-            batch = batch.with(op);
+            batch = batch.with(op.clone());
         }
         self.parts.treasury.submit(batch, bookings).map(Some)
     }
@@ -472,7 +473,7 @@ impl SessionActor {
         };
         if let Some(fact) = fact {
             state.turn.fold(&fact);
-            if let Some(pending) = self.submit(state, &[fact], open, local, now)? {
+            if let Some(pending) = self.submit(state, &[fact], open, &local, now)? {
                 pending.detach();
             }
         }

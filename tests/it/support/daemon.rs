@@ -57,6 +57,11 @@ impl TestHome {
         self.path.join("workspace")
     }
 
+    /// A folder for what effects leave, outside of what runs may touch.
+    pub fn ledger_folder(&self) -> PathBuf {
+        self.path.join("ledger")
+    }
+
     /// The store's file, to be opened when no daemon runs.
     pub fn store_file(&self) -> PathBuf {
         self.path().join("state/openclaw.redb")
@@ -159,8 +164,18 @@ impl Starting {
         &mut self.process.as_mut().expect("held until it is ready").0
     }
 
-    /// Waits until it serves; when it ends before that, says how. Call once.
+    /// Waits until it is ready: it answers, the store commits, and the runs of an earlier life have been taken up.
+    /// When it ends before that, says how. Call once.
     pub fn wait_ready(&mut self) -> Result<TestDaemon, ExitStatus> {
+        self.wait(|url| is_ready(url))
+    }
+
+    /// Waits until it answers at all; asks for nothing that would be written.
+    pub fn wait_listening(&mut self) -> Result<TestDaemon, ExitStatus> {
+        self.wait(|_| true)
+    }
+
+    fn wait(&mut self, is_enough: impl Fn(&str) -> bool) -> Result<TestDaemon, ExitStatus> {
         let began = self.began;
         let home = self.home.clone();
         let url = until("the daemon to be ready", READY_MAX, || {
@@ -174,9 +189,10 @@ impl Starting {
                 return Err(format!("daemon.json: {file}"));
             }
             let url = file["gateway"].as_str().expect("an address").to_owned();
-            match is_ready(&url) {
-                true => Ok(Ok(url)),
-                false => Err(format!("{url} is not ready")),
+            if is_enough(&url) {
+                Ok(Ok(url))
+            } else {
+                Err(format!("{url} is not ready"))
             }
         })?;
         let key = std::fs::read_to_string(home.join("state/operator.key")).expect("the operator's key");

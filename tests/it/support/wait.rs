@@ -17,3 +17,15 @@ pub fn until<T, S: Debug>(what: &str, within: Duration, mut look: impl FnMut() -
         }
     }
 }
+
+/// The same for looks that have to be awaited.
+pub async fn until_async<T, S: Debug>(what: &str, within: Duration, mut look: impl AsyncFnMut() -> Result<T, S>) -> T {
+    let began = Instant::now();
+    loop {
+        match look().await {
+            Ok(found) => return found,
+            Err(seen) if began.elapsed() > within => panic!("{what}: not within {within:?}; last seen: {seen:?}"),
+            Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+    }
+}
