@@ -29,6 +29,10 @@ pub(super) fn asked(
         Ok(answer) => Event::Answered { turn, answer },
         Err(error) => {
             let cap = ASK_BACKOFF_BASE_MS.saturating_mul(1 << loop_state.turn_failures.min(16));
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "jitter that repeats would keep requests in step"
+            )]
             let backoff = fastrand::u64(0..=cap.min(ASK_BACKOFF_MAX_MS));
             let wait = error.retry_after_ms.unwrap_or(0).max(backoff).min(ASK_BACKOFF_MAX_MS);
             Event::AskFailed {
