@@ -17,6 +17,7 @@ use crate::domain::fact::{Attempt, Fact};
 use crate::domain::failure::FailureClass;
 use crate::domain::handoff::{ContextSource, Handoff};
 use crate::domain::id::{IncidentId, RunId};
+use crate::domain::incident::Incident;
 use crate::domain::limits::SNAPSHOT_FACTS;
 use crate::domain::name::StepId;
 use crate::domain::plan::Work;
