@@ -58,6 +58,7 @@ impl Shell {
             },
             tree: Arc::clone(&self.tree),
             last_exit: slot.payload.last_exit.clone(),
+            address: Arc::clone(&slot.payload.address),
         };
         if let Some(nested) = launch.nested() {
             *nested.path.write().unwrap_or_else(std::sync::PoisonError::into_inner) = self.path.join(&slot.id);
@@ -102,7 +103,8 @@ impl Shell {
         let wanted = slot.filter(|slot| slot.incarnation == incarnation && matches!(slot.phase, Phase::Starting(_)));
         let Some(slot) = wanted else {
             // Given up meanwhile: whatever came of it must not live on.
-            if let Ok(Launched::Running { cell, .. }) = result {
+            if let Ok(Launched::Running { cell, probe, .. }) = result {
+                probe.withdraw();
                 cell.kill();
             }
             if self.stuck_starts.remove(&(key, incarnation)) {
@@ -114,7 +116,11 @@ impl Shell {
         slot.payload.start_task = None;
         let outcome = match result {
             Ok(Launched::Ignored) => StartOutcome::Ignored,
-            Err(error) => StartOutcome::Failed(error),
+            Err(error) => {
+                // A start that was cut off may have come as far as being published.
+                slot.payload.withdraw(incarnation);
+                StartOutcome::Failed(error)
+            }
             Ok(Launched::Running {
                 cell,
                 join,
