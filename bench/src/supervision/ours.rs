@@ -45,7 +45,6 @@ impl Actor for Child {
     }
 }
 
-const HOUR: Duration = Duration::from_hours(1);
 const SECOND: Duration = Duration::from_secs(1);
 
 /// From the panic's order to the first answer of the restarted child.
@@ -162,7 +161,7 @@ pub(crate) fn storm() {
             let sibling = ChildSpec::actor("sibling", |_| (Child { up: None }, ()));
             let calm = sibling.address::<Order>();
             let root = SupervisorSpec::new(Strategy::OneForOne)
-                .intensity(u32::MAX, HOUR)
+                .intensity(u32::MAX, SECOND)
                 .children(specs)
                 .child(sibling);
             let root = Supervisor::start("root", root).await.expect("the tree to start");
