@@ -9,9 +9,15 @@ use super::arguments::{Arguments, Command};
 use super::command;
 use super::context::Context;
 use super::error::{CliError, Exit};
+use super::in_this_process::InThisProcess;
 use super::output::Output;
 use super::seam::DaemonSeam;
 use crate::daemon::config::{Home, Overrides};
+
+/// Runs the command line of this process to its end.
+pub fn process_main() -> ExitCode {
+    main(std::env::args_os(), &InThisProcess)
+}
 
 /// Runs one command line to its end.
 pub fn main(arguments: impl IntoIterator<Item = OsString>, daemon: &impl DaemonSeam) -> ExitCode {

@@ -4,7 +4,7 @@
 //! - [`client`]: requests to the gateway; [`events`]: its event streams; [`view`]: the parts of its answers that
 //!   people see.
 //! - [`output`]: lines for people or JSON for programs; [`progress`] and [`follow`]: a run as it goes on.
-//! - [`seam`]: what the daemon does for a command in this process.
+//! - [`seam`]: what the daemon does for a command in this process; `in_this_process`: the real one.
 //! - `command`: one file per command; they never import each other.
 //!
 //! What it refuses to know: the store, the actors, and everything else that only the daemon touches.
@@ -21,12 +21,13 @@ pub mod events;
 #[cfg(test)]
 mod fake;
 pub mod follow;
+mod in_this_process;
 pub mod output;
 pub mod progress;
 pub mod seam;
 pub mod set_up;
 pub mod view;
 
-pub use entry::main;
+pub use entry::{main, process_main};
 pub use error::CliError;
 pub use seam::{DaemonSeam, KeyMade};
