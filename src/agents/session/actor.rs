@@ -23,6 +23,7 @@ use crate::domain::limits::SNAPSHOT_FACTS;
 use crate::domain::name::{AgentName, ModelAlias, SkillName};
 use crate::domain::skill::CallOutcome;
 use crate::domain::time::UtcMillis;
+use crate::llm::estimate::Fixed;
 use crate::llm::model::{AskError, Spent};
 use crate::runtime::clock::rfc3339;
 use crate::runtime::committer::Pending;
@@ -732,6 +733,8 @@ fn surroundings(
         system.push_str("\n\nYour final answer is JSON, without other text, that matches this JSON Schema:\n");
         system.push_str(&schema.to_string());
     }
+    let output_tokens_max = definition.map_or(0, |agent| agent.output_tokens_max);
+    let fixed = Fixed::of(&system, &offered, output_schema.as_deref(), output_tokens_max);
     let fallback = || ModelAlias::new(crate::llm::registry::OFFLINE_ALIAS).expect("a valid alias");
     SessionSurroundings {
         skills: parts.skills.clone(),
@@ -744,6 +747,7 @@ fn surroundings(
             .unwrap_or_else(fallback),
         output_schema,
         validator,
-        output_tokens_max: definition.map_or(0, |agent| agent.output_tokens_max),
+        output_tokens_max,
+        fixed,
     }
 }
