@@ -798,7 +798,7 @@ impl AnswerRecord {
     fn into_domain(self) -> Result<ModelAnswer, Reason> {
         let calls = self.calls.into_iter().map(|call| {
             let arguments = match call.arguments {
-                ArgumentsRecord::Object(text) => Arguments::Object(json(&text)?),
+                ArgumentsRecord::Object(text) => Arguments::Object(Arc::new(json(&text)?)),
                 ArgumentsRecord::Malformed { reason, preview } => Arguments::Malformed {
                     reason: reason.into(),
                     preview: preview.into(),
