@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::fact::{Attempt, Fact, Stamped};
+use super::limits::{SNAPSHOT_BYTES, SNAPSHOT_FACTS};
 
 /// Leaves out what decides nothing any more.
 pub fn compact(facts: Vec<Stamped>) -> Vec<Stamped> {
@@ -31,4 +32,38 @@ pub fn compact(facts: Vec<Stamped>) -> Vec<Stamped> {
         .into_iter()
         .filter(|stamped| !decides_nothing(&stamped.fact))
         .collect()
+}
+
+/// Counts what one writer has added to a run's journal since its last snapshot.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SinceSnapshot {
+    facts: usize,
+    bytes: usize,
+}
+
+impl SinceSnapshot {
+    /// Adds one batch; true when a snapshot is due, and then the count starts anew.
+    pub fn add(&mut self, facts: usize, bytes: usize) -> bool {
+        self.facts += facts;
+        self.bytes += bytes;
+        let is_due = self.facts >= SNAPSHOT_FACTS || self.bytes >= SNAPSHOT_BYTES;
+        if is_due {
+            *self = Self::default();
+        }
+        is_due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_is_due_by_facts_or_by_bytes() {
+        let mut since = SinceSnapshot::default();
+        assert!(!since.add(SNAPSHOT_FACTS - 1, 10));
+        assert!(since.add(1, 10));
+        assert!(!since.add(1, SNAPSHOT_BYTES - 1), "the count started anew");
+        assert!(since.add(1, 1));
+    }
 }

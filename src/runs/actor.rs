@@ -13,12 +13,12 @@ use supervisors::TaskExit;
 use crate::agents::handle::TakeError;
 use crate::agents::order::{OrderWork, ReportTo, ReportedEnd, SessionOrder, SessionReport};
 use crate::domain::budget::{Account, BudgetChange};
+use crate::domain::compaction::SinceSnapshot;
 use crate::domain::fact::{Attempt, Fact};
 use crate::domain::failure::FailureClass;
 use crate::domain::handoff::{ContextSource, Handoff};
 use crate::domain::id::{IncidentId, RunId};
 use crate::domain::incident::Incident;
-use crate::domain::limits::SNAPSHOT_FACTS;
 use crate::domain::name::StepId;
 use crate::domain::plan::Work;
 use crate::domain::time::UtcMillis;
@@ -53,7 +53,7 @@ pub struct RunActorState {
     exit_codes: BTreeMap<StepId, i32>,
     checks: Vec<supervisors::TaskRef>,
     wake: Option<Timer>,
-    facts_since_snapshot: usize,
+    since_snapshot: SinceSnapshot,
 }
 
 impl Drop for RunActorState {
@@ -86,7 +86,7 @@ impl Actor for RunActor {
             exit_codes: BTreeMap::new(),
             checks: Vec::new(),
             wake: None,
-            facts_since_snapshot: 0,
+            since_snapshot: SinceSnapshot::default(),
         })
     }
 
@@ -167,13 +167,15 @@ impl RunActor {
         let parts = &self.inside.parts;
         let run = state.run.state.run;
         let mut pending = None;
+        let mut is_due = false;
         if !reaction.facts.is_empty() {
-            state.facts_since_snapshot += reaction.facts.len();
             let mut extras = Vec::new();
             for fact in &reaction.facts {
                 extras.extend(self.extra(state, fact, now)?);
             }
+            let count = reaction.facts.len();
             let batch = Batch::facts(run, now, reaction.facts);
+            is_due = state.since_snapshot.add(count, batch.journal_bytes());
             pending = Some(parts.committer.submit(extras.into_iter().fold(batch, Batch::with))?);
         }
         for effect in reaction.effects {
@@ -229,7 +231,9 @@ impl RunActor {
         if let Some(pending) = pending {
             pending.detach();
         }
-        self.snapshot_when_due(state).await?;
+        if is_due {
+            self.snapshot(run).await?;
+        }
         Ok(())
     }
 
@@ -407,14 +411,10 @@ impl RunActor {
         }
     }
 
-    async fn snapshot_when_due(&self, state: &mut RunActorState) -> Result<(), ActorProcessingErr> {
-        if state.facts_since_snapshot < SNAPSHOT_FACTS {
-            return Ok(());
-        }
-        state.facts_since_snapshot = 0;
+    async fn snapshot(&self, run: RunId) -> Result<(), ActorProcessingErr> {
         let parts = &self.inside.parts;
         parts.committer.barrier().await?;
-        if let Some(op) = parts.store.snapshot_of(state.run.state.run)? {
+        if let Some(op) = parts.store.snapshot_of(run)? {
             parts.committer.submit(Batch::ops(vec![op]))?.detach();
         }
         Ok(())

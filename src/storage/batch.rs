@@ -145,6 +145,11 @@ impl Batch {
         self
     }
 
+    /// Bytes that the batch adds to the journal.
+    pub fn journal_bytes(&self) -> usize {
+        self.append.as_ref().map_or(0, |append| append.encoded.len())
+    }
+
     /// The run whose facts are in the batch.
     pub fn run(&self) -> Option<RunId> {
         self.append.as_ref().map(|append| append.run)

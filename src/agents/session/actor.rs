@@ -13,12 +13,12 @@ use crate::agents::treasury::TreasuryError;
 use crate::agents::turn::decision::{Effect, Event, Reaction, SessionEnd, react};
 use crate::agents::turn::state::{OpenTurn, Phase, TurnRules, TurnState};
 use crate::domain::agent::AgentDefinition;
+use crate::domain::compaction::SinceSnapshot;
 use crate::domain::effect::EffectKey;
 use crate::domain::fact::Fact;
 use crate::domain::failure::FailureClass;
 use crate::domain::fault::in_one_line;
 use crate::domain::id::RunId;
-use crate::domain::limits::SNAPSHOT_FACTS;
 use crate::domain::name::SkillName;
 use crate::domain::skill::CallOutcome;
 use crate::domain::time::UtcMillis;
@@ -66,7 +66,7 @@ pub struct SessionState {
     ending: Option<Ending>,
     /// Whether facts of this attempt may be in the journal.
     resumes: bool,
-    facts_since_snapshot: usize,
+    since_snapshot: SinceSnapshot,
     /// Effects of this session whose programs may have left a report.
     spooled: Vec<EffectKey>,
     timers: Vec<Timer>,
@@ -142,7 +142,7 @@ impl Actor for SessionActor {
             calls: BTreeMap::new(),
             ending: None,
             resumes,
-            facts_since_snapshot: 0,
+            since_snapshot: SinceSnapshot::default(),
             spooled: Vec::new(),
             timers: vec![deadline],
             _counted: counted,
@@ -234,26 +234,24 @@ impl SessionActor {
         local: Vec<Op>,
         now: UtcMillis,
     ) -> Result<(), ActorProcessingErr> {
-        let mut pending = match self.submit(state, &reaction.facts, open, &local, now) {
-            Ok(pending) => pending,
+        let (mut pending, bytes) = match self.submit(state, &reaction.facts, open, &local, now) {
+            Ok(submitted) => submitted,
             Err(TreasuryError::Exhausted(exhausted)) => {
                 // What happened before the refused reservation is journaled, with its effect on the store; the
                 // request is not made.
                 reaction.facts.retain(|fact| !matches!(fact, Fact::TurnIntended { .. }));
-                let pending = self.submit(state, &reaction.facts, open, &local, now)?;
+                let submitted = self.submit(state, &reaction.facts, open, &local, now)?;
                 let reason = format!("a token budget does not allow the next turn: {exhausted}").into();
                 let end = SessionEnd::Failed {
                     class: FailureClass::Budget,
                     reason,
                 };
                 reaction.effects = vec![Effect::End(end)];
-                pending
+                submitted
             }
             Err(error) => return Err(error.into()),
         };
-        state.facts_since_snapshot += reaction.facts.len();
-        if state.facts_since_snapshot >= SNAPSHOT_FACTS {
-            state.facts_since_snapshot = 0;
+        if state.since_snapshot.add(reaction.facts.len(), bytes) {
             if let Some(op) = self.parts.store.snapshot_of(state.order.run)? {
                 self.parts.committer.submit(Batch::ops(vec![op]))?.detach();
             }
@@ -306,7 +304,7 @@ impl SessionActor {
         Ok(())
     }
 
-    /// Queues facts with the bookings that follow from them.
+    /// Queues facts with the bookings that follow from them; gives the bytes that they add to the journal.
     fn submit(
         &self,
         state: &SessionState,
@@ -314,16 +312,18 @@ impl SessionActor {
         open: Option<OpenTurn>,
         local: &[Op],
         now: UtcMillis,
-    ) -> Result<Option<Pending>, TreasuryError> {
+    ) -> Result<(Option<Pending>, usize), TreasuryError> {
         if facts.is_empty() {
-            return Ok(None);
+            return Ok((None, 0));
         }
         let bookings = bookings(&state.order, state.definition.as_deref(), facts, open);
         let mut batch = Batch::facts(state.order.run, now, facts.to_vec());
         for op in local {
             batch = batch.with(op.clone());
         }
-        self.parts.treasury.submit(batch, bookings).map(Some)
+        let bytes = batch.journal_bytes();
+        let pending = self.parts.treasury.submit(batch, bookings)?;
+        Ok((Some(pending), bytes))
     }
 
     fn ask(&self, myself: &ActorRef<SessionMessage>, state: &mut SessionState, turn: u32, now: UtcMillis) {
@@ -465,7 +465,7 @@ impl SessionActor {
         };
         if let Some(fact) = fact {
             state.turn.fold(&fact);
-            if let Some(pending) = self.submit(state, &[fact], open, &local, now)? {
+            if let (Some(pending), _) = self.submit(state, &[fact], open, &local, now)? {
                 pending.detach();
             }
         }
