@@ -1,4 +1,4 @@
-//! OpenClaw: an operating system for AI agents that one person can leave running.
+#![doc = include_str!("ARCHITECTURE.md")]
 
 pub mod agents;
 pub mod cli;

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use openclaw::runtime::tls::install_provider;
+
 fn main() -> ExitCode {
     // Before anything else: these two lives of the binary must stay small and single-purpose.
     match std::env::args_os().nth(1).as_deref().and_then(std::ffi::OsStr::to_str) {
@@ -9,7 +11,6 @@ fn main() -> ExitCode {
         Some("__exec") => return openclaw::skills::process::exec_main(),
         _ => {}
     }
-    // One provider in the whole graph, installed before anything can ask for it.
-    rustls::crypto::ring::default_provider().install_default().ok();
+    install_provider();
     openclaw::cli::process_main()
 }

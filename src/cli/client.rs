@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::error::CliError;
 use crate::daemon::config::{DaemonFile, Home, Overrides, load};
+use crate::runtime::tls::install_provider;
 
 /// Largest answer that is read.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -139,9 +140,7 @@ impl Client {
                 ));
             }
         }
-        // The library is built without a default provider, so that there is one in the whole program. A second
-        // call of this function finds it installed, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        install_provider();
         let http = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())

@@ -34,11 +34,15 @@ const ROOT_PERIOD: std::time::Duration = std::time::Duration::from_secs(300);
 /// # Panics
 /// When a branch is not named after a layer: the tree would not follow the order.
 pub fn root(branches: impl IntoIterator<Item = (&'static str, SupervisorSpec)>) -> SupervisorSpec {
-    let mut branches: Vec<(&'static str, SupervisorSpec)> = branches.into_iter().collect();
-    branches.sort_by_key(|(layer, _)| place(layer).expect("a branch is named after its layer"));
+    let placed = branches.into_iter().map(|(layer, spec)| {
+        let place = place(layer).expect("a branch is named after its layer");
+        (place, layer, spec)
+    });
+    let mut branches: Vec<(usize, &'static str, SupervisorSpec)> = placed.collect();
+    branches.sort_by_key(|(place, _, _)| *place);
     let children = branches
         .into_iter()
-        .map(|(layer, spec)| ChildSpec::supervisor(layer, spec));
+        .map(|(_, layer, spec)| ChildSpec::supervisor(layer, spec));
     SupervisorSpec::new(Strategy::RestForOne)
         .intensity(ROOT_RESTARTS, ROOT_PERIOD)
         .children(children)

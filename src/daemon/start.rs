@@ -28,6 +28,7 @@ use crate::runs::parts::RunsParts;
 use crate::runtime::bus::Bus;
 use crate::runtime::clock::Clock;
 use crate::runtime::committer::Committer;
+use crate::runtime::crash_point::CrashPoint;
 use crate::runtime::entropy::Entropy;
 use crate::skills::catalogue::{Catalogue, CatalogueError};
 use crate::skills::command::{CommandSkill, CommandSurroundings};
@@ -226,7 +227,8 @@ impl Daemon {
             source,
         })?;
         let bus = Bus::default();
-        let committer = Committer::start(store.clone(), bus.clone()).map_err(DaemonError::Store)?;
+        let crash_point = CrashPoint::from_variables(|name| std::env::var(name).ok());
+        let committer = Committer::start_with(store.clone(), bus.clone(), crash_point).map_err(DaemonError::Store)?;
 
         let (llm_layer, asking) = tasks_layer("asking", ASKING_MAX);
         let (skills_layer, calls) = tasks_layer("calls", CALLS_MAX);

@@ -74,7 +74,7 @@ impl Check {
         match self {
             Self::ExitCode { equals } => format!("exit code is {equals}"),
             Self::File { path, fresh, bytes_min } => {
-                let fresh = if *fresh { ", written by this attempt" } else { "" };
+                let fresh = if *fresh { ", freshly written" } else { "" };
                 format!("file {path} exists{fresh}, at least {bytes_min} bytes")
             }
             Self::Regex {

@@ -20,6 +20,7 @@ pub mod failure;
 pub mod fault;
 pub mod handoff;
 pub mod id;
+pub mod incident;
 pub mod json;
 pub mod limits;
 pub mod memory;

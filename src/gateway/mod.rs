@@ -4,6 +4,7 @@
 //! client that leaves stops nothing; every write needs a key; every error has a code and a hint.
 
 pub mod auth;
+pub mod body;
 pub mod error;
 pub mod layer;
 pub mod openapi;

@@ -16,6 +16,7 @@ use serde_json::Value;
 use crate::domain::conversation::{ModelAnswer, ModelRequest};
 use crate::domain::failure::FailureClass;
 use crate::domain::text;
+use crate::runtime::tls::install_provider;
 
 use super::config::{ModelConfig, Provider, Secret};
 use super::dialect::{anthropic, openai_chat};
@@ -46,8 +47,7 @@ impl Connections {
         if let Some(client) = clients.get(&connect_ms) {
             return Ok(client.clone());
         }
-        // Another part of the process may have chosen the provider already; it is the same one.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        install_provider();
         let client = Client::builder()
             .connect_timeout(Duration::from_millis(connect_ms))
             .redirect(reqwest::redirect::Policy::none())

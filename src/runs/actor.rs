@@ -17,18 +17,19 @@ use crate::domain::fact::{Attempt, Fact};
 use crate::domain::failure::FailureClass;
 use crate::domain::handoff::{ContextSource, Handoff};
 use crate::domain::id::{IncidentId, RunId};
+use crate::domain::incident::Incident;
 use crate::domain::limits::SNAPSHOT_FACTS;
 use crate::domain::name::StepId;
 use crate::domain::plan::Work;
 use crate::domain::time::UtcMillis;
 use crate::runtime::timer::Timer;
-use crate::storage::batch::{Batch, Incident, Op};
+use crate::storage::batch::{Batch, Op};
 
 use super::check::Checking;
 use super::decision::{AttemptEnd, Effect, Event, Reaction, RunLoop, react};
 use super::dispatcher::actor::DispatchMessage;
-use super::message::RunMessage;
-use super::parts::{RunArgument, RunsInside};
+use super::message::{RunArgument, RunMessage};
+use super::parts::RunsInside;
 use super::state::{RunState, StepPhase};
 
 /// The actor.
@@ -73,24 +74,11 @@ impl Actor for RunActor {
         myself: ActorRef<RunMessage>,
         start: RunStart,
     ) -> Result<RunActorState, ActorProcessingErr> {
-        let run = start.argument.run;
-        let parts = &self.inside.parts;
         let fresh = start.argument.fresh.filter(|_| !start.restarted);
         let recovered = fresh.is_none();
-        let state = if let Some(state) = fresh {
-            (*state).clone()
-        } else {
-            parts.committer.barrier().await?;
-            RunState::load(run, &parts.store.facts_for_state(run)?)
-        };
-        if recovered {
-            let running = std::iter::once((RunState::planning_step(), &state.planning))
-                .chain(state.steps.iter().map(|(id, step)| (id.clone(), step)))
-                .filter(|(_, step)| step.phase == StepPhase::Running)
-                .map(|(id, _)| id)
-                .collect();
-            self.dispatch(DispatchMessage::Rejoin { run, running })?;
-        }
+        // The journal of a recovered run is read with its first message and not here: its supervisor starts one
+        // child after the other, and after a crash there may be thousands.
+        let state = fresh.map_or_else(|| RunState::new(start.argument.run), |state| (*state).clone());
         myself.cast(RunMessage::Begin)?;
         Ok(RunActorState {
             run: RunLoop::new(state),
@@ -109,9 +97,14 @@ impl Actor for RunActor {
         state: &mut RunActorState,
     ) -> Result<(), ActorProcessingErr> {
         let event = match message {
-            RunMessage::Begin => Event::Taken {
-                recovered: state.recovered,
-            },
+            RunMessage::Begin => {
+                if state.recovered {
+                    state.run = RunLoop::new(self.load(state.run.state.run).await?);
+                }
+                Event::Taken {
+                    recovered: state.recovered,
+                }
+            }
             RunMessage::Cancel { reason } => Event::CancelWanted { reason },
             RunMessage::Granted { step } => Event::Granted { step },
             RunMessage::Reported(report) => reported(state, report),
@@ -141,6 +134,21 @@ impl Actor for RunActor {
 }
 
 impl RunActor {
+    /// The state of a run that another incarnation had, and its slots.
+    async fn load(&self, run: RunId) -> Result<RunState, ActorProcessingErr> {
+        let parts = &self.inside.parts;
+        // What an earlier incarnation submitted must be readable before it is folded.
+        parts.committer.barrier().await?;
+        let state = RunState::load(run, &parts.store.facts_for_state(run)?);
+        let running = std::iter::once((RunState::planning_step(), &state.planning))
+            .chain(state.steps.iter().map(|(id, step)| (id.clone(), step)))
+            .filter(|(_, step)| step.phase == StepPhase::Running)
+            .map(|(id, _)| id)
+            .collect();
+        self.dispatch(DispatchMessage::Rejoin { run, running })?;
+        Ok(state)
+    }
+
     fn dispatch(&self, message: DispatchMessage) -> Result<(), ActorProcessingErr> {
         // The dispatcher is down only while the layer restarts, and this run with it.
         self.inside
@@ -193,14 +201,12 @@ impl RunActor {
                     attempt,
                     output,
                     checks,
-                    started_at,
                     tried,
                 } => {
                     let checking = Checking {
                         run,
                         attempt: attempt.clone(),
                         workspace: workspace(&state.run.state),
-                        started_at,
                         output: output.clone(),
                         exit_code: state.exit_codes.remove(&attempt.step),
                         skills: parts.skills.clone(),
@@ -362,7 +368,7 @@ impl RunActor {
         myself: &ActorRef<RunMessage>,
         state: &mut RunActorState,
         checking: Checking,
-        checks: Vec<crate::domain::check::Check>,
+        checks: Vec<(crate::domain::check::Check, UtcMillis)>,
         tried: Vec<Arc<str>>,
     ) {
         let to = myself.clone();

@@ -35,8 +35,6 @@ pub struct Checking {
     pub attempt: Attempt,
     /// The folder of the run.
     pub workspace: Arc<Path>,
-    /// When the attempt began.
-    pub started_at: UtcMillis,
     /// The output.
     pub output: Arc<Value>,
     /// The exit code of the last program of the attempt.
@@ -47,9 +45,11 @@ pub struct Checking {
 
 impl Checking {
     /// Makes all checks, in order; each is made whether or not the one before held.
-    pub async fn make(self, checks: Vec<Check>) -> Vec<CheckReport> {
+    ///
+    /// With each comes the time from which a file counts as fresh.
+    pub async fn make(self, checks: Vec<(Check, UtcMillis)>) -> Vec<CheckReport> {
         let mut reports = Vec::with_capacity(checks.len());
-        for (index, check) in checks.into_iter().enumerate() {
+        for (index, (check, since)) in checks.into_iter().enumerate() {
             let index = index as u32;
             let (passed, evidence) = match check {
                 Check::Command {
@@ -60,7 +60,7 @@ impl Checking {
                 other => {
                     let this = self.clone();
                     // Files may be large and regular expressions slow.
-                    match tokio::task::spawn_blocking(move || this.quick(&other)).await {
+                    match tokio::task::spawn_blocking(move || this.quick(&other, since)).await {
                         Ok(found) => found,
                         Err(error) => (false, format!("the check crashed: {error}")),
                     }
@@ -75,13 +75,13 @@ impl Checking {
         reports
     }
 
-    fn quick(&self, check: &Check) -> (bool, String) {
+    fn quick(&self, check: &Check, since: UtcMillis) -> (bool, String) {
         match check {
             Check::ExitCode { equals } => match self.last_exit_code() {
                 Some(code) => (code == i64::from(*equals), format!("exit code {code}")),
                 None => (false, "no program was run".to_owned()),
             },
-            Check::File { path, fresh, bytes_min } => self.file(path, *fresh, *bytes_min),
+            Check::File { path, fresh, bytes_min } => self.file(path, fresh.then_some(since), *bytes_min),
             Check::Regex {
                 target,
                 pattern,
@@ -106,7 +106,7 @@ impl Checking {
             .map_err(|error| format!("cannot open the workspace: {error}"))
     }
 
-    fn file(&self, path: &str, fresh: bool, bytes_min: u64) -> (bool, String) {
+    fn file(&self, path: &str, since: Option<UtcMillis>, bytes_min: u64) -> (bool, String) {
         let found = self
             .folder()
             .and_then(|folder| folder.metadata(path).map_err(|error| format!("{path}: {error}")));
@@ -121,16 +121,13 @@ impl Checking {
                 format!("{path} has {} bytes, fewer than {bytes_min}", metadata.len()),
             );
         }
-        if fresh {
+        if let Some(since) = since {
             let modified = metadata.modified().ok().map(cap_std::time::SystemTime::into_std);
             let modified = modified.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
             let modified = UtcMillis(modified.map_or(0, |since| since.as_millis() as u64));
-            if modified.plus_ms(CLOCK_SLACK_MS) < self.started_at {
-                let age = self.started_at.since(modified);
-                return (
-                    false,
-                    format!("{path} was last written {age} ms before the attempt began"),
-                );
+            if modified.plus_ms(CLOCK_SLACK_MS) < since {
+                let age = since.since(modified);
+                return (false, format!("{path} was last written {age} ms before the work began"));
             }
         }
         (true, format!("{path} has {} bytes", metadata.len()))
@@ -184,6 +181,7 @@ impl Checking {
             Err(reason) => (false, reason),
             Ok(validator) => match validator.validate(value) {
                 Ok(()) => (true, "it matches".to_owned()),
+                Err(error) if error.instance_path().as_str().is_empty() => (false, error.to_string()),
                 Err(error) => (false, format!("{}: {error}", error.instance_path())),
             },
         }

@@ -21,8 +21,8 @@ use crate::runtime::committer::CommitError;
 use crate::storage::batch::{Batch, Refused, Submission};
 use crate::storage::error::StoreError;
 
-use super::message::RunMessage;
-use super::parts::{RunArgument, RunsInside};
+use super::message::{RunArgument, RunMessage};
+use super::parts::RunsInside;
 use super::state::RunState;
 
 /// The step of a run that one agent does alone.

@@ -19,8 +19,8 @@ use super::actor::{RunActor, RunStart};
 use super::dispatcher::actor::Dispatcher;
 use super::dispatcher::state::SlotLimits;
 use super::handle::RunsHandle;
-use super::message::RunMessage;
-use super::parts::{RunArgument, RunsInside, RunsParts};
+use super::message::{RunArgument, RunMessage};
+use super::parts::{RunsInside, RunsParts};
 use super::steward::Steward;
 
 /// Checks that may be made at once.

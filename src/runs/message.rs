@@ -1,13 +1,29 @@
-//! What a run's actor is told.
+//! What a run's actor is told, and how it starts.
 
 use std::sync::Arc;
 
 use serde_json::Value;
+use supervisors::DynamicRef;
 
 use crate::agents::order::SessionReport;
 use crate::domain::check::CheckReport;
 use crate::domain::fact::Attempt;
+use crate::domain::id::RunId;
 use crate::domain::name::StepId;
+
+use super::state::RunState;
+
+/// The supervisor of all run actors.
+pub type RunActors = DynamicRef<RunArgument, RunMessage>;
+
+/// How a run's actor starts; kept by its supervisor for restarts.
+#[derive(Clone)]
+pub struct RunArgument {
+    /// The run.
+    pub run: RunId,
+    /// The state of a run that was just accepted; none means that the journal is read, as after a crash.
+    pub fresh: Option<Arc<RunState>>,
+}
 
 /// Requests, then facts from others, then timers.
 #[derive(Debug)]

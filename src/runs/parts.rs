@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use supervisors::{ChildRef, DynamicRef, Tasks};
+use supervisors::{ChildRef, Tasks};
 
 use crate::agents::handle::AgentsHandle;
-use crate::domain::id::{BootId, RunId};
+use crate::domain::id::BootId;
 use crate::domain::name::AgentName;
 use crate::domain::plan::Plan;
 use crate::runtime::bus::Bus;
@@ -16,20 +16,7 @@ use crate::skills::handle::SkillsHandle;
 use crate::storage::store::Store;
 
 use super::dispatcher::actor::DispatchMessage;
-use super::message::RunMessage;
-use super::state::RunState;
-
-/// The supervisor of all run actors.
-pub type RunActors = DynamicRef<RunArgument, RunMessage>;
-
-/// How a run's actor starts; kept by its supervisor for restarts.
-#[derive(Clone)]
-pub struct RunArgument {
-    /// The run.
-    pub run: RunId,
-    /// The state of a run that was just accepted; none means that the journal is read, as after a crash.
-    pub fresh: Option<Arc<RunState>>,
-}
+use super::message::RunActors;
 
 /// A plan kept as a file, offered to the planner.
 #[derive(Debug, Clone, PartialEq)]

@@ -498,12 +498,18 @@ impl RunState {
         crate::domain::json::resolve(self.steps.get(step)?.output.as_deref()?, pointer)
     }
 
-    /// The checks of a step; the run's own checks belong to the step whose output is the result.
-    pub fn checks(&self, step: &Step) -> Vec<Check> {
-        let mut checks = step.checks.clone();
+    /// The checks of a step, each with the time from which a file counts as fresh: the beginning of the attempt. The
+    /// run's own checks belong to the step whose output is the result, but any of its steps may have written the
+    /// file, so they count from the beginning of the run.
+    pub fn checks(&self, step: &Step) -> Vec<(Check, UtcMillis)> {
+        let since = self
+            .step(&step.id)
+            .and_then(|known| known.started_at)
+            .unwrap_or(self.accepted_at);
+        let mut checks: Vec<(Check, UtcMillis)> = step.checks.iter().map(|check| (check.clone(), since)).collect();
         let is_result = self.plan.as_ref().and_then(|plan| plan.result_step()) == Some(&step.id);
         if is_result && let Some(spec) = &self.spec {
-            checks.extend(spec.checks.iter().cloned());
+            checks.extend(spec.checks.iter().map(|check| (check.clone(), self.accepted_at)));
         }
         checks
     }

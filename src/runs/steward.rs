@@ -11,7 +11,8 @@ use tokio::sync::watch;
 
 use crate::runtime::timer::Timer;
 
-use super::parts::{RunArgument, RunsInside};
+use super::message::RunArgument;
+use super::parts::RunsInside;
 
 /// How often the active runs are compared with the actors.
 const ROUND: Duration = Duration::from_secs(5);

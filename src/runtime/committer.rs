@@ -23,6 +23,7 @@ use crate::storage::store::Store;
 use crate::storage::writer::Writer;
 
 use super::bus::Bus;
+use super::crash_point::CrashPoint;
 
 /// Batches of one transaction: enough to carry a burst, few enough to bound the wait of the first.
 const GROUP_MAX: usize = 512;
@@ -110,6 +111,11 @@ impl Pending {
 impl Committer {
     /// Starts the thread.
     pub fn start(store: Store, bus: Bus) -> Result<Self, StoreError> {
+        Self::start_with(store, bus, CrashPoint::NONE)
+    }
+
+    /// Starts the thread with a crash point, for the daemon alone.
+    pub fn start_with(store: Store, bus: Bus, crash_point: CrashPoint) -> Result<Self, StoreError> {
         let (queue, receiver) = mpsc::channel(COMMIT_QUEUE_MAX);
         let (failed, failure) = watch::channel(None);
         let figures = Arc::new(CommitFigures::default());
@@ -118,7 +124,7 @@ impl Committer {
         let for_thread = figures.clone();
         std::thread::Builder::new()
             .name("committer".into())
-            .spawn(move || commit_all(writer, receiver, &bus, &failed, &for_thread))
+            .spawn(move || commit_all(writer, receiver, &bus, &failed, &for_thread, crash_point))
             .map_err(|source| StoreError::Folder { path, source })?;
         Ok(Self {
             queue,
@@ -178,7 +184,9 @@ fn commit_all(
     bus: &Bus,
     failed: &watch::Sender<Option<Arc<StoreError>>>,
     figures: &CommitFigures,
+    crash_point: CrashPoint,
 ) {
+    let mut number = 0;
     let mut batches = Vec::with_capacity(GROUP_MAX);
     let mut replies = Vec::with_capacity(GROUP_MAX);
     let mut group = Vec::with_capacity(GROUP_MAX);
@@ -187,9 +195,16 @@ fn commit_all(
             batches.push(submitted.batch);
             replies.push(submitted.reply);
         }
+        number += 1;
+        crash_point.before(number);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "how long a commit takes is a figure; it decides nothing"
+        )]
         let began = std::time::Instant::now();
         match writer.commit(&batches) {
             Ok(verdicts) => {
+                crash_point.after(number);
                 figures.commits.fetch_add(1, Ordering::Relaxed);
                 figures.batches.fetch_add(batches.len() as u64, Ordering::Relaxed);
                 figures

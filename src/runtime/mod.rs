@@ -5,5 +5,7 @@
 pub mod bus;
 pub mod clock;
 pub mod committer;
+pub mod crash_point;
 pub mod entropy;
 pub mod timer;
+pub mod tls;

@@ -13,6 +13,8 @@ use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, LOCATION};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode, Url};
 
+use crate::runtime::tls::install_provider;
+
 use super::network::{NetworkPolicy, Passage, why_refused};
 
 /// Redirects that are followed.
@@ -83,8 +85,7 @@ impl Fetcher {
         if let Some(client) = slot {
             return Ok(client.clone());
         }
-        // The one provider of this program; when another part was first, it set the same.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        install_provider();
         let client = Client::builder()
             .no_proxy()
             .redirect(Policy::none())

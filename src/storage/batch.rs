@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::domain::budget::{Account, BudgetChange};
 use crate::domain::fact::{Fact, Stamped};
-use crate::domain::id::{IncidentId, RunId};
+use crate::domain::id::RunId;
+use crate::domain::incident::Incident;
 use crate::domain::memory::MemoryKey;
 use crate::domain::time::UtcMillis;
 
@@ -42,7 +43,7 @@ pub struct Submission {
 }
 
 /// A change outside the journal that shares the transaction.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Op {
     /// Puts a memory entry; its version rises by one.
     MemoryPut {
@@ -70,25 +71,6 @@ pub enum Op {
     BudgetsBook(Vec<(Account, BudgetChange)>),
     /// Drops the balances of accounts that nobody needs any more.
     BudgetsDrop(Vec<Account>),
-}
-
-/// One record of a fault or a repair.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Incident {
-    /// Its id.
-    pub id: IncidentId,
-    /// When.
-    pub at: UtcMillis,
-    /// `warning` or `error`.
-    pub severity: Arc<str>,
-    /// What happened.
-    pub what: Arc<str>,
-    /// Why, as far as known.
-    pub why: Arc<str>,
-    /// What was done about it.
-    pub action: Arc<str>,
-    /// The run concerned.
-    pub run: Option<RunId>,
 }
 
 /// Where the facts of a batch stand in the journal.

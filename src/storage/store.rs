@@ -7,10 +7,10 @@ use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 
 use crate::domain::budget::{Account, Balance};
 use crate::domain::id::{KeyId, RunId};
+use crate::domain::incident::Incident;
 use crate::domain::memory::{MemoryEntry, MemoryKey};
 use crate::domain::run::{RunHeader, RunStatus};
 
-use super::batch::Incident;
 use super::codec;
 use super::error::{StoreError, step};
 use super::record::balance::{BalanceRecord, account_key};

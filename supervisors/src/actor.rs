@@ -120,6 +120,13 @@ impl Child {
         }
     }
 
+    /// Gives up the running incarnation, or the start under way, without its end having been seen.
+    pub(crate) fn leave_behind(&mut self, incarnation: u64) -> Option<Running> {
+        self.withdraw(incarnation);
+        self.start_task = None;
+        self.running.take()
+    }
+
     /// Takes over what a new specification says; the running actor stays.
     pub(crate) fn respec(&mut self, new: Self, incarnation: u64) {
         self.launch = new.launch;

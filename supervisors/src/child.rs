@@ -23,6 +23,8 @@ pub struct StartContext {
     pub(crate) supervisor: SupervisorRef,
     pub(crate) tree: Arc<Tree>,
     pub(crate) last_exit: Option<ExitReason>,
+    /// Where the incarnation is published before its first message.
+    pub(crate) address: Arc<Address>,
 }
 
 impl StartContext {
@@ -146,13 +148,14 @@ pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
 
 /// Spawns an actor with a probe around it.
 pub(crate) async fn spawn_probed<A: Actor>(
-    make: impl FnOnce() -> (A, A::Arguments) + Send,
-    name: Option<String>,
+    make: impl FnOnce(StartContext) -> (A, A::Arguments) + Send,
+    context: StartContext,
     supervisor: ActorCell,
 ) -> Result<Launched, StartError> {
-    let (actor, arguments) =
-        std::panic::catch_unwind(AssertUnwindSafe(make)).map_err(|panic| StartError::Panicked(panic_text(&*panic)))?;
-    let probe = Arc::new(Probe::default());
+    let name = context.registry_name.clone();
+    let probe = Arc::new(Probe::of(Arc::clone(&context.address), context.incarnation));
+    let (actor, arguments) = std::panic::catch_unwind(AssertUnwindSafe(|| make(context)))
+        .map_err(|panic| StartError::Panicked(panic_text(&*panic)))?;
     let probed = Probed {
         actor,
         probe: Arc::clone(&probe),
@@ -177,8 +180,7 @@ where
 {
     fn launch(&self, context: StartContext, supervisor: ActorCell) -> BoxFuture<Result<Launched, StartError>> {
         let make = Arc::clone(&self.0);
-        let name = context.registry_name.clone();
-        Box::pin(spawn_probed(move || make(context), name, supervisor))
+        Box::pin(spawn_probed(move |context| make(context), context, supervisor))
     }
 }
 

@@ -110,8 +110,7 @@ impl<Arg: Clone + Send + 'static, M: ractor::Message> DynamicSpec<Arg, M> {
         let make = Arc::new(make);
         Self::new(Arc::new(move |context: StartContext, arg, supervisor| {
             let make = Arc::clone(&make);
-            let name = context.registry_name.clone();
-            Box::pin(spawn_probed(move || make(context, arg), name, supervisor))
+            Box::pin(spawn_probed(move |context| make(context, arg), context, supervisor))
         }))
     }
 

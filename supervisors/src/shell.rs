@@ -12,29 +12,24 @@ use std::{
 };
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use ractor::{ActorCell, ActorId, ActorProcessingErr, ActorRef, ActorStatus, RpcReplyPort, concurrency::JoinHandle};
+use ractor::{ActorId, ActorProcessingErr, ActorRef, RpcReplyPort};
 use tokio::{sync::Notify, task::AbortHandle, time::Instant};
 
 use crate::{
     ApiError, ChildId, ExitReason, Fact, Report, StartError, TreePath,
-    actor::{Child, Message, Outcome, Running},
-    child::{BoxFuture, Launch, Launched, StartContext},
-    exit::SHUTDOWN,
-    handle::{Shared, SupervisorRef},
-    probe::Probe,
+    actor::{Child, Message, Outcome},
+    child::{BoxFuture, Launched, StartContext},
+    handle::Shared,
     report,
-    state::{Action, Answer, Core, Event, Key, Phase, Request, RequestId, StartOutcome},
+    state::{Action, Answer, Core, Event, Key, Request, RequestId},
     supervisor::Blueprint,
     tree::Tree,
 };
 
+mod children;
 mod view;
 
-/// How long an ended child may take to let go of what it holds before that is awaited elsewhere.
-const RELEASE_PATIENCE: Duration = Duration::from_millis(1);
-
-/// How long a restart waits for the previous holder of a registry name, in all.
-const NAME_PATIENCE: Duration = Duration::from_secs(5);
+use children::subtree;
 
 /// Work that came to an end.
 enum Finished {
@@ -79,6 +74,8 @@ impl Queue {
 /// A supervisor's running parts.
 pub(crate) struct Shell {
     core: Core<Child>,
+    /// Events that the core is to hear next.
+    inbox: VecDeque<Event<Child>>,
     me: ActorRef<Message>,
     shared: Arc<Shared>,
     incarnation: u64,
@@ -91,6 +88,8 @@ pub(crate) struct Shell {
     starts_under_way: usize,
     /// Starts that were given up although they could not be cancelled.
     stuck_starts: HashSet<(Key, u64)>,
+    /// A child left behind that the core has forgotten, until what it carried arrives.
+    abandoned: Option<(Key, u64)>,
     pending: HashMap<RequestId, RpcReplyPort<Result<Outcome, ApiError>>>,
     next_request: RequestId,
     queue: Arc<Queue>,
@@ -120,6 +119,7 @@ impl Shell {
         });
         Self {
             core: blueprint.core(),
+            inbox: VecDeque::new(),
             me,
             shared,
             incarnation: context.incarnation,
@@ -130,6 +130,7 @@ impl Shell {
             early: HashMap::new(),
             starts_under_way: 0,
             stuck_starts: HashSet::new(),
+            abandoned: None,
             pending: HashMap::new(),
             next_request: 0,
             queue,
@@ -220,10 +221,14 @@ impl Shell {
 
     /// Gives an event to the core and carries out everything that follows from it.
     pub(crate) async fn dispatch(&mut self, event: Event<Child>) {
-        let now = self.now();
-        self.core.handle(event, now);
-        while let Some(action) = self.core.next_action() {
-            self.execute(action).await;
+        self.inbox.push_back(event);
+        // What a start comes to at once is put into the inbox too, so that many of them do not pile up on the stack.
+        while let Some(event) = self.inbox.pop_front() {
+            let now = self.now();
+            self.core.handle(event, now);
+            while let Some(action) = self.core.next_action() {
+                self.execute(action).await;
+            }
         }
     }
 
@@ -248,16 +253,7 @@ impl Shell {
                 incarnation,
                 fact,
             } => self.report(child, incarnation, fact),
-            Action::Forget { id, payload } => {
-                drop(payload);
-                if self.core.is_dynamic() {
-                    self.shared
-                        .table
-                        .write()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .remove(&id);
-                }
-            }
+            Action::Forget { key, id, payload } => self.forget(key, id, payload),
             Action::Respec { key, payload } => {
                 if let Some(slot) = self.core.slot_mut(key) {
                     let incarnation = slot.incarnation;
@@ -275,215 +271,6 @@ impl Shell {
 
     fn child(&mut self, key: Key) -> Option<&mut Child> {
         self.core.slot_mut(key).map(|slot| &mut slot.payload)
-    }
-
-    /// Begins a start. What can be done at once is done at once; the rest goes on in a task.
-    async fn start(&mut self, key: Key, incarnation: u64, unnamed: bool) {
-        let Some(slot) = self.core.slot(key) else { return };
-        if incarnation == 1 && self.core.is_dynamic() {
-            let (id, address) = (slot.id.clone(), Arc::clone(&slot.payload.address));
-            self.shared
-                .table
-                .write()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(id, address);
-        }
-        let Some(launch) = slot.payload.launch.clone() else {
-            let error = StartError::failed("the start function of a temporary child is not kept");
-            self.launched(key, incarnation, Err(error)).await;
-            return;
-        };
-        let registry_name = slot
-            .policy
-            .registry_name
-            .as_ref()
-            .filter(|_| !unnamed)
-            .map(|name| (**name).to_owned());
-        let context = StartContext {
-            id: slot.id.clone(),
-            incarnation,
-            registry_name,
-            supervisor: SupervisorRef {
-                shared: Arc::clone(&self.shared),
-            },
-            tree: Arc::clone(&self.tree),
-            last_exit: slot.payload.last_exit.clone(),
-        };
-        if let Some(nested) = launch.nested() {
-            *nested.path.write().unwrap_or_else(PoisonError::into_inner) = self.path.join(&slot.id);
-        }
-        let me = self.me.get_cell();
-        let mut starting = if incarnation > 1 {
-            Box::pin(launch_again(launch, context, me))
-        } else {
-            launch.launch(context, me)
-        };
-        match futures_util::poll!(starting.as_mut()) {
-            std::task::Poll::Ready(result) => Box::pin(self.launched(key, incarnation, result)).await,
-            std::task::Poll::Pending => {
-                let task = tokio::spawn(starting);
-                if let Some(child) = self.child(key) {
-                    child.start_task = Some(task.abort_handle());
-                }
-                self.starts_under_way += 1;
-                self.later(async move {
-                    let result = task.await.unwrap_or(Err(StartError::Cancelled));
-                    Finished::Launched {
-                        key,
-                        incarnation,
-                        result,
-                    }
-                });
-            }
-        }
-    }
-
-    /// A start came to an end.
-    async fn launched(&mut self, key: Key, incarnation: u64, result: Result<Launched, StartError>) {
-        let wanted = self
-            .core
-            .slot(key)
-            .is_some_and(|slot| slot.incarnation == incarnation && matches!(slot.phase, Phase::Starting(_)));
-        if !wanted {
-            // Given up meanwhile: whatever came of it must not live on.
-            if let Ok(Launched::Running { cell, .. }) = result {
-                cell.kill();
-            }
-            if self.stuck_starts.remove(&(key, incarnation)) {
-                self.tree.zombies.remove();
-                self.core.zombie_ended(key);
-            }
-            return;
-        }
-        let outcome = match result {
-            Ok(Launched::Ignored) => StartOutcome::Ignored,
-            Err(error) => StartOutcome::Failed(error),
-            Ok(Launched::Running {
-                cell,
-                join,
-                probe,
-                info,
-            }) => {
-                self.by_actor.insert(cell.get_id(), key);
-                if join.is_none() {
-                    // Nothing says that a custom actor is still linked to us when it ends.
-                    let (cell, probe) = (cell.clone(), Arc::clone(&probe));
-                    self.later(async move {
-                        released(&cell, None, &probe).await;
-                        Finished::Event(Event::Exited {
-                            key,
-                            incarnation,
-                            reason: ExitReason::Unknown,
-                        })
-                    });
-                }
-                let temporary = self
-                    .core
-                    .slot(key)
-                    .is_some_and(|slot| slot.policy.restart == crate::Restart::Temporary);
-                if let Some(child) = self.child(key) {
-                    child.start_task = None;
-                    child.info = info;
-                    if temporary {
-                        child.launch = None;
-                    }
-                    let watched = join.is_none();
-                    child.running = Some(Running {
-                        cell,
-                        join,
-                        probe,
-                        watched,
-                    });
-                    child.publish(incarnation);
-                }
-                StartOutcome::Running
-            }
-        };
-        let early = self
-            .child(key)
-            .and_then(|child| child.cell().cloned())
-            .and_then(|cell| self.early.remove(&cell.get_id()).map(|reason| (cell, reason)));
-        Box::pin(self.dispatch(Event::Started {
-            key,
-            incarnation,
-            outcome,
-        }))
-        .await;
-        if let Some((cell, reason)) = early {
-            Box::pin(self.child_ended(&cell, reason)).await;
-        }
-    }
-
-    fn stop(&mut self, key: Key) {
-        let Some(running) = self.child(key).and_then(|child| child.running.as_ref()) else {
-            return;
-        };
-        running.cell.stop(Some(SHUTDOWN.to_owned()));
-        self.watch_end(key);
-    }
-
-    fn kill(&mut self, key: Key) {
-        let Some(running) = self.child(key).and_then(|child| child.running.as_ref()) else {
-            return;
-        };
-        // Those below are killed with it, but nobody waits for them unless we do.
-        running.probe.add_orphans(subtree(&running.cell));
-        running.cell.kill();
-        self.watch_end(key);
-    }
-
-    /// Makes sure that the end of a child told to stop is seen: ractor tells it only while we run and it is linked.
-    fn watch_end(&mut self, key: Key) {
-        if self.ends.is_some() {
-            if let Some(end) = self.end_of(key)
-                && let Some(ends) = &self.ends
-            {
-                ends.push(end);
-            }
-            return;
-        }
-        let me = self.me.get_id();
-        let linked = self.child(key).and_then(|child| child.cell()).is_some_and(|cell| {
-            cell.try_get_supervisor()
-                .is_some_and(|supervisor| supervisor.get_id() == me)
-        });
-        if !linked && let Some(end) = self.end_of(key) {
-            self.later(async move { Finished::Event(end.await) });
-        }
-    }
-
-    /// Waits for the end of a running child. Its reason is what the probe saw.
-    fn end_of(&mut self, key: Key) -> Option<BoxFuture<Event<Child>>> {
-        let slot = self.core.slot_mut(key)?;
-        let incarnation = slot.incarnation;
-        let running = slot.payload.running.as_mut().filter(|running| !running.watched)?;
-        running.watched = true;
-        let (cell, join, probe) = (running.cell.clone(), running.join.take(), Arc::clone(&running.probe));
-        Some(Box::pin(async move {
-            released(&cell, join, &probe).await;
-            Event::Exited {
-                key,
-                incarnation,
-                reason: probe.exit_reason(),
-            }
-        }))
-    }
-
-    fn abandon(&mut self, key: Key, incarnation: u64) {
-        self.tree.zombies.add();
-        let Some(slot) = self.core.slot_mut(key) else { return };
-        let id = slot.id.clone();
-        slot.payload.withdraw(incarnation);
-        slot.payload.start_task = None;
-        if let Some(running) = slot.payload.running.take() {
-            self.by_actor.remove(&running.cell.get_id());
-            self.later(async move {
-                released(&running.cell, running.join, &running.probe).await;
-                Finished::ZombieEnded { key, id, incarnation }
-            });
-        } else {
-            self.stuck_starts.insert((key, incarnation));
-        }
     }
 
     fn reply(&mut self, id: RequestId, answer: Answer) {
@@ -543,7 +330,20 @@ impl Shell {
                     result,
                 } => {
                     self.starts_under_way -= 1;
-                    self.launched(key, incarnation, result).await;
+                    let event = self.launched(key, incarnation, result);
+                    let early = self
+                        .child(key)
+                        .and_then(|child| child.cell().cloned())
+                        .and_then(|cell| {
+                            let reason = self.early.remove(&cell.get_id())?;
+                            Some((cell, reason))
+                        });
+                    if let Some(event) = event {
+                        self.dispatch(event).await;
+                    }
+                    if let Some((cell, reason)) = early {
+                        self.child_ended(&cell, reason).await;
+                    }
                     if self.starts_under_way == 0 {
                         self.early.clear();
                     }
@@ -605,64 +405,6 @@ impl Shell {
         self.pending.insert(id, reply);
         self.dispatch(Event::Request { id, request }).await;
     }
-
-    /// ractor says that a child failed.
-    pub(crate) async fn child_failed(&mut self, cell: &ActorCell, error: ActorProcessingErr) {
-        let panicked = self
-            .by_actor
-            .get(&cell.get_id())
-            .and_then(|key| self.core.slot(*key))
-            .and_then(|slot| slot.payload.running.as_ref())
-            .is_some_and(|running| running.probe.panicked());
-        let text = error.to_string();
-        drop(error);
-        let reason = if panicked {
-            ExitReason::Panicked(text)
-        } else {
-            ExitReason::Error(text)
-        };
-        self.child_ended(cell, reason).await;
-    }
-
-    /// ractor says that a child ended. It still has to let go of what it holds before that counts.
-    pub(crate) async fn child_ended(&mut self, cell: &ActorCell, reason: ExitReason) {
-        // Anybody can send such an event; a real one comes from an actor that is on its way out.
-        if cell.get_status() < ActorStatus::Stopping {
-            return;
-        }
-        let Some(key) = self.by_actor.get(&cell.get_id()).copied() else {
-            if self.starts_under_way > 0 {
-                self.early.insert(cell.get_id(), reason);
-            }
-            return;
-        };
-        let Some(slot) = self.core.slot_mut(key) else { return };
-        let incarnation = slot.incarnation;
-        slot.payload.withdraw(incarnation);
-        let Some(running) = slot.payload.running.as_mut() else {
-            return;
-        };
-        running.watched = true;
-        let (join, probe) = (running.join.take(), Arc::clone(&running.probe));
-        let mut release: BoxFuture<()> = {
-            let cell = cell.clone();
-            Box::pin(async move { released(&cell, join, &probe).await })
-        };
-        let event = Event::Exited {
-            key,
-            incarnation,
-            reason,
-        };
-        if tokio::time::timeout(RELEASE_PATIENCE, &mut release).await.is_ok() {
-            self.take_event(event).await;
-            return;
-        }
-        let patience = self.core.flags().zombie_after;
-        self.later(async move {
-            let _ = tokio::time::timeout(patience, release).await;
-            Finished::Event(event)
-        });
-    }
 }
 
 impl Drop for Shell {
@@ -697,58 +439,6 @@ impl Drop for Shell {
             .extend(leftovers);
         let exit = std::mem::replace(&mut self.exit, ExitReason::Unknown);
         self.shared.exit.send_replace(Some((self.incarnation, exit)));
-    }
-}
-
-/// Waits until an actor, its state and the actors it left behind are gone.
-async fn released(cell: &ActorCell, join: Option<JoinHandle<()>>, probe: &Probe) {
-    match join {
-        // The task's end, unlike the actor's status, says that its state is dropped.
-        Some(join) => drop(join.await),
-        None => drop(cell.wait(None).await),
-    }
-    for orphan in probe.take_orphans() {
-        let _ = orphan.wait(None).await;
-    }
-}
-
-/// Everything linked below an actor.
-fn subtree(cell: &ActorCell) -> Vec<ActorCell> {
-    let mut found = cell.get_children();
-    let mut next = 0;
-    while let Some(cell) = found.get(next) {
-        let below = cell.get_children();
-        found.extend(below);
-        next += 1;
-    }
-    found
-}
-
-/// Starts a later incarnation: a name still held by what the previous one left behind is waited for, and that costs
-/// nothing, because it is not the child's failure.
-async fn launch_again(
-    launch: Arc<dyn Launch>,
-    context: StartContext,
-    supervisor: ActorCell,
-) -> Result<Launched, StartError> {
-    let deadline = Instant::now() + NAME_PATIENCE;
-    loop {
-        let result = launch.launch(context.clone(), supervisor.clone()).await;
-        let Err(StartError::NameTaken { name, holder }) = result else {
-            return result;
-        };
-        match holder {
-            Some(holder) if Instant::now() < deadline => {
-                if tokio::time::timeout_at(deadline, holder.wait(None)).await.is_err() {
-                    return Err(StartError::NameTaken {
-                        name,
-                        holder: Some(holder),
-                    });
-                }
-            }
-            None if Instant::now() < deadline => tokio::task::yield_now().await,
-            holder => return Err(StartError::NameTaken { name, holder }),
-        }
     }
 }
 

@@ -91,7 +91,7 @@ pub(crate) enum Action<P> {
         fact: Fact,
     },
     /// The child is gone from the table.
-    Forget { id: ChildId, payload: P },
+    Forget { key: Key, id: ChildId, payload: P },
     /// The child got a new specification.
     Respec { key: Key, payload: P },
     /// The tree is up.
@@ -404,6 +404,7 @@ impl<P> Core<P> {
         self.order.remove(&slot.rank);
         self.deferred.extend(slot.waiting);
         self.actions.push_back(Action::Forget {
+            key,
             id: slot.id,
             payload: slot.payload,
         });

@@ -139,9 +139,10 @@ impl House {
 
     /// Validates and calls, as an agent's session does.
     fn call_as(&self, key: EffectKey, name: &str, arguments: Value) -> CallEnd {
-        let validated = self
-            .catalogue
-            .validate(&SkillName::new(name).expect("name"), &Arguments::Object(arguments.into()));
+        let validated = self.catalogue.validate(
+            &SkillName::new(name).expect("name"),
+            &Arguments::Object(arguments.into()),
+        );
         let order = self.order(key, validated.expect("arguments fit"));
         let end = block_on(self.skill(name).call(order)).expect("the machinery works");
         assert!(end.outcome.content.len() <= RESULT_BYTES_MAX, "{name}");

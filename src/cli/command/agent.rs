@@ -100,7 +100,7 @@ fn create(
         for path in &made {
             let _ = writeln!(text, "made {}", path.display());
         }
-        let _ = writeln!(text, "{name} is a {} and asks {model}", role.as_str());
+        let _ = writeln!(text, "{name} asks {model}, as {}", role.as_str());
         if running {
             text.push_str("a running daemon picks it up on reload or restart\n");
         }

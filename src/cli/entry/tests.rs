@@ -90,7 +90,7 @@ fn the_documented_lines_work_in_their_order() {
     check(&["init", "--gateway", "--port", "8090"], "made     HOME/openclaw.toml");
     check(
         &["agent", "create", "planner", "--model", "claude-sonnet"],
-        "planner is a planner and asks claude-sonnet",
+        "planner asks claude-sonnet, as planner",
     );
     check(
         &["config", "set", "gateway.timeout", "120000"],

@@ -1,7 +1,6 @@
 //! All routes of the gateway.
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 
@@ -37,7 +36,6 @@ pub fn router(parts: GatewayParts) -> Router {
         .method_not_allowed_fallback(async || {
             ApiError::new(code::ROUTE_NOT_FOUND, "this address does not take this method").hint("GET /openapi.json")
         })
-        .layer(DefaultBodyLimit::max(parts.settings.body_bytes_max))
         .layer(from_fn_with_state(parts.clone(), check_host))
         .with_state(parts)
 }

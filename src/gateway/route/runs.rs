@@ -4,8 +4,6 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -21,6 +19,7 @@ use crate::domain::limits::{IDEMPOTENCY_KEY_BYTES_MAX, JSON_DEPTH_MAX};
 use crate::domain::plan_document::write_plan;
 use crate::domain::run::RunStatus;
 use crate::gateway::auth::Authenticated;
+use crate::gateway::body::Body;
 use crate::gateway::error::ApiError;
 use crate::gateway::parts::GatewayParts;
 use crate::gateway::wire::event::{event, line, step_of};
@@ -56,7 +55,7 @@ pub async fn submit(
     key: Authenticated,
     Query(query): Query<SubmitQuery>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    Body(body): Body,
 ) -> Result<Response, ApiError> {
     key.needs("runs:write")?;
     if *parts.stop.borrow() {
@@ -65,14 +64,6 @@ pub async fn submit(
             "the daemon is stopping; nothing was accepted",
         ));
     }
-    let body = body.map_err(|rejection| {
-        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            let message = format!("the body has more than {} bytes", parts.settings.body_bytes_max);
-            ApiError::new(code::BODY_TOO_LARGE, message).hint("raise gateway.maxBodyBytes, or send less")
-        } else {
-            ApiError::invalid("the body could not be read")
-        }
-    })?;
     let value: Value =
         serde_json::from_slice(&body).map_err(|error| ApiError::invalid(format!("the body is not JSON: {error}")))?;
     if crate::domain::json::depth(&value) > JSON_DEPTH_MAX {
@@ -278,7 +269,7 @@ pub async fn cancel(
     State(parts): State<GatewayParts>,
     key: Authenticated,
     Path(id): Path<String>,
-    body: Bytes,
+    Body(body): Body,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     key.needs("runs:write")?;
     let run = run_id(&id)?;

@@ -7,8 +7,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use crate::domain::id::RunId;
 use crate::domain::name::StepId;
 use crate::runs::decision::SlotWish;
-use crate::runs::message::RunMessage;
-use crate::runs::parts::RunActors;
+use crate::runs::message::{RunActors, RunMessage};
 
 use super::state::{Dispatch, SlotLimits};
 

@@ -23,12 +23,16 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
+        Self::of(Case::default())
+    }
+
+    fn of(case: Case) -> Self {
         let mut only = step("a");
         only.checks = vec![some_check(), some_check()];
         let case = Case {
             given: Some(Arc::new(plan(vec![only]))),
             deadline: START + 100_000,
-            ..Case::default()
+            ..case
         };
         let run = RunLoop::new(load(&case.accepted()));
         let mut scene = Self { case, run, now: START };
@@ -295,4 +299,22 @@ fn a_cancelled_run_stops_what_another_life_began_before_it_ends() {
     assert_eq!(kinds(&scene.hear(cancel())), ["run.cancel_requested", "Stop"]);
     let all = ["step.cancelled", "run.done", "Release", "Leave"];
     assert_eq!(kinds(&scene.hear(ended(1, AttemptEnd::Stopped))), all);
+}
+
+#[test]
+fn a_file_is_fresh_for_its_step_since_the_attempt_and_for_the_run_since_its_beginning() {
+    let mut scene = Scene::of(Case {
+        checks: vec![some_check()],
+        ..Case::default()
+    });
+    scene.now += 500;
+    scene.hear(granted());
+    let leased = UtcMillis(scene.now);
+    scene.now += 500;
+    let reaction = scene.hear(answered(1));
+    let Some(Effect::Check { checks, .. }) = reaction.effects.first() else {
+        panic!("{reaction:?}");
+    };
+    let since: Vec<UtcMillis> = checks.iter().map(|(_, since)| *since).collect();
+    assert_eq!(since, [leased, leased, UtcMillis(START)]);
 }

@@ -4,21 +4,23 @@
 use std::sync::Arc;
 
 use bincode::{Decode, Encode};
-use serde_json::Value;
 
 use crate::domain::check::CheckReport;
-use crate::domain::conversation::{Arguments, CallRequest, ModelAnswer, Stop, Usage};
 use crate::domain::effect::{EffectClass, EffectKey};
 use crate::domain::fact::{Attempt, Fact, Stamped};
 use crate::domain::failure::FailureClass;
-use crate::domain::handoff::{ContextEntry, ContextSource, Finding, Handoff, Lesson};
-use crate::domain::id::{BootId, RunId};
+use crate::domain::handoff::Finding;
+use crate::domain::id::BootId;
 use crate::domain::name::{AgentName, ModelAlias, SkillName, StepId};
-use crate::domain::plan::Plan;
-use crate::domain::plan_document::{read_checks, read_plan, write_check, write_plan};
-use crate::domain::run::{Outcome, RunSpec};
+use crate::domain::plan_document::write_plan;
+use crate::domain::run::Outcome;
 use crate::domain::skill::CallOutcome;
 use crate::domain::time::UtcMillis;
+
+use super::answer::AnswerRecord;
+use super::handoff::HandoffRecord;
+use super::reading::{Reason, arcs, named, plan, texts, word};
+use super::spec::SpecRecord;
 
 /// All facts of one batch.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
@@ -156,102 +158,6 @@ enum FactRecord {
     },
 }
 
-#[derive(Debug, Clone, PartialEq, Encode, Decode)]
-struct SpecRecord {
-    task: String,
-    agent: Option<String>,
-    plan: Option<String>,
-    workspace: String,
-    checks: String,
-    output_schema: Option<String>,
-    deadline: u64,
-    tokens_max: Option<u64>,
-    model: Option<String>,
-    origin: String,
-    retry_of: Option<[u8; 16]>,
-}
-
-#[derive(Debug, Clone, PartialEq, Encode, Decode)]
-struct HandoffRecord {
-    version: u32,
-    from: Option<String>,
-    to: String,
-    task: String,
-    context: Vec<(String, ContextRecord)>,
-    constraints: Vec<String>,
-    deadline: u64,
-    output_schema: Option<String>,
-    lessons: Vec<LessonRecord>,
-}
-
-#[derive(Debug, Clone, PartialEq, Encode, Decode)]
-enum ContextRecord {
-    Literal(String),
-    Output { step: String, pointer: String },
-}
-
-#[derive(Debug, Clone, PartialEq, Encode, Decode)]
-struct LessonRecord {
-    attempt: u32,
-    class: String,
-    reason: String,
-    tried: Vec<String>,
-}
-
-#[derive(Debug, Clone, PartialEq, Encode, Decode)]
-struct AnswerRecord {
-    text: String,
-    calls: Vec<CallRecord>,
-    stop: u8,
-    input: u64,
-    output: u64,
-    estimated: bool,
-    answered_by: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Encode, Decode)]
-struct CallRecord {
-    id: String,
-    skill: String,
-    arguments: ArgumentsRecord,
-}
-
-#[derive(Debug, Clone, PartialEq, Encode, Decode)]
-enum ArgumentsRecord {
-    Object(String),
-    Malformed { reason: String, preview: String },
-}
-
-/// Why a record is not a fact; the caller adds which record.
-type Reason = String;
-
-fn named<N: std::str::FromStr>(text: &str) -> Result<N, Reason>
-where
-    N::Err: std::fmt::Display,
-{
-    text.parse().map_err(|error: N::Err| error.to_string())
-}
-
-fn word<T>(text: &str, of: fn(&str) -> Option<T>) -> Result<T, Reason> {
-    of(text).ok_or_else(|| format!("the word `{text}` is not known"))
-}
-
-fn json(text: &str) -> Result<Value, Reason> {
-    serde_json::from_str(text).map_err(|error| error.to_string())
-}
-
-fn schema(text: Option<String>) -> Result<Option<Arc<Value>>, Reason> {
-    text.map(|text| json(&text).map(Arc::new)).transpose()
-}
-
-fn findings_text(findings: Vec<Finding>) -> Reason {
-    findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-}
-
-fn plan(text: &str) -> Result<Arc<Plan>, Reason> {
-    read_plan(&json(text)?).map(Arc::new).map_err(findings_text)
-}
-
 fn attempt_record(attempt: &Attempt) -> AttemptRecord {
     (attempt.step.to_string(), attempt.number)
 }
@@ -275,14 +181,6 @@ fn findings_domain(findings: FindingsRecord) -> Arc<[Finding]> {
         .into_iter()
         .map(|(pointer, message)| Finding { pointer, message })
         .collect()
-}
-
-fn texts(items: &[Arc<str>]) -> Vec<String> {
-    items.iter().map(ToString::to_string).collect()
-}
-
-fn arcs(items: Vec<String>) -> Vec<Arc<str>> {
-    items.into_iter().map(Arc::from).collect()
 }
 
 impl EntryRecord {
@@ -652,179 +550,6 @@ impl FactRecord {
                 result: result.into(),
             },
             Self::RunParked { reason } => Fact::RunParked { reason: reason.into() },
-        })
-    }
-}
-
-impl From<&RunSpec> for SpecRecord {
-    fn from(spec: &RunSpec) -> Self {
-        Self {
-            task: spec.task.to_string(),
-            agent: spec.agent.as_ref().map(ToString::to_string),
-            plan: spec.plan.as_ref().map(|plan| write_plan(plan).to_string()),
-            workspace: spec.workspace.to_string(),
-            checks: Value::Array(spec.checks.iter().map(write_check).collect()).to_string(),
-            output_schema: spec.output_schema.as_ref().map(ToString::to_string),
-            deadline: spec.deadline.0,
-            tokens_max: spec.tokens_max,
-            model: spec.model.as_ref().map(ToString::to_string),
-            origin: spec.origin.to_string(),
-            retry_of: spec.retry_of.map(RunId::to_bytes),
-        }
-    }
-}
-
-impl SpecRecord {
-    fn into_domain(self) -> Result<RunSpec, Reason> {
-        let checks = match json(&self.checks)? {
-            Value::Array(items) => read_checks("", &items).map_err(findings_text)?,
-            other => return Err(format!("checks are not a list: {other}")),
-        };
-        Ok(RunSpec {
-            task: self.task.into(),
-            agent: self.agent.map(|name| named(&name)).transpose()?,
-            plan: self.plan.map(|text| plan(&text)).transpose()?,
-            workspace: self.workspace.into(),
-            checks,
-            output_schema: schema(self.output_schema)?,
-            deadline: UtcMillis(self.deadline),
-            tokens_max: self.tokens_max,
-            model: self.model.map(|name| named(&name)).transpose()?,
-            origin: self.origin.into(),
-            retry_of: self.retry_of.map(RunId::from_bytes),
-        })
-    }
-}
-
-impl From<&Handoff> for HandoffRecord {
-    fn from(handoff: &Handoff) -> Self {
-        let context = handoff.context.iter().map(|entry| {
-            let source = match &entry.source {
-                ContextSource::Literal(value) => ContextRecord::Literal(value.to_string()),
-                ContextSource::Output { step, pointer } => ContextRecord::Output {
-                    step: step.to_string(),
-                    pointer: pointer.to_string(),
-                },
-            };
-            (entry.name.to_string(), source)
-        });
-        let lessons = handoff.lessons.iter().map(|lesson| LessonRecord {
-            attempt: lesson.attempt,
-            class: lesson.class.as_str().to_owned(),
-            reason: lesson.reason.to_string(),
-            tried: texts(&lesson.tried),
-        });
-        Self {
-            version: handoff.version,
-            from: handoff.from.as_ref().map(ToString::to_string),
-            to: handoff.to.to_string(),
-            task: handoff.task.to_string(),
-            context: context.collect(),
-            constraints: texts(&handoff.constraints),
-            deadline: handoff.deadline.0,
-            output_schema: handoff.output_schema.as_ref().map(ToString::to_string),
-            lessons: lessons.collect(),
-        }
-    }
-}
-
-impl HandoffRecord {
-    fn into_domain(self) -> Result<Handoff, Reason> {
-        let context = self.context.into_iter().map(|(name, source)| {
-            let source = match source {
-                ContextRecord::Literal(text) => ContextSource::Literal(json(&text)?),
-                ContextRecord::Output { step, pointer } => ContextSource::Output {
-                    step: named(&step)?,
-                    pointer: pointer.into(),
-                },
-            };
-            Ok(ContextEntry {
-                name: name.into(),
-                source,
-            })
-        });
-        let lessons = self.lessons.into_iter().map(|lesson| {
-            Ok(Lesson {
-                attempt: lesson.attempt,
-                class: word(&lesson.class, FailureClass::from_word)?,
-                reason: lesson.reason.into(),
-                tried: arcs(lesson.tried),
-            })
-        });
-        Ok(Handoff {
-            version: self.version,
-            from: self.from.map(|name| named(&name)).transpose()?,
-            to: named(&self.to)?,
-            task: self.task.into(),
-            context: context.collect::<Result<_, Reason>>()?,
-            constraints: arcs(self.constraints),
-            deadline: UtcMillis(self.deadline),
-            output_schema: schema(self.output_schema)?,
-            lessons: lessons.collect::<Result<_, Reason>>()?,
-        })
-    }
-}
-
-impl From<&ModelAnswer> for AnswerRecord {
-    fn from(answer: &ModelAnswer) -> Self {
-        let calls = answer.calls.iter().map(|call| CallRecord {
-            id: call.id.to_string(),
-            skill: call.skill.to_string(),
-            arguments: match &call.arguments {
-                Arguments::Object(value) => ArgumentsRecord::Object(value.to_string()),
-                Arguments::Malformed { reason, preview } => ArgumentsRecord::Malformed {
-                    reason: reason.to_string(),
-                    preview: preview.to_string(),
-                },
-            },
-        });
-        Self {
-            text: answer.text.to_string(),
-            calls: calls.collect(),
-            stop: match answer.stop {
-                Stop::End => 0,
-                Stop::Length => 1,
-                Stop::Refused => 2,
-            },
-            input: answer.usage.input,
-            output: answer.usage.output,
-            estimated: answer.usage.estimated,
-            answered_by: answer.answered_by.to_string(),
-        }
-    }
-}
-
-impl AnswerRecord {
-    fn into_domain(self) -> Result<ModelAnswer, Reason> {
-        let calls = self.calls.into_iter().map(|call| {
-            let arguments = match call.arguments {
-                ArgumentsRecord::Object(text) => Arguments::Object(Arc::new(json(&text)?)),
-                ArgumentsRecord::Malformed { reason, preview } => Arguments::Malformed {
-                    reason: reason.into(),
-                    preview: preview.into(),
-                },
-            };
-            Ok(CallRequest {
-                id: call.id.into(),
-                skill: call.skill.into(),
-                arguments,
-            })
-        });
-        Ok(ModelAnswer {
-            text: self.text.into(),
-            calls: calls.collect::<Result<_, Reason>>()?,
-            stop: match self.stop {
-                0 => Stop::End,
-                1 => Stop::Length,
-                2 => Stop::Refused,
-                other => return Err(format!("stop {other} is not known")),
-            },
-            usage: Usage {
-                input: self.input,
-                output: self.output,
-                estimated: self.estimated,
-            },
-            answered_by: self.answered_by.into(),
         })
     }
 }

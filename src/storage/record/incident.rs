@@ -3,8 +3,8 @@
 use bincode::{Decode, Encode};
 
 use crate::domain::id::{IncidentId, RunId};
+use crate::domain::incident::Incident;
 use crate::domain::time::UtcMillis;
-use crate::storage::batch::Incident;
 
 /// One incident.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]

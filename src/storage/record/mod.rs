@@ -3,12 +3,16 @@
 //! The order of members and variants is the disk layout: new variants go to the end; any other change is a new
 //! version with an upcaster.
 
+mod answer;
 pub mod balance;
 pub mod fact;
+mod handoff;
 pub mod header;
 pub mod incident;
 pub mod key;
 pub mod memory;
+mod reading;
+mod spec;
 pub mod submission;
 
 #[cfg(test)]

@@ -199,6 +199,8 @@ impl<P> Core<P> {
         let Some(slot) = self.slots.get_mut(&key) else { return };
         let reason = match &slot.phase {
             Phase::Ended(reason) => reason,
+            // Its wait was over, but a group restart came first and made it wait anew.
+            Phase::Waiting { .. } if slot.timer.is_some() => return,
             Phase::Waiting { charged } => {
                 if *charged || self.window.charge(self.now, self.flags.intensity) {
                     self.restart_after(key, Duration::ZERO);

@@ -61,6 +61,7 @@ impl<P> Core<P> {
                         }
                     }
                     Step::Done => {
+                        self.refuse_waiting();
                         if let Plan::Unwind { error, .. } = std::mem::replace(&mut self.plan, Plan::Over) {
                             self.actions.push_back(Action::StartFailed(error));
                         }
@@ -146,10 +147,8 @@ impl<P> Core<P> {
         }
     }
 
-    /// Begins to stop everything; what was under way goes over into it.
-    pub(super) fn shut_down(&mut self) {
-        self.finishing = true;
-        self.ripe.clear();
+    /// Nobody is kept waiting for something that will not happen.
+    fn refuse_waiting(&mut self) {
         let mut refused: Vec<_> = self.deferred.drain(..).map(|(id, _)| id).collect();
         for slot in self.slots.values_mut() {
             refused.extend(slot.waiting.drain(..).map(|(id, _)| id));
@@ -157,6 +156,13 @@ impl<P> Core<P> {
         for id in refused {
             self.reply(id, Answer::Refused(ApiError::Down));
         }
+    }
+
+    /// Begins to stop everything; what was under way goes over into it.
+    pub(super) fn shut_down(&mut self) {
+        self.finishing = true;
+        self.ripe.clear();
+        self.refuse_waiting();
         if self.is_dynamic() {
             let keys: Vec<Key> = self.order.values().copied().collect();
             let mut left = 0;

@@ -1,0 +1,42 @@
+//! Request bodies: read whole, within a size and a time, before anything is done with them.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+
+use crate::domain::code;
+
+use super::error::ApiError;
+use super::parts::GatewayParts;
+
+/// Time for a request's body, from its head to its end; a client that drips is closed.
+const BODY_DEADLINE: Duration = Duration::from_secs(30);
+
+/// The body of a request.
+pub struct Body(pub Bytes);
+
+impl FromRequest<GatewayParts> for Body {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, parts: &GatewayParts) -> Result<Self, ApiError> {
+        let limit = parts.settings.body_bytes_max;
+        let reading = Limited::new(request.into_body(), limit).collect();
+        match tokio::time::timeout(BODY_DEADLINE, reading).await {
+            Ok(Ok(body)) => Ok(Self(body.to_bytes())),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                let message = format!("the body has more than {limit} bytes");
+                Err(ApiError::new(code::BODY_TOO_LARGE, message).hint("raise gateway.maxBodyBytes, or send less"))
+            }
+            Ok(Err(_)) => Err(ApiError::invalid("the body ended early; nothing was accepted")),
+            Err(_) => {
+                let message = format!(
+                    "the body did not arrive within {} s; nothing was accepted",
+                    BODY_DEADLINE.as_secs()
+                );
+                Err(ApiError::invalid(message))
+            }
+        }
+    }
+}

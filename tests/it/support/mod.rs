@@ -1,0 +1,4 @@
+//! What tests of the running program share.
+
+pub mod daemon;
+pub mod wait;
