@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use supervisors::{
-    ApiError, AutoShutdown, ChildKind, ChildSpec, DynamicSpec, Restart, Shutdown, SpecError, StartError, Started,
-    StartedChild, Strategy, Supervisor, SupervisorSpec,
+    ApiError, AutoShutdown, ChildKind, ChildSpec, Restart, Shutdown, SpecError, StartError, Started, StartedChild,
+    Strategy, Supervisor, SupervisorSpec,
 };
 
 use crate::{
@@ -283,8 +283,6 @@ pub async fn do_not_save_start_parameters_for_temporary_children() {
             let root = start(tree(strategy, 1, [])).await;
             let spec = {
                 let token = Arc::clone(&token);
-                let kid = Kid::new("a", &Log::default()).spec();
-                drop(kid);
                 ChildSpec::actor("a", move |_| {
                     let _ = &token;
                     (Quiet, ())
@@ -404,6 +402,5 @@ pub async fn already_started_outside_supervisor() {
     settle().await;
     root.start_child(a.spec().named("parity-taken")).await.unwrap();
     assert_eq!(which(&root).await, "b#1 a#1");
-    let _: Option<DynamicSpec<(), Order>> = None;
     root.shutdown().await;
 }

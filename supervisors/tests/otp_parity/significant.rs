@@ -1,11 +1,10 @@
 //! Significant children and auto-shutdown.
 
 use supervisors::{
-    ApiError, AutoShutdown, ChildSpec, DynamicSpec, ExitReason, Restart, SpecError, Strategy, SupervisorRef,
-    SupervisorSpec,
+    ApiError, AutoShutdown, ChildSpec, ExitReason, Restart, SpecError, Strategy, SupervisorRef, SupervisorSpec,
 };
 
-use crate::support::{How, Kid, Log, Order, dynamic, settle, start, tree, which};
+use crate::support::{How, Kid, Log, dynamic, settle, start, tree, which};
 
 const MODES: [AutoShutdown; 2] = [AutoShutdown::AnySignificant, AutoShutdown::AllSignificant];
 const ALL: [How; 7] = [
@@ -144,7 +143,6 @@ pub async fn significant_simple() {
         ));
     }
     assert_eq!(sup.flags().await.unwrap().auto_shutdown, AutoShutdown::Never);
-    let _: Option<DynamicSpec<(), Order>> = None;
 }
 
 pub async fn significant_bystander() {

@@ -7,7 +7,7 @@ use supervisors::{
     Strategy, Supervisor, SupervisorSpec,
 };
 
-use crate::support::{How, Kid, Log, StartPlan, count, dynamic, settle, start, tree, which};
+use crate::support::{Kid, Log, StartPlan, count, dynamic, settle, start, tree, which};
 
 pub async fn sup_start_normal() {
     let root = start(SupervisorSpec::new(Strategy::OneForOne)).await;
@@ -266,5 +266,4 @@ pub async fn faulty_application_shutdown() {
     };
     assert_eq!(cause.to_string(), "start refused");
     assert_eq!(log.events(), ["+a", "-a"]);
-    let _ = How::ORDERLY;
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use supervisors::{ChildSpec, ExitReason, Restart, Shutdown, Strategy, SupervisorSpec};
+use supervisors::{ChildSpec, ExitReason, Restart, Shutdown, Strategy};
 use tokio::time::Instant;
 
 use crate::support::{How, Kid, Log, Order, count, dynamic, end, settle, start, tree, which};
@@ -195,5 +195,4 @@ pub async fn order_of_children() {
     log.clear();
     root.shutdown().await;
     assert_eq!(log.events(), ["-e", "-d", "-c", "-b", "-a"]);
-    let _ = SupervisorSpec::new(Strategy::OneForOne);
 }
