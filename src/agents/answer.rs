@@ -63,6 +63,10 @@ mod tests {
         assert_eq!(judge("plain", None), Ok(json!("plain")));
         assert_eq!(judge("17", None), Ok(json!("17")), "a number in words is text");
         assert_eq!(judge("{\"b\":[1]}", None), Ok(json!({ "b": [1] })));
-        assert_eq!(judge("", None), Ok(json!("")), "whether it may be empty is for the caller");
+        assert_eq!(
+            judge("", None),
+            Ok(json!("")),
+            "whether it may be empty is for the caller"
+        );
     }
 }
