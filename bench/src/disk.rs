@@ -1,9 +1,16 @@
 //! The floor under durable work: what the disk itself takes.
 
+use std::error::Error;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
+
+use openclaw::domain::memory::{MemoryKey, MemoryScope};
+use openclaw::domain::time::UtcMillis;
+use openclaw::storage::batch::{Batch, Op};
+use openclaw::storage::store::{CACHE_BYTES_DEFAULT, Store};
+use openclaw::storage::writer::Writer;
 
 /// Times of appending 4 KiB and making it durable.
 pub fn appends(folder: &Path, count: usize) -> io::Result<Vec<Duration>> {
@@ -16,6 +23,33 @@ pub fn appends(folder: &Path, count: usize) -> io::Result<Vec<Duration>> {
         file.sync_data()?;
         times.push(began.elapsed());
     }
+    fs::remove_file(path)?;
+    Ok(times)
+}
+
+/// Times of commits of the store that hold one small entry: the least that an intent costs which must be on disk
+/// before its call starts.
+pub fn commits(folder: &Path, count: usize) -> Result<Vec<Duration>, Box<dyn Error>> {
+    let path = folder.join("commits.redb");
+    let mut writer = Writer::new(Store::open(&path, CACHE_BYTES_DEFAULT)?)?;
+    let mut times = Vec::with_capacity(count);
+    for number in 0..count {
+        let put = Op::MemoryPut {
+            key: MemoryKey {
+                scope: MemoryScope::Global,
+                namespace: "".into(),
+                key: format!("k{number}").into(),
+            },
+            text: "x".repeat(200).into(),
+            at: UtcMillis(1),
+        };
+        let began = Instant::now();
+        for verdict in writer.commit(&[Batch::ops(vec![put])])? {
+            verdict?;
+        }
+        times.push(began.elapsed());
+    }
+    drop(writer);
     fs::remove_file(path)?;
     Ok(times)
 }

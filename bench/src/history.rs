@@ -20,18 +20,16 @@ const RUNS_AT_ONCE: usize = 32;
 /// When the first of them was accepted.
 const BEGAN: u64 = 1_700_000_000_000;
 
-/// Writes ended runs until the history holds about `bytes`; gives the size of the file.
-pub fn write(store_file: &Path, bytes: usize) -> Result<u64, Box<dyn std::error::Error>> {
+/// Writes ended runs until the file has `bytes`; gives its size.
+pub fn write(store_file: &Path, bytes: u64) -> Result<u64, Box<dyn std::error::Error>> {
     let store = Store::open(store_file, CACHE_BYTES_DEFAULT)?;
     let mut writer = Writer::new(store.clone())?;
-    let mut written = 0;
     let mut number = 0u64;
-    while written < bytes {
+    while store.file_bytes() < bytes {
         let mut batches = Vec::with_capacity(2 * RUNS_AT_ONCE);
         for _ in 0..RUNS_AT_ONCE {
             number += 1;
             run(&mut batches, number);
-            written += RUN_BYTES;
         }
         for verdict in writer.commit(&batches)? {
             verdict?;

@@ -64,6 +64,24 @@ pub struct Reservation {
     pub tokens: u64,
 }
 
+impl Books {
+    fn balances_of(&self, bookings: &Bookings) -> Vec<(Account, Balance)> {
+        let accounts = bookings.accounts();
+        accounts
+            .map(|account| (account.clone(), self.ledger.balance(account)))
+            .collect()
+    }
+}
+
+impl Bookings {
+    /// The accounts that it touches.
+    fn accounts(&self) -> impl Iterator<Item = &Account> {
+        let reserved = self.reserve.iter().flat_map(|reservation| &reservation.accounts);
+        let settled = self.settle.iter().map(|(account, _)| account);
+        settled.chain(reserved.map(|(account, _)| account))
+    }
+}
+
 impl Treasury {
     /// A treasury over the committed balances.
     pub fn new(store: Store, committer: Committer) -> Self {
@@ -80,31 +98,34 @@ impl Treasury {
             return self.committer.submit(batch).map_err(TreasuryError::Commit);
         }
         let mut books = self.books.lock().expect("nothing panics while it holds the books");
-        let reserved = bookings.reserve.iter().flat_map(|reservation| &reservation.accounts);
-        let reserved = reserved.map(|(account, _)| account);
-        for account in bookings.settle.iter().map(|(account, _)| account).chain(reserved) {
+        for account in bookings.accounts() {
             self.load(&mut books, account)?;
         }
-        // Worked on a copy, so that a refusal by limit or committer leaves the books as they were.
-        let mut ledger = books.ledger.clone();
+        // Only the touched accounts are kept for the way back: there are as many accounts as runs are active, and a
+        // turn touches two or three.
+        let before = books.balances_of(&bookings);
         for (account, change) in &bookings.settle {
-            ledger.book(account, *change);
+            books.ledger.book(account, *change);
         }
         let mut changes = bookings.settle;
-        if let Some(Reservation { accounts, tokens }) = bookings.reserve {
-            ledger.reserve(&accounts, tokens).map_err(TreasuryError::Exhausted)?;
-            changes.extend(
-                accounts
-                    .into_iter()
-                    .map(|(account, _)| (account, BudgetChange::Reserve(tokens))),
-            );
+        let reserved = match bookings.reserve {
+            None => Ok(()),
+            Some(Reservation { accounts, tokens }) => books.ledger.reserve(&accounts, tokens).map(|()| {
+                let accounts = accounts.into_iter();
+                changes.extend(accounts.map(|(account, _)| (account, BudgetChange::Reserve(tokens))));
+            }),
+        };
+        let submitted = reserved.map_err(TreasuryError::Exhausted).and_then(|()| {
+            let batch = batch.with(Op::BudgetsBook(changes));
+            self.committer.submit(batch).map_err(TreasuryError::Commit)
+        });
+        if submitted.is_err() {
+            // A refusal by limit or committer leaves the books as they were.
+            for (account, balance) in before {
+                books.ledger.load(account, balance);
+            }
         }
-        let pending = self
-            .committer
-            .submit(batch.with(Op::BudgetsBook(changes)))
-            .map_err(TreasuryError::Commit)?;
-        books.ledger = ledger;
-        Ok(pending)
+        submitted
     }
 
     fn load(&self, books: &mut Books, account: &Account) -> Result<(), TreasuryError> {
@@ -151,5 +172,41 @@ impl Treasury {
         let of_agents = agents.iter().map(|agent| Account::AgentRun(agent.clone(), run));
         let drop = Op::BudgetsDrop(of_agents.chain([Account::Run(run)]).collect());
         vec![Op::BudgetsBook(unsettled.to_vec()), drop]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::time::UtcMillis;
+    use crate::runtime::bus::Bus;
+
+    #[tokio::test]
+    async fn a_refusal_leaves_the_books_as_they_were() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(&folder.path().join("s.redb"), 1 << 20).expect("opens");
+        let committer = Committer::start(store.clone(), Bus::default()).expect("starts");
+        let treasury = Treasury::new(store, committer);
+        let account = Account::Run(RunId::new(UtcMillis(1), 1));
+        let bookings = |settle: &[BudgetChange], tokens: u64| Bookings {
+            settle: settle.iter().map(|change| (account.clone(), *change)).collect(),
+            reserve: Some(Reservation {
+                accounts: vec![(account.clone(), Some(100))],
+                tokens,
+            }),
+        };
+        let check = |bookings: Bookings, passes: bool, reserved: u64, spent: u64| {
+            let submitted = treasury.submit(Batch::default(), bookings);
+            assert_eq!(submitted.map(Pending::detach).is_ok(), passes);
+            let balance = treasury.balance(&account).expect("readable");
+            assert_eq!(balance, Balance { reserved, spent });
+        };
+        let settled = BudgetChange::Settle {
+            reserved: 60,
+            spent: 50,
+        };
+        check(bookings(&[], 60), true, 60, 0);
+        check(bookings(&[settled], 51), false, 60, 0);
+        check(bookings(&[settled], 50), true, 50, 50);
     }
 }

@@ -37,8 +37,8 @@ pub struct CallRequest {
 /// Arguments as they arrived.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Arguments {
-    /// A JSON object.
-    Object(Value),
+    /// A JSON object; shared, because a conversation is copied for every request.
+    Object(Arc<Value>),
     /// Something else; it is never executed, the model gets the reason as the call's result.
     Malformed {
         /// What is wrong, with the position where known.
@@ -185,7 +185,7 @@ mod tests {
         CallRequest {
             id: id.into(),
             skill: "fs.read".into(),
-            arguments: Arguments::Object(json!({})),
+            arguments: Arguments::Object(json!({}).into()),
         }
     }
 

@@ -130,7 +130,7 @@ async fn exchange(client: &Client, config: &ModelConfig, request: &ModelRequest)
         (format!("{base}/chat/completions"), body)
     };
     let json = HeaderValue::from_static("application/json");
-    let mut post = client.post(url).header("content-type", json).body(body.to_string());
+    let mut post = client.post(url).header("content-type", json).body(body);
     if config.provider == Provider::Anthropic {
         post = post.header("anthropic-version", anthropic::VERSION);
     }

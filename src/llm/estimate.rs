@@ -7,6 +7,7 @@ use std::io;
 use serde_json::Value;
 
 use crate::domain::conversation::{Arguments, Message, ModelAnswer, ModelRequest};
+use crate::domain::skill::SkillManifest;
 
 /// Tokens around a whole request.
 const REQUEST_OVERHEAD: u64 = 16;
@@ -20,43 +21,65 @@ pub fn text_tokens(text: &str) -> u64 {
     (text.len() as u64).div_ceil(BYTES_PER_TOKEN)
 }
 
-/// Estimated tokens of everything that is sent with a request.
-pub fn request_tokens(request: &ModelRequest) -> u64 {
-    let mut bytes = request.system.len() as u64;
-    let mut parts = 0u64;
-    for message in request.messages.iter() {
-        parts += 1;
-        match message {
-            Message::User(text) => bytes += text.len() as u64,
-            Message::Assistant { text, calls } => {
-                bytes += text.len() as u64;
-                for call in calls {
-                    parts += 1;
-                    bytes += call.skill.len() as u64 + arguments_bytes(&call.arguments);
+/// What is sent with every request of one conversation, counted once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fixed {
+    bytes: u64,
+    parts: u64,
+    output_tokens_max: u64,
+}
+
+impl Fixed {
+    /// Counts the system text, the skills that are offered and the schema of the answer.
+    pub fn of(system: &str, skills: &[SkillManifest], schema: Option<&Value>, output_tokens_max: u32) -> Self {
+        let skills_bytes = skills.iter().map(|skill| {
+            (skill.name.as_str().len() + skill.description.len()) as u64 + json_bytes(&skill.input_schema)
+        });
+        Self {
+            bytes: system.len() as u64 + skills_bytes.sum::<u64>() + schema.map_or(0, json_bytes),
+            parts: skills.len() as u64 + u64::from(schema.is_some()),
+            output_tokens_max: u64::from(output_tokens_max),
+        }
+    }
+
+    /// Estimated tokens of a request with these messages.
+    pub fn request_tokens(self, messages: &[Message]) -> u64 {
+        let Self {
+            mut bytes, mut parts, ..
+        } = self;
+        for message in messages {
+            parts += 1;
+            match message {
+                Message::User(text) => bytes += text.len() as u64,
+                Message::Assistant { text, calls } => {
+                    bytes += text.len() as u64;
+                    for call in calls {
+                        parts += 1;
+                        bytes += call.skill.len() as u64 + arguments_bytes(&call.arguments);
+                    }
                 }
-            }
-            Message::Results(results) => {
-                for result in results {
-                    parts += 1;
-                    bytes += result.content.len() as u64;
+                Message::Results(results) => {
+                    for result in results {
+                        parts += 1;
+                        bytes += result.content.len() as u64;
+                    }
                 }
             }
         }
+        REQUEST_OVERHEAD + parts * PART_OVERHEAD + bytes.div_ceil(BYTES_PER_TOKEN)
     }
-    for skill in request.skills.iter() {
-        parts += 1;
-        bytes += (skill.name.as_str().len() + skill.description.len()) as u64 + json_bytes(&skill.input_schema);
+
+    /// The most that one request can cost, as far as it can be known before: what is sent and the longest answer.
+    pub fn ceiling(self, messages: &[Message]) -> u64 {
+        self.request_tokens(messages).saturating_add(self.output_tokens_max)
     }
-    if let Some(schema) = &request.output_schema {
-        parts += 1;
-        bytes += json_bytes(schema);
-    }
-    REQUEST_OVERHEAD + parts * PART_OVERHEAD + bytes.div_ceil(BYTES_PER_TOKEN)
 }
 
-/// The most that one request can cost, as far as it can be known before: what is sent and the longest answer.
-pub fn ceiling(request: &ModelRequest) -> u64 {
-    request_tokens(request).saturating_add(u64::from(request.output_tokens_max))
+/// Estimated tokens of everything that is sent with a request.
+pub fn request_tokens(request: &ModelRequest) -> u64 {
+    let schema = request.output_schema.as_deref();
+    let fixed = Fixed::of(&request.system, &request.skills, schema, request.output_tokens_max);
+    fixed.request_tokens(&request.messages)
 }
 
 /// Estimated tokens of an answer.
@@ -117,7 +140,8 @@ mod tests {
     fn the_ceiling_is_what_is_sent_plus_the_longest_answer() {
         assert_eq!(request_tokens(&request("")), 24);
         assert_eq!(request_tokens(&request("abcde")), 26);
-        assert_eq!(ceiling(&request("abcde")), 126);
+        let fixed = Fixed::of("", &[], None, 100);
+        assert_eq!(fixed.ceiling(&request("abcde").messages), 126);
     }
 
     proptest! {

@@ -145,7 +145,7 @@ impl Catalogue {
             })
             .collect();
         if findings.is_empty() {
-            Ok(value.clone())
+            Ok((**value).clone())
         } else {
             Err(findings)
         }

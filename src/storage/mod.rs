@@ -14,6 +14,7 @@ pub mod journal;
 pub mod record;
 pub mod store;
 pub mod table;
+mod tables;
 pub mod writer;
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use redb::{ReadableTable, WriteTransaction};
+use redb::ReadableTable;
 
 use crate::domain::budget::{Account, Balance, BudgetChange};
 use crate::domain::fact::Fact;
@@ -27,7 +27,7 @@ use super::record::incident::IncidentRecord;
 use super::record::memory::{MemoryRecord, memory_row};
 use super::record::submission::SubmissionRecord;
 use super::store::Store;
-use super::table::{ACTIVE, BLOBS, BUDGETS, INCIDENTS, JOURNAL, KEYS, MEMORY, META, RUNS, SNAPSHOTS, SUBMISSIONS};
+use super::tables::Tables;
 
 /// Bytes of a task that are kept in the run's header.
 const TASK_PREVIEW_BYTES: usize = 160;
@@ -81,16 +81,18 @@ impl Writer {
             balances: BTreeMap::new(),
             dropped: BTreeSet::new(),
         };
+        let mut tables = Tables::of(&transaction);
         let mut verdicts = Vec::with_capacity(batches.len());
         for batch in batches {
-            verdicts.push(self.apply(&transaction, &mut draft, batch)?);
+            verdicts.push(self.apply(&mut tables, &mut draft, batch)?);
         }
-        write_balances(&transaction, &draft)?;
+        write_balances(&mut tables, &draft)?;
         if draft.next_seq != self.next_seq {
-            let mut meta = transaction.open_table(META).map_err(step("open the numbers"))?;
+            let meta = tables.meta()?;
             meta.insert("next_seq", draft.next_seq)
                 .map_err(step("write the next place"))?;
         }
+        drop(tables);
         transaction.commit().map_err(step("commit"))?;
         self.next_seq = draft.next_seq;
         self.active.extend(draft.began);
@@ -98,32 +100,32 @@ impl Writer {
         Ok(verdicts)
     }
 
-    fn apply(&self, transaction: &WriteTransaction, draft: &mut Draft, batch: &Batch) -> Result<Verdict, StoreError> {
+    fn apply(&self, tables: &mut Tables<'_>, draft: &mut Draft, batch: &Batch) -> Result<Verdict, StoreError> {
         let mut receipt = Receipt {
             first_seq: 0,
             last_seq: 0,
         };
         if let Some(append) = &batch.append {
-            if let Some(refused) = self.judge(transaction, draft, append, batch.submission.as_ref())? {
+            if let Some(refused) = self.judge(tables, draft, append, batch.submission.as_ref())? {
                 return Ok(Err(refused));
             }
             receipt.first_seq = draft.next_seq;
             draft.next_seq += append.facts.len() as u64;
             receipt.last_seq = draft.next_seq - 1;
-            write_entry(transaction, append, receipt.first_seq)?;
+            write_entry(tables, append, receipt.first_seq)?;
             for fact in &append.facts {
-                project(transaction, draft, append.run, append.at, fact)?;
+                project(tables, draft, append.run, append.at, fact)?;
             }
         }
         for op in &batch.ops {
-            write_op(transaction, draft, op)?;
+            write_op(tables, draft, op)?;
         }
         Ok(Ok(receipt))
     }
 
     fn judge(
         &self,
-        transaction: &WriteTransaction,
+        tables: &mut Tables<'_>,
         draft: &mut Draft,
         append: &Append,
         submission: Option<&Submission>,
@@ -134,9 +136,7 @@ impl Writer {
             return Ok((!active).then_some(Refused::NotActive(append.run)));
         };
         if let Some(key) = &submission.idempotency {
-            let mut submissions = transaction
-                .open_table(SUBMISSIONS)
-                .map_err(step("open the submissions"))?;
+            let submissions = tables.submissions()?;
             if let Some(known) = submissions.get(key).map_err(step("read a submission"))? {
                 let record: SubmissionRecord = codec::decode(|| "a submission".into(), known.value())?;
                 let run = RunId::from_bytes(record.run);
@@ -170,7 +170,7 @@ impl Writer {
             }
         }
         draft.began.insert(append.run);
-        let mut active = transaction.open_table(ACTIVE).map_err(step("open the active runs"))?;
+        let active = tables.active()?;
         active
             .insert(&append.run.to_bytes(), ())
             .map_err(step("write an active run"))?;
@@ -178,11 +178,11 @@ impl Writer {
     }
 }
 
-fn write_entry(transaction: &WriteTransaction, append: &Append, first_seq: u64) -> Result<(), StoreError> {
+fn write_entry(tables: &mut Tables<'_>, append: &Append, first_seq: u64) -> Result<(), StoreError> {
     let mut value = Vec::with_capacity(append.encoded.len() + 1);
     if append.encoded.len() > INLINE_BYTES_MAX {
         let hash = *blake3::hash(&append.encoded).as_bytes();
-        let mut blobs = transaction.open_table(BLOBS).map_err(step("open the blobs"))?;
+        let blobs = tables.blobs()?;
         blobs
             .insert(&hash, append.encoded.as_slice())
             .map_err(step("write a blob"))?;
@@ -192,7 +192,7 @@ fn write_entry(transaction: &WriteTransaction, append: &Append, first_seq: u64) 
         value.push(INLINE);
         value.extend_from_slice(&append.encoded);
     }
-    let mut journal = transaction.open_table(JOURNAL).map_err(step("open the journal"))?;
+    let journal = tables.journal()?;
     journal
         .insert(&journal_key(append.run, first_seq), value.as_slice())
         .map_err(step("write an entry"))?;
@@ -201,7 +201,7 @@ fn write_entry(transaction: &WriteTransaction, append: &Append, first_seq: u64) 
 
 /// Keeps the tables that are derived from the journal in step with it, in the same transaction.
 fn project(
-    transaction: &WriteTransaction,
+    tables: &mut Tables<'_>,
     draft: &mut Draft,
     run: RunId,
     at: UtcMillis,
@@ -218,30 +218,30 @@ fn project(
                 ended_at: None,
                 tokens: 0,
             };
-            let mut runs = transaction.open_table(RUNS).map_err(step("open the runs"))?;
+            let runs = tables.runs()?;
             let record = codec::encode(&HeaderRecord::from(&header));
             runs.insert(&run.to_bytes(), record.as_slice())
                 .map_err(step("write a header"))?;
         }
-        Fact::RunDone { outcome, .. } => leave(transaction, draft, run, at, RunStatus::Ended(*outcome))?,
-        Fact::RunParked { .. } => leave(transaction, draft, run, at, RunStatus::Parked)?,
+        Fact::RunDone { outcome, .. } => leave(tables, draft, run, at, RunStatus::Ended(*outcome))?,
+        Fact::RunParked { .. } => leave(tables, draft, run, at, RunStatus::Parked)?,
         _ => {}
     }
     Ok(())
 }
 
 fn leave(
-    transaction: &WriteTransaction,
+    tables: &mut Tables<'_>,
     draft: &mut Draft,
     run: RunId,
     at: UtcMillis,
     status: RunStatus,
 ) -> Result<(), StoreError> {
     draft.left.insert(run);
-    let mut active = transaction.open_table(ACTIVE).map_err(step("open the active runs"))?;
+    let active = tables.active()?;
     active.remove(&run.to_bytes()).map_err(step("remove an active run"))?;
-    let tokens = balance(transaction, draft, &Account::Run(run))?.used();
-    let mut runs = transaction.open_table(RUNS).map_err(step("open the runs"))?;
+    let tokens = balance(tables, draft, &Account::Run(run))?.used();
+    let runs = tables.runs()?;
     let header = {
         let value = runs.get(&run.to_bytes()).map_err(step("read a header"))?;
         let value = value.ok_or_else(|| StoreError::Corrupt {
@@ -262,11 +262,11 @@ fn leave(
     Ok(())
 }
 
-fn balance(transaction: &WriteTransaction, draft: &mut Draft, account: &Account) -> Result<Balance, StoreError> {
+fn balance(tables: &mut Tables<'_>, draft: &mut Draft, account: &Account) -> Result<Balance, StoreError> {
     if let Some(balance) = draft.balances.get(account) {
         return Ok(*balance);
     }
-    let budgets = transaction.open_table(BUDGETS).map_err(step("open the budgets"))?;
+    let budgets = tables.budgets()?;
     let key = account_key(account);
     let found = match budgets.get(key.as_str()).map_err(step("read a balance"))? {
         None => Balance::default(),
@@ -275,23 +275,18 @@ fn balance(transaction: &WriteTransaction, draft: &mut Draft, account: &Account)
     Ok(found)
 }
 
-fn book(
-    transaction: &WriteTransaction,
-    draft: &mut Draft,
-    account: Account,
-    change: BudgetChange,
-) -> Result<(), StoreError> {
-    let balance = balance(transaction, draft, &account)?.apply(change);
+fn book(tables: &mut Tables<'_>, draft: &mut Draft, account: Account, change: BudgetChange) -> Result<(), StoreError> {
+    let balance = balance(tables, draft, &account)?.apply(change);
     draft.dropped.remove(&account);
     draft.balances.insert(account, balance);
     Ok(())
 }
 
-fn write_balances(transaction: &WriteTransaction, draft: &Draft) -> Result<(), StoreError> {
+fn write_balances(tables: &mut Tables<'_>, draft: &Draft) -> Result<(), StoreError> {
     if draft.balances.is_empty() && draft.dropped.is_empty() {
         return Ok(());
     }
-    let mut budgets = transaction.open_table(BUDGETS).map_err(step("open the budgets"))?;
+    let budgets = tables.budgets()?;
     for (account, balance) in &draft.balances {
         let record = codec::encode(&BalanceRecord::from(*balance));
         budgets
@@ -306,10 +301,10 @@ fn write_balances(transaction: &WriteTransaction, draft: &Draft) -> Result<(), S
     Ok(())
 }
 
-fn write_op(transaction: &WriteTransaction, draft: &mut Draft, op: &Op) -> Result<(), StoreError> {
+fn write_op(tables: &mut Tables<'_>, draft: &mut Draft, op: &Op) -> Result<(), StoreError> {
     match op {
         Op::MemoryPut { key, text, at } => {
-            let mut memory = transaction.open_table(MEMORY).map_err(step("open the memory"))?;
+            let memory = tables.memory()?;
             let row = memory_row(key);
             let version = match memory.get(row.as_str()).map_err(step("read a memory entry"))? {
                 None => 1,
@@ -329,19 +324,19 @@ fn write_op(transaction: &WriteTransaction, draft: &mut Draft, op: &Op) -> Resul
                 .map_err(step("write a memory entry"))?;
         }
         Op::Snapshot { run, through, facts } => {
-            let mut snapshots = transaction.open_table(SNAPSHOTS).map_err(step("open the snapshots"))?;
+            let snapshots = tables.snapshots()?;
             let record = codec::encode(&SnapshotRecord::from_domain(*through, facts));
             snapshots
                 .insert(&run.to_bytes(), record.as_slice())
                 .map_err(step("write a snapshot"))?;
         }
         Op::KeyPut(record) => {
-            let mut keys = transaction.open_table(KEYS).map_err(step("open the keys"))?;
+            let keys = tables.keys()?;
             keys.insert(&record.id, codec::encode(record).as_slice())
                 .map_err(step("write a key"))?;
         }
         Op::IncidentOpen(incident) => {
-            let mut incidents = transaction.open_table(INCIDENTS).map_err(step("open the incidents"))?;
+            let incidents = tables.incidents()?;
             let record = codec::encode(&IncidentRecord::from(incident));
             incidents
                 .insert(&incident.id.to_bytes(), record.as_slice())
@@ -355,7 +350,7 @@ fn write_op(transaction: &WriteTransaction, draft: &mut Draft, op: &Op) -> Resul
         }
         Op::BudgetsBook(changes) => {
             for (account, change) in changes {
-                book(transaction, draft, account.clone(), *change)?;
+                book(tables, draft, account.clone(), *change)?;
             }
         }
     }

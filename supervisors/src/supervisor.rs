@@ -120,7 +120,7 @@ impl SupervisorSpec {
     pub fn check(&self) -> Result<(), SpecError> {
         check_specs(
             &self.flags,
-            self.children.iter().map(|child| (&child.id, &child.policy)),
+            self.children.iter().map(|child| (&child.id, &*child.policy)),
         )
     }
 }
@@ -193,7 +193,11 @@ impl Blueprint {
 pub(crate) struct NestedLaunch(pub(crate) Arc<Blueprint>);
 
 impl Launch for NestedLaunch {
-    fn launch(&self, context: StartContext, supervisor: ActorCell) -> BoxFuture<Result<Launched, StartError>> {
+    fn launch(
+        self: Arc<Self>,
+        context: StartContext,
+        supervisor: ActorCell,
+    ) -> BoxFuture<Result<Launched, StartError>> {
         let blueprint = Arc::clone(&self.0);
         Box::pin(async move {
             blueprint.check.clone()?;

@@ -139,9 +139,10 @@ impl House {
 
     /// Validates and calls, as an agent's session does.
     fn call_as(&self, key: EffectKey, name: &str, arguments: Value) -> CallEnd {
-        let validated = self
-            .catalogue
-            .validate(&SkillName::new(name).expect("name"), &Arguments::Object(arguments));
+        let validated = self.catalogue.validate(
+            &SkillName::new(name).expect("name"),
+            &Arguments::Object(arguments.into()),
+        );
         let order = self.order(key, validated.expect("arguments fit"));
         let end = block_on(self.skill(name).call(order)).expect("the machinery works");
         assert!(end.outcome.content.len() <= RESULT_BYTES_MAX, "{name}");
@@ -474,7 +475,7 @@ fn arguments_that_do_not_fit_are_refused_with_the_place() {
             .any(|finding| finding.pointer == pointer && finding.message.contains(says));
         assert!(fits, "{name}: {findings:?}");
     };
-    let object = Arguments::Object;
+    let object = |value: Value| Arguments::Object(value.into());
     check(
         "fs.none",
         object(json!({})),

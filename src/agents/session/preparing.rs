@@ -12,6 +12,7 @@ use crate::domain::brief::{Brief, lesson_line, render};
 use crate::domain::effect::EffectKey;
 use crate::domain::name::{AgentName, ModelAlias};
 use crate::domain::time::UtcMillis;
+use crate::llm::estimate::Fixed;
 use crate::runtime::clock::rfc3339;
 use crate::skills::skill::CallOrder;
 
@@ -97,6 +98,8 @@ pub(super) fn surroundings(
         system.push_str("\n\nYour final answer is JSON, without other text, that matches this JSON Schema:\n");
         system.push_str(&schema.to_string());
     }
+    let output_tokens_max = definition.map_or(0, |agent| agent.output_tokens_max);
+    let fixed = Fixed::of(&system, &offered, output_schema.as_deref(), output_tokens_max);
     let fallback = || ModelAlias::new(crate::llm::registry::OFFLINE_ALIAS).expect("a valid alias");
     SessionSurroundings {
         skills: parts.skills.clone(),
@@ -109,6 +112,7 @@ pub(super) fn surroundings(
             .unwrap_or_else(fallback),
         output_schema,
         validator,
-        output_tokens_max: definition.map_or(0, |agent| agent.output_tokens_max),
+        output_tokens_max,
+        fixed,
     }
 }

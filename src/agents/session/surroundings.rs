@@ -11,7 +11,7 @@ use crate::domain::effect::EffectKey;
 use crate::domain::handoff::Finding;
 use crate::domain::name::{ModelAlias, SkillName};
 use crate::domain::skill::{CallOutcome, SkillManifest};
-use crate::llm::estimate::ceiling;
+use crate::llm::estimate::Fixed;
 use crate::skills::handle::SkillsHandle;
 
 /// One session's view of skills, model and schema.
@@ -30,6 +30,8 @@ pub struct SessionSurroundings {
     pub validator: Option<jsonschema::Validator>,
     /// Ceiling of one answer in tokens.
     pub output_tokens_max: u32,
+    /// What every request costs before its messages.
+    pub fixed: Fixed,
 }
 
 impl SessionSurroundings {
@@ -79,7 +81,7 @@ impl Surroundings for SessionSurroundings {
     }
 
     fn ceiling(&self, messages: &[Message]) -> u64 {
-        ceiling(&self.request(messages))
+        self.fixed.ceiling(messages)
     }
 
     fn judge_answer(&self, text: &str) -> Result<Value, Vec<Finding>> {

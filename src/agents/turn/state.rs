@@ -164,7 +164,7 @@ impl TurnState {
                 let request = CallRequest {
                     id: "call_0".into(),
                     skill: skill.as_str().into(),
-                    arguments: Arguments::Object(arguments.clone()),
+                    arguments: Arguments::Object(arguments.clone().into()),
                 };
                 (Phase::Calling, Vec::new(), vec![CallState::new(request)])
             }

@@ -54,7 +54,7 @@ impl Surroundings for World {
             (Some(class), Arguments::Object(arguments)) => CallVerdict::Make {
                 skill: SkillName::new(&call.skill).expect("valid"),
                 class,
-                arguments: arguments.clone(),
+                arguments: (**arguments).clone(),
             },
             _ => CallVerdict::Refuse("no such skill".into()),
         }
@@ -77,7 +77,7 @@ fn says(text: &str, calls: &[&str], turn: u32) -> Arc<ModelAnswer> {
     let calls = calls.iter().enumerate().map(|(index, skill)| CallRequest {
         id: format!("{turn}-{index}").into(),
         skill: (*skill).into(),
-        arguments: Arguments::Object(json!({ "turn": turn })),
+        arguments: Arguments::Object(json!({ "turn": turn }).into()),
     });
     Arc::new(ModelAnswer {
         text: text.into(),

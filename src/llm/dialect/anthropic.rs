@@ -5,7 +5,9 @@
 //!
 //! **Source**: the vendor's API reference (messages, tool use, structured outputs).
 
-use serde::Deserialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -20,83 +22,121 @@ use crate::llm::wire::{arguments, ids, instruction, surrogate};
 /// The version of the API that this dialect is.
 pub const VERSION: &str = "2023-06-01";
 
+// Written straight from the conversation, without a tree of values in between: see the other dialect.
+#[derive(Serialize)]
+struct Sent<'r> {
+    model: &'r str,
+    max_tokens: u32,
+    messages: Vec<SentMessage<'r>>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    system: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tools: Vec<SentTool<'r>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output_config: Option<Value>,
+}
+
+#[derive(Serialize)]
+struct SentMessage<'r> {
+    role: &'static str,
+    content: Vec<SentBlock<'r>>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum SentBlock<'r> {
+    Text {
+        text: &'r str,
+    },
+    ToolUse {
+        id: String,
+        name: String,
+        input: Cow<'r, Value>,
+    },
+    ToolResult {
+        tool_use_id: String,
+        content: &'r str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        is_error: Option<bool>,
+    },
+}
+
+#[derive(Serialize)]
+struct SentTool<'r> {
+    name: String,
+    description: &'r str,
+    input_schema: &'r Value,
+}
+
 /// The request body.
-pub fn write_request(request: &ModelRequest, model_id: &str) -> Value {
+pub fn write_request(request: &ModelRequest, model_id: &str) -> String {
+    const NO_TEXT: SentBlock<'_> = SentBlock::Text { text: "(no text)" };
     let names = Names::of(&request.skills);
-    let mut messages: Vec<Value> = Vec::with_capacity(request.messages.len());
+    let mut messages = Vec::with_capacity(request.messages.len());
     let mut open: Vec<String> = Vec::new();
     for (place, message) in request.messages.iter().enumerate() {
         match message {
-            Message::User(text) => {
-                let text = if text.trim().is_empty() { "(no text)" } else { text };
-                append(&mut messages, "user", vec![json!({ "type": "text", "text": text })]);
-            }
+            Message::User(text) if text.trim().is_empty() => append(&mut messages, "user", vec![NO_TEXT]),
+            Message::User(text) => append(&mut messages, "user", vec![SentBlock::Text { text }]),
             Message::Assistant { text, calls } => {
                 let mut blocks = Vec::new();
                 if !text.trim().is_empty() {
-                    blocks.push(json!({ "type": "text", "text": &**text }));
+                    blocks.push(SentBlock::Text { text });
                 }
                 open.clear();
                 for (index, call) in calls.iter().enumerate() {
                     let id = ids::sendable(&call.id, place, index);
-                    let input = match &call.arguments {
-                        Arguments::Object(value) => value.clone(),
-                        Arguments::Malformed { .. } => json!({}),
-                    };
-                    let name = names.to_wire(&call.skill);
-                    blocks.push(json!({ "type": "tool_use", "id": id, "name": name, "input": input }));
-                    open.push(id);
+                    open.push(id.clone());
+                    blocks.push(SentBlock::ToolUse {
+                        id,
+                        name: names.to_wire(&call.skill),
+                        input: match &call.arguments {
+                            Arguments::Object(value) => Cow::Borrowed(&**value),
+                            Arguments::Malformed { .. } => Cow::Owned(json!({})),
+                        },
+                    });
                 }
                 if blocks.is_empty() {
-                    blocks.push(json!({ "type": "text", "text": "(no text)" }));
+                    blocks.push(NO_TEXT);
                 }
                 append(&mut messages, "assistant", blocks);
             }
             Message::Results(results) => {
-                let blocks = results.iter().zip(&open).map(|(result, id)| {
-                    let mut block = json!({ "type": "tool_result", "tool_use_id": id, "content": &*result.content });
-                    if result.is_error {
-                        block["is_error"] = true.into();
-                    }
-                    block
-                });
+                let blocks = results
+                    .iter()
+                    .zip(open.drain(..))
+                    .map(|(result, id)| SentBlock::ToolResult {
+                        tool_use_id: id,
+                        content: &result.content,
+                        is_error: result.is_error.then_some(true),
+                    });
                 append(&mut messages, "user", blocks.collect());
             }
         }
     }
-    let mut body = json!({ "model": model_id, "max_tokens": request.output_tokens_max, "messages": messages });
-    let system = instruction::system(request);
-    if !system.is_empty() {
-        body["system"] = system.into();
-    }
-    if !request.skills.is_empty() {
-        let tools = request.skills.iter().map(|skill| {
-            json!({
-                "name": names.to_wire(skill.name.as_str()),
-                "description": &*skill.description,
-                "input_schema": &*skill.input_schema,
-            })
-        });
-        body["tools"] = tools.collect();
-    }
-    if let Some(schema) = &request.output_schema
-        && is_strict(schema)
-    {
-        body["output_config"] = json!({ "format": { "type": "json_schema", "schema": &**schema } });
-    }
-    body
+    let tools = request.skills.iter().map(|skill| SentTool {
+        name: names.to_wire(skill.name.as_str()),
+        description: &skill.description,
+        input_schema: &skill.input_schema,
+    });
+    let schema = request.output_schema.as_ref().filter(|schema| is_strict(schema));
+    let body = Sent {
+        model: model_id,
+        max_tokens: request.output_tokens_max,
+        messages,
+        system: instruction::system(request),
+        tools: tools.collect(),
+        output_config: schema.map(|schema| json!({ "format": { "type": "json_schema", "schema": &**schema } })),
+    };
+    serde_json::to_string(&body).expect("texts, numbers and values with text keys can be written")
 }
 
 /// Adds blocks to the last message when it has the same role.
-fn append(messages: &mut Vec<Value>, role: &str, blocks: Vec<Value>) {
-    if let Some(last) = messages.last_mut()
-        && last["role"] == role
-        && let Some(present) = last["content"].as_array_mut()
-    {
-        present.extend(blocks);
-        return;
+fn append<'r>(messages: &mut Vec<SentMessage<'r>>, role: &'static str, blocks: Vec<SentBlock<'r>>) {
+    match messages.last_mut().filter(|last| last.role == role) {
+        Some(last) => last.content.extend(blocks),
+        None => messages.push(SentMessage { role, content: blocks }),
     }
-    messages.push(json!({ "role": role, "content": blocks }));
 }
 
 /// Whether the provider takes a schema as a format: it refuses the whole request for an open object or a bound that

@@ -6,7 +6,9 @@
 //! **Source**: the request and response types of the vendor's own SDKs; known quirks of compatible servers
 //! (arguments as an object, empty or repeated ids, no usage, errors in an answer with status 200).
 
-use serde::Deserialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -18,79 +20,142 @@ use crate::llm::model::AskError;
 use crate::llm::wire::names::Names;
 use crate::llm::wire::{arguments, ids, instruction, surrogate};
 
+// What is sent is written straight from the conversation: a tree of values in between costs a copy of every schema
+// and every message in each turn.
+#[derive(Serialize)]
+struct Sent<'r> {
+    model: &'r str,
+    messages: Vec<SentMessage<'r>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_completion_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tools: Vec<SentTool<'r>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_format: Option<Value>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "role", rename_all = "lowercase")]
+enum SentMessage<'r> {
+    System {
+        content: String,
+    },
+    User {
+        content: &'r str,
+    },
+    Assistant {
+        content: Option<&'r str>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        tool_calls: Vec<SentCall>,
+    },
+    Tool {
+        tool_call_id: String,
+        content: Cow<'r, str>,
+    },
+}
+
+#[derive(Serialize)]
+struct SentCall {
+    id: String,
+    r#type: &'static str,
+    function: SentFunction,
+}
+
+#[derive(Serialize)]
+struct SentFunction {
+    name: String,
+    arguments: String,
+}
+
+#[derive(Serialize)]
+struct SentTool<'r> {
+    r#type: &'static str,
+    function: SentDeclaration<'r>,
+}
+
+#[derive(Serialize)]
+struct SentDeclaration<'r> {
+    name: String,
+    description: &'r str,
+    parameters: &'r Value,
+}
+
 /// The request body. `newest_fields` takes the vendor's present name of the token ceiling; compatible servers know
 /// only the older one.
-pub fn write_request(request: &ModelRequest, model_id: &str, newest_fields: bool) -> Value {
+pub fn write_request(request: &ModelRequest, model_id: &str, newest_fields: bool) -> String {
     let names = Names::of(&request.skills);
     let mut messages = Vec::with_capacity(request.messages.len() + 1);
     let system = instruction::system(request);
     if !system.is_empty() {
-        messages.push(json!({ "role": "system", "content": system }));
+        messages.push(SentMessage::System { content: system });
     }
     let mut open: Vec<String> = Vec::new();
     for (place, message) in request.messages.iter().enumerate() {
         match message {
-            Message::User(text) => messages.push(json!({ "role": "user", "content": &**text })),
+            Message::User(text) => messages.push(SentMessage::User { content: text }),
             Message::Assistant { text, calls } => {
                 open = calls
                     .iter()
                     .enumerate()
                     .map(|(index, call)| ids::sendable(&call.id, place, index))
                     .collect();
-                let mut said = json!({ "role": "assistant", "content": &**text });
-                if !calls.is_empty() {
-                    if text.is_empty() {
-                        said["content"] = Value::Null;
-                    }
-                    let written = calls.iter().zip(&open).map(|(call, id)| {
+                let tool_calls = calls.iter().zip(&open).map(|(call, id)| SentCall {
+                    id: id.clone(),
+                    r#type: "function",
+                    function: SentFunction {
+                        name: names.to_wire(&call.skill),
                         // Malformed arguments went out with an error as their result; the history stays valid.
-                        let arguments = match &call.arguments {
+                        arguments: match &call.arguments {
                             Arguments::Object(value) => value.to_string(),
                             Arguments::Malformed { .. } => "{}".to_owned(),
-                        };
-                        let name = names.to_wire(&call.skill);
-                        json!({ "id": id, "type": "function", "function": { "name": name, "arguments": arguments } })
-                    });
-                    said["tool_calls"] = written.collect();
-                }
-                messages.push(said);
+                        },
+                    },
+                });
+                messages.push(SentMessage::Assistant {
+                    content: (calls.is_empty() || !text.is_empty()).then_some(&**text),
+                    tool_calls: tool_calls.collect(),
+                });
             }
             Message::Results(results) => {
-                for (result, id) in results.iter().zip(&open) {
-                    let content = if result.is_error {
-                        format!("Error: {}", result.content)
-                    } else {
-                        result.content.to_string()
-                    };
-                    messages.push(json!({ "role": "tool", "tool_call_id": id, "content": content }));
-                }
+                messages.extend(
+                    results
+                        .iter()
+                        .zip(open.drain(..))
+                        .map(|(result, id)| SentMessage::Tool {
+                            tool_call_id: id,
+                            content: if result.is_error {
+                                format!("Error: {}", result.content).into()
+                            } else {
+                                Cow::Borrowed(&*result.content)
+                            },
+                        }),
+                );
             }
         }
     }
-    let ceiling = if newest_fields {
-        "max_completion_tokens"
-    } else {
-        "max_tokens"
+    let tools = request.skills.iter().map(|skill| SentTool {
+        r#type: "function",
+        function: SentDeclaration {
+            name: names.to_wire(skill.name.as_str()),
+            description: &skill.description,
+            parameters: &skill.input_schema,
+        },
+    });
+    let response_format = request.output_schema.as_ref().map(|schema| {
+        let name = Names::default().to_wire(schema["title"].as_str().unwrap_or("answer"));
+        json!({ "type": "json_schema", "json_schema": { "name": name, "schema": &**schema, "strict": false } })
+    });
+    let body = Sent {
+        model: model_id,
+        messages,
+        max_completion_tokens: newest_fields.then_some(request.output_tokens_max),
+        max_tokens: (!newest_fields).then_some(request.output_tokens_max),
+        tools: tools.collect(),
+        response_format,
     };
-    let mut body = json!({ "model": model_id, "messages": messages });
-    body[ceiling] = request.output_tokens_max.into();
-    if !request.skills.is_empty() {
-        let tools = request.skills.iter().map(|skill| {
-            json!({ "type": "function", "function": {
-                "name": names.to_wire(skill.name.as_str()),
-                "description": &*skill.description,
-                "parameters": &*skill.input_schema,
-            } })
-        });
-        body["tools"] = tools.collect();
-    }
-    if let Some(schema) = &request.output_schema {
-        let title: String = schema["title"].as_str().unwrap_or("answer").to_owned();
-        let name = Names::default().to_wire(&title);
-        body["response_format"] =
-            json!({ "type": "json_schema", "json_schema": { "name": name, "schema": &**schema, "strict": false } });
-    }
-    body
+    serde_json::to_string(&body).expect("texts, numbers and values with text keys can be written")
 }
 
 #[derive(Deserialize)]

@@ -174,11 +174,11 @@ pub fn read_anthropic(body: &Value) -> Result<ModelRequest, ServeError> {
                 let calls = calls.map(|block| CallRequest {
                     id: block["id"].as_str().unwrap_or("").into(),
                     skill: names::decode(block["name"].as_str().unwrap_or("")).into(),
-                    arguments: Arguments::Object(if block["input"].is_object() {
+                    arguments: Arguments::Object(Arc::new(if block["input"].is_object() {
                         block["input"].clone()
                     } else {
                         json!({})
-                    }),
+                    })),
                 });
                 messages.push(Message::Assistant {
                     text: text_of(content).into(),
@@ -224,7 +224,7 @@ fn in_order(mut messages: Vec<Message>) -> Vec<Message> {
 /// The arguments to show: what was malformed was never an object.
 fn shown(arguments: &Arguments) -> Value {
     match arguments {
-        Arguments::Object(value) => value.clone(),
+        Arguments::Object(value) => (**value).clone(),
         Arguments::Malformed { .. } => json!({}),
     }
 }

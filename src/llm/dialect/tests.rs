@@ -57,8 +57,16 @@ fn result(id: &str, content: &str, is_error: bool) -> CallResult {
     }
 }
 
+fn openai_body(request: &ModelRequest, model_id: &str, newest_fields: bool) -> Value {
+    serde_json::from_str(&openai_chat::write_request(request, model_id, newest_fields)).expect("JSON")
+}
+
+fn anthropic_body(request: &ModelRequest, model_id: &str) -> Value {
+    serde_json::from_str(&anthropic::write_request(request, model_id)).expect("JSON")
+}
+
 fn object(value: Value) -> Arguments {
-    Arguments::Object(value)
+    Arguments::Object(value.into())
 }
 
 /// What an answer comes to, in one line that a table can hold.
@@ -220,9 +228,9 @@ fn a_request_is_read_back_as_the_same_conversation() {
         let mut request = request(history());
         change(&mut request);
         check_history(&request.messages).expect("valid");
-        let body = openai_chat::write_request(&request, "m", false);
+        let body = openai_body(&request, "m", false);
         assert_eq!(serve::read_openai_chat(&body), Ok(request.clone()), "{body:#}");
-        let body = anthropic::write_request(&request, "m");
+        let body = anthropic_body(&request, "m");
         assert_eq!(serve::read_anthropic(&body), Ok(request), "{body:#}");
     };
     check(&|_| {});
@@ -290,7 +298,7 @@ fn requests_keep_the_rules_of_their_vendor() {
         },
         Message::User("well?".into()),
     ];
-    let body = anthropic::write_request(&request(strange.clone()), "claude");
+    let body = anthropic_body(&request(strange.clone()), "claude");
     let roles: Vec<&str> = body["messages"]
         .as_array()
         .expect("list")
@@ -308,7 +316,7 @@ fn requests_keep_the_rules_of_their_vendor() {
     assert!(!body.to_string().contains("\"text\":\"\""), "{body}");
     assert_eq!(body["tools"][0]["name"], "fs__dot__read");
 
-    let body = openai_chat::write_request(&request(strange), "gpt", true);
+    let body = openai_body(&request(strange), "gpt", true);
     assert_eq!(body["messages"][2]["tool_calls"][0]["function"]["arguments"], "{}");
     assert_eq!(
         body["messages"][2]["tool_calls"][0]["id"],
@@ -325,7 +333,7 @@ fn only_closed_schemas_are_sent_as_a_format() {
     let check = |schema: Value, sent: bool| {
         let mut request = task();
         request.output_schema = Some(Arc::new(schema.clone()));
-        let body = anthropic::write_request(&request, "claude");
+        let body = anthropic_body(&request, "claude");
         assert_eq!(body.get("output_config").is_some(), sent, "{schema}");
         assert!(
             body["system"]
@@ -379,7 +387,7 @@ proptest! {
             Message::Assistant { text: "".into(), calls: vec![call("a", object(json!({ "t": text })))] },
             Message::Results(vec![result("a", &content, false)]),
         ]);
-        prop_assert_eq!(serve::read_openai_chat(&openai_chat::write_request(&request, "m", true)), Ok(request.clone()));
-        prop_assert_eq!(serve::read_anthropic(&anthropic::write_request(&request, "m")), Ok(request));
+        prop_assert_eq!(serve::read_openai_chat(&openai_body(&request, "m", true)), Ok(request.clone()));
+        prop_assert_eq!(serve::read_anthropic(&anthropic_body(&request, "m")), Ok(request));
     }
 }

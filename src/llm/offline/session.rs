@@ -251,7 +251,7 @@ impl<'r> Session<'r> {
             .map(|(index, call)| CallRequest {
                 id: format!("call_{}_{index}", self.turn + 1).into(),
                 skill: call.skill.into(),
-                arguments: Arguments::Object(call.arguments),
+                arguments: Arguments::Object(call.arguments.into()),
             })
             .collect()
     }

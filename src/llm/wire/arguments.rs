@@ -20,7 +20,7 @@ const PREVIEW_CHARS: usize = 200;
 /// Reads the text of arguments. Empty text is an empty object, unless the answer was cut off.
 pub fn parse(text: &str, answer_was_cut: bool) -> Arguments {
     if text.trim().is_empty() && !answer_was_cut {
-        return Arguments::Object(Value::Object(Map::new()));
+        return Arguments::Object(Value::Object(Map::new()).into());
     }
     if text.len() > ARGUMENTS_BYTES_MAX {
         let reason = format!("{} bytes; at most {ARGUMENTS_BYTES_MAX} are allowed", text.len());
@@ -35,7 +35,7 @@ pub fn parse(text: &str, answer_was_cut: bool) -> Arguments {
         .deserialize(&mut deserializer)
         .and_then(|value| deserializer.end().map(|()| value));
     match value {
-        Ok(value @ Value::Object(_)) => Arguments::Object(value),
+        Ok(value @ Value::Object(_)) => Arguments::Object(value.into()),
         Ok(_) => malformed("expected an object at line 1 column 1", text),
         Err(error) => {
             let cut = if answer_was_cut { "the answer was cut off: " } else { "" };
@@ -177,7 +177,8 @@ mod tests {
 
     #[test]
     fn an_object_is_taken_as_it_is() {
-        let check = |text: &str, expected: Value| assert_eq!(parse(text, false), Arguments::Object(expected), "{text}");
+        let check =
+            |text: &str, expected: Value| assert_eq!(parse(text, false), Arguments::Object(expected.into()), "{text}");
         check("", json!({}));
         check(" \n", json!({}));
         check("{}", json!({}));

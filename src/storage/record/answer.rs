@@ -1,5 +1,7 @@
 //! Answers of models.
 
+use std::sync::Arc;
+
 use bincode::{Decode, Encode};
 
 use crate::domain::conversation::{Arguments, CallRequest, ModelAnswer, Stop, Usage};
@@ -63,7 +65,7 @@ impl AnswerRecord {
     pub(super) fn into_domain(self) -> Result<ModelAnswer, Reason> {
         let calls = self.calls.into_iter().map(|call| {
             let arguments = match call.arguments {
-                ArgumentsRecord::Object(text) => Arguments::Object(json(&text)?),
+                ArgumentsRecord::Object(text) => Arguments::Object(Arc::new(json(&text)?)),
                 ArgumentsRecord::Malformed { reason, preview } => Arguments::Malformed {
                     reason: reason.into(),
                     preview: preview.into(),

@@ -87,7 +87,7 @@ fn samples() -> Vec<Fact> {
             CallRequest {
                 id: "1".into(),
                 skill: "fs.read".into(),
-                arguments: Arguments::Object(json!({ "p": awkward })),
+                arguments: Arguments::Object(json!({ "p": awkward }).into()),
             },
             CallRequest {
                 id: "2".into(),

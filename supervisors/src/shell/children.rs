@@ -170,9 +170,12 @@ impl Shell {
     }
 
     pub(super) fn stop(&mut self, key: Key) {
-        let Some(running) = self.child(key).and_then(|child| child.running.as_ref()) else {
-            return;
-        };
+        let running = self.core.slot(key).and_then(|slot| slot.payload.running.as_ref());
+        let Some(running) = running else { return };
+        if self.ends.is_some() && !self.core.is_dynamic() {
+            // Nobody would read the event, and a hundred thousand of them would lie in the mailbox with their states.
+            running.cell.unlink(self.me.get_cell());
+        }
         running.cell.stop(Some(SHUTDOWN.to_owned()));
         self.watch_end(key);
     }
@@ -366,7 +369,7 @@ async fn launch_again(
 ) -> Result<Launched, StartError> {
     let deadline = Instant::now() + NAME_PATIENCE;
     loop {
-        let result = launch.launch(context.clone(), supervisor.clone()).await;
+        let result = Arc::clone(&launch).launch(context.clone(), supervisor.clone()).await;
         let Err(StartError::NameTaken { name, holder }) = result else {
             return result;
         };

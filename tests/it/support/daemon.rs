@@ -78,12 +78,6 @@ impl TestHome {
         String::from_utf8_lossy(&text[text.len().saturating_sub(WORDS_BYTES_MAX)..]).into_owned()
     }
 
-    /// The operator's key, which the first start makes.
-    pub fn operator_key(&self) -> String {
-        let text = std::fs::read_to_string(self.path().join("state/operator.key")).expect("the operator's key");
-        text.trim().to_owned()
-    }
-
     /// A command of the program on this home, for the CLI.
     pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_openclaw"));
@@ -167,7 +161,7 @@ impl Starting {
     /// Waits until it is ready: it answers, the store commits, and the runs of an earlier life have been taken up.
     /// When it ends before that, says how. Call once.
     pub fn wait_ready(&mut self) -> Result<TestDaemon, ExitStatus> {
-        self.wait(|url| is_ready(url))
+        self.wait(is_ready)
     }
 
     /// Waits until it answers at all; asks for nothing that would be written.
@@ -239,7 +233,7 @@ impl TestDaemon {
 
     /// Sends a signal without waiting.
     pub fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.pid() as i32).expect("a child's number");
+        let pid = Pid::from_raw(self.pid().cast_signed()).expect("a child's number");
         // It may have ended by itself; whoever waits for it sees how.
         kill_process(pid, signal).ok();
     }

@@ -161,14 +161,16 @@ pub(super) fn request(role: &str, first: String, schema: Option<Value>, skills: 
 
 /// Asks as if the model stood behind a server that speaks this dialect.
 pub(super) fn over_openai(request: &ModelRequest) -> ModelAnswer {
-    let asked = serve::read_openai_chat(&openai_chat::write_request(request, "offline", false)).expect("readable");
+    let asked = serde_json::from_str(&openai_chat::write_request(request, "offline", false)).expect("JSON");
+    let asked = serve::read_openai_chat(&asked).expect("readable");
     let body = serve::write_openai_chat(&answer(&asked), "id", 0).to_string();
     openai_chat::read_answer(&body, request).expect("readable")
 }
 
 /// The same for the other dialect.
 pub(super) fn over_anthropic(request: &ModelRequest) -> ModelAnswer {
-    let asked = serve::read_anthropic(&anthropic::write_request(request, "offline")).expect("readable");
+    let asked = serde_json::from_str(&anthropic::write_request(request, "offline")).expect("JSON");
+    let asked = serve::read_anthropic(&asked).expect("readable");
     let body = serve::write_anthropic(&answer(&asked), "id").to_string();
     anthropic::read_answer(&body, request).expect("readable")
 }

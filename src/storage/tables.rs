@@ -1,0 +1,112 @@
+//! The tables of one write transaction, each opened when it is first needed and then kept.
+//!
+//! A transaction applies hundreds of batches; opening a table looks its root up in the file's own table and closing
+//! it writes the root back, which cost more than the small writes themselves.
+
+use redb::{Key, Table, TableDefinition, Value, WriteTransaction};
+
+use super::error::{StoreError, step};
+use super::table::{
+    ACTIVE, BLOBS, BUDGETS, INCIDENTS, JOURNAL, JournalKey, KEYS, MEMORY, META, RUNS, SNAPSHOTS, SUBMISSIONS,
+};
+
+type Bytes<'txn, K> = Table<'txn, K, &'static [u8]>;
+type Id = &'static [u8; 16];
+type Hash = &'static [u8; 32];
+
+/// Open tables. Dropped before the transaction commits.
+pub(super) struct Tables<'txn> {
+    transaction: &'txn WriteTransaction,
+    meta: Option<Table<'txn, &'static str, u64>>,
+    journal: Option<Bytes<'txn, &'static JournalKey>>,
+    blobs: Option<Bytes<'txn, Hash>>,
+    snapshots: Option<Bytes<'txn, Id>>,
+    runs: Option<Bytes<'txn, Id>>,
+    active: Option<Table<'txn, Id, ()>>,
+    submissions: Option<Bytes<'txn, Hash>>,
+    budgets: Option<Bytes<'txn, &'static str>>,
+    memory: Option<Bytes<'txn, &'static str>>,
+    keys: Option<Bytes<'txn, Id>>,
+    incidents: Option<Bytes<'txn, Id>>,
+}
+
+fn open<'table, 'txn, K: Key + 'static, V: Value + 'static>(
+    transaction: &'txn WriteTransaction,
+    slot: &'table mut Option<Table<'txn, K, V>>,
+    definition: TableDefinition<'_, K, V>,
+    what: &'static str,
+) -> Result<&'table mut Table<'txn, K, V>, StoreError> {
+    Ok(match slot {
+        Some(table) => table,
+        None => slot.insert(transaction.open_table(definition).map_err(step(what))?),
+    })
+}
+
+impl<'txn> Tables<'txn> {
+    /// None of them is open yet.
+    pub(super) fn of(transaction: &'txn WriteTransaction) -> Self {
+        Self {
+            transaction,
+            meta: None,
+            journal: None,
+            blobs: None,
+            snapshots: None,
+            runs: None,
+            active: None,
+            submissions: None,
+            budgets: None,
+            memory: None,
+            keys: None,
+            incidents: None,
+        }
+    }
+
+    pub(super) fn meta(&mut self) -> Result<&mut Table<'txn, &'static str, u64>, StoreError> {
+        open(self.transaction, &mut self.meta, META, "open the numbers")
+    }
+
+    pub(super) fn journal(&mut self) -> Result<&mut Bytes<'txn, &'static JournalKey>, StoreError> {
+        open(self.transaction, &mut self.journal, JOURNAL, "open the journal")
+    }
+
+    pub(super) fn blobs(&mut self) -> Result<&mut Bytes<'txn, Hash>, StoreError> {
+        open(self.transaction, &mut self.blobs, BLOBS, "open the blobs")
+    }
+
+    pub(super) fn snapshots(&mut self) -> Result<&mut Bytes<'txn, Id>, StoreError> {
+        open(self.transaction, &mut self.snapshots, SNAPSHOTS, "open the snapshots")
+    }
+
+    pub(super) fn runs(&mut self) -> Result<&mut Bytes<'txn, Id>, StoreError> {
+        open(self.transaction, &mut self.runs, RUNS, "open the runs")
+    }
+
+    pub(super) fn active(&mut self) -> Result<&mut Table<'txn, Id, ()>, StoreError> {
+        open(self.transaction, &mut self.active, ACTIVE, "open the active runs")
+    }
+
+    pub(super) fn submissions(&mut self) -> Result<&mut Bytes<'txn, Hash>, StoreError> {
+        open(
+            self.transaction,
+            &mut self.submissions,
+            SUBMISSIONS,
+            "open the submissions",
+        )
+    }
+
+    pub(super) fn budgets(&mut self) -> Result<&mut Bytes<'txn, &'static str>, StoreError> {
+        open(self.transaction, &mut self.budgets, BUDGETS, "open the budgets")
+    }
+
+    pub(super) fn memory(&mut self) -> Result<&mut Bytes<'txn, &'static str>, StoreError> {
+        open(self.transaction, &mut self.memory, MEMORY, "open the memory")
+    }
+
+    pub(super) fn keys(&mut self) -> Result<&mut Bytes<'txn, Id>, StoreError> {
+        open(self.transaction, &mut self.keys, KEYS, "open the keys")
+    }
+
+    pub(super) fn incidents(&mut self) -> Result<&mut Bytes<'txn, Id>, StoreError> {
+        open(self.transaction, &mut self.incidents, INCIDENTS, "open the incidents")
+    }
+}
