@@ -302,3 +302,42 @@ fn a_program_with_a_report_in_the_spool_is_not_run_again() {
     assert!(!run(order, &runner).from_spool);
     assert_eq!(ledger(), "x\nx\n");
 }
+
+#[test]
+fn what_recovery_ends_includes_a_shim_that_has_not_come_to_its_program_yet() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (runner, key) = (runner(folder.path()), key());
+    let shims = || {
+        let wanted = format!("OPENCLAW_SHIM_OF={key}");
+        let processes = std::fs::read_dir("/proc").expect("proc").flatten();
+        let found = processes.filter_map(|entry| {
+            let environment = std::fs::read(entry.path().join("environ")).ok()?;
+            let is_shim = environment
+                .split(|byte| *byte == 0)
+                .any(|variable| variable == wanted.as_bytes());
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            is_shim.then_some(pid)
+        });
+        found.collect::<Vec<i32>>()
+    };
+    block_on(async {
+        let order = script(folder.path(), key, "echo done >> effect");
+        let run = tokio::spawn({
+            let runner = Arc::clone(&runner);
+            async move { runner.run(order).await }
+        });
+        while shims().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        for shim in shims() {
+            let pid = rustix::process::Pid::from_raw(shim).expect("a number");
+            // It may have come to its end already; the promise is the same.
+            rustix::process::kill_process(pid, rustix::process::Signal::STOP).ok();
+        }
+        // As when the daemon is killed: nobody holds the other end of the pipe.
+        run.abort();
+        run.await.ok();
+        runner.end_leftovers(vec![key]).await;
+    });
+    assert_eq!((shims(), alive(key)), (vec![], vec![]), "its program may still begin");
+}

@@ -2,6 +2,9 @@
 //!
 //! They are known by the effect key in their environment, which what they started inherits. A program that wipes
 //! its environment and leaves its group escapes this net; it does not escape the shim's.
+//!
+//! A shim of the daemon that was killed may itself still be there, on its way to start the program or to write its
+//! report. It is waited for, because until it is gone its call may yet happen; it is killed only when it hangs.
 
 use std::time::{Duration, Instant};
 
@@ -11,23 +14,33 @@ use crate::domain::effect::EffectKey;
 
 /// The variable that each program gets.
 pub const EFFECT_KEY_VARIABLE: &str = "OPENCLAW_EFFECT_KEY";
+/// The variable that each shim gets; its program does not inherit it.
+pub const SHIM_KEY_VARIABLE: &str = "OPENCLAW_SHIM_OF";
 /// Longest time that ending them may take.
 const SWEEP_MAX: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Kills what runs under these keys, waits until it is gone, and says how many processes there were. Blocks.
+/// Kills what runs under these keys, waits until it and its shims are gone, and says how many processes were killed.
+/// Blocks.
 #[expect(
     clippy::disallowed_methods,
     reason = "the kernel tells no one when a process that is not a child is gone; it blocks a thread of its own"
 )]
 pub(super) fn end_all_of(keys: &[EffectKey]) -> usize {
-    let wanted: Vec<String> = keys.iter().map(|key| format!("{EFFECT_KEY_VARIABLE}={key}")).collect();
+    let named = |variable: &str| -> Vec<String> { keys.iter().map(|key| format!("{variable}={key}")).collect() };
+    let (programs, shims) = (named(EFFECT_KEY_VARIABLE), named(SHIM_KEY_VARIABLE));
     let began = Instant::now();
     let mut ended = std::collections::BTreeSet::new();
     loop {
-        let found = processes_with(&wanted);
-        if found.is_empty() || began.elapsed() > SWEEP_MAX {
+        let late = began.elapsed() > SWEEP_MAX;
+        // Shims first: one that is gone by then has no program that the second look could miss.
+        let waited_for = processes_with(&shims);
+        let mut found = processes_with(&programs);
+        if (found.is_empty() && waited_for.is_empty()) || began.elapsed() > SWEEP_MAX * 2 {
             return ended.len();
+        }
+        if late {
+            found.extend(waited_for);
         }
         for pid in found {
             // It may have ended since; that is what is wanted.

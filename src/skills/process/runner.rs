@@ -17,7 +17,7 @@ use crate::domain::effect::EffectKey;
 use crate::domain::fault::Fault;
 
 use super::end::{ProgramEnd, Rendering};
-use super::orphans::{self, EFFECT_KEY_VARIABLE};
+use super::orphans::{self, EFFECT_KEY_VARIABLE, SHIM_KEY_VARIABLE};
 use super::spool::Spool;
 use super::wire::{DOCUMENT_BYTES_MAX, LimitsWire, OrderWire, ReportWire, WIRE_VERSION};
 
@@ -138,7 +138,7 @@ impl ProcessRunner {
         let mut held = Held {
             runner: Arc::clone(self),
             key: order.key,
-            child: Some(self.start_shim()?),
+            child: Some(self.start_shim(order.key)?),
         };
         let bound = order.limit + GRACE + SHIM_MARGIN;
         let line = self.order_line(order)?;
@@ -193,12 +193,14 @@ impl ProcessRunner {
         }
     }
 
-    fn start_shim(&self) -> Result<Child, ProcessError> {
+    fn start_shim(&self, key: EffectKey) -> Result<Child, ProcessError> {
         let mut command = Command::new(&self.shim);
         command
             .arg0("openclaw")
             .arg("__shim")
             .env_clear()
+            // By this the next life of the daemon finds it, should this one be killed.
+            .env(SHIM_KEY_VARIABLE, key.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             // What goes wrong within the shim belongs into the daemon's own log.

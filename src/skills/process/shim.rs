@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus, getpid, kill_process_group, set_child_subreaper,
@@ -118,7 +119,11 @@ fn run(order: &OrderWire) -> ReportWire {
     watch.drain();
 
     let outputs = (lock(&stdout), lock(&stderr));
-    let ended = ended.unwrap_or_else(|| own_end(status, &outputs.1));
+    let ended = ended.unwrap_or_else(|| match own_end(status, &outputs.1) {
+        // Whoever comes after a killed daemon ends what it finds: that says nothing about the program's own end.
+        EndedWire::Signaled { .. } if caller_has_left() => EndedWire::Interrupted,
+        own => own,
+    });
     report(order, ended, Some((&outputs.0, &outputs.1)))
 }
 
@@ -243,6 +248,14 @@ fn watch_caller(events: SyncSender<Event>) {
         }
         let _ = events.send(Event::CallerLeft);
     });
+}
+
+/// Whether the other end of the pipe is closed, also before anybody has read that.
+fn caller_has_left() -> bool {
+    let stdin = io::stdin();
+    let mut watched = [PollFd::new(&stdin, PollFlags::IN)];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut watched, Some(&at_once)).is_ok() && watched[0].revents().contains(PollFlags::HUP)
 }
 
 fn watch_program(program: Pid, events: SyncSender<Event>) {
