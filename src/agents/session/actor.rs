@@ -251,10 +251,10 @@ impl SessionActor {
             }
             Err(error) => return Err(error.into()),
         };
-        if state.since_snapshot.add(reaction.facts.len(), bytes) {
-            if let Some(op) = self.parts.store.snapshot_of(state.order.run)? {
-                self.parts.committer.submit(Batch::ops(vec![op]))?.detach();
-            }
+        if state.since_snapshot.add(reaction.facts.len(), bytes)
+            && let Some(op) = self.parts.store.snapshot_of(state.order.run)?
+        {
+            self.parts.committer.submit(Batch::ops(vec![op]))?.detach();
         }
         for effect in reaction.effects {
             match effect {
