@@ -65,7 +65,7 @@ pub fn crowd(server: &ModelServer, bodies: &[Bytes], loops: usize) -> Result<Cro
     let requests = (loops * bodies.len()) as u32;
     Ok(Crowd {
         per_second: f64::from(requests) / began.elapsed().as_secs_f64(),
-        cpu_each: (cpu_of_threads("floor") - before) / requests.max(1),
+        cpu_each: cpu_of_threads("floor").saturating_sub(before) / requests.max(1),
     })
 }
 

@@ -1,5 +1,7 @@
 //! Workloads and floors: every published figure has its program here.
 
+#![expect(clippy::disallowed_methods, reason = "it measures, and waits for other processes")]
+
 pub mod daemon;
 pub mod disk;
 pub mod floor;

@@ -136,6 +136,10 @@ pub struct RunArguments {
     pub file: Vec<PathBuf>,
     /// What must hold at the end (repeatable): JSON, or file:PATH[:MIN_BYTES], regex:PATH:PATTERN, exit:CODE,
     /// command:PROGRAM ARGUMENTS.
+    #[allow(
+        rustdoc::broken_intra_doc_links,
+        reason = "the brackets mean \"optional\" in the help"
+    )]
     #[arg(long, value_name = "CHECK", value_parser = parse_check)]
     pub check: Vec<Value>,
     /// The run expires after this time, such as 90s, 10m, 2h.

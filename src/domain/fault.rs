@@ -29,3 +29,15 @@ impl Fault {
         matches!(self, Self::Overloaded | Self::Unavailable | Self::TimedOut)
     }
 }
+
+/// An error with its causes in one line, outermost first.
+pub fn in_one_line(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

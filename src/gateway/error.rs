@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use crate::domain::code::{self, Code};
-use crate::domain::fault::Fault;
+use crate::domain::fault::{Fault, in_one_line};
 use crate::domain::handoff::Finding;
 use crate::identity::keyring::KeyError;
 use crate::runs::handle::RunsError;
@@ -95,21 +95,9 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// The text of an error and its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
-}
-
 impl From<RunsError> for ApiError {
     fn from(error: RunsError) -> Self {
-        let answer = Self::new(error.code(), chain(&error));
+        let answer = Self::new(error.code(), in_one_line(&error));
         match &error {
             RunsError::Plan(findings) => answer
                 .findings(findings)
@@ -129,6 +117,7 @@ impl From<RunsError> for ApiError {
 
 impl From<KeyError> for ApiError {
     fn from(error: KeyError) -> Self {
-        Self::new(error.code(), chain(&error)).hint("send `Authorization: Bearer ocl_…`; `openclaw init` made one key")
+        Self::new(error.code(), in_one_line(&error))
+            .hint("send `Authorization: Bearer ocl_…`; `openclaw init` made one key")
     }
 }

@@ -36,6 +36,10 @@ impl Clock {
     }
 
     /// Now.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place where the machine's clock is read"
+    )]
     pub fn now(&self) -> UtcMillis {
         match &self.0 {
             Source::System => {

@@ -97,7 +97,7 @@ impl Child {
     pub(crate) fn of(spec: ChildSpec) -> NewChild<Self> {
         NewChild {
             id: spec.id,
-            policy: Arc::new(spec.policy),
+            policy: spec.policy,
             incarnation: spec.address.incarnation(),
             payload: Self::new(spec.launch, spec.address, spec.gauge),
         }

@@ -23,6 +23,8 @@ pub struct StartContext {
     pub(crate) supervisor: SupervisorRef,
     pub(crate) tree: Arc<Tree>,
     pub(crate) last_exit: Option<ExitReason>,
+    /// Where the incarnation is published before its first message.
+    pub(crate) address: Arc<Address>,
 }
 
 impl StartContext {
@@ -96,7 +98,8 @@ pub(crate) enum Launched {
 
 /// How a child is started: the one thing about it that is not plain data.
 pub(crate) trait Launch: Send + Sync {
-    fn launch(&self, context: StartContext, supervisor: ActorCell) -> BoxFuture<Result<Launched, StartError>>;
+    fn launch(self: Arc<Self>, context: StartContext, supervisor: ActorCell)
+    -> BoxFuture<Result<Launched, StartError>>;
 
     /// The handle of the supervisor that is started, if it is one of ours.
     fn nested(&self) -> Option<&Arc<Shared>> {
@@ -146,13 +149,14 @@ pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
 
 /// Spawns an actor with a probe around it.
 pub(crate) async fn spawn_probed<A: Actor>(
-    make: impl FnOnce() -> (A, A::Arguments) + Send,
-    name: Option<String>,
+    make: impl FnOnce(StartContext) -> (A, A::Arguments) + Send,
+    context: StartContext,
     supervisor: ActorCell,
 ) -> Result<Launched, StartError> {
-    let (actor, arguments) =
-        std::panic::catch_unwind(AssertUnwindSafe(make)).map_err(|panic| StartError::Panicked(panic_text(&*panic)))?;
-    let probe = Arc::new(Probe::default());
+    let name = context.registry_name.clone();
+    let probe = Arc::new(Probe::of(Arc::clone(&context.address), context.incarnation));
+    let (actor, arguments) = std::panic::catch_unwind(AssertUnwindSafe(|| make(context)))
+        .map_err(|panic| StartError::Panicked(panic_text(&*panic)))?;
     let probed = Probed {
         actor,
         probe: Arc::clone(&probe),
@@ -168,17 +172,19 @@ pub(crate) async fn spawn_probed<A: Actor>(
     }
 }
 
-struct ActorLaunch<F>(Arc<F>);
+struct ActorLaunch<F>(F);
 
 impl<F, A> Launch for ActorLaunch<F>
 where
     F: Fn(StartContext) -> (A, A::Arguments) + Send + Sync + 'static,
     A: Actor,
 {
-    fn launch(&self, context: StartContext, supervisor: ActorCell) -> BoxFuture<Result<Launched, StartError>> {
-        let make = Arc::clone(&self.0);
-        let name = context.registry_name.clone();
-        Box::pin(spawn_probed(move || make(context), name, supervisor))
+    fn launch(
+        self: Arc<Self>,
+        context: StartContext,
+        supervisor: ActorCell,
+    ) -> BoxFuture<Result<Launched, StartError>> {
+        Box::pin(spawn_probed(move |context| (self.0)(context), context, supervisor))
     }
 }
 
@@ -189,7 +195,11 @@ where
     F: Fn(StartContext) -> R + Send + Sync + 'static,
     R: Future<Output = Result<Started, StartError>> + Send + 'static,
 {
-    fn launch(&self, context: StartContext, supervisor: ActorCell) -> BoxFuture<Result<Launched, StartError>> {
+    fn launch(
+        self: Arc<Self>,
+        context: StartContext,
+        supervisor: ActorCell,
+    ) -> BoxFuture<Result<Launched, StartError>> {
         let started = std::panic::catch_unwind(AssertUnwindSafe(|| (self.0)(context)));
         Box::pin(async move {
             let started = started.map_err(|panic| StartError::Panicked(panic_text(&*panic)))?;
@@ -217,14 +227,14 @@ where
 #[derive(Clone)]
 pub struct ChildSpec {
     pub(crate) id: ChildId,
-    pub(crate) policy: ChildPolicy,
+    pub(crate) policy: Arc<ChildPolicy>,
     pub(crate) launch: Arc<dyn Launch>,
     pub(crate) address: Arc<Address>,
     pub(crate) gauge: Option<Admission>,
 }
 
 impl ChildSpec {
-    pub(crate) fn new(id: ChildId, policy: ChildPolicy, launch: Arc<dyn Launch>) -> Self {
+    pub(crate) fn new(id: ChildId, policy: Arc<ChildPolicy>, launch: Arc<dyn Launch>) -> Self {
         let address = Address::new(id.clone());
         Self {
             id,
@@ -243,14 +253,14 @@ impl ChildSpec {
         A: Actor,
         F: Fn(StartContext) -> (A, A::Arguments) + Send + Sync + 'static,
     {
-        Self::new(id.into(), ChildPolicy::worker(), Arc::new(ActorLaunch(Arc::new(make))))
+        Self::new(id.into(), ChildPolicy::shared_worker(), Arc::new(ActorLaunch(make)))
     }
 
     /// A supervisor of its own, with everything below it.
     pub fn supervisor(id: impl Into<ChildId>, spec: SupervisorSpec) -> Self {
         let address = Arc::clone(&spec.shared.address);
         let id = id.into();
-        let policy = ChildPolicy::supervisor();
+        let policy = Arc::new(ChildPolicy::supervisor());
         Self {
             id,
             policy,
@@ -271,55 +281,55 @@ impl ChildSpec {
         F: Fn(StartContext) -> R + Send + Sync + 'static,
         R: Future<Output = Result<Started, StartError>> + Send + 'static,
     {
-        Self::new(id.into(), ChildPolicy::worker(), Arc::new(CustomLaunch(start)))
+        Self::new(id.into(), ChildPolicy::shared_worker(), Arc::new(CustomLaunch(start)))
     }
 
     /// When it is started again; permanent if not said.
     #[must_use]
     pub fn restart(mut self, restart: Restart) -> Self {
-        self.policy.restart = restart;
+        Arc::make_mut(&mut self.policy).restart = restart;
         self
     }
 
     /// How it is stopped; 5 s for workers and no limit for supervisors if not said.
     #[must_use]
     pub fn shutdown(mut self, shutdown: Shutdown) -> Self {
-        self.policy.shutdown = shutdown;
+        Arc::make_mut(&mut self.policy).shutdown = shutdown;
         self
     }
 
     /// Whether its end may end the supervisor; not if not said.
     #[must_use]
     pub fn significant(mut self, significant: bool) -> Self {
-        self.policy.significant = significant;
+        Arc::make_mut(&mut self.policy).significant = significant;
         self
     }
 
     /// How long its restarts wait; full jitter from 50 ms to 30 s, the first one immediate, if not said.
     #[must_use]
     pub fn backoff(mut self, backoff: Backoff) -> Self {
-        self.policy.backoff = backoff;
+        Arc::make_mut(&mut self.policy).backoff = backoff;
         self
     }
 
     /// The time its start may take; 60 s for workers and no limit for supervisors if not said.
     #[must_use]
     pub fn start_deadline(mut self, deadline: impl Into<Option<Duration>>) -> Self {
-        self.policy.start_deadline = deadline.into();
+        Arc::make_mut(&mut self.policy).start_deadline = deadline.into();
         self
     }
 
     /// Whether it counts as a worker or a supervisor.
     #[must_use]
     pub fn kind(mut self, kind: ChildKind) -> Self {
-        self.policy.kind = kind;
+        Arc::make_mut(&mut self.policy).kind = kind;
         self
     }
 
     /// The name it has in ractor's registry. A restart waits for the previous holder of the name to be gone.
     #[must_use]
     pub fn named(mut self, registry_name: impl AsRef<str>) -> Self {
-        self.policy.registry_name = Some(Arc::from(registry_name.as_ref()));
+        Arc::make_mut(&mut self.policy).registry_name = Some(Arc::from(registry_name.as_ref()));
         self
     }
 

@@ -58,7 +58,11 @@ struct Instance<Arg> {
 }
 
 impl<Arg: Clone + Send + 'static> Launch for Instance<Arg> {
-    fn launch(&self, context: StartContext, supervisor: ActorCell) -> BoxFuture<Result<Launched, StartError>> {
+    fn launch(
+        self: Arc<Self>,
+        context: StartContext,
+        supervisor: ActorCell,
+    ) -> BoxFuture<Result<Launched, StartError>> {
         let start = Arc::clone(&self.template.read().unwrap_or_else(PoisonError::into_inner).start);
         let arg = self.arg.lock().unwrap_or_else(PoisonError::into_inner).clone();
         start(context, arg, supervisor)
@@ -110,8 +114,7 @@ impl<Arg: Clone + Send + 'static, M: ractor::Message> DynamicSpec<Arg, M> {
         let make = Arc::new(make);
         Self::new(Arc::new(move |context: StartContext, arg, supervisor| {
             let make = Arc::clone(&make);
-            let name = context.registry_name.clone();
-            Box::pin(spawn_probed(move || make(context, arg), name, supervisor))
+            Box::pin(spawn_probed(move |context| make(context, arg), context, supervisor))
         }))
     }
 
@@ -134,7 +137,7 @@ impl<Arg: Clone + Send + 'static, M: ractor::Message> DynamicSpec<Arg, M> {
                     }
                 }
             });
-            custom.launch(context, supervisor)
+            Arc::new(custom).launch(context, supervisor)
         }))
     }
 
@@ -142,7 +145,7 @@ impl<Arg: Clone + Send + 'static, M: ractor::Message> DynamicSpec<Arg, M> {
         let template = Template {
             start,
             gauge: None,
-            policy: Arc::new(ChildPolicy::worker()),
+            policy: ChildPolicy::shared_worker(),
             max_children: usize::MAX,
         };
         Self {
@@ -301,7 +304,7 @@ impl ChildSpec {
         })));
         Self {
             id: id.into(),
-            policy: ChildPolicy::supervisor(),
+            policy: Arc::new(ChildPolicy::supervisor()),
             launch,
             address,
             gauge: None,

@@ -146,6 +146,7 @@ mod dynamic;
 mod error;
 mod exit;
 mod handle;
+mod hash;
 mod id;
 mod policy;
 mod probe;

@@ -1,6 +1,9 @@
 //! What the owner of a tree may decide about it: plain values with OTP's names and defaults.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use crate::ChildId;
 
@@ -163,6 +166,12 @@ impl ChildPolicy {
             start_deadline: Some(START_DEADLINE_DEFAULT),
             registry_name: None,
         }
+    }
+
+    /// The same, shared by all children that change nothing about it.
+    pub(crate) fn shared_worker() -> Arc<Self> {
+        static WORKER: LazyLock<Arc<ChildPolicy>> = LazyLock::new(|| Arc::new(ChildPolicy::worker()));
+        Arc::clone(&WORKER)
     }
 
     /// The defaults of a supervisor: permanent, no limit to stop or to start.

@@ -12,7 +12,7 @@ use std::{
 use futures_util::FutureExt;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 
-use crate::{ExitReason, Ignore};
+use crate::{ExitReason, Ignore, address::Address};
 
 const PANICKED: u8 = 1;
 const FAILED: u8 = 2;
@@ -20,14 +20,35 @@ const IGNORED: u8 = 4;
 const STOPPED: u8 = 8;
 
 /// What the wrapper saw of one incarnation.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Probe {
     flags: AtomicU8,
     cell: OnceLock<ActorCell>,
     orphans: Mutex<Vec<ActorCell>>,
+    /// Where the incarnation is published; none for an actor that was made elsewhere.
+    place: Option<(Arc<Address>, u64)>,
 }
 
 impl Probe {
+    pub(crate) fn of(address: Arc<Address>, incarnation: u64) -> Self {
+        Self {
+            place: Some((address, incarnation)),
+            ..Self::default()
+        }
+    }
+
+    fn publish(&self, cell: ActorCell) {
+        if let Some((address, incarnation)) = &self.place {
+            address.publish(cell, *incarnation);
+        }
+    }
+
+    pub(crate) fn withdraw(&self) {
+        if let Some((address, incarnation)) = &self.place {
+            address.withdraw(*incarnation);
+        }
+    }
+
     fn set(&self, flag: u8) {
         self.flags.fetch_or(flag, Ordering::AcqRel);
     }
@@ -119,11 +140,16 @@ impl<A: Actor> Actor for Probed<A> {
     ) -> Result<Self::State, ActorProcessingErr> {
         let _ = self.probe.cell.set(myself.get_cell());
         let _watch = PanicWatch(&self.probe);
-        let result = self.actor.pre_start(myself, args).await;
+        let result = self.actor.pre_start(myself.clone(), args).await;
         if let Err(error) = &result
             && error.is::<Ignore>()
         {
             self.probe.set(IGNORED);
+        }
+        if result.is_ok() {
+            // Before its first message is handled: whoever it writes to may look for it to answer. The supervisor
+            // only hears of the start afterwards, and another thread may be faster.
+            self.probe.publish(myself.get_cell());
         }
         self.seen(result)
     }

@@ -20,6 +20,7 @@ use crate::{
     actor::{Child, Message, Outcome},
     child::{BoxFuture, Launched, StartContext},
     handle::Shared,
+    hash::ByInteger,
     report,
     state::{Action, Answer, Core, Event, Key, Request, RequestId},
     supervisor::Blueprint,
@@ -82,7 +83,7 @@ pub(crate) struct Shell {
     path: TreePath,
     tree: Arc<Tree>,
     epoch: Instant,
-    by_actor: HashMap<ActorId, Key>,
+    by_actor: HashMap<ActorId, Key, ByInteger>,
     /// Ends of actors whose start is not through yet.
     early: HashMap<ActorId, ExitReason>,
     starts_under_way: usize,
@@ -90,7 +91,7 @@ pub(crate) struct Shell {
     stuck_starts: HashSet<(Key, u64)>,
     /// A child left behind that the core has forgotten, until what it carried arrives.
     abandoned: Option<(Key, u64)>,
-    pending: HashMap<RequestId, RpcReplyPort<Result<Outcome, ApiError>>>,
+    pending: HashMap<RequestId, RpcReplyPort<Result<Outcome, ApiError>>, ByInteger>,
     next_request: RequestId,
     queue: Arc<Queue>,
     timer: Option<(Duration, AbortHandle)>,
@@ -126,12 +127,12 @@ impl Shell {
             path,
             tree,
             epoch: Instant::now(),
-            by_actor: HashMap::new(),
+            by_actor: HashMap::default(),
             early: HashMap::new(),
             starts_under_way: 0,
             stuck_starts: HashSet::new(),
             abandoned: None,
-            pending: HashMap::new(),
+            pending: HashMap::default(),
             next_request: 0,
             queue,
             timer: None,
@@ -167,6 +168,14 @@ impl Shell {
             }
         }
         self.ends = Some(ends);
+        if self.core.is_dynamic() {
+            // Before any of them stops: ractor has one lock for all trees, and those that end need it too.
+            for slot in self.core.slots() {
+                if let Some(cell) = slot.payload.cell() {
+                    cell.unlink(self.me.get_cell());
+                }
+            }
+        }
         self.dispatch(Event::Shutdown).await;
         self.drive(Core::is_over).await;
         if self.exit == ExitReason::Killed {
@@ -195,18 +204,33 @@ impl Shell {
 
     /// Drives the core while ractor delivers nothing.
     async fn drive(&mut self, until: fn(&Core<Child>) -> bool) {
+        let queue = Arc::clone(&self.queue);
+        let mut told = std::pin::pin!(queue.notify.notified());
+        // Armed once and left alone while it is early enough: to hear that time has passed too soon does no harm.
+        let mut sleep = std::pin::pin!(tokio::time::sleep_until(self.epoch));
+        let mut armed: Option<Duration> = None;
         loop {
             self.drain_queue().await;
             if until(&self.core) {
                 return;
             }
-            let due = self.core.next_due().map(|due| self.epoch + due);
-            let queue = Arc::clone(&self.queue);
+            if let Some(due) = self.core.next_due()
+                && armed.is_none_or(|armed| armed > due)
+            {
+                armed = Some(due);
+                sleep.as_mut().reset(self.epoch + due);
+            }
             let mut ends = self.ends.take().unwrap_or_default();
             let event = tokio::select! {
                 Some(event) = ends.next(), if !ends.is_empty() => Some(event),
-                () = queue.notify.notified() => None,
-                () = sleep_until(due), if due.is_some() => Some(Event::Due),
+                () = told.as_mut() => {
+                    told.set(queue.notify.notified());
+                    None
+                }
+                () = sleep.as_mut(), if armed.is_some() => {
+                    armed = None;
+                    Some(Event::Due)
+                }
             };
             self.ends = Some(ends);
             if let Some(event) = event {
@@ -421,6 +445,8 @@ impl Drop for Shell {
             }
             if let Some(running) = child.running.take() {
                 leftovers.extend(subtree(&running.cell).into_iter().map(|cell| (cell, None)));
+                // ractor kills what is linked; this one may not be any more.
+                running.cell.kill();
                 leftovers.push((running.cell, running.join));
             }
         }
@@ -439,11 +465,5 @@ impl Drop for Shell {
             .extend(leftovers);
         let exit = std::mem::replace(&mut self.exit, ExitReason::Unknown);
         self.shared.exit.send_replace(Some((self.incarnation, exit)));
-    }
-}
-
-async fn sleep_until(at: Option<Instant>) {
-    if let Some(at) = at {
-        tokio::time::sleep_until(at).await;
     }
 }

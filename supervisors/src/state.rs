@@ -26,6 +26,7 @@ pub(crate) use request::{Answer, NewChild, Request};
 
 use crate::{
     AutoShutdown, ChildId, ChildKind, ChildPolicy, ExitReason, Fact, Flags, StartError, decision::RestartWindow,
+    hash::ByInteger,
 };
 
 /// A child inside one supervisor; never used twice.
@@ -227,7 +228,8 @@ pub struct ChildCounts {
 pub(crate) struct Core<P> {
     flags: Flags,
     mode: Mode,
-    slots: HashMap<Key, Slot<P>>,
+    /// Boxed, so that a growing table moves pointers.
+    slots: HashMap<Key, Box<Slot<P>>, ByInteger>,
     by_id: HashMap<ChildId, Key>,
     order: BTreeMap<u64, Key>,
     next_key: Key,
@@ -252,7 +254,7 @@ impl<P> Core<P> {
         Self {
             flags,
             mode,
-            slots: HashMap::new(),
+            slots: HashMap::default(),
             by_id: HashMap::new(),
             order: BTreeMap::new(),
             next_key: 1,
@@ -321,20 +323,20 @@ impl<P> Core<P> {
     }
 
     pub(crate) fn slot(&self, key: Key) -> Option<&Slot<P>> {
-        self.slots.get(&key)
+        self.slots.get(&key).map(|slot| &**slot)
     }
 
     pub(crate) fn slot_mut(&mut self, key: Key) -> Option<&mut Slot<P>> {
-        self.slots.get_mut(&key)
+        self.slots.get_mut(&key).map(|slot| &mut **slot)
     }
 
     pub(crate) fn find(&self, id: &ChildId) -> Option<&Slot<P>> {
-        self.by_id.get(id).and_then(|key| self.slots.get(key))
+        self.by_id.get(id).and_then(|key| self.slot(*key))
     }
 
     /// The children in start order.
     pub(crate) fn slots(&self) -> impl Iterator<Item = &Slot<P>> {
-        self.order.values().filter_map(|key| self.slots.get(key))
+        self.order.values().filter_map(|key| self.slot(*key))
     }
 
     /// The children that were told to stop and have not ended.
@@ -377,7 +379,7 @@ impl<P> Core<P> {
         self.order.insert(key, key);
         self.slots.insert(
             key,
-            Slot {
+            Box::new(Slot {
                 id,
                 policy: child.policy,
                 phase: Phase::Down,
@@ -392,7 +394,7 @@ impl<P> Core<P> {
                 starter: None,
                 timer: None,
                 waiting: Vec::new(),
-            },
+            }),
         );
         key
     }

@@ -120,7 +120,7 @@ impl SupervisorSpec {
     pub fn check(&self) -> Result<(), SpecError> {
         check_specs(
             &self.flags,
-            self.children.iter().map(|child| (&child.id, &child.policy)),
+            self.children.iter().map(|child| (&child.id, &*child.policy)),
         )
     }
 }
@@ -193,12 +193,20 @@ impl Blueprint {
 pub(crate) struct NestedLaunch(pub(crate) Arc<Blueprint>);
 
 impl Launch for NestedLaunch {
-    fn launch(&self, context: StartContext, supervisor: ActorCell) -> BoxFuture<Result<Launched, StartError>> {
+    fn launch(
+        self: Arc<Self>,
+        context: StartContext,
+        supervisor: ActorCell,
+    ) -> BoxFuture<Result<Launched, StartError>> {
         let blueprint = Arc::clone(&self.0);
-        let name = context.registry_name.clone();
         Box::pin(async move {
             blueprint.check.clone()?;
-            spawn_probed(move || (SupervisorActor, (blueprint, context)), name, supervisor).await
+            spawn_probed(
+                move |context| (SupervisorActor, (blueprint, context)),
+                context,
+                supervisor,
+            )
+            .await
         })
     }
 
@@ -235,6 +243,7 @@ impl Supervisor {
                 zombies: Zombies::new(zombie_limit, Arc::clone(&handle.shared)),
             }),
             last_exit: None,
+            address: Arc::clone(&handle.shared.address),
         };
         match Actor::spawn(None, SupervisorActor, (blueprint, context)).await {
             Ok(_) => Ok(handle),

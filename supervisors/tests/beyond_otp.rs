@@ -1,5 +1,6 @@
 //! What goes beyond OTP, in paused time: deadlines, backoff, addresses, requests that wait, reports, tasks.
 
+#![expect(clippy::disallowed_methods, reason = "cases stand for callers outside of the tree")]
 #![allow(clippy::unwrap_used, reason = "a test stops where its assumption fails")]
 
 mod support;

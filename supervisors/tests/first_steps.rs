@@ -38,6 +38,54 @@ async fn a_crashed_child_is_back_under_the_same_address() {
     );
 }
 
+/// A child that looks for itself where others would look for it, in its very first message.
+struct Narcissus {
+    mirror: std::sync::Arc<std::sync::OnceLock<supervisors::DynamicRef<u32, ()>>>,
+    seen: tokio::sync::mpsc::UnboundedSender<bool>,
+}
+
+impl ractor::Actor for Narcissus {
+    type Msg = ();
+    type State = u32;
+    type Arguments = u32;
+
+    async fn pre_start(&self, myself: ractor::ActorRef<()>, number: u32) -> Result<u32, ractor::ActorProcessingErr> {
+        myself.cast(())?;
+        Ok(number)
+    }
+
+    async fn handle(
+        &self,
+        _: ractor::ActorRef<()>,
+        (): (),
+        number: &mut u32,
+    ) -> Result<(), ractor::ActorProcessingErr> {
+        let found = self.mirror.get().unwrap().get(number.to_string());
+        self.seen.send(found.is_some_and(|child| child.is_up())).ok();
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_child_is_found_at_its_address_from_its_first_message_on() {
+    let mirror = Arc::new(std::sync::OnceLock::new());
+    let (seen, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let for_children = mirror.clone();
+    let spec = DynamicSpec::actor(move |_, number| {
+        let (mirror, seen) = (for_children.clone(), seen.clone());
+        (Narcissus { mirror, seen }, number)
+    });
+    let children = spec.handle();
+    mirror.set(children.clone()).ok();
+    let root = SupervisorSpec::new(Strategy::OneForOne).child(ChildSpec::dynamic("children", spec));
+    let root = Supervisor::start("root", root).await.unwrap();
+    for number in 0..500 {
+        children.start_child(number.to_string(), number).await.unwrap();
+        assert_eq!(told.recv().await, Some(true), "child {number} did not find itself");
+    }
+    root.shutdown().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_tree_starts_in_order_and_stops_in_reverse() {
     let log = Log::default();

@@ -1,6 +1,10 @@
 //! What only real threads show: actors that block their thread, races for registry names, state that outlives an actor's
 //! end by a moment. Every wait is for a level, with a bound.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "bounds on real threads are held against real time"
+)]
 #![allow(clippy::unwrap_used, reason = "a test stops where its assumption fails")]
 
 mod support;

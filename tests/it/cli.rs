@@ -469,12 +469,18 @@ fn runs_are_given_followed_listed_shown_cancelled_and_retried() {
             .map(|run| run["id"].as_str().expect("an id").to_owned())
             .collect::<Vec<_>>()
     };
-    assert_eq!(listed("runs list --status active --json"), [waiting.clone()]);
-    assert_eq!(listed("runs list --status failed --json"), [failed.clone()]);
+    assert_eq!(
+        listed("runs list --status active --json"),
+        std::slice::from_ref(&waiting)
+    );
+    assert_eq!(
+        listed("runs list --status failed --json"),
+        std::slice::from_ref(&failed)
+    );
     assert_eq!(listed("runs list --json").len(), 4);
     assert_eq!(
         listed("runs list --limit 1 --json"),
-        [waiting.clone()],
+        std::slice::from_ref(&waiting),
         "the newest first"
     );
     let page = claw_ends(&home, "runs list --limit 3 --json", 0).json();
@@ -558,9 +564,10 @@ fn a_run_whose_effect_is_not_known_ends_with_6() {
     let given = claw_ends(&home, &format!("run x --plan {waits}"), 0);
     let id = given.out.lines().next().expect("the id").to_owned();
     until("the program to begin", RUN_MAX, || {
-        match home.workspace().join("begun").exists() {
-            true => Ok(()),
-            false => Err(rim.run(&id)),
+        if home.workspace().join("begun").exists() {
+            Ok(())
+        } else {
+            Err(rim.run(&id))
         }
     });
     daemon.kill();

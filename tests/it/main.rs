@@ -1,5 +1,10 @@
 //! Integration tests.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "bounds on real processes are held against real time"
+)]
+
 mod budget;
 mod cancel;
 mod cli;

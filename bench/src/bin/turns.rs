@@ -4,6 +4,7 @@
 //! Usage: `turns [--quick] [--only alone,crowd,flat,start] [--program PATH] [--folder PATH]`. Ends with 1 when a
 //! target is missed; `--quick` only shows that everything works and judges nothing.
 
+#![expect(clippy::disallowed_methods, reason = "it measures, and waits for other processes")]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "its output is its purpose")]
 
 use std::error::Error;
@@ -195,7 +196,7 @@ impl Bench {
             for _ in 0..runs {
                 self.run(&daemon, script)?;
             }
-            let cpu = (daemon.cpu() - cpu) / (runs * (TURNS + 1)) as u32;
+            let cpu = daemon.cpu().saturating_sub(cpu) / (runs * (TURNS + 1)) as u32;
             let mut ours = self.server.gaps();
             let (bare_p50, ours_p50, ours_p99) = (part(&mut bare, 0.5), part(&mut ours, 0.5), part(&mut ours, 0.99));
             let floor = bare_p50 + disk_floor;
@@ -236,7 +237,7 @@ impl Bench {
         })?;
         let turns = self.server.asked() - asked;
         let per_second = turns as f64 / began.elapsed().as_secs_f64();
-        let cpu_each = (daemon.cpu() - cpu) / turns.max(1) as u32;
+        let cpu_each = daemon.cpu().saturating_sub(cpu) / turns.max(1) as u32;
         self.rows.push(
             Row::new(
                 format!("durable turns, {CROWD} runs at once"),

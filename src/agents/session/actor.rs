@@ -7,45 +7,37 @@ use std::time::Duration;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use supervisors::{TaskExit, TaskRef};
 
-use crate::agents::handoff::compile;
-use crate::agents::order::{OrderWork, ReportedEnd, SessionOrder, SessionReport};
+use crate::agents::order::{ReportedEnd, SessionOrder, SessionReport};
 use crate::agents::parts::{ActiveSession, AgentsParts};
-use crate::agents::treasury::{Bookings, Reservation, TreasuryError};
+use crate::agents::treasury::TreasuryError;
 use crate::agents::turn::decision::{Effect, Event, Reaction, SessionEnd, react};
-use crate::agents::turn::state::{OpenTurn, Phase, SessionWork, TurnRules, TurnState};
+use crate::agents::turn::state::{OpenTurn, Phase, TurnRules, TurnState};
 use crate::domain::agent::AgentDefinition;
-use crate::domain::brief::{Brief, lesson_line, render};
-use crate::domain::budget::{Account, BudgetChange};
-use crate::domain::effect::{EffectClass, EffectKey};
+use crate::domain::effect::EffectKey;
 use crate::domain::fact::Fact;
 use crate::domain::failure::FailureClass;
+use crate::domain::fault::in_one_line;
 use crate::domain::id::RunId;
 use crate::domain::limits::SNAPSHOT_FACTS;
-use crate::domain::name::{AgentName, ModelAlias, SkillName};
+use crate::domain::name::SkillName;
 use crate::domain::skill::CallOutcome;
 use crate::domain::time::UtcMillis;
-use crate::llm::model::{AskError, Spent};
-use crate::runtime::clock::rfc3339;
+use crate::llm::model::AskError;
 use crate::runtime::committer::Pending;
 use crate::runtime::timer::Timer;
 use crate::skills::handle::Ticket;
-use crate::skills::skill::{CallOrder, LocalEffect, ProbeAnswer, SkillError};
+use crate::skills::skill::ProbeAnswer;
 use crate::skills::workers::WorkerEnd;
 use crate::storage::batch::{Batch, Op};
 
+use super::booking::bookings;
+use super::incoming::{asked, called};
 use super::message::SessionMessage;
+use super::preparing::{call_order, rules, surroundings};
 use super::surroundings::SessionSurroundings;
 
-/// First wait before a model request is repeated, in milliseconds; doubles, with full jitter.
-const ASK_BACKOFF_BASE_MS: u64 = 500;
-/// Longest wait before a model request is repeated, the provider's own wish included, in milliseconds.
-const ASK_BACKOFF_MAX_MS: u64 = 60_000;
 /// Starts of one session before it is given up.
 const INCARNATIONS_MAX: u64 = 5;
-/// Answers that may be sent back because they do not match.
-const REJECTIONS_MAX: u32 = 2;
-/// The agent name under which skill steps are journaled; they book no tokens.
-const NO_AGENT: &str = "none";
 
 /// The actor.
 pub struct SessionActor {
@@ -186,11 +178,11 @@ impl Actor for SessionActor {
             }
             SessionMessage::Asked { turn, result } => {
                 state.asking = None;
-                asked(state, turn, result, now)
+                asked(&state.turn, turn, result, now)
             }
             SessionMessage::Called { ordinal, end } => {
                 state.calls.remove(&ordinal);
-                called(state, ordinal, end, now, &mut local)
+                called(&state.turn, ordinal, end, now, &mut local)
             }
             SessionMessage::Probed { ordinal, answer } => {
                 state.calls.remove(&ordinal);
@@ -326,7 +318,7 @@ impl SessionActor {
         if facts.is_empty() {
             return Ok(None);
         }
-        let bookings = bookings(state, facts, open);
+        let bookings = bookings(&state.order, state.definition.as_deref(), facts, open);
         let mut batch = Batch::facts(state.order.run, now, facts.to_vec());
         for op in local {
             batch = batch.with(op.clone());
@@ -396,7 +388,7 @@ impl SessionActor {
             }
             Err(refused) => {
                 // It was not started, so this is a result like any other.
-                let outcome = CallOutcome::error(format!("it was not started: {}", chain(&refused)));
+                let outcome = CallOutcome::error(format!("it was not started: {}", in_one_line(&refused)));
                 let end = WorkerEnd::Finished(Ok(outcome.into()));
                 myself.cast(SessionMessage::Called { ordinal, end }).ok();
             }
@@ -427,7 +419,7 @@ impl SessionActor {
                 state.calls.insert(ordinal, ticket);
             }
             Err(refused) => {
-                let answer = ProbeAnswer::Unknown(format!("it could not be asked: {}", chain(&refused)));
+                let answer = ProbeAnswer::Unknown(format!("it could not be asked: {}", in_one_line(&refused)));
                 myself.cast(SessionMessage::Probed { ordinal, answer }).ok();
             }
         }
@@ -479,17 +471,6 @@ impl SessionActor {
         }
         end_when_quiet(myself, state);
         Ok(())
-    }
-}
-
-fn call_order(order: &SessionOrder, arguments: serde_json::Value, key: EffectKey, now: UtcMillis) -> CallOrder {
-    CallOrder {
-        key,
-        run: order.run,
-        step: order.attempt.step.clone(),
-        arguments,
-        workspace: order.workspace.clone(),
-        deadline: Duration::from_millis(order.deadline.since(now)),
     }
 }
 
@@ -554,210 +535,4 @@ fn send(state: &SessionState, end: ReportedEnd) {
         attempt: state.order.attempt.clone(),
         end,
     });
-}
-
-fn asked(
-    state: &SessionState,
-    turn: u32,
-    result: Result<Arc<crate::domain::conversation::ModelAnswer>, AskError>,
-    now: UtcMillis,
-) -> Event {
-    match result {
-        Ok(answer) => Event::Answered { turn, answer },
-        Err(error) => {
-            let cap = ASK_BACKOFF_BASE_MS.saturating_mul(1 << state.turn.turn_failures.min(16));
-            let backoff = fastrand::u64(0..=cap.min(ASK_BACKOFF_MAX_MS));
-            let wait = error.retry_after_ms.unwrap_or(0).max(backoff).min(ASK_BACKOFF_MAX_MS);
-            Event::AskFailed {
-                turn,
-                class: error.class,
-                reason: error.reason,
-                unspent: error.spent == Spent::Nothing,
-                retry_at: now.plus_ms(wait),
-            }
-        }
-    }
-}
-
-/// What the end of a call means. A call that may change the world once and whose worker vanished is unknown, not
-/// failed: nobody saw whether it happened.
-fn called(state: &SessionState, ordinal: u32, end: WorkerEnd, now: UtcMillis, local: &mut Vec<Op>) -> Event {
-    let class = state
-        .turn
-        .call(ordinal)
-        .and_then(|call| call.intent)
-        .map(|(class, _)| class);
-    let lost = |what: String| match class {
-        Some(EffectClass::Once) => Event::CallLost {
-            ordinal,
-            evidence: what.into(),
-        },
-        _ => Event::CallEnded {
-            ordinal,
-            outcome: Arc::new(CallOutcome::error(what)),
-        },
-    };
-    match end {
-        WorkerEnd::Finished(Ok(end)) => {
-            if let Some(LocalEffect::MemoryPut { key, text }) = end.local {
-                local.push(Op::MemoryPut { key, text, at: now });
-            }
-            Event::CallEnded {
-                ordinal,
-                outcome: Arc::new(end.outcome),
-            }
-        }
-        // Its turn never came, so nothing happened.
-        WorkerEnd::Finished(Err(error @ SkillError::NotStarted { .. })) => Event::CallEnded {
-            ordinal,
-            outcome: Arc::new(CallOutcome::error(chain(&error))),
-        },
-        WorkerEnd::Finished(Err(error)) => lost(format!("the skill failed: {}", chain(&error))),
-        WorkerEnd::Panicked(text) => lost(format!("the skill crashed: {text}")),
-        WorkerEnd::TimedOut => lost("the skill did not end in its time".to_owned()),
-        WorkerEnd::Cancelled => Event::CallEnded {
-            ordinal,
-            outcome: Arc::new(CallOutcome::error("stopped before it ended")),
-        },
-    }
-}
-
-/// An error with its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
-}
-
-fn bookings(state: &SessionState, facts: &[Fact], open: Option<OpenTurn>) -> Bookings {
-    let mut bookings = Bookings::default();
-    let Some(definition) = &state.definition else {
-        return bookings;
-    };
-    let accounts = |day: u32| {
-        let mut accounts = vec![
-            (Account::Run(state.order.run), state.order.run_tokens_max),
-            (
-                Account::AgentDay(definition.name.clone(), day),
-                definition.tokens_daily_max,
-            ),
-        ];
-        // Only counted where somebody set a limit: every account is a row that is written per turn.
-        if definition.tokens_per_run_max.is_some() {
-            let account = Account::AgentRun(definition.name.clone(), state.order.run);
-            accounts.push((account, definition.tokens_per_run_max));
-        }
-        accounts
-    };
-    for fact in facts {
-        match (fact, open) {
-            (Fact::TurnFinished { answer, .. }, Some(open)) => {
-                let change = BudgetChange::Settle {
-                    reserved: open.reserved,
-                    spent: answer.usage.total(),
-                };
-                bookings
-                    .settle
-                    .extend(accounts(open.day).into_iter().map(|(account, _)| (account, change)));
-            }
-            (Fact::TurnFailed { charged, .. }, Some(open)) => {
-                let change = BudgetChange::Settle {
-                    reserved: open.reserved,
-                    spent: *charged,
-                };
-                bookings
-                    .settle
-                    .extend(accounts(open.day).into_iter().map(|(account, _)| (account, change)));
-            }
-            (Fact::TurnIntended { reserved, day, .. }, _) => {
-                let accounts = accounts(*day);
-                bookings.reserve = Some(Reservation {
-                    accounts,
-                    tokens: *reserved,
-                });
-            }
-            _ => {}
-        }
-    }
-    bookings
-}
-
-fn rules(order: &SessionOrder, definition: Option<&AgentDefinition>, model: &ModelAlias) -> TurnRules {
-    let work = match &order.work {
-        OrderWork::Agent { handoff, context } => SessionWork::Agent {
-            brief: render(&Brief {
-                task: handoff.task.clone(),
-                context: context.clone(),
-                constraints: handoff.constraints.clone(),
-                deadline: rfc3339(handoff.deadline).into(),
-                lessons: handoff
-                    .lessons
-                    .iter()
-                    .map(|lesson| lesson_line(lesson).into())
-                    .collect(),
-            })
-            .into(),
-        },
-        OrderWork::Skill { skill, arguments } => SessionWork::Skill {
-            skill: skill.clone(),
-            arguments: arguments.clone(),
-        },
-    };
-    let agent = definition.map(|agent| agent.name.clone());
-    TurnRules {
-        run: order.run,
-        attempt: order.attempt.clone(),
-        agent: agent.unwrap_or_else(|| AgentName::new(NO_AGENT).expect("a valid name")),
-        model: model.clone(),
-        work,
-        turns_max: definition.map_or(1, |agent| agent.turns_max),
-        turn_retries_max: definition.map_or(0, |agent| agent.retries_max),
-        rejections_max: REJECTIONS_MAX,
-    }
-}
-
-fn surroundings(
-    parts: &AgentsParts,
-    order: &SessionOrder,
-    definition: Option<&AgentDefinition>,
-) -> SessionSurroundings {
-    let catalogue = parts.skills.catalogue();
-    let offered = match (&order.work, definition) {
-        (OrderWork::Skill { skill, .. }, _) => catalogue.manifests_for(std::slice::from_ref(skill)),
-        (OrderWork::Agent { .. }, Some(agent)) => {
-            let allowed = agent.skills.iter().filter(|skill| match &order.skills {
-                Some(narrowed) => narrowed.contains(skill),
-                None => true,
-            });
-            catalogue.manifests_for(&allowed.cloned().collect::<Vec<_>>())
-        }
-        (OrderWork::Agent { .. }, None) => Arc::new([]),
-    };
-    let output_schema = order.handoff().and_then(|handoff| handoff.output_schema.clone());
-    // Both sides of the hand-off have seen it compile.
-    let validator = output_schema.as_ref().and_then(|schema| compile(schema).ok());
-    let mut system = definition.map_or_else(String::new, |agent| agent.prompt.to_string());
-    if let Some(schema) = &output_schema {
-        system.push_str("\n\nYour final answer is JSON, without other text, that matches this JSON Schema:\n");
-        system.push_str(&schema.to_string());
-    }
-    let fallback = || ModelAlias::new(crate::llm::registry::OFFLINE_ALIAS).expect("a valid alias");
-    SessionSurroundings {
-        skills: parts.skills.clone(),
-        offered,
-        system: system.into(),
-        model: order
-            .model
-            .clone()
-            .or_else(|| definition.map(|agent| agent.model.clone()))
-            .unwrap_or_else(fallback),
-        output_schema,
-        validator,
-        output_tokens_max: definition.map_or(0, |agent| agent.output_tokens_max),
-    }
 }

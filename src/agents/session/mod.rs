@@ -5,5 +5,8 @@
 //! or read call in flight; the next incarnation goes on from the journal.
 
 pub mod actor;
+mod booking;
+mod incoming;
 pub mod message;
+mod preparing;
 pub mod surroundings;

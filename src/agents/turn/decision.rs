@@ -495,7 +495,10 @@ fn judge(
     cut: bool,
     around: &dyn Surroundings,
 ) -> Option<SessionEnd> {
+    // A skill may well have nothing to say; a model that says nothing has not answered.
+    let is_agent = matches!(state.rules.work, SessionWork::Agent { .. });
     let findings = match around.judge_answer(text) {
+        Ok(_) if is_agent && text.trim().is_empty() => vec![Finding::new("", "the answer is empty")],
         Ok(output) => {
             return Some(SessionEnd::Answered {
                 output: Arc::new(output),
@@ -503,7 +506,8 @@ fn judge(
         }
         Err(findings) => findings,
     };
-    if state.rejections < state.rules.rejections_max && state.turn < state.rules.turns_max {
+    // Only a model can be asked for another answer.
+    if is_agent && state.rejections < state.rules.rejections_max && state.turn < state.rules.turns_max {
         let attempt = state.rules.attempt.clone();
         take(
             state,

@@ -339,3 +339,60 @@ proptest! {
         prop_assert!(world.effects.borrow().get(&key).copied().unwrap_or(0) <= 1);
     }
 }
+
+#[test]
+fn the_output_of_a_skill_step_is_never_sent_to_a_model() {
+    let check = |content: &str, expected: Result<Value, FailureClass>| {
+        let work = SessionWork::Skill {
+            skill: SkillName::new("read").expect("valid"),
+            arguments: json!({}),
+        };
+        let mut state = TurnState::new(TurnRules { work, ..rules() });
+        react(&mut state, Event::Begun, UtcMillis(5), &Quiet);
+        let outcome = Arc::new(CallOutcome::ok(content));
+        let ended = react(
+            &mut state,
+            Event::CallEnded { ordinal: 0, outcome },
+            UtcMillis(5),
+            &Quiet,
+        );
+        assert!(
+            matches!(&ended.facts[..], [Fact::CallFinished { .. }]),
+            "{content:?}: {:?}",
+            ended.facts
+        );
+        let found = match &ended.effects[..] {
+            [Effect::End(SessionEnd::Answered { output })] => Ok((**output).clone()),
+            [Effect::End(SessionEnd::Failed { class, .. })] => Err(*class),
+            other => panic!("{content:?}: {other:?}"),
+        };
+        assert_eq!(found, expected, "{content:?}");
+    };
+    check("", Ok(json!("")));
+    check("seven", Ok(json!("seven")));
+    check("wrong", Err(FailureClass::Schema));
+}
+
+/// Surroundings that take any text for an answer but one.
+struct Quiet;
+
+impl Surroundings for Quiet {
+    fn judge_call(&self, call: &CallRequest) -> CallVerdict {
+        World::default().judge_call(call)
+    }
+
+    fn ceiling(&self, _messages: &[Message]) -> u64 {
+        100
+    }
+
+    fn judge_answer(&self, text: &str) -> Result<Value, Vec<Finding>> {
+        if text == "wrong" {
+            return Err(vec![Finding::new("", "wrong")]);
+        }
+        Ok(text.into())
+    }
+
+    fn spooled(&self, _: EffectKey) -> Option<CallOutcome> {
+        None
+    }
+}

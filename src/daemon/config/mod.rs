@@ -1,7 +1,7 @@
 //! The configuration: one table of keys, the files of the home, and the typed values that the daemon is built from.
 //!
 //! - [`key`]: every key, once; help, checks, defaults and the commented template all come from it.
-//! - [`load`]: default < file < environment < flag; each value knows its origin.
+//! - [`mod@load`]: default < file < environment < flag; each value knows its origin.
 //! - [`edit`]: one value changed in the operator's file, comments kept.
 //! - [`home`]: where everything lives; [`daemon_file`]: what a running daemon says of itself.
 //! - [`agent`], [`prompt`], [`model`], [`command_skill`], [`pipeline`]: the things that are configured.

@@ -16,6 +16,10 @@ const SWEEP_MAX: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// Kills what runs under these keys, waits until it is gone, and says how many processes there were. Blocks.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the kernel tells no one when a process that is not a child is gone; it blocks a thread of its own"
+)]
 pub(super) fn end_all_of(keys: &[EffectKey]) -> usize {
     let wanted: Vec<String> = keys.iter().map(|key| format!("{EFFECT_KEY_VARIABLE}={key}")).collect();
     let began = Instant::now();

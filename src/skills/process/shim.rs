@@ -87,6 +87,10 @@ fn read_order() -> Result<OrderWire, String> {
     Ok(order)
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the shim is a process of its own, without a clock handed in"
+)]
 fn run(order: &OrderWire) -> ReportWire {
     let started = Instant::now();
     let mut child = match start(order) {
@@ -149,6 +153,10 @@ impl Watch {
             }
         };
         let _ = kill_process_group(group, Signal::TERM);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the shim is a process of its own, without a clock handed in"
+        )]
         let asked = Instant::now();
         let grace = Duration::from_millis(order.grace_ms);
         while let Ok(event) = self.next(grace.saturating_sub(asked.elapsed())) {
@@ -161,6 +169,10 @@ impl Watch {
 
     /// Waits until both outputs are at their end; the kill has closed them unless the kernel could not.
     fn drain(&mut self) {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the shim is a process of its own, without a clock handed in"
+        )]
         let began = Instant::now();
         while self.open_outputs > 0 && self.next(DRAIN_MAX.saturating_sub(began.elapsed())).is_ok() {}
     }

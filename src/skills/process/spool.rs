@@ -260,6 +260,10 @@ mod tests {
         let spool = Spool::open(folder.path()).expect("spool");
         write_report(&spool.path_of(EffectKey(uuid::Uuid::from_u128(9))), &report()).expect("written");
         fs::write(folder.path().join("half.tmp-1"), "x").expect("written");
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the files have the times of the machine's clock"
+        )]
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
         let now = UtcMillis(since_epoch.as_millis() as u64 + 60_000);
         assert_eq!(spool.sweep(now, Duration::from_secs(3600)).expect("swept"), 0);

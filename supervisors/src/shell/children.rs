@@ -58,6 +58,7 @@ impl Shell {
             },
             tree: Arc::clone(&self.tree),
             last_exit: slot.payload.last_exit.clone(),
+            address: Arc::clone(&slot.payload.address),
         };
         if let Some(nested) = launch.nested() {
             *nested.path.write().unwrap_or_else(std::sync::PoisonError::into_inner) = self.path.join(&slot.id);
@@ -102,7 +103,8 @@ impl Shell {
         let wanted = slot.filter(|slot| slot.incarnation == incarnation && matches!(slot.phase, Phase::Starting(_)));
         let Some(slot) = wanted else {
             // Given up meanwhile: whatever came of it must not live on.
-            if let Ok(Launched::Running { cell, .. }) = result {
+            if let Ok(Launched::Running { cell, probe, .. }) = result {
+                probe.withdraw();
                 cell.kill();
             }
             if self.stuck_starts.remove(&(key, incarnation)) {
@@ -114,7 +116,11 @@ impl Shell {
         slot.payload.start_task = None;
         let outcome = match result {
             Ok(Launched::Ignored) => StartOutcome::Ignored,
-            Err(error) => StartOutcome::Failed(error),
+            Err(error) => {
+                // A start that was cut off may have come as far as being published.
+                slot.payload.withdraw(incarnation);
+                StartOutcome::Failed(error)
+            }
             Ok(Launched::Running {
                 cell,
                 join,
@@ -164,9 +170,12 @@ impl Shell {
     }
 
     pub(super) fn stop(&mut self, key: Key) {
-        let Some(running) = self.child(key).and_then(|child| child.running.as_ref()) else {
-            return;
-        };
+        let running = self.core.slot(key).and_then(|slot| slot.payload.running.as_ref());
+        let Some(running) = running else { return };
+        if self.ends.is_some() && !self.core.is_dynamic() {
+            // Nobody would read the event, and a hundred thousand of them would lie in the mailbox with their states.
+            running.cell.unlink(self.me.get_cell());
+        }
         running.cell.stop(Some(SHUTDOWN.to_owned()));
         self.watch_end(key);
     }
@@ -360,7 +369,7 @@ async fn launch_again(
 ) -> Result<Launched, StartError> {
     let deadline = Instant::now() + NAME_PATIENCE;
     loop {
-        let result = launch.launch(context.clone(), supervisor.clone()).await;
+        let result = Arc::clone(&launch).launch(context.clone(), supervisor.clone()).await;
         let Err(StartError::NameTaken { name, holder }) = result else {
             return result;
         };

@@ -16,7 +16,7 @@ use crate::{
 struct Forgotten;
 
 impl Launch for Forgotten {
-    fn launch(&self, _: StartContext, _: ActorCell) -> BoxFuture<Result<Launched, StartError>> {
+    fn launch(self: Arc<Self>, _: StartContext, _: ActorCell) -> BoxFuture<Result<Launched, StartError>> {
         Box::pin(async {
             Err(StartError::failed(
                 "the start function of a temporary child is not kept",
@@ -41,7 +41,7 @@ impl Shell {
     pub(crate) fn spec(&self, id: &ChildId) -> Option<ChildSpec> {
         self.core.find(id).map(|slot| ChildSpec {
             id: slot.id.clone(),
-            policy: (*slot.policy).clone(),
+            policy: Arc::clone(&slot.policy),
             launch: slot.payload.launch.clone().unwrap_or_else(|| Arc::new(Forgotten)),
             address: Arc::clone(&slot.payload.address),
             gauge: slot.payload.gauge.clone(),

@@ -91,7 +91,7 @@ impl<P> Core<P> {
 
     /// Starts the next child at or after `cursor` that is down, once the child it started before is through.
     fn start_from(&mut self, cursor: u64, at: Option<Key>) -> Step {
-        if at.and_then(|key| self.slots.get(&key)).is_some_and(Slot::in_transition) {
+        if at.and_then(|key| self.slot(key)).is_some_and(Slot::in_transition) {
             return Step::Wait;
         }
         let next = self.order.range(cursor..).next().map(|(rank, key)| (*rank, *key));

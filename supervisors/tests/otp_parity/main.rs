@@ -3,6 +3,10 @@
 //! `P` is a case taken over as it is; `A` one whose idea is kept although the mechanism differs here; `N` one about
 //! Erlang's own tooling, with the reason. The table makes the tests: a case that is listed but not written does not compile.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "cases measure, and stand for callers outside of the tree"
+)]
 #![allow(clippy::unwrap_used, reason = "a test stops where its assumption fails")]
 
 #[path = "../support/mod.rs"]

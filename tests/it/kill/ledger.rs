@@ -36,8 +36,8 @@ pub fn read(path: &Path) -> Vec<Mark> {
 /// Lines of both files: how far the world has come.
 pub fn height(folder: &Path) -> usize {
     let lines = |name: &str| {
-        let text = std::fs::read(folder.join(name)).unwrap_or_default();
-        text.iter().filter(|byte| **byte == b'\n').count()
+        let bytes = std::fs::read(folder.join(name)).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).matches('\n').count()
     };
     lines("ledger") + lines("attempts")
 }

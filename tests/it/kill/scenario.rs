@@ -45,11 +45,6 @@ impl Kind {
     pub fn is_in_ledger(self) -> bool {
         matches!(self, Self::Idempotent | Self::Probe | Self::Once)
     }
-
-    /// Whether its effect is an entry of the memory.
-    pub fn is_memory(self) -> bool {
-        matches!(self, Self::Memory | Self::MemoryShared)
-    }
 }
 
 /// One step of a graph.

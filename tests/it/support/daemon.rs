@@ -167,7 +167,7 @@ impl Starting {
     /// Waits until it is ready: it answers, the store commits, and the runs of an earlier life have been taken up.
     /// When it ends before that, says how. Call once.
     pub fn wait_ready(&mut self) -> Result<TestDaemon, ExitStatus> {
-        self.wait(|url| is_ready(url))
+        self.wait(is_ready)
     }
 
     /// Waits until it answers at all; asks for nothing that would be written.
@@ -239,7 +239,7 @@ impl TestDaemon {
 
     /// Sends a signal without waiting.
     pub fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.pid() as i32).expect("a child's number");
+        let pid = Pid::from_raw(self.pid().cast_signed()).expect("a child's number");
         // It may have ended by itself; whoever waits for it sees how.
         kill_process(pid, signal).ok();
     }

@@ -83,7 +83,7 @@ impl Rim {
         let mut stream = TcpStream::connect(&self.address).expect("the gateway listens");
         stream.set_read_timeout(Some(SILENCE_MAX)).expect("a time-out");
         let mut head = format!("{method} {path} HTTP/1.0\r\n");
-        let mut put = |name: &str, value: &str| head.push_str(&format!("{name}: {value}\r\n"));
+        let mut put = |name: &str, value: &str| head.extend([name, ": ", value, "\r\n"]);
         if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
             put("host", &self.address);
         }

@@ -68,7 +68,8 @@ fn edges(files: &[SourceFile]) -> Edges {
             };
             // A name that is no module is an item of the folder's own file.
             let is_module = modules.iter().any(|module| module.starts_with(&target[..=shared]));
-            if is_module && shared > 0 || is_module && file.path.starts_with("supervisors/") {
+            // Edges between the layers themselves are held against their order.
+            if is_module && shared > 0 {
                 edges
                     .entry(own[..shared].to_vec())
                     .or_default()

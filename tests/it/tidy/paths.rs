@@ -187,9 +187,7 @@ impl Reader<'_> {
                     continue;
                 }
                 path.push(word);
-            } else if self.token(0) == Some(&Token::Path) {
-                self.at += 1;
-            } else if self.is_sign(0, '*') {
+            } else if self.token(0) == Some(&Token::Path) || self.is_sign(0, '*') {
                 self.at += 1;
             } else if self.is_sign(0, '{') {
                 self.at += 1;

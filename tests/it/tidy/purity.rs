@@ -32,9 +32,10 @@ const KEPT: &[(&str, &str)] = &[
 
 fn is_pure(path: &str) -> bool {
     path.starts_with("src/domain/")
-        || ["/state.rs", "/decision.rs", "/reducer.rs"]
+        || ["state", "decision", "reducer"]
             .iter()
-            .any(|name| path.ends_with(name))
+            // A file of that name, or a folder when it has grown.
+            .any(|name| path.ends_with(&format!("/{name}.rs")) || path.contains(&format!("/{name}/")))
 }
 
 /// The world in pure files.

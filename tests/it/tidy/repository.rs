@@ -122,3 +122,15 @@ fn links_of_documents_lead_somewhere() {
     documents.extend(files(&["ops"], ".md"));
     assert_none("links", pages::of_links(&documents, |path| root().join(path).exists()));
 }
+
+#[test]
+fn the_gate_ends_with_the_test_command_of_the_readme() {
+    let gate = file(".ci/run").text;
+    let last = gate.lines().last().unwrap_or_default();
+    let command = last.strip_prefix("exec ").expect("the last line becomes the test run");
+    let readme = file("README.md").text;
+    assert!(
+        readme.lines().any(|line| line == command),
+        "`{command}` is not in the README"
+    );
+}

@@ -1,0 +1,114 @@
+//! What is fixed for a session: its rules, its view of skills and model, the orders of its calls.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::agents::handoff::compile;
+use crate::agents::order::{OrderWork, SessionOrder};
+use crate::agents::parts::AgentsParts;
+use crate::agents::turn::state::{SessionWork, TurnRules};
+use crate::domain::agent::AgentDefinition;
+use crate::domain::brief::{Brief, lesson_line, render};
+use crate::domain::effect::EffectKey;
+use crate::domain::name::{AgentName, ModelAlias};
+use crate::domain::time::UtcMillis;
+use crate::runtime::clock::rfc3339;
+use crate::skills::skill::CallOrder;
+
+use super::surroundings::SessionSurroundings;
+
+/// Answers that may be sent back because they do not match.
+const REJECTIONS_MAX: u32 = 2;
+/// The agent name under which skill steps are journaled; they book no tokens.
+const NO_AGENT: &str = "none";
+
+pub(super) fn call_order(
+    order: &SessionOrder,
+    arguments: serde_json::Value,
+    key: EffectKey,
+    now: UtcMillis,
+) -> CallOrder {
+    CallOrder {
+        key,
+        run: order.run,
+        step: order.attempt.step.clone(),
+        arguments,
+        workspace: order.workspace.clone(),
+        deadline: Duration::from_millis(order.deadline.since(now)),
+    }
+}
+
+pub(super) fn rules(order: &SessionOrder, definition: Option<&AgentDefinition>, model: &ModelAlias) -> TurnRules {
+    let work = match &order.work {
+        OrderWork::Agent { handoff, context } => SessionWork::Agent {
+            brief: render(&Brief {
+                task: handoff.task.clone(),
+                context: context.clone(),
+                constraints: handoff.constraints.clone(),
+                deadline: rfc3339(handoff.deadline).into(),
+                lessons: handoff
+                    .lessons
+                    .iter()
+                    .map(|lesson| lesson_line(lesson).into())
+                    .collect(),
+            })
+            .into(),
+        },
+        OrderWork::Skill { skill, arguments } => SessionWork::Skill {
+            skill: skill.clone(),
+            arguments: arguments.clone(),
+        },
+    };
+    let agent = definition.map(|agent| agent.name.clone());
+    TurnRules {
+        run: order.run,
+        attempt: order.attempt.clone(),
+        agent: agent.unwrap_or_else(|| AgentName::new(NO_AGENT).expect("a valid name")),
+        model: model.clone(),
+        work,
+        turns_max: definition.map_or(1, |agent| agent.turns_max),
+        turn_retries_max: definition.map_or(0, |agent| agent.retries_max),
+        rejections_max: REJECTIONS_MAX,
+    }
+}
+
+pub(super) fn surroundings(
+    parts: &AgentsParts,
+    order: &SessionOrder,
+    definition: Option<&AgentDefinition>,
+) -> SessionSurroundings {
+    let catalogue = parts.skills.catalogue();
+    let offered = match (&order.work, definition) {
+        (OrderWork::Skill { skill, .. }, _) => catalogue.manifests_for(std::slice::from_ref(skill)),
+        (OrderWork::Agent { .. }, Some(agent)) => {
+            let allowed = agent.skills.iter().filter(|skill| match &order.skills {
+                Some(narrowed) => narrowed.contains(skill),
+                None => true,
+            });
+            catalogue.manifests_for(&allowed.cloned().collect::<Vec<_>>())
+        }
+        (OrderWork::Agent { .. }, None) => Arc::new([]),
+    };
+    let output_schema = order.handoff().and_then(|handoff| handoff.output_schema.clone());
+    // Both sides of the hand-off have seen it compile.
+    let validator = output_schema.as_ref().and_then(|schema| compile(schema).ok());
+    let mut system = definition.map_or_else(String::new, |agent| agent.prompt.to_string());
+    if let Some(schema) = &output_schema {
+        system.push_str("\n\nYour final answer is JSON, without other text, that matches this JSON Schema:\n");
+        system.push_str(&schema.to_string());
+    }
+    let fallback = || ModelAlias::new(crate::llm::registry::OFFLINE_ALIAS).expect("a valid alias");
+    SessionSurroundings {
+        skills: parts.skills.clone(),
+        offered,
+        system: system.into(),
+        model: order
+            .model
+            .clone()
+            .or_else(|| definition.map(|agent| agent.model.clone()))
+            .unwrap_or_else(fallback),
+        output_schema,
+        validator,
+        output_tokens_max: definition.map_or(0, |agent| agent.output_tokens_max),
+    }
+}

@@ -1,0 +1,13 @@
+//! What a run does next: a pure function of its state, the time and what the surroundings say.
+
+mod advancing;
+mod ending;
+mod granting;
+mod order;
+mod react;
+mod stopping;
+mod terms;
+mod turn;
+
+pub use react::react;
+pub use terms::{AttemptEnd, Effect, Event, Live, Reaction, RunLoop, SlotWish, Surroundings};
