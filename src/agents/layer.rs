@@ -1,7 +1,7 @@
 //! The layer's branch of the supervision tree.
 //!
 //! ```text
-//! agents (one_for_one)
+//! agents (one_for_one; ends with the supervisor of the sessions)
 //! ├── sessions (dynamic, transient): one for each attempt under way
 //! └── roster (one_for_one): one permanent actor for each agent
 //! ```
@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use supervisors::{Backoff, ChildSpec, DynamicSpec, Restart, Shutdown, Strategy, SupervisorSpec};
+use supervisors::{AutoShutdown, Backoff, ChildSpec, DynamicSpec, Restart, Shutdown, Strategy, SupervisorSpec};
 
 use super::handle::AgentsHandle;
 use super::parts::AgentsParts;
@@ -55,9 +55,15 @@ pub fn layer(parts: &AgentsParts) -> (SupervisorSpec, AgentsHandle) {
         parts.definitions.clone(),
         parts.treasury.clone(),
     );
+    // A supervisor that forgot all sessions must not come back quietly: runs would wait for reports that nobody
+    // writes. The layer ends with it, so that the root starts the runs anew as well, and they give their orders again.
+    let sessions = ChildSpec::dynamic("sessions", sessions)
+        .restart(Restart::Temporary)
+        .significant(true);
     let spec = SupervisorSpec::new(Strategy::OneForOne)
         .intensity(3, Duration::from_secs(60))
-        .child(ChildSpec::dynamic("sessions", sessions))
+        .auto_shutdown(AutoShutdown::AnySignificant)
+        .child(sessions)
         .child(ChildSpec::supervisor("roster", roster));
     (spec, handle)
 }

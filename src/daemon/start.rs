@@ -297,6 +297,7 @@ impl Daemon {
             settings: GatewaySettings {
                 timeout: Duration::from_millis(config.gateway.timeout_ms),
                 keepalive: Duration::from_millis(config.gateway.keepalive_ms),
+                head_deadline: Duration::from_millis(config.gateway.head_timeout_ms),
                 body_bytes_max: config.gateway.body_bytes_max,
                 connections_max: config.gateway.connections_max,
             },
@@ -331,6 +332,11 @@ impl Daemon {
             home: home.clone(),
             gateway,
         })
+    }
+
+    /// The supervision tree.
+    pub fn tree(&self) -> &SupervisorRef {
+        &self.root
     }
 
     /// Serves until a signal, a stop request, or the tree giving up; then ends in order.

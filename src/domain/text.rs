@@ -27,6 +27,25 @@ pub fn cut(text: &str, bytes_max: usize) -> String {
     format!("{}{CUT_MARK}", &text[..end])
 }
 
+/// The text itself when it has at most `bytes_max` bytes; otherwise its beginning and its end, with [`CUT_MARK`]
+/// between them: the last lines of a program's output often say the most.
+pub fn cut_middle(text: &str, bytes_max: usize) -> String {
+    if text.len() <= bytes_max {
+        return text.to_owned();
+    }
+    let half = bytes_max / 2;
+    let mut start = text.len() - half;
+    while !text.is_char_boundary(start) {
+        start += 1;
+    }
+    // A border of what people see as one character, looked for from a character's border before it.
+    let start = text[start..]
+        .grapheme_indices(true)
+        .nth(1)
+        .map_or(start, |(next, _)| start + next);
+    format!("{}{}", cut(text, bytes_max - half), &text[start..])
+}
+
 /// One line for lists and logs: control characters and line ends become blanks, then [`cut`].
 pub fn preview(text: &str, bytes_max: usize) -> String {
     let mut line = String::with_capacity(text.len().min(bytes_max + 8));
@@ -58,6 +77,18 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_cut_of_the_middle_keeps_both_ends_within_its_bound(text in "\\PC{0,200}", bytes in 20usize..300) {
+            let result = cut_middle(&text, bytes);
+            if text.len() <= bytes {
+                prop_assert_eq!(result, text);
+            } else {
+                prop_assert!(result.len() <= bytes);
+                let (head, tail) = result.split_once(CUT_MARK).expect("marked");
+                prop_assert!(text.starts_with(head) && text.ends_with(tail) && head.len() + tail.len() < text.len());
+            }
+        }
+
         #[test]
         fn a_cut_is_a_prefix_within_its_bound(text in "\\PC{0,200}", bytes in 0usize..300) {
             let result = cut(&text, bytes);

@@ -22,12 +22,14 @@ pub fn layer(parts: &GatewayParts, listener: Arc<TcpListener>) -> SupervisorSpec
     let connections = tasks.handle();
     let router = router(parts.clone());
     let stop = parts.stop.subscribe();
+    let head_deadline = parts.settings.head_deadline;
     let acceptor = ChildSpec::actor("acceptor", move |_| {
         let acceptor = Acceptor {
             listener: listener.clone(),
             router: router.clone(),
             connections: connections.clone(),
             stop: stop.clone(),
+            head_deadline,
         };
         (acceptor, ())
     });

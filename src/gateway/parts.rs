@@ -22,6 +22,8 @@ pub struct GatewaySettings {
     pub timeout: Duration,
     /// Between two signs of life on a stream.
     pub keepalive: Duration,
+    /// For a request's head, and between two requests of a connection.
+    pub head_deadline: Duration,
     /// Bytes of a request's body.
     pub body_bytes_max: usize,
     /// Connections at once.

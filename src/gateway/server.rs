@@ -16,8 +16,6 @@ use supervisors::{TaskExit, TaskRef, Tasks};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// Time for a request's head, which is also the longest idle time of a connection.
-const HEAD_DEADLINE: Duration = Duration::from_secs(30);
 /// Bytes of a request's head.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Time that open connections get when the daemon stops.
@@ -43,6 +41,8 @@ pub struct Acceptor {
     pub connections: Tasks,
     /// Set when the process is asked to stop.
     pub stop: watch::Receiver<bool>,
+    /// Time for a request's head, which is also the longest idle time of a connection.
+    pub head_deadline: Duration,
 }
 
 /// Stops the loop when the actor goes.
@@ -68,6 +68,7 @@ impl Actor for Acceptor {
             self.router.clone(),
             self.connections.clone(),
             self.stop.clone(),
+            self.head_deadline,
         );
         let task = self.connections.spawn("accept loop", accepting, move |exit| {
             let reason = match exit {
@@ -89,7 +90,13 @@ impl Actor for Acceptor {
     }
 }
 
-async fn accept(listener: Arc<TcpListener>, router: Router, connections: Tasks, mut stop: watch::Receiver<bool>) {
+async fn accept(
+    listener: Arc<TcpListener>,
+    router: Router,
+    connections: Tasks,
+    mut stop: watch::Receiver<bool>,
+    head_deadline: Duration,
+) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -97,7 +104,7 @@ async fn accept(listener: Arc<TcpListener>, router: Router, connections: Tasks, 
         };
         match accepted {
             Ok((stream, peer)) => {
-                let served = serve(stream, peer, router.clone(), stop.clone());
+                let served = serve(stream, peer, router.clone(), stop.clone(), head_deadline);
                 if connections.spawn("connection", served, |_| {}).is_err() {
                     // At the limit the connection is closed; the client sees a reset and tries again.
                     tracing::warn!(%peer, "a connection was refused: the limit of connections is reached");
@@ -117,12 +124,18 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     drop(stop.wait_for(|stop| *stop).await);
 }
 
-async fn serve(stream: TcpStream, peer: SocketAddr, router: Router, mut stop: watch::Receiver<bool>) {
+async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    mut stop: watch::Receiver<bool>,
+    head_deadline: Duration,
+) {
     // Small answers must not wait for a full packet; without it they still arrive.
     stream.set_nodelay(true).ok();
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_DEADLINE)
+        .header_read_timeout(head_deadline)
         .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut connection = std::pin::pin!(connection);

@@ -57,6 +57,8 @@ impl Outcome {
 pub(crate) struct Child {
     /// How to start it; dropped once a temporary child runs, so that its arguments are not kept.
     pub(crate) launch: Option<Arc<dyn Launch>>,
+    /// The handle of the supervisor that it is, kept also when the start function of a temporary child is not.
+    pub(crate) nested: Option<Arc<crate::handle::Shared>>,
     pub(crate) address: Arc<Address>,
     /// Addresses of specifications that replaced the first one.
     pub(crate) more_addresses: Vec<Arc<Address>>,
@@ -80,6 +82,7 @@ pub(crate) struct Running {
 impl Child {
     pub(crate) fn new(launch: Arc<dyn Launch>, address: Arc<Address>, gauge: Option<Admission>) -> Self {
         Self {
+            nested: launch.nested().cloned(),
             launch: Some(launch),
             address,
             more_addresses: Vec::new(),

@@ -220,6 +220,26 @@ impl SupervisorRef {
         Ok(root)
     }
 
+    /// The running actor at a path of [`SupervisorRef::snapshot`], for operators and tests that stop or kill one part
+    /// from outside.
+    pub async fn cell_at(&self, path: &str) -> Result<Option<ActorCell>, ApiError> {
+        let view = self.ask(Message::Snapshot).await?;
+        for (child, nested) in view.children {
+            if child.path == path {
+                let children = self.which_children().await?;
+                let found = children.into_iter().find(|info| info.id.as_str() == child.id);
+                return Ok(found.and_then(|info| info.cell));
+            }
+            // Ids may hold a slash themselves, so the nested paths are compared rather than cut.
+            if let Some(shared) = nested
+                && path.starts_with(&format!("{}/", child.path))
+            {
+                return Box::pin(Self { shared }.cell_at(path)).await;
+            }
+        }
+        Ok(None)
+    }
+
     /// Stops everything below in reverse order, then the supervisor itself, and waits for that.
     ///
     /// A nested supervisor that is permanent is then restarted by its parent; ask the parent to terminate it instead.

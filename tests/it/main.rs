@@ -5,8 +5,15 @@
     reason = "bounds on real processes are held against real time"
 )]
 
+mod budget;
+mod cancel;
+mod cli;
+mod gateway;
 mod kill;
+mod models;
 mod process;
 mod skills;
+mod supervision;
 mod support;
 mod tidy;
+mod workspace;

@@ -57,6 +57,7 @@ pub const KEYS: &[Key] = &[
     key("gateway.port", integer(0, 65_535), "8080", "", false, "Port of the gateway; 0 takes any free one."),
     key("gateway.timeout", integer(1, MS_MAX), "120000", "ms", true, "Longest time that a request waits for a run; then it is answered 202 and the run goes on."),
     key("gateway.keepalive", integer(100, 600_000), "10000", "ms", true, "A comment is sent on idle event streams this often."),
+    key("gateway.headTimeout", integer(100, 600_000), "30000", "ms", false, "A connection that sends no whole request head for this long is closed."),
     key("gateway.maxBodyBytes", integer(1024, 256 << 20), "4194304", "bytes", true, "Largest request body."),
     key("gateway.maxConnections", integer(1, 65_535), "1024", "", false, "Connections at once; more wait or are refused."),
     key("agent.maxRetries", integer(0, 100), "3", "", true, "Further attempts after a failed one."),

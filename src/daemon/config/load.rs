@@ -53,6 +53,8 @@ pub struct GatewayConfig {
     pub timeout_ms: u64,
     /// Time between comments on idle event streams, in milliseconds.
     pub keepalive_ms: u64,
+    /// Time for a request's head and between two requests of a connection, in milliseconds.
+    pub head_timeout_ms: u64,
     /// Largest request body.
     pub body_bytes_max: usize,
     /// Connections at once.
@@ -294,6 +296,7 @@ fn gateway(settings: &Settings) -> GatewayConfig {
         port: number(settings, &["gateway", "port"]) as u16,
         timeout_ms: number(settings, &["gateway", "timeout"]),
         keepalive_ms: number(settings, &["gateway", "keepalive"]),
+        head_timeout_ms: number(settings, &["gateway", "headTimeout"]),
         body_bytes_max: number(settings, &["gateway", "maxBodyBytes"]) as usize,
         connections_max: number(settings, &["gateway", "maxConnections"]) as usize,
     }

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::domain::conversation::Arguments;
 use crate::domain::fact::{Fact, Stamped};
+use crate::domain::handoff::Lesson;
 use crate::domain::text::preview;
 
 use super::run::time;
@@ -31,6 +32,17 @@ fn short(text: &str) -> Value {
     crate::domain::text::cut(text, TEXT_BYTES_MAX).into()
 }
 
+/// What an earlier attempt taught, as the next one gets it.
+fn lesson(lesson: &Lesson) -> Value {
+    let tried = lesson.tried.iter().map(|line| short(line));
+    json!({
+        "attempt": lesson.attempt,
+        "class": lesson.class.as_str(),
+        "reason": short(&lesson.reason),
+        "tried": tried.collect::<Vec<_>>(),
+    })
+}
+
 fn own(fact: &Fact) -> Value {
     let findings = |findings: &[crate::domain::handoff::Finding]| -> Value {
         findings
@@ -49,7 +61,11 @@ fn own(fact: &Fact) -> Value {
         Fact::PlanRejected { round, findings: wrong } => json!({ "round": round, "findings": findings(wrong) }),
         Fact::PlanAccepted { round } => json!({ "round": round }),
         Fact::StepLeased { .. } | Fact::HandoffAccepted { .. } => Value::Null,
-        Fact::HandoffSent { handoff, .. } => json!({ "agent": handoff.to.as_str(), "task": short(&handoff.task) }),
+        Fact::HandoffSent { handoff, .. } => json!({
+            "agent": handoff.to.as_str(),
+            "task": short(&handoff.task),
+            "lessons": handoff.lessons.iter().map(lesson).collect::<Vec<_>>(),
+        }),
         Fact::HandoffRejected { findings: wrong, .. } | Fact::AnswerRejected { findings: wrong, .. } => {
             json!({ "findings": findings(wrong) })
         }

@@ -98,7 +98,7 @@ impl ProgramEnd {
                 let room = RESULT_BYTES_MAX - head.len().min(RESULT_BYTES_MAX) - 1;
                 format!("{head}\n{}", text::cut(said.trim_end(), room))
             }
-            Rendering::Stdout => text::cut(&self.stdout, RESULT_BYTES_MAX),
+            Rendering::Stdout => text::cut_middle(&self.stdout, RESULT_BYTES_MAX),
         };
         CallOutcome {
             content: content.into(),
@@ -110,8 +110,8 @@ impl ProgramEnd {
     fn as_json(&self) -> String {
         let mut bytes_max = RESULT_BYTES_MAX / 2;
         loop {
-            let stdout = text::cut(&self.stdout, bytes_max);
-            let stderr = text::cut(&self.stderr, bytes_max);
+            let stdout = text::cut_middle(&self.stdout, bytes_max);
+            let stderr = text::cut_middle(&self.stderr, bytes_max);
             let truncated = self.truncated || stdout.len() < self.stdout.len() || stderr.len() < self.stderr.len();
             let mut object = json!({
                 "exit_code": self.ended.code(), "stdout": stdout, "stderr": stderr, "truncated": truncated,

@@ -53,7 +53,7 @@ impl Shell {
         let children = self.core.slots().map(|slot| {
             let status = ChildStatus::of(&slot.phase);
             let up = matches!(status, ChildStatus::Running | ChildStatus::Stopping);
-            let nested = slot.payload.launch.as_ref().and_then(|launch| launch.nested().cloned());
+            let nested = slot.payload.nested.clone();
             let line = TreeSnapshot {
                 path: format!("{}/{}", self.path, slot.id),
                 id: slot.id.to_string(),

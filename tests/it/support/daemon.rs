@@ -78,6 +78,12 @@ impl TestHome {
         String::from_utf8_lossy(&text[text.len().saturating_sub(WORDS_BYTES_MAX)..]).into_owned()
     }
 
+    /// The operator's key, which the first start makes.
+    pub fn operator_key(&self) -> String {
+        let text = std::fs::read_to_string(self.path().join("state/operator.key")).expect("the operator's key");
+        text.trim().to_owned()
+    }
+
     /// A command of the program on this home, for the CLI.
     pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_openclaw"));

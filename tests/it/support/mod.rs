@@ -1,4 +1,6 @@
 //! What tests of the running program share.
 
 pub mod daemon;
+pub mod model_server;
+pub mod rim;
 pub mod wait;

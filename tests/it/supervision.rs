@@ -1,0 +1,181 @@
+//! A crash stays where it happened: any one part is killed while a run is under way; the run still ends as it should,
+//! the tree gets its shape back, and the neighbours answer all the time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use openclaw::daemon::config::{Home, Overrides, load};
+use openclaw::daemon::start::Daemon;
+use serde_json::json;
+use supervisors::{ChildStatus, SupervisorRef, TreeSnapshot};
+
+use crate::support::daemon::TestHome;
+use crate::support::model_server::ModelServer;
+use crate::support::rim::Rim;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Looks until something is there, with a bound.
+async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
+    let began = Instant::now();
+    loop {
+        match look().await {
+            Ok(found) => return found,
+            Err(seen) => assert!(began.elapsed() < PATIENCE, "{what}: last seen: {seen}"),
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// The parts that are declared, whatever is under way: path and whether it runs.
+fn shape(tree: &TreeSnapshot) -> BTreeMap<String, bool> {
+    let is_passing = |path: &str| path.starts_with("root/runs/active/") || path.starts_with("root/agents/sessions/");
+    let parts = tree.walk().into_iter().filter(|part| !is_passing(&part.path));
+    parts
+        .map(|part| (part.path.clone(), part.status == ChildStatus::Running))
+        .collect()
+}
+
+async fn snapshot(tree: &SupervisorRef) -> TreeSnapshot {
+    tree.snapshot().await.expect("the root answers")
+}
+
+/// Kills the part whose path begins so while a run is under way.
+async fn survives(victim: &str) {
+    let server = ModelServer::start();
+    server.thinks(Duration::from_millis(80));
+    let config = format!(
+        "[gateway]\nport = 0\n{}",
+        server.config("far", "openai").replace("apiKey", "# apiKey")
+    );
+    let home = TestHome::new(&config);
+    let folder = home.workspace();
+    std::fs::write(folder.join("README.md"), "# Demo\n\nA small project.\n").expect("written");
+    let own = Home::under(&home.path());
+    openclaw::daemon::operator_key::ensure(&own).expect("a key");
+    let loaded = load(&own, &Overrides::default()).expect("a good configuration");
+    let daemon = Daemon::start(&own, &loaded.config).await.expect("starts");
+    let tree = daemon.tree().clone();
+    let declared = shape(&snapshot(&tree).await);
+    let rim = Rim {
+        address: daemon.gateway.trim_start_matches("http://").to_owned(),
+        key: Some(home.operator_key()),
+    };
+    let asking = rim.clone();
+    let body = json!({ "task": "review this folder and write REVIEW.md", "workspace": folder, "model": "far",
+        "checks": [{ "type": "file", "path": "REVIEW.md", "fresh": true, "min_bytes": 200 }] });
+    let id = tokio::task::spawn_blocking(move || asking.submit(&body))
+        .await
+        .expect("accepted");
+
+    // In the middle of the work: steps are with their agents and a model is being asked.
+    let (serving, count) = (server.clone(), 3);
+    tokio::task::spawn_blocking(move || serving.wait_asked(count))
+        .await
+        .expect("asked");
+    let cell = until("the victim to be there", async || {
+        let seen = snapshot(&tree).await;
+        let found = seen
+            .walk()
+            .into_iter()
+            .find(|part| part.path.starts_with(victim))
+            .map(|part| part.path.clone());
+        let path = found.ok_or_else(|| format!("{seen:?}"))?;
+        let cell = tree.cell_at(&path).await.map_err(|error| error.to_string())?;
+        cell.ok_or(path)
+    })
+    .await;
+
+    let over = Arc::new(AtomicBool::new(false));
+    // What stands to the right of a branch is started anew with it: then a connection may break, and the next works.
+    let may_break = ["root/gateway", "root/agents/sessions", "root/agents", "root/runs"].contains(&victim)
+        || victim.starts_with("root/gateway/");
+    let neighbour = {
+        let (rim, over) = (rim.clone(), over.clone());
+        tokio::task::spawn_blocking(move || {
+            while !over.load(Ordering::Relaxed) {
+                for path in ["/livez", "/v1/runs", "/v1/agents", "/v1/status"] {
+                    match rim.get_if_up(path) {
+                        Some(reply) => assert_eq!(reply.status, 200, "{path}: {}", reply.body),
+                        None => assert!(may_break, "{path}: the connection broke"),
+                    }
+                }
+            }
+        })
+    };
+    cell.kill();
+
+    let following = rim.clone();
+    let run = until(&format!("{victim}: the run to end"), async || {
+        let (rim, path) = (following.clone(), format!("/v1/runs/{id}"));
+        let asked = tokio::task::spawn_blocking(move || rim.get_if_up(&path)).await;
+        let run = asked.expect("asked").ok_or("the connection broke")?.body;
+        match run["status"].as_str() {
+            Some("active") | None => Err(run.to_string()),
+            Some(_) => Ok(run),
+        }
+    })
+    .await;
+    over.store(true, Ordering::Relaxed);
+    neighbour.await.expect("the neighbours answered");
+    assert_eq!(run["status"], "succeeded", "{victim}: {run}");
+    until("the tree to have its shape", async || {
+        let seen = shape(&snapshot(&tree).await);
+        if seen == declared {
+            Ok(())
+        } else {
+            Err(format!("{victim}: {seen:?}"))
+        }
+    })
+    .await;
+    tree.shutdown().await;
+}
+
+fn check(victims: &[&str]) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    for victim in victims {
+        runtime.block_on(survives(victim));
+    }
+}
+
+#[test]
+fn a_run_survives_the_death_of_its_own_actors() {
+    check(&["root/runs/active/run_", "root/agents/sessions/run_"]);
+}
+
+#[test]
+fn a_run_survives_the_death_of_those_who_serve_it() {
+    check(&[
+        "root/runs/dispatcher",
+        "root/runs/steward",
+        "root/agents/roster/executor",
+        "root/runs/checking",
+    ]);
+}
+
+#[test]
+fn a_run_survives_the_death_of_the_supervisors_of_its_tasks() {
+    check(&[
+        "root/llm/asking",
+        "root/skills/calls",
+        "root/gateway/connections",
+        "root/gateway/acceptor",
+    ]);
+}
+
+#[test]
+fn a_run_survives_the_death_of_whole_branches() {
+    check(&[
+        "root/runs/active",
+        "root/agents/sessions",
+        "root/agents/roster",
+        "root/agents",
+        "root/runs",
+    ]);
+}
