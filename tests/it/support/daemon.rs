@@ -338,7 +338,6 @@ fn a_daemon_is_started_asked_killed_and_started_again_on_the_same_home() {
         asked.expect("answered")
     };
     let first = home.start();
-    assert_eq!(first.key, home.operator_key());
     let (code, body) = status(&first);
     assert_eq!((code, &body["ready"]), (200, &Value::Bool(true)), "{body}");
     let killed = first.kill();
