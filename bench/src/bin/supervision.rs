@@ -4,6 +4,10 @@
 //! as the argument only that one runs, in this process.
 
 #![allow(clippy::print_stdout, reason = "figures are its purpose")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "it measures, and its rivals have no supervisors"
+)]
 
 #[path = "../supervision/mod.rs"]
 mod supervision;
