@@ -1,5 +1,6 @@
 //! Bounded work, in paused time: admission in front of mailboxes, and supervised tasks.
 
+#![expect(clippy::disallowed_methods, reason = "cases stand for callers outside of the tree")]
 #![allow(clippy::unwrap_used, reason = "a test stops where its assumption fails")]
 
 mod support;
