@@ -32,6 +32,8 @@ pub struct SessionOrder {
     pub model: Option<ModelAlias>,
     /// The skills that may be used, out of the agent's own; none means all of them.
     pub skills: Option<Vec<SkillName>>,
+    /// Whether a check of the step judges the exit code of its program.
+    pub exit_code_is_checked: bool,
     /// Whether facts of this attempt may be in the journal already.
     pub resume: bool,
     /// Where the report goes. It resolves its receiver at each call, so it stays good over restarts.

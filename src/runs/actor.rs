@@ -13,6 +13,7 @@ use supervisors::TaskExit;
 use crate::agents::handle::TakeError;
 use crate::agents::order::{OrderWork, ReportTo, ReportedEnd, SessionOrder, SessionReport};
 use crate::domain::budget::{Account, BudgetChange};
+use crate::domain::check::Check;
 use crate::domain::compaction::SinceSnapshot;
 use crate::domain::fact::{Attempt, Fact};
 use crate::domain::failure::FailureClass;
@@ -342,6 +343,12 @@ impl RunActor {
             run_tokens_max: spec.tokens_max,
             model: spec.model.clone(),
             skills: definition.and_then(|step| step.skills.clone()),
+            exit_code_is_checked: definition.is_some_and(|step| {
+                run_state
+                    .checks(step)
+                    .iter()
+                    .any(|(check, _)| matches!(check, Check::ExitCode { .. }))
+            }),
             resume,
             // The run's actor may be another incarnation by then; one that is down reads the journal when it is up.
             report: ReportTo::new(move |report| {

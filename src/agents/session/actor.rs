@@ -26,7 +26,7 @@ use crate::llm::model::AskError;
 use crate::runtime::committer::Pending;
 use crate::runtime::timer::Timer;
 use crate::skills::handle::Ticket;
-use crate::skills::skill::ProbeAnswer;
+use crate::skills::skill::{CallOrder, ProbeAnswer};
 use crate::skills::workers::WorkerEnd;
 use crate::storage::batch::{Batch, Op};
 
@@ -272,7 +272,8 @@ impl SessionActor {
                     if state.turn.call(ordinal).is_some_and(|call| call.intent.is_some()) {
                         state.spooled.push(key);
                     }
-                    self.call(myself, state, ordinal, skill, arguments, key, now);
+                    let order = call_order(&state.order, arguments, key, now);
+                    self.call(myself, state, ordinal, &skill, order);
                 }
                 Effect::Probe {
                     ordinal,
@@ -280,7 +281,8 @@ impl SessionActor {
                     arguments,
                     key,
                 } => {
-                    self.probe(myself, state, ordinal, skill, arguments, key, now);
+                    let order = call_order(&state.order, arguments, key, now);
+                    self.probe(myself, state, ordinal, &skill, order);
                 }
                 Effect::Rest { until } => {
                     let wait = self.parts.clock.until(until);
@@ -363,23 +365,16 @@ impl SessionActor {
         }
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one call has this many parts; a struct would only rename them"
-    )]
     fn call(
         &self,
         myself: &ActorRef<SessionMessage>,
         state: &mut SessionState,
         ordinal: u32,
-        skill: SkillName,
-        arguments: serde_json::Value,
-        key: EffectKey,
-        now: UtcMillis,
+        skill: &SkillName,
+        order: CallOrder,
     ) {
-        let order = call_order(&state.order, arguments, key, now);
         let to = myself.clone();
-        let started = self.parts.skills.call(&skill, order, move |end| {
+        let started = self.parts.skills.call(skill, order, move |end| {
             to.cast(SessionMessage::Called { ordinal, end }).ok();
         });
         match started {
@@ -395,23 +390,16 @@ impl SessionActor {
         }
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one call has this many parts; a struct would only rename them"
-    )]
     fn probe(
         &self,
         myself: &ActorRef<SessionMessage>,
         state: &mut SessionState,
         ordinal: u32,
-        skill: SkillName,
-        arguments: serde_json::Value,
-        key: EffectKey,
-        now: UtcMillis,
+        skill: &SkillName,
+        order: CallOrder,
     ) {
-        let order = call_order(&state.order, arguments, key, now);
         let to = myself.clone();
-        let started = self.parts.skills.probe(&skill, order, move |answer| {
+        let started = self.parts.skills.probe(skill, order, move |answer| {
             to.cast(SessionMessage::Probed { ordinal, answer }).ok();
         });
         match started {

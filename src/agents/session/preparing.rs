@@ -70,6 +70,7 @@ pub(super) fn rules(order: &SessionOrder, definition: Option<&AgentDefinition>, 
         turns_max: definition.map_or(1, |agent| agent.turns_max),
         turn_retries_max: definition.map_or(0, |agent| agent.retries_max),
         rejections_max: REJECTIONS_MAX,
+        exit_code_is_checked: order.exit_code_is_checked,
     }
 }
 

@@ -61,6 +61,9 @@ pub struct TurnRules {
     pub turn_retries_max: u32,
     /// Answers that may be sent back because they do not match the schema.
     pub rejections_max: u32,
+    /// Whether a check of the step judges the exit code of its program: then a code other than 0 is no failure by
+    /// itself.
+    pub exit_code_is_checked: bool,
 }
 
 /// Where the loop stands.
@@ -345,7 +348,8 @@ impl TurnState {
         };
         if let SessionWork::Skill { skill, .. } = &self.rules.work {
             let (_, outcome) = outcomes().next().expect("a skill step has one call, and it is settled");
-            self.phase = if outcome.is_error {
+            let is_judged = self.rules.exit_code_is_checked && outcome.exit_code.is_some();
+            self.phase = if outcome.is_error && !is_judged {
                 let reason = format!("{skill}: {}", preview(&outcome.content, 500));
                 Phase::Failed {
                     class: FailureClass::ToolError,

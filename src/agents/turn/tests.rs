@@ -32,6 +32,7 @@ fn rules() -> TurnRules {
         turns_max: 10,
         turn_retries_max: 2,
         rejections_max: 2,
+        exit_code_is_checked: false,
     }
 }
 
@@ -395,4 +396,36 @@ impl Surroundings for Quiet {
     fn spooled(&self, _: EffectKey) -> Option<CallOutcome> {
         None
     }
+}
+
+#[test]
+fn the_exit_code_of_a_skill_step_is_judged_by_its_check_when_it_has_one() {
+    let check = |exit_code: Option<i32>, is_checked: bool, fails: bool| {
+        let work = SessionWork::Skill {
+            skill: SkillName::new("read").expect("valid"),
+            arguments: json!({}),
+        };
+        let mut state = TurnState::new(TurnRules {
+            work,
+            exit_code_is_checked: is_checked,
+            ..rules()
+        });
+        let world = World::default();
+        react(&mut state, Event::Begun, UtcMillis(1), &world);
+        let outcome = Arc::new(CallOutcome {
+            exit_code,
+            ..CallOutcome::error("{}")
+        });
+        let reaction = react(
+            &mut state,
+            Event::CallEnded { ordinal: 0, outcome },
+            UtcMillis(1),
+            &world,
+        );
+        let failed = matches!(&reaction.effects[..], [Effect::End(SessionEnd::Failed { .. })]);
+        assert_eq!(failed, fails, "{exit_code:?} {is_checked}: {:?}", reaction.effects);
+    };
+    check(Some(3), false, true);
+    check(Some(3), true, false);
+    check(None, true, true);
 }

@@ -147,6 +147,7 @@ fn session(attempt: Attempt, facts: &[Stamped]) -> TurnState {
         turns_max: 9,
         turn_retries_max: 1,
         rejections_max: 1,
+        exit_code_is_checked: false,
     };
     TurnState::load(rules, facts.iter().map(|stamped| &stamped.fact))
 }
