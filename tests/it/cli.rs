@@ -92,6 +92,25 @@ fn time(value: &Value) -> jiff::Timestamp {
 }
 
 #[test]
+fn quickstart_takes_a_free_port_when_the_default_is_used_and_nobody_chose_one() {
+    // Either this listener has it, or another program on the machine.
+    let _taken = std::net::TcpListener::bind(("127.0.0.1", 8080));
+    let home = empty_home();
+    write_project(&home.workspace());
+    let ended = claw_ends(&home, "quickstart --once", 0);
+    assert!(
+        ended.err.contains("port 8080 is used by another program"),
+        "{}",
+        ended.err
+    );
+    // A port that somebody chose is not changed behind their back.
+    let other = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    let port = other.local_addr().expect("an address").port();
+    let ended = claw_ends(&home, &format!("quickstart --once --port {port}"), 4);
+    assert!(ended.err.contains("OC-7003"), "{}", ended.err);
+}
+
+#[test]
 fn quickstart_does_a_real_task_on_a_fresh_machine_and_ends() {
     let home = empty_home();
     write_project(&home.workspace());

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use std::io;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -16,6 +17,7 @@ use crate::cli::output::{Output, Tone};
 use crate::cli::seam::DaemonSeam;
 use crate::cli::set_up::set_up;
 use crate::cli::view::{RunView, read, show_run, show_timeline};
+use crate::daemon::config::{Loaded, Place};
 
 /// The first task that a person sees done.
 const TASK: &str = "review this folder and write REVIEW.md";
@@ -47,7 +49,7 @@ pub async fn run(
     for path in &done.made {
         context.output.note(&format!("made {}", path.display()));
     }
-    let loaded = context.load()?;
+    let loaded = load(context)?;
     let (ready, is_ready) = oneshot::channel();
     let home = context.home.clone();
     let serving = daemon.serve(&home, loaded, ready);
@@ -98,6 +100,25 @@ pub async fn run(
         .note(&format!("serving at {}; Ctrl-C ends", client.url()));
     serving.await?;
     Ok(Exit::Done)
+}
+
+/// The configuration; with any free port when nobody chose one and the default belongs to another program.
+fn load(context: &mut Context) -> Result<Loaded, CliError> {
+    let loaded = context.load()?;
+    let gateway = &loaded.config.gateway;
+    let port = loaded.settings.get(&["gateway", "port"]);
+    let is_chosen = port.is_some_and(|setting| setting.origin != Place::Default);
+    let listening = std::net::TcpListener::bind((gateway.bind, gateway.port));
+    match listening {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && !is_chosen => {}
+        _ => return Ok(loaded),
+    }
+    let port = gateway.port;
+    context
+        .output
+        .note(&format!("port {port} is used by another program; a free one is taken"));
+    context.set_flag("quickstart", "gateway.port", Some("0".to_owned()));
+    context.load()
 }
 
 /// A client of the daemon that runs on this home, when one answers.
