@@ -73,6 +73,9 @@ fn describe(output: &Output, node: &Value, is_root: bool) -> String {
     if let Some(restarts) = node["restarts"].as_u64().filter(|restarts| *restarts > 0) {
         parts.push(output.paint(Tone::Odd, &format!("{restarts} restarts")));
     }
+    if let Some(incarnation) = node["incarnation"].as_u64().filter(|incarnation| *incarnation > 1) {
+        parts.push(format!("incarnation {incarnation}"));
+    }
     if let Some(mailbox) = node["mailbox"].as_u64().filter(|depth| *depth > 0) {
         parts.push(format!("{mailbox} waiting"));
     }
@@ -92,7 +95,7 @@ mod tests {
     #[test]
     fn a_tree_is_drawn_with_its_branches() {
         let tree = json!({ "path": "root", "strategy": "rest_for_one", "state": "running", "children": [
-            { "path": "root/storage", "kind": "supervisor", "state": "running", "restarts": 2, "children": [
+            { "path": "root/storage", "kind": "supervisor", "state": "running", "restarts": 2, "incarnation": 3, "children": [
                 { "path": "root/storage/committer", "kind": "worker", "state": "running", "mailbox": 3, "uptime_ms": 1500 },
             ]},
             { "path": "root/gateway", "kind": "supervisor", "state": "running", "children": [] },
@@ -102,7 +105,7 @@ mod tests {
         draw(&output, &tree, "", None, 0, &mut text);
         insta::assert_snapshot!(text, @r"
         root  rest_for_one  running
-        ├─ storage  supervisor  running  2 restarts
+        ├─ storage  supervisor  running  2 restarts  incarnation 3
         │  └─ committer  worker  running  3 waiting  up 1.5s
         └─ gateway  supervisor  running
         ");
