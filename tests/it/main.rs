@@ -13,6 +13,7 @@ mod kill;
 mod models;
 mod process;
 mod skills;
+mod stop;
 mod supervision;
 mod support;
 mod tidy;
