@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::{ACTORS, RESTARTS};
+use super::{ACTORS, RESTARTS, STORM};
 
 const PROGRAM: &str = include_str!("supervision.erl");
 
@@ -28,7 +28,7 @@ pub(crate) fn run() {
     }
     let run = format!(
         "{{ok, _}} = compile:file(supervision), {{module, _}} = code:load_file(supervision), \
-         supervision:run({RESTARTS}, {ACTORS}), halt()."
+         supervision:run({RESTARTS}, {ACTORS}, {STORM}), halt()."
     );
     // Reports of crashes are not what is measured.
     let ran = Command::new("erl")

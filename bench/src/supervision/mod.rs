@@ -2,8 +2,10 @@
 
 mod erlang;
 mod figures;
+mod kameo;
 mod ours;
 mod plain;
+mod storm;
 
 use std::process::Command;
 
@@ -21,13 +23,17 @@ type Measurement = (&'static str, fn());
 const MEASUREMENTS: &[Measurement] = &[
     ("restart: supervisors", ours::restart),
     ("restart: ractor by hand", plain::ractor_restart),
+    ("restart: kameo", kameo::restart),
     ("restart: tokio by hand", plain::tokio_restart),
     ("actors: supervisors, static", ours::many_static),
     ("actors: supervisors, dynamic", ours::many_dynamic),
     ("actors: supervisors, dynamic 1k", ours::few_dynamic),
     ("actors: ractor alone", plain::ractor_many),
+    ("actors: kameo", kameo::many),
     ("actors: tokio alone", plain::tokio_many),
     ("storm: supervisors", ours::storm),
+    ("storm: ractor by hand", plain::ractor_storm),
+    ("storm: kameo", kameo::storm),
     ("erlang", erlang::run),
 ];
 

@@ -1,15 +1,15 @@
 //! The `supervisors` crate.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use supervisors::{Backoff, ChildRef, ChildSpec, DynamicRef, DynamicSpec, Strategy, Supervisor, SupervisorSpec};
 use tokio::sync::mpsc;
 
-use super::{ACTORS, Begun, RESTARTS, Row, STORM, Times, block_on, resident_bytes};
+use super::{
+    ACTORS, Begun, RESTARTS, Row, STORM, Times, block_on, resident_bytes,
+    storm::{Storm, print_storms},
+};
 
 pub(crate) enum Order {
     Panic,
@@ -148,8 +148,7 @@ pub(crate) fn few_dynamic() {
 /// Many children panic at once; how long do calls to their siblings take meanwhile?
 pub(crate) fn storm() {
     block_on(async {
-        let mut times = Times::default();
-        let mut whole = Times::default();
+        let mut storms = Vec::new();
         for _ in 0..50 {
             let (up, mut ups) = mpsc::channel(STORM * 2);
             let specs = (0..STORM).map(|n| {
@@ -168,37 +167,19 @@ pub(crate) fn storm() {
             for _ in 0..STORM {
                 ups.recv().await.expect("a child");
             }
-            let done = Arc::new(std::sync::atomic::AtomicBool::new(false));
-            let caller = tokio::spawn({
-                let (calm, done) = (calm.clone(), Arc::clone(&done));
-                async move {
-                    // At a fixed rate, and from the time each call was due: a caller that is held up itself must not
-                    // make its own waiting disappear.
-                    let mut seen = Vec::new();
-                    let mut ticks = tokio::time::interval(Duration::from_millis(1));
-                    while !done.load(std::sync::atomic::Ordering::Acquire) {
-                        let due = ticks.tick().await;
-                        calm.call(Order::Ping, SECOND).await.expect("the sibling serves");
-                        seen.push(due.elapsed());
-                    }
-                    seen
-                }
+            let storm = Storm::watch(move || {
+                let calm = calm.clone();
+                async move { calm.call(Order::Ping, SECOND).await.expect("the sibling serves") }
             });
-            let before = Instant::now();
             for address in &addresses {
                 address.cast(Order::Panic).expect("a child to crash");
             }
             for _ in 0..STORM {
                 ups.recv().await.expect("the next incarnation");
             }
-            whole.push(before.elapsed());
-            done.store(true, std::sync::atomic::Ordering::Release);
-            for time in caller.await.expect("the caller") {
-                times.push(time);
-            }
+            storms.push(storm.end().await);
             root.shutdown().await;
         }
-        times.print("sibling's call, due every ms", "supervisors");
-        whole.print("  storm until all are back", "supervisors");
+        print_storms(storms, "supervisors");
     });
 }

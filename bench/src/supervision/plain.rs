@@ -6,9 +6,10 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    ACTORS, Begun, RESTARTS, Row, Times, block_on,
+    ACTORS, Begun, RESTARTS, Row, STORM, Times, block_on,
     ours::{Child, Order},
     resident_bytes,
+    storm::{Storm, print_storms},
 };
 
 /// Restarts its one child whatever happens: no limits, no order, no waiting for what it held.
@@ -57,6 +58,46 @@ pub(crate) fn ractor_restart() {
         times.print("panic to restarted child's answer", "ractor by hand");
         root.stop(None);
         let _ = joined.await;
+    });
+}
+
+/// The least a storm can cost on ractor: nothing is decided, everybody is started again at once.
+pub(crate) fn ractor_storm() {
+    block_on(async {
+        let mut storms = Vec::new();
+        for _ in 0..50 {
+            let (up, mut ups) = mpsc::channel(STORM * 2);
+            let (root, joined) = Actor::spawn(None, ByHand(Some(up.clone())), ())
+                .await
+                .expect("a supervisor");
+            // Its own child is one of them.
+            for _ in 1..STORM {
+                let child = Child { up: Some(up.clone()) };
+                Actor::spawn_linked(None, child, (), root.get_cell())
+                    .await
+                    .expect("a child");
+            }
+            let calm = Actor::spawn_linked(None, Child { up: None }, (), root.get_cell()).await;
+            let (calm, _) = calm.expect("a sibling");
+            let mut children = Vec::with_capacity(STORM);
+            for _ in 0..STORM {
+                children.push(ups.recv().await.expect("a child"));
+            }
+            let storm = Storm::watch(move || {
+                let calm = calm.clone();
+                async move { ractor::call!(calm, Order::Ping).expect("the sibling serves") }
+            });
+            for child in &children {
+                child.cast(Order::Panic).expect("a child to crash");
+            }
+            for _ in 0..STORM {
+                ups.recv().await.expect("the next one");
+            }
+            storms.push(storm.end().await);
+            root.stop(None);
+            let _ = joined.await;
+        }
+        print_storms(storms, "ractor by hand");
     });
 }
 

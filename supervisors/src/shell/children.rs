@@ -19,6 +19,9 @@ use crate::{
 /// How long an ended child may take to let go of what it holds before that is awaited elsewhere.
 const RELEASE_PATIENCE: Duration = Duration::from_millis(1);
 
+/// How many new children may come between two calls of [`make_room`].
+const ROOM_EVERY: u64 = 8;
+
 /// How long a restart waits for the previous holder of a registry name, in all.
 const NAME_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -62,6 +65,9 @@ impl Shell {
         };
         if let Some(nested) = launch.nested() {
             *nested.path.write().unwrap_or_else(std::sync::PoisonError::into_inner) = self.path.join(&slot.id);
+        }
+        if incarnation == 1 && key.is_multiple_of(ROOM_EVERY) {
+            make_room();
         }
         let me = self.me.get_cell();
         let mut starting = if incarnation > 1 {
@@ -325,6 +331,14 @@ impl Shell {
             Finished::Event(event)
         });
     }
+}
+
+/// Lets the allocator grow once for several children. glibc extends the heap of any thread but the main one by what the
+/// next allocation lacks, a page or two, with a system call each time that stops the page faults of all threads; what is
+/// allocated and freed at its end stays. Elsewhere it is an allocation like any other.
+fn make_room() {
+    // Just below the size from which glibc looks for something to give back.
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(60 * 1024)));
 }
 
 /// Waits until an actor, its state and the actors it left behind are gone.
