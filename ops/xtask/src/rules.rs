@@ -118,8 +118,10 @@ impl Rules {
             findings.push(format!("{name} {version} is banned: {} [bans.deny]", ban.reason));
         }
         if let Some(source) = source {
-            let registry = source.strip_prefix("registry+").unwrap_or("");
-            if !self.registries.iter().any(|allowed| allowed == registry) {
+            let registry = source.strip_prefix("registry+");
+            // Without a list it is cargo's own default; what is never allowed is a source that is no registry.
+            let is_allowed = |registry| self.registries.is_empty() || self.registries.iter().any(|one| one == registry);
+            if !registry.is_some_and(is_allowed) {
                 findings.push(format!("{name} {version} comes from {source} [sources.allow-registry]"));
             }
         }
