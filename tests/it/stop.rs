@@ -28,11 +28,8 @@ fn a_once_call_under_way_at_a_stop_ends_and_is_known_to_the_next_life() {
         folder.join("begun").exists().then_some(()).ok_or("it has not")
     });
     daemon.signal(Signal::TERM);
-    until("the daemon to stop accepting", RUN_MAX, || {
-        match rim.get_if_up("/readyz") {
-            Some(reply) if reply.status == 200 => Err("it is ready"),
-            _ => Ok(()),
-        }
+    until("the daemon to begin its stop", RUN_MAX, || {
+        home.words().contains("stopping").then_some(()).ok_or("it has not")
     });
     std::fs::write(folder.join("leave"), "").expect("written");
     assert!(daemon.wait_end(Duration::from_secs(20)).success());
