@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::domain::agent::AgentDefinition;
 use crate::domain::fact::Attempt;
 use crate::domain::failure::FailureClass;
 use crate::domain::handoff::{Finding, Handoff};
@@ -125,12 +124,6 @@ impl SessionOrder {
             OrderWork::Agent { handoff, .. } => Some(handoff),
             OrderWork::Skill { .. } => None,
         }
-    }
-
-    /// The definition of its agent out of these.
-    pub fn definition<'a>(&self, agents: &'a [Arc<AgentDefinition>]) -> Option<&'a Arc<AgentDefinition>> {
-        let to = &self.handoff()?.to;
-        agents.iter().find(|agent| agent.name == *to)
     }
 }
 

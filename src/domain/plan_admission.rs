@@ -1,7 +1,6 @@
 //! What makes a plan acceptable: no cycle, no dangling reference, within the limits, possible in the time given.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use super::handoff::Finding;
 use super::limits::{PLAN_DEPTH_MAX, PLAN_STEPS_MAX, STEP_CHECKS_MAX, STEP_NEEDS_MAX, TASK_BYTES_MAX};
@@ -293,12 +292,6 @@ pub fn single_step(agent: AgentName, step: super::plan::Step) -> Plan {
         }],
         result: None,
     }
-}
-
-/// All names of a set, for messages.
-pub fn listing<N: AsRef<str>>(names: impl IntoIterator<Item = N>) -> Arc<str> {
-    let names: Vec<String> = names.into_iter().map(|name| name.as_ref().to_owned()).collect();
-    names.join(", ").into()
 }
 
 #[cfg(test)]

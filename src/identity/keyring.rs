@@ -97,11 +97,6 @@ impl Keyring {
     pub fn check(&self, text: &str) -> Result<Principal, KeyError> {
         check_in(&self.store, text)
     }
-
-    /// Whether there is any key.
-    pub fn is_empty(&self) -> Result<bool, KeyError> {
-        self.store.key_count().map(|count| count == 0).map_err(KeyError::Store)
-    }
 }
 
 /// A new key, and the record that makes it one once it is in the store.

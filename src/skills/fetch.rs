@@ -13,6 +13,7 @@ use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, LOCATION};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode, Url};
 
+use crate::domain::fault::in_one_line;
 use crate::runtime::tls::install_provider;
 
 use super::network::{NetworkPolicy, Passage, why_refused};
@@ -65,7 +66,7 @@ impl Fetcher {
             let request = request.header(ACCEPT, "text/html, text/*;q=0.9, application/json;q=0.9, */*;q=0.5");
             // Nothing is unpacked, so nothing can swell.
             let sent = request.header(ACCEPT_ENCODING, "identity").send().await;
-            let response = sent.map_err(|error| refuse(format!("failed to fetch {url}: {}", chain(&error))))?;
+            let response = sent.map_err(|error| refuse(format!("failed to fetch {url}: {}", in_one_line(&error))))?;
             check_peer(passage, &response).map_err(refuse)?;
             if let Some(next) = next_hop(&url, &response).map_err(refuse)? {
                 url = next;
@@ -173,7 +174,7 @@ async fn read(url: Url, mut response: Response, bytes_max: usize) -> Result<Fetc
     let (mut body, mut truncated) = (Vec::new(), false);
     loop {
         let piece = response.chunk().await;
-        let Some(piece) = piece.map_err(|error| format!("failed to read from {url}: {}", chain(&error)))? else {
+        let Some(piece) = piece.map_err(|error| format!("failed to read from {url}: {}", in_one_line(&error)))? else {
             break;
         };
         let room = bytes_max - body.len();
@@ -190,13 +191,6 @@ async fn read(url: Url, mut response: Response, bytes_max: usize) -> Result<Fetc
         body,
         truncated,
     })
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {}", chain(source)),
-        None => error.to_string(),
-    }
 }
 
 #[cfg(test)]

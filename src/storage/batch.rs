@@ -154,9 +154,4 @@ impl Batch {
     pub fn run(&self) -> Option<RunId> {
         self.append.as_ref().map(|append| append.run)
     }
-
-    /// The facts in the batch.
-    pub fn facts_slice(&self) -> &[Fact] {
-        self.append.as_ref().map_or(&[], |append| &append.facts)
-    }
 }

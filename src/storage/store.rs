@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata};
+use redb::{Database, ReadableDatabase, ReadableTable};
 
 use crate::domain::budget::{Account, Balance};
 use crate::domain::id::{KeyId, RunId};
@@ -227,13 +227,6 @@ impl Store {
             return Ok(None);
         };
         codec::decode(|| format!("record of {id}"), value.value()).map(Some)
-    }
-
-    /// How many API keys there are.
-    pub fn key_count(&self) -> Result<u64, StoreError> {
-        let transaction = self.database.begin_read().map_err(step("begin reading"))?;
-        let keys = transaction.open_table(KEYS).map_err(step("open the keys"))?;
-        keys.len().map_err(step("count the keys"))
     }
 
     /// The newest incidents, newest first.

@@ -95,12 +95,6 @@ impl Dispatch {
         self.grant()
     }
 
-    /// Changes the limits; slots beyond a lower one run out.
-    pub fn set_limits(&mut self, limits: SlotLimits) -> Vec<SlotKey> {
-        self.limits = limits;
-        self.grant()
-    }
-
     /// Slots in use.
     pub fn running(&self) -> usize {
         self.running.len()

@@ -25,6 +25,7 @@ use super::descent::end_all_descendants;
 use super::exec::{self, NOT_STARTED_CODE, NOT_STARTED_MARK};
 use super::spool::{read_report, write_report};
 use super::wire::{DOCUMENT_BYTES_MAX, EndedWire, OrderWire, ReportWire, WIRE_VERSION};
+use crate::domain::fault::in_one_line;
 
 /// Longest wait for the rest of the output after everything that could write it has been killed.
 const DRAIN_MAX: Duration = Duration::from_secs(1);
@@ -59,7 +60,7 @@ fn carry_out() -> Result<ReportWire, String> {
     // Away from the daemon's terminal and group: an interrupt typed there is the daemon's to handle.
     let _ = setsid();
     if let Some(spool) = order.spool.as_deref().filter(|_| order.unless_spooled)
-        && let Some(mut report) = read_report(spool).map_err(|error| chain(&error))?
+        && let Some(mut report) = read_report(spool).map_err(|error| in_one_line(&error))?
     {
         report.from_spool = true;
         return Ok(report);
@@ -68,7 +69,7 @@ fn carry_out() -> Result<ReportWire, String> {
     let report = run(&order);
     let is_known = !matches!(report.ended, EndedWire::Interrupted);
     if let Some(spool) = order.spool.as_deref().filter(|_| is_known) {
-        write_report(spool, &report).map_err(|error| chain(&error))?;
+        write_report(spool, &report).map_err(|error| in_one_line(&error))?;
     }
     Ok(report)
 }
@@ -311,11 +312,4 @@ fn report(order: &OrderWire, ended: EndedWire, outputs: Option<(&Capture, &Captu
 fn lock(capture: &Mutex<Capture>) -> std::sync::MutexGuard<'_, Capture> {
     // A poisoned capture still holds what was read.
     capture.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {}", chain(source)),
-        None => error.to_string(),
-    }
 }
