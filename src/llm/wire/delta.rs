@@ -47,6 +47,11 @@ impl DeltaJoiner {
             .strip_prefix('"')
             .and_then(|rest| rest.strip_suffix('"'))
             .ok_or(DeltaError { position: 0 })?;
+        self.push_inner(inner, out)
+    }
+
+    /// As [`push`](Self::push), of what is between the quotes.
+    pub(super) fn push_inner(&mut self, inner: &str, out: &mut String) -> Result<(), DeltaError> {
         let Some(first) = memchr(b'\\', inner.as_bytes()) else {
             check_plain(inner, 1)?;
             self.push_text(inner, out);

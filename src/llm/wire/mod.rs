@@ -6,5 +6,10 @@ pub mod delta;
 pub mod ids;
 pub mod instruction;
 pub mod names;
+pub mod partial;
 pub mod sse;
+pub mod strict;
 pub mod surrogate;
+
+#[cfg(test)]
+pub(crate) mod json_values;
