@@ -104,7 +104,7 @@ mod tests {
             "an integer does not fit 64 bits at line 1 column 6",
         );
         check(r#"{"n":1e999}"#, false, "out of range");
-        check(&deep, false, "levels of nesting");
+        check(&deep, false, "deeper than 64 levels");
         check(
             &format!("{{\"a\":\"{}\"}}", "x".repeat(ARGUMENTS_BYTES_MAX)),
             false,

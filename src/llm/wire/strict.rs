@@ -183,7 +183,7 @@ impl Seed<'_> {
     fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
         if self.depth >= JSON_DEPTH_MAX {
             self.kind.set(Some(StrictKind::TooDeep));
-            return Err(E::custom(format_args!("more than {JSON_DEPTH_MAX} levels of nesting")));
+            return Err(E::custom(format_args!("nested deeper than {JSON_DEPTH_MAX} levels")));
         }
         Ok(Self {
             depth: self.depth + 1,
@@ -325,9 +325,9 @@ mod tests {
             "`a` comes twice at line 1 column",
         );
         check("{\"x\":[{\"a\":1,\n\"\\u0061\":2}]}", StrictKind::Duplicate, "line 2");
-        check(&deep(65), StrictKind::TooDeep, "more than 64 levels");
-        check(&"[".repeat(100_000), StrictKind::TooDeep, "more than 64 levels");
-        check(&"{\"a\":".repeat(65), StrictKind::TooDeep, "more than 64 levels");
+        check(&deep(65), StrictKind::TooDeep, "deeper than 64 levels");
+        check(&"[".repeat(100_000), StrictKind::TooDeep, "deeper than 64 levels");
+        check(&"{\"a\":".repeat(65), StrictKind::TooDeep, "deeper than 64 levels");
         check("[18446744073709551616]", StrictKind::IntegerRange, "line 1 column 2");
         check(
             "[1,\n -9223372036854775809]",
