@@ -183,6 +183,13 @@ pub fn shared_for_prompt(text: &Arc<str>) -> Arc<str> {
     }
 }
 
+/// Whether a text can be a name that people tell from others by looking at it: nothing in it is a control, reorders,
+/// hides or stands for no character; joiners only where they shape what is seen.
+pub fn is_visible(text: &str) -> bool {
+    let shows = |character: char| !matches!(class(character), Class::Bidi | Class::Noncharacter);
+    !text.contains(char::is_control) && text.chars().all(shows) && for_prompt(text).1 == Changes::default()
+}
+
 /// A text from elsewhere as it may be shown on a terminal or in a log: nothing in it moves the cursor, reorders or
 /// hides. Line ends and tabs stay; a carriage return that does not end a line is escaped, because it overwrites one.
 pub fn for_terminal(text: &str) -> Cow<'_, str> {
@@ -468,6 +475,24 @@ mod tests {
         check("a\r\r\n\u{9b}2J\r", "a\\r\r\n\\u{9b}2J\\r");
         check("\u{2066}a\u{2069}\u{202e}", "\\u{2066}a\\u{2069}\\u{202e}");
         check("\u{e0041}\u{feff}\u{fdd0}\u{10ffff}", "\\u{e0041}\\u{fdd0}\\u{10ffff}");
+    }
+
+    #[test]
+    fn a_name_shows_all_of_itself() {
+        for name in ["auth-pattern", "Käse 日本 😀", "👩‍🚀 क्‍ष 🏴󠁧󠁢󠁥󠁮󠁧󠁿"] {
+            assert!(is_visible(name), "{name}");
+        }
+        for name in [
+            "a\nb",
+            "a\u{200d}",
+            "\u{2066}a\u{2069}",
+            "\u{e0041}",
+            "\u{feff}a",
+            "\u{fffe}",
+            "a\u{85}",
+        ] {
+            assert!(!is_visible(name), "{name:?}");
+        }
     }
 
     #[test]
