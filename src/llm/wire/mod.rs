@@ -5,6 +5,7 @@ pub mod arguments;
 pub mod delta;
 pub mod ids;
 pub mod instruction;
+pub mod memo;
 pub mod names;
 pub mod partial;
 pub mod sse;
