@@ -268,3 +268,81 @@ fn what_a_model_says_is_the_result_byte_by_byte() {
         }
     }
 }
+
+#[test]
+fn arguments_of_a_model_reach_the_file_byte_by_byte_and_a_later_step_as_data() {
+    for provider in ["openai", "anthropic"] {
+        let server = ModelServer::start();
+        let home = TestHome::new(&server.config("far", provider));
+        let daemon = home.start_with(&[("TEST_MODEL_KEY", "k")]);
+        let rim = Rim::of(&daemon);
+        for (number, (name, text)) in NAUGHTY.iter().enumerate() {
+            let path = format!("out-{number}.txt");
+            let arguments = if number % 2 == 0 {
+                json!({ "path": path, "content": text }).to_string()
+            } else {
+                format!("{{\"path\":\"{path}\",\"content\":{}}}", escaped(text))
+            };
+            let said = format!("[{text}]!");
+            server.then([
+                Deed::Call("fs.write", arguments),
+                Deed::Text(said.clone()),
+                Deed::Text(format!("b{said}")),
+            ]);
+            let id = rim.submit(&json!({
+                "task": "two steps", "workspace": home.workspace(), "model": "far",
+                "plan": { "steps": [
+                    { "id": "a", "agent": "executor", "task": "write it" },
+                    { "id": "b", "agent": "executor", "task": "use it", "needs": ["a"], "inputs": { "said": { "from": "steps.a.out" } } },
+                ] },
+            }));
+            let run = rim.ended(&id);
+            assert_eq!(run["status"], "succeeded", "{provider} {name}: {run}");
+            assert_eq!(run["result"], format!("b{said}"), "{provider} {name}");
+            let bytes = std::fs::read(home.workspace().join(&path)).expect("written");
+            assert_eq!(bytes, text.as_bytes(), "{provider} {name}");
+        }
+    }
+}
+
+#[test]
+fn arguments_that_could_mean_two_things_are_not_executed_and_the_model_is_told() {
+    for provider in ["openai", "anthropic"] {
+        let server = ModelServer::start();
+        let home = TestHome::new(&server.config("far", provider));
+        let daemon = home.start_with(&[("TEST_MODEL_KEY", "k")]);
+        let rim = Rim::of(&daemon);
+        let check = |arguments: &str, told: &str| {
+            server.then([
+                Deed::Call("fs.write", arguments.to_owned()),
+                Deed::Text("I could not.".to_owned()),
+            ]);
+            let id = rim.submit(&json!({
+                "task": "write it", "agent": "executor", "workspace": home.workspace(), "model": "far",
+            }));
+            let run = rim.ended(&id);
+            assert_eq!(run["status"], "succeeded", "{provider} {arguments}: {run}");
+            let mut found = false;
+            any_text(&server.asked().pop().expect("asked"), &mut |text| {
+                found |= text.contains(told)
+            });
+            assert!(found, "{provider} {arguments}: the model was not told `{told}`");
+            let left = std::fs::read_dir(home.workspace()).expect("a folder").count();
+            assert_eq!(left, 0, "{provider} {arguments}: something was written");
+        };
+        check(r#"{"path":"a","path":"b","content":"x"}"#, "`path` comes twice");
+        check(r#"{"path":"a","content":"x""#, "line 1 column");
+        check(r#"["a","x"]"#, "expected an object");
+        check(
+            r#"{"path":"a","content":"x","n":18446744073709551616}"#,
+            "does not fit 64 bits",
+        );
+        check(
+            &format!("{{\"path\":\"a\",\"content\":{}1{}}}", "[".repeat(64), "]".repeat(64)),
+            "deeper than 64 levels",
+        );
+        check("", "path");
+        check("7", "expected an object");
+        check(r#"{"path":"a\u0000","content":"x"}"#, "path");
+    }
+}
