@@ -324,7 +324,7 @@ fn arguments_that_could_mean_two_things_are_not_executed_and_the_model_is_told()
             assert_eq!(run["status"], "succeeded", "{provider} {arguments}: {run}");
             let mut found = false;
             any_text(&server.asked().pop().expect("asked"), &mut |text| {
-                found |= text.contains(told)
+                found |= text.contains(told);
             });
             assert!(found, "{provider} {arguments}: the model was not told `{told}`");
             let left = std::fs::read_dir(home.workspace()).expect("a folder").count();
