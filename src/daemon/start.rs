@@ -167,7 +167,7 @@ fn program_path() -> OsString {
     std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into())
 }
 
-fn skills(home: &Home, config: &Config, store: &Store, calls: Tasks) -> Result<SkillsHandle, DaemonError> {
+fn skills(home: &Home, config: &Config, memory: StoreMemory, calls: Tasks) -> Result<SkillsHandle, DaemonError> {
     let spool = Spool::open(home.spool_dir()).map_err(DaemonError::Spool)?;
     let runner = ProcessRunner::new(Some(spool));
     let allowed: Vec<String> = config.network_allow.iter().map(ToString::to_string).collect();
@@ -177,7 +177,7 @@ fn skills(home: &Home, config: &Config, store: &Store, calls: Tasks) -> Result<S
         path: program_path(),
         passed: Vec::new(),
         network,
-        memory: Arc::new(StoreMemory(store.clone())),
+        memory: Arc::new(memory),
     });
     for declared in &config.command_skills {
         let surroundings = CommandSurroundings {
@@ -239,7 +239,11 @@ impl Daemon {
         };
         let models = Models::build(config.models.values().map(model)).map_err(DaemonError::Models)?;
         let models = Arc::new(models);
-        let skills = skills(home, config, &store, calls)?;
+        let memory = StoreMemory {
+            store: store.clone(),
+            committer: committer.clone(),
+        };
+        let skills = skills(home, config, memory, calls)?;
 
         let treasury = Treasury::new(store.clone(), committer.clone());
         let agents_parts = AgentsParts {
