@@ -87,7 +87,8 @@ impl fmt::Debug for Secret {
 pub struct Timeouts {
     /// For a connection.
     pub connect_ms: u64,
-    /// From the request until the first byte of the answer.
+    /// From the request until the first byte of a streamed answer. An answer that is asked for as a whole is sent when
+    /// it is complete, so only `total_ms` bounds it.
     pub first_byte_ms: u64,
     /// Between two bytes of an answer; a ping or comment counts as life.
     pub idle_ms: u64,
@@ -115,12 +116,12 @@ pub struct ModelConfig {
     pub provider: Provider,
     /// The provider's name of the model.
     pub id: Arc<str>,
-    /// Where, up to and without `/chat/completions` or `/v1/messages`; none is the vendor's own address.
+    /// Where, up to and without `/chat/completions`, `/responses` or `/v1/messages`; none is the vendor's own address.
     pub base_url: Option<Arc<str>>,
     /// The key; servers at a `base_url` of one's own often want none.
     pub api_key: Option<Secret>,
-    /// The environment variable that the key was looked for in, for the message when it is missing; none is the
-    /// vendor's usual one.
+    /// The environment variable or file that the key was looked for in, for the message when it is missing; none when
+    /// no key is configured. A configured key that is missing is refused before anything is sent.
     pub api_key_env: Option<Arc<str>>,
     /// How long to wait.
     pub timeouts: Timeouts,
@@ -160,6 +161,11 @@ impl ModelConfig {
         self.url().is_some() && self.url() == self.provider.vendor_url()
     }
 
+    /// Whether it must not be asked without a key: one is configured, or a request without one is sure to be refused.
+    pub fn wants_key(&self) -> bool {
+        self.url().is_some() && (self.needs_key() || self.api_key_env.is_some())
+    }
+
     /// The variable to name when the key is missing.
     pub fn key_env(&self) -> &str {
         let usual = self.provider.vendor_key_env().unwrap_or("");
@@ -189,7 +195,10 @@ mod tests {
         config.base_url = Some("http://127.0.0.1:11434/v1/".into());
         assert!(!config.needs_key());
         assert_eq!(config.url(), Some("http://127.0.0.1:11434/v1"));
+        assert!(!config.wants_key(), "a server of one's own may want none");
+        config.api_key_env = Some("MY_KEY".into());
+        assert!(config.wants_key() && !config.needs_key());
         config.provider = Provider::Offline;
-        assert!(!config.needs_key());
+        assert!(!config.needs_key() && !config.wants_key());
     }
 }

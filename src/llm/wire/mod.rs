@@ -7,5 +7,6 @@ pub mod ids;
 pub mod instruction;
 pub mod memo;
 pub mod names;
+pub mod pieces;
 pub mod sse;
 pub mod surrogate;
