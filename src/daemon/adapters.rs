@@ -39,10 +39,10 @@ pub fn model(settings: &ModelSettings) -> llm::config::ModelConfig {
             .map_err(|error| tracing::debug!(%error, "a model has no key"))
             .ok()
     });
-    let variable = settings.api_key.as_ref().map(|source| match source {
-        SecretSource::Environment(name) => name.as_str().into(),
-        SecretSource::File(path) => format!("the file {}", path.display()).into(),
-    });
+    let variable = match &settings.api_key {
+        Some(SecretSource::Environment(name)) => Some(name.as_str().into()),
+        _ => None,
+    };
     let defaults = llm::config::ModelConfig::new(settings.alias.clone(), provider, settings.id.as_str());
     llm::config::ModelConfig {
         base_url: (!settings.base_url.is_empty()).then(|| settings.base_url.as_str().into()),

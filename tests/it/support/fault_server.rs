@@ -355,7 +355,12 @@ impl FaultServer {
             "/v1/messages" => Dialect::Anthropic,
             "/v1/chat/completions" => Dialect::OpenAiChat,
             "/v1/responses" => Dialect::OpenAiResponses,
-            other => panic!("{other} is no path of a dialect"),
+            // Proxies look around before they ask.
+            _ => {
+                let nothing = StreamBody::new(stream::empty().boxed());
+                let response = Response::builder().status(404).body(nothing);
+                return response.expect("a status that can be sent");
+            }
         };
         let headers = head.headers.iter().filter_map(|(name, value)| {
             let value = value.to_str().ok()?;
