@@ -12,6 +12,7 @@ pub mod dialect;
 pub mod estimate;
 pub mod model;
 pub mod offline;
+pub mod rate_limits;
 pub mod registry;
 pub mod retry_after;
 pub mod wire;

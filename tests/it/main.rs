@@ -10,6 +10,8 @@ mod cancel;
 mod cli;
 mod gateway;
 mod kill;
+mod litellm;
+mod model_faults;
 mod models;
 mod process;
 mod skills;

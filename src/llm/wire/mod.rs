@@ -8,6 +8,7 @@ pub mod instruction;
 pub mod memo;
 pub mod names;
 pub mod partial;
+pub mod pieces;
 pub mod sse;
 pub mod strict;
 pub mod surrogate;
