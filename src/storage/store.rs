@@ -13,7 +13,7 @@ use crate::domain::run::{RunHeader, RunStatus};
 
 use super::codec;
 use super::error::{StoreError, step};
-use super::record::balance::{BalanceRecord, account_key};
+use super::record::balance::{account_key, read_balance};
 use super::record::header::HeaderRecord;
 use super::record::incident::IncidentRecord;
 use super::record::key::KeyRecord;
@@ -203,8 +203,7 @@ impl Store {
         let Some(value) = budgets.get(key.as_str()).map_err(step("read a balance"))? else {
             return Ok(Balance::default());
         };
-        let record: BalanceRecord = codec::decode(|| format!("balance of {key}"), value.value())?;
-        Ok(record.into())
+        read_balance(&key, value.value())
     }
 
     /// A memory entry.

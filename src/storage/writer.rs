@@ -20,7 +20,7 @@ use super::batch::{Append, Batch, Op, Receipt, Refused, Submission};
 use super::codec;
 use super::error::{StoreError, step};
 use super::journal::{IN_BLOB, INLINE, journal_key};
-use super::record::balance::{BalanceRecord, account_key};
+use super::record::balance::{account_key, read_balance, write_balance};
 use super::record::fact::SnapshotRecord;
 use super::record::header::HeaderRecord;
 use super::record::incident::IncidentRecord;
@@ -240,7 +240,7 @@ fn leave(
     draft.left.insert(run);
     let active = tables.active()?;
     active.remove(&run.to_bytes()).map_err(step("remove an active run"))?;
-    let tokens = balance(tables, draft, &Account::Run(run))?.used();
+    let tokens = balance(tables, draft, &Account::Run(run))?.used().tokens;
     let runs = tables.runs()?;
     let header = {
         let value = runs.get(&run.to_bytes()).map_err(step("read a header"))?;
@@ -270,7 +270,7 @@ fn balance(tables: &mut Tables<'_>, draft: &mut Draft, account: &Account) -> Res
     let key = account_key(account);
     let found = match budgets.get(key.as_str()).map_err(step("read a balance"))? {
         None => Balance::default(),
-        Some(value) => codec::decode::<BalanceRecord>(|| format!("balance of {key}"), value.value())?.into(),
+        Some(value) => read_balance(&key, value.value())?,
     };
     Ok(found)
 }
@@ -288,7 +288,7 @@ fn write_balances(tables: &mut Tables<'_>, draft: &Draft) -> Result<(), StoreErr
     }
     let budgets = tables.budgets()?;
     for (account, balance) in &draft.balances {
-        let record = codec::encode(&BalanceRecord::from(*balance));
+        let record = write_balance(*balance);
         budgets
             .insert(account_key(account).as_str(), record.as_slice())
             .map_err(step("write a balance"))?;
