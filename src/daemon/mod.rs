@@ -7,6 +7,7 @@ pub mod config;
 pub mod guard;
 pub mod layers;
 pub mod logging;
+mod measuring;
 pub mod operator_key;
 pub mod start;
 

@@ -7,6 +7,7 @@ use axum::routing::{get, post};
 use crate::domain::code;
 use crate::gateway::auth::check_host;
 use crate::gateway::error::ApiError;
+use crate::gateway::metrics::{RequestMeter, meter};
 use crate::gateway::parts::GatewayParts;
 
 use super::{agents, health, runs, status};
@@ -37,5 +38,6 @@ pub fn router(parts: GatewayParts) -> Router {
             ApiError::new(code::ROUTE_NOT_FOUND, "this address does not take this method").hint("GET /openapi.json")
         })
         .layer(from_fn_with_state(parts.clone(), check_host))
+        .layer(from_fn_with_state(RequestMeter::new(parts.telemetry.clone()), meter))
         .with_state(parts)
 }
