@@ -74,6 +74,11 @@ pub enum Command {
     /// Define agents and look at them.
     #[command(subcommand)]
     Agent(AgentCommand),
+    /// Look at budgets and set them.
+    #[command(subcommand)]
+    Budget(BudgetCommand),
+    /// Look at this installation and say what is wrong and what to do.
+    Doctor(DoctorArguments),
     /// Read and change the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -239,6 +244,53 @@ pub enum AgentCommand {
         /// The agent.
         name: AgentName,
     },
+    /// Show what agents used, how long their work took and how often it succeeded.
+    Stats {
+        /// One agent, with its prompts and models.
+        name: Option<AgentName>,
+    },
+}
+
+/// `openclaw budget …`.
+#[derive(Debug, Subcommand)]
+pub enum BudgetCommand {
+    /// Show limits, and what is left of this UTC day.
+    Show {
+        /// One agent.
+        agent: Option<AgentName>,
+    },
+    /// Set limits, of all agents or of one; the others stay.
+    Set(BudgetSetArguments),
+}
+
+/// `openclaw budget set`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("limits").required(true).multiple(true)
+    .args(["daily_tokens", "per_run_tokens", "daily_cost", "per_run_cost"]))]
+pub struct BudgetSetArguments {
+    /// Only this agent: writes agents/NAME.toml instead of openclaw.toml.
+    #[arg(long, value_name = "NAME")]
+    pub agent: Option<AgentName>,
+    /// Tokens of one agent per UTC day.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub daily_tokens: Option<u64>,
+    /// Tokens of one agent per run.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub per_run_tokens: Option<u64>,
+    /// US dollars of one agent per UTC day, such as 2.50.
+    #[arg(long, value_name = "USD", value_parser = parse_usd)]
+    pub daily_cost: Option<MicroUsd>,
+    /// US dollars of one agent per run, such as 0.25.
+    #[arg(long, value_name = "USD", value_parser = parse_usd)]
+    pub per_run_cost: Option<MicroUsd>,
+}
+
+/// `openclaw doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArguments {
+    /// Ask each configured model once, which may cost a few tokens, with the keys of this shell.
+    #[arg(long)]
+    pub models: bool,
 }
 
 /// `openclaw config …`.
@@ -316,6 +368,14 @@ mod tests {
             "openclaw agent create alma --model gpt --role coder --prompt-file p.md",
             "openclaw agent list",
             "openclaw agent show planner",
+            "openclaw agent stats",
+            "openclaw agent stats coder --json",
+            "openclaw budget show",
+            "openclaw budget show coder --json",
+            "openclaw budget set --daily-cost 2.50",
+            "openclaw budget set --agent coder --daily-tokens 100000 --per-run-tokens 5000 --per-run-cost 0.25",
+            "openclaw doctor",
+            "openclaw doctor --models --json",
         ] {
             check(line);
         }
@@ -335,6 +395,9 @@ mod tests {
             "openclaw runs show run_1",
             "openclaw run x --deadline 10",
             "openclaw run x --max-cost 1e3",
+            "openclaw budget set --agent coder",
+            "openclaw budget set --daily-cost much",
+            "openclaw budget set --daily-tokens 0",
             "openclaw run x --check nonsense",
             "openclaw run x --wait 1s --follow",
             "openclaw agent create Planner --model gpt",

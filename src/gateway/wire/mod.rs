@@ -3,5 +3,6 @@
 pub mod event;
 pub mod money;
 pub mod run;
+pub mod statistics;
 pub mod submission;
 pub mod tree;
