@@ -11,6 +11,7 @@ mod cli;
 mod gateway;
 mod kill;
 mod models;
+mod money;
 mod process;
 mod skills;
 mod stop;

@@ -94,6 +94,13 @@ fn set(context: &mut Context, arguments: &BudgetSetArguments) -> Result<Exit, Cl
         Some(agent) => context.home.agents_dir().join(format!("{agent}.toml")),
         None => context.home.config_file(),
     };
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(|source| CliError::Io {
+            verb: "make",
+            what: folder.display().to_string(),
+            source,
+        })?;
+    }
     let before = std::fs::read(&path).ok();
     let mut changes = Vec::new();
     for (key, text) in wanted {
