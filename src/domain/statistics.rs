@@ -72,7 +72,7 @@ fn bucket_of(ms: u64) -> u16 {
     if ms < BUCKETS_PER_DOUBLING {
         return ms as u16;
     }
-    let doubling = 63 - ms.leading_zeros() - DIGITS;
+    let doubling = ms.ilog2() - DIGITS;
     let within = (ms >> doubling) & (BUCKETS_PER_DOUBLING - 1);
     (u64::from(doubling + 1) * BUCKETS_PER_DOUBLING + within) as u16
 }

@@ -175,9 +175,10 @@ mod tests {
         figures.turn_ms.record(u64::MAX);
         let bytes = codec::encode(&StatisticsRecord::from(&figures));
         // What the first program with this form wrote.
-        let golden = "01000102030405060708090a0b0c016f0101fbcf0301";
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hex, golden);
+        let golden = [
+            1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 1, 0x6f, 1, 1, 0xfb, 0xcf, 3, 1,
+        ];
+        assert_eq!(bytes, golden);
         let record: StatisticsRecord = codec::decode(|| "figures".into(), &bytes).expect("decodes");
         assert_eq!(Figures::from(record), figures);
     }

@@ -7,12 +7,14 @@ use crate::domain::conversation::{ModelAnswer, Stop, Usage};
 use crate::domain::fact::{Attempt, Fact};
 use crate::domain::failure::FailureClass;
 use crate::domain::handoff::{HANDOFF_VERSION, Handoff};
-use crate::domain::id::BootId;
+use crate::domain::id::{BootId, RunId};
 use crate::domain::money::MicroUsd;
-use crate::domain::name::{ModelAlias, StepId};
+use crate::domain::name::{AgentName, ModelAlias, StepId};
 use crate::domain::run::{Outcome, RunSpec};
 use crate::domain::time::UtcMillis;
 use crate::storage::batch::{Batch, Submission};
+use crate::storage::store::Store;
+use crate::storage::table::STATISTICS;
 use crate::storage::writer::Writer;
 
 const DAY_MS: u64 = 86_400_000;
