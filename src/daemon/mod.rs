@@ -8,6 +8,7 @@ pub mod guard;
 pub mod layers;
 pub mod log_writer;
 pub mod logging;
+mod measuring;
 pub mod operator_key;
 pub mod start;
 

@@ -1,6 +1,6 @@
 //! The configured models by alias, built once at start.
 //!
-//! Refuses to know: agents and prices. Invariants: the alias `offline` is always there and always the model inside
+//! Refuses to know: agents, and what is done with prices. Invariants: the alias `offline` is always there and always the model inside
 //! this program; a model that cannot be asked for lack of a key is there too and says so when it is asked, because
 //! a missing key must not stop a start.
 
@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::domain::fault::Fault;
+use crate::domain::money::Price;
 use crate::domain::name::ModelAlias;
 
 use super::client::{Connections, RemoteModel};
@@ -68,6 +69,7 @@ impl RegistryError {
 #[derive(Clone)]
 pub struct Models {
     by_alias: Arc<BTreeMap<ModelAlias, Arc<dyn Model>>>,
+    prices: Arc<BTreeMap<ModelAlias, Price>>,
 }
 
 impl std::fmt::Debug for Models {
@@ -80,9 +82,11 @@ impl Models {
     /// Builds all of them; opens no connection.
     pub fn build(configs: impl IntoIterator<Item = ModelConfig>) -> Result<Self, RegistryError> {
         let mut by_alias: BTreeMap<ModelAlias, Arc<dyn Model>> = BTreeMap::new();
+        let mut prices = BTreeMap::new();
         let connections = Connections::new();
         for config in configs {
             let alias = config.alias.clone();
+            prices.extend(config.price.map(|price| (alias.clone(), price)));
             if alias.as_str() == OFFLINE_ALIAS && config.provider != Provider::Offline {
                 return Err(RegistryError::Reserved {
                     provider: config.provider.as_str(),
@@ -99,7 +103,10 @@ impl Models {
                 return Err(RegistryError::Twice { alias });
             }
         }
-        Ok(Self::of(by_alias))
+        Ok(Self {
+            prices: Arc::new(prices),
+            ..Self::of(by_alias)
+        })
     }
 
     /// Takes models made elsewhere (scripted ones in tests); `offline` is added when it is not among them.
@@ -110,7 +117,13 @@ impl Models {
             .or_insert_with(|| Arc::new(OfflineModel::new(alias)));
         Self {
             by_alias: Arc::new(by_alias),
+            prices: Arc::default(),
         }
+    }
+
+    /// What a model charges; nothing when it has no price.
+    pub fn price(&self, alias: &ModelAlias) -> Price {
+        self.prices.get(alias).copied().unwrap_or_default()
     }
 
     /// The model of an alias.

@@ -24,6 +24,8 @@ use crate::storage::writer::Writer;
 
 use super::bus::Bus;
 use super::crash_point::CrashPoint;
+use super::metering::Meter;
+use super::telemetry::Telemetry;
 
 /// Batches of one transaction: enough to carry a burst, few enough to bound the wait of the first.
 const GROUP_MAX: usize = 512;
@@ -113,11 +115,16 @@ impl Pending {
 impl Committer {
     /// Starts the thread.
     pub fn start(store: Store, bus: Bus) -> Result<Self, StoreError> {
-        Self::start_with(store, bus, CrashPoint::NONE)
+        Self::start_with(store, bus, CrashPoint::NONE, Telemetry::default())
     }
 
-    /// Starts the thread with a crash point, for the daemon alone.
-    pub fn start_with(store: Store, bus: Bus, crash_point: CrashPoint) -> Result<Self, StoreError> {
+    /// Starts the thread with a crash point and metrics that somebody reads, for the daemon alone.
+    pub fn start_with(
+        store: Store,
+        bus: Bus,
+        crash_point: CrashPoint,
+        telemetry: Telemetry,
+    ) -> Result<Self, StoreError> {
         let (queue, receiver) = mpsc::channel(COMMIT_QUEUE_MAX);
         let (failed, failure) = watch::channel(None);
         let figures = Arc::new(CommitFigures::default());
@@ -126,7 +133,10 @@ impl Committer {
         let for_thread = figures.clone();
         std::thread::Builder::new()
             .name("committer".into())
-            .spawn(move || commit_all(writer, receiver, &bus, &failed, &for_thread, crash_point))
+            .spawn(move || {
+                let meter = Meter::new(telemetry);
+                commit_all(writer, receiver, &bus, &failed, (&for_thread, meter), crash_point);
+            })
             .map_err(|source| StoreError::Folder { path, source })?;
         Ok(Self {
             queue,
@@ -198,7 +208,7 @@ fn commit_all(
     mut queue: mpsc::Receiver<Submitted>,
     bus: &Bus,
     failed: &watch::Sender<Option<Arc<StoreError>>>,
-    figures: &CommitFigures,
+    (figures, mut meter): (&CommitFigures, Meter),
     crash_point: CrashPoint,
 ) {
     let mut number = 0;
@@ -222,9 +232,9 @@ fn commit_all(
                 crash_point.after(number);
                 figures.commits.fetch_add(1, Ordering::Relaxed);
                 figures.batches.fetch_add(batches.len() as u64, Ordering::AcqRel);
-                figures
-                    .last_micros
-                    .store(began.elapsed().as_micros() as u64, Ordering::Relaxed);
+                let took = began.elapsed();
+                figures.last_micros.store(took.as_micros() as u64, Ordering::Relaxed);
+                let size = batches.len();
                 for ((batch, reply), verdict) in batches.drain(..).zip(replies.drain(..)).zip(verdicts) {
                     if let (Some(run), Ok(receipt)) = (batch.run(), &verdict) {
                         bus.committed(run, receipt.last_seq);
@@ -232,6 +242,8 @@ fn commit_all(
                     // Whoever asked may be gone; the batch is committed all the same.
                     reply.send(verdict.map_err(CommitError::Refused)).ok();
                 }
+                // After the answers: nobody waits for what is counted.
+                meter.committed(took.as_secs_f64(), size, writer.happened());
             }
             Err(error) => {
                 let error = Arc::new(error);

@@ -13,6 +13,7 @@ mod kill;
 mod litellm;
 mod model_faults;
 mod models;
+mod money;
 mod process;
 mod skills;
 mod stop;

@@ -10,7 +10,6 @@ use crate::agents::turn::state::{SessionWork, TurnRules};
 use crate::domain::agent::AgentDefinition;
 use crate::domain::brief::{Brief, lesson_line, render};
 use crate::domain::effect::EffectKey;
-use crate::domain::money::Price;
 use crate::domain::name::{AgentName, ModelAlias};
 use crate::domain::time::UtcMillis;
 use crate::llm::estimate::Fixed;
@@ -67,6 +66,7 @@ pub(super) fn rules(order: &SessionOrder, definition: Option<&AgentDefinition>, 
         attempt: order.attempt.clone(),
         agent: agent.unwrap_or_else(|| AgentName::new(NO_AGENT).expect("a valid name")),
         model: model.clone(),
+        prompt: definition.map_or_else(|| "".into(), |agent| agent.prompt_version.clone()),
         work,
         turns_max: definition.map_or(1, |agent| agent.turns_max),
         turn_retries_max: definition.map_or(0, |agent| agent.retries_max),
@@ -102,20 +102,21 @@ pub(super) fn surroundings(
     }
     let output_tokens_max = definition.map_or(0, |agent| agent.output_tokens_max);
     let fixed = Fixed::of(&system, &offered, output_schema.as_deref(), output_tokens_max);
-    let fallback = || ModelAlias::new(crate::llm::registry::OFFLINE_ALIAS).expect("a valid alias");
+    let offline = || ModelAlias::new(crate::llm::registry::OFFLINE_ALIAS).expect("a valid alias");
+    let model = order
+        .model
+        .clone()
+        .or_else(|| definition.map(|agent| agent.model.clone()))
+        .unwrap_or_else(offline);
     SessionSurroundings {
         skills: parts.skills.clone(),
         offered,
         system: system.into(),
-        model: order
-            .model
-            .clone()
-            .or_else(|| definition.map(|agent| agent.model.clone()))
-            .unwrap_or_else(fallback),
+        price: parts.models.price(&model),
+        model,
         output_schema,
         validator,
         output_tokens_max,
-        price: Price::default(),
         fixed,
     }
 }

@@ -316,6 +316,7 @@ fn advance(state: &mut TurnState, reaction: &mut Reaction, now: UtcMillis, aroun
                     reserved,
                     reserved_cost: around.price().ceiling(reserved),
                     day: now.day(),
+                    prompt: state.rules.prompt.clone(),
                 };
                 take(state, reaction, fact);
                 reaction.effects.push(Effect::Ask { turn });

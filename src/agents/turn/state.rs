@@ -55,6 +55,8 @@ pub struct TurnRules {
     pub agent: AgentName,
     /// Which model is asked.
     pub model: ModelAlias,
+    /// The version of the agent's prompt.
+    pub prompt: Arc<str>,
     /// What is done.
     pub work: SessionWork,
     /// Turns before the attempt fails.

@@ -28,6 +28,7 @@ fn rules() -> TurnRules {
         },
         agent: AgentName::new("a").expect("valid"),
         model: ModelAlias::new("m").expect("valid"),
+        prompt: "v1".into(),
         work: SessionWork::Agent { brief: "do it".into() },
         turns_max: 10,
         turn_retries_max: 2,

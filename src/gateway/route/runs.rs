@@ -69,6 +69,12 @@ pub async fn submit(
     let wire: SubmissionWire = serde_json::from_value(value)
         .map_err(|error| ApiError::invalid(format!("the body cannot be used: {error}")))?;
     let spec = wire.into_spec(parts.clock.now())?;
+    // Refused now rather than by every step; what clients send never becomes the name of a row or a label.
+    if let Some(Err(error)) = spec.model.as_ref().map(|alias| parts.models.get(alias)) {
+        return Err(
+            ApiError::new(code::MODEL_NOT_CONFIGURED, error.to_string()).hint("GET /v1/status lists the models")
+        );
+    }
     let idempotency = match headers.get("idempotency-key") {
         None => None,
         Some(value) if value.len() <= IDEMPOTENCY_KEY_BYTES_MAX && !value.is_empty() => {

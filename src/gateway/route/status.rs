@@ -37,6 +37,7 @@ pub async fn status(State(parts): State<GatewayParts>, key: Authenticated) -> Re
         "ready": parts.runs.is_recovered() && !*parts.stop.borrow(),
         "home": &*parts.home,
         "gateway": &*parts.address,
+        "metrics": parts.metrics.as_ref().map(|address| format!("http://{address}/metrics")),
         "runs": { "active": parts.runs.active(), "parked": parts.runs.parked_count()?, "sessions": parts.agents.sessions_active() },
         "store": {
             "path": parts.store.path().display().to_string(),

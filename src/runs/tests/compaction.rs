@@ -46,6 +46,7 @@ fn first_facts() -> Vec<Fact> {
         output_schema: None,
         deadline: UtcMillis(u64::MAX),
         tokens_max: None,
+        cost_max: None,
         model: None,
         origin: "api".into(),
         retry_of: None,
@@ -89,6 +90,7 @@ fn journal(choices: &[(usize, u8)]) -> (Vec<Stamped>, BTreeMap<usize, u32>) {
                     reserved: 5,
                     reserved_cost: crate::domain::money::MicroUsd(7),
                     day: 1,
+                    prompt: "v1".into(),
                 }
             }
             4..=6 => Fact::TurnFinished {
@@ -146,6 +148,7 @@ fn session(attempt: Attempt, facts: &[Stamped]) -> TurnState {
         attempt,
         agent: AgentName::new("x").expect("valid"),
         model: ModelAlias::new("m").expect("valid"),
+        prompt: "v1".into(),
         work: SessionWork::Agent { brief: "t".into() },
         turns_max: 9,
         turn_retries_max: 1,

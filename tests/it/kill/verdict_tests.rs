@@ -80,6 +80,7 @@ fn good() -> Observed {
             mark("pay", "once"),
         ],
         memory: [("tag/note".to_owned(), 1), (SHARED_KEY.to_owned(), 0)].into(),
+        wrong_figures: Vec::new(),
         files: [].into(),
     }
 }
