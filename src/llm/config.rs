@@ -9,7 +9,7 @@ use crate::domain::money::Price;
 use crate::domain::name::ModelAlias;
 
 /// Who answers, and in which dialect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Provider {
     /// The model inside this program.
     Offline,
