@@ -30,6 +30,7 @@ use crate::runtime::clock::Clock;
 use crate::runtime::committer::Committer;
 use crate::runtime::crash_point::CrashPoint;
 use crate::runtime::entropy::Entropy;
+use crate::runtime::live::Live;
 use crate::skills::catalogue::{Catalogue, CatalogueError};
 use crate::skills::command::{CommandSkill, CommandSurroundings};
 use crate::skills::first_set::{Parts as SkillParts, first_set};
@@ -50,6 +51,8 @@ use super::layers::root;
 const ASKING_MAX: usize = 4096;
 /// Skill calls at once, waiting ones included.
 const CALLS_MAX: usize = 16_384;
+/// The longest wait for a model for which a session keeps its slot.
+const REST_OVER: Duration = Duration::from_secs(60);
 /// Longest wait for the calls under way when the daemon stops.
 const SUSPEND_MAX: Duration = Duration::from_secs(10);
 /// Longest orderly end; what has not ended by then resumes at the next start.
@@ -147,6 +150,14 @@ pub struct Daemon {
     pub gateway: String,
 }
 
+/// The longest wait for a model for which a session keeps its slot: [`REST_OVER`], or what a test asks for, because
+/// it cannot wait for minutes.
+fn rest_over() -> Duration {
+    let asked = std::env::var("OPENCLAW_REST_OVER_MS").ok();
+    let ms = asked.and_then(|text| text.parse().ok());
+    ms.map_or(REST_OVER, Duration::from_millis)
+}
+
 struct LeftBranches {
     storage: SupervisorSpec,
     llm: SupervisorSpec,
@@ -241,6 +252,7 @@ impl Daemon {
         let models = Arc::new(models);
         let skills = skills(home, config, &store, calls)?;
 
+        let live = Live::default();
         let treasury = Treasury::new(store.clone(), committer.clone());
         let agents_parts = AgentsParts {
             clock: clock.clone(),
@@ -248,6 +260,8 @@ impl Daemon {
             committer: committer.clone(),
             treasury,
             models: models.clone(),
+            live: live.clone(),
+            rest_over: rest_over(),
             asking,
             skills: skills.clone(),
             definitions: Definitions::new(config.agents.iter().cloned()),
@@ -282,6 +296,7 @@ impl Daemon {
             runs,
             agents: agents.clone(),
             models,
+            live,
             committer: committer.clone(),
             store,
             tree: Arc::new(move || {

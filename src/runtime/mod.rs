@@ -7,5 +7,6 @@ pub mod clock;
 pub mod committer;
 pub mod crash_point;
 pub mod entropy;
+pub mod live;
 pub mod timer;
 pub mod tls;
