@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::check::parse_check;
 use super::duration::parse_ms;
 use crate::domain::id::RunId;
+use crate::domain::money::MicroUsd;
 use crate::domain::name::{AgentName, ModelAlias};
 
 /// An operating system for AI agents that you can leave running.
@@ -154,6 +155,9 @@ pub struct RunArguments {
     /// Tokens that the run may use.
     #[arg(long, value_name = "N")]
     pub tokens_max: Option<u64>,
+    /// US dollars that the run may cost, such as 0.25.
+    #[arg(long, value_name = "USD", value_parser = parse_usd)]
+    pub max_cost: Option<MicroUsd>,
     /// A plan document (JSON) instead of one made by the planner.
     #[arg(long, value_name = "FILE")]
     pub plan: Option<PathBuf>,
@@ -259,6 +263,11 @@ pub enum ConfigCommand {
     Validate,
 }
 
+fn parse_usd(text: &str) -> Result<MicroUsd, String> {
+    let wanted = "US dollars such as 3 or 0.25, with at most six digits after the point";
+    MicroUsd::from_decimal(text).ok_or_else(|| format!("`{text}` is not {wanted}"))
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -300,6 +309,7 @@ mod tests {
             "openclaw status --url http://127.0.0.1:8080 --key ocl_1_2",
             "openclaw tree --json --no-color -q",
             "openclaw run review --follow --agent reviewer -vv",
+            "openclaw run x --max-cost 0.25",
             "openclaw run one two three --file a.rs --file b.rs --workspace . --deadline 10m",
             "openclaw run x --check file:REVIEW.md:200 --check exit:0 --model offline --idempotency-key k --wait 30s",
             "openclaw runs list --status failed --limit 5 --json",
@@ -324,6 +334,7 @@ mod tests {
             "openclaw run",
             "openclaw runs show run_1",
             "openclaw run x --deadline 10",
+            "openclaw run x --max-cost 1e3",
             "openclaw run x --check nonsense",
             "openclaw run x --wait 1s --follow",
             "openclaw agent create Planner --model gpt",

@@ -13,7 +13,7 @@ use crate::skills::command::CommandDeclaration;
 use crate::skills::memory_reader::MemoryReader;
 use crate::storage::store::Store;
 
-use super::config::model::{ModelSettings, Provider, SecretSource};
+use super::config::model::{ModelSettings, SecretSource};
 use super::config::{self, Config};
 
 /// The memory as skills read it.
@@ -28,31 +28,27 @@ impl MemoryReader for StoreMemory {
 
 /// A model as `llm` builds it. A secret that cannot be had leaves the model without a key: asking it says so.
 pub fn model(settings: &ModelSettings) -> llm::config::ModelConfig {
-    let provider = match settings.provider {
-        Provider::Offline => llm::config::Provider::Offline,
-        Provider::OpenAi => llm::config::Provider::OpenAiChat,
-        Provider::Anthropic => llm::config::Provider::Anthropic,
-    };
     let secret = settings.api_key.as_ref().and_then(|source| {
         source
             .resolve(|name| std::env::var(name).ok())
             .map_err(|error| tracing::debug!(%error, "a model has no key"))
             .ok()
     });
-    let variable = match &settings.api_key {
-        Some(SecretSource::Environment(name)) => Some(name.as_str().into()),
-        _ => None,
-    };
-    let defaults = llm::config::ModelConfig::new(settings.alias.clone(), provider, settings.id.as_str());
+    let source = settings.api_key.as_ref().filter(|_| settings.key_is_named);
     llm::config::ModelConfig {
+        alias: settings.alias.clone(),
+        provider: settings.provider,
+        id: settings.id.as_str().into(),
         base_url: (!settings.base_url.is_empty()).then(|| settings.base_url.as_str().into()),
         api_key: secret.as_deref().and_then(llm::config::Secret::new),
-        api_key_env: variable,
-        timeouts: llm::config::Timeouts {
-            total_ms: settings.timeout_ms,
-            ..defaults.timeouts
-        },
-        ..defaults
+        api_key_env: source.map(|source| match source {
+            SecretSource::Environment(name) => name.as_str().into(),
+            SecretSource::File(path) => path.display().to_string().into(),
+        }),
+        timeouts: settings.timeouts,
+        stream: settings.stream,
+        price: settings.price,
+        fallback: settings.fallback.clone(),
     }
 }
 

@@ -31,5 +31,6 @@ pub mod plan_admission;
 pub mod plan_document;
 pub mod run;
 pub mod skill;
+pub mod statistics;
 pub mod text;
 pub mod time;

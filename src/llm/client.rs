@@ -82,7 +82,7 @@ impl Model for RemoteModel {
         let connections = self.connections.clone();
         Box::pin(async move {
             let total = asking.deadline.min(Duration::from_millis(config.timeouts.total_ms));
-            if config.needs_key() && config.api_key.is_none() {
+            if config.lacks_key() {
                 let reason = format!("model `{}` has no key: set {}", config.alias, config.key_env());
                 return Err(AskError::unspent(FailureClass::Config, reason));
             }

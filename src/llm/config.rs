@@ -119,8 +119,8 @@ pub struct ModelConfig {
     pub base_url: Option<Arc<str>>,
     /// The key; servers at a `base_url` of one's own often want none.
     pub api_key: Option<Secret>,
-    /// The environment variable that the key was looked for in, for the message when it is missing; none is the
-    /// vendor's usual one.
+    /// Where the operator said that the key is: an environment variable or a file. A key that was named and is not
+    /// there is missing also at a `base_url` of one's own. None is the vendor's usual variable.
     pub api_key_env: Option<Arc<str>>,
     /// How long to wait.
     pub timeouts: Timeouts,
@@ -160,6 +160,11 @@ impl ModelConfig {
         self.url().is_some() && self.url() == self.provider.vendor_url()
     }
 
+    /// Whether a request would go out without the key that it should have.
+    pub fn lacks_key(&self) -> bool {
+        self.api_key.is_none() && self.url().is_some() && (self.needs_key() || self.api_key_env.is_some())
+    }
+
     /// The variable to name when the key is missing.
     pub fn key_env(&self) -> &str {
         let usual = self.provider.vendor_key_env().unwrap_or("");
@@ -178,6 +183,24 @@ mod tests {
         assert_eq!(config.api_key.as_ref().map(Secret::expose), Some("sk-very-secret"));
         assert!(!format!("{config:?} {config:#?}").contains("very-secret"));
         assert_eq!(Secret::new(" \n"), None);
+    }
+
+    #[test]
+    fn a_key_is_missed_where_the_vendor_wants_one_or_the_operator_named_one() {
+        let check = |url: Option<&str>, named: Option<&str>, key: Option<&str>, lacks: bool| {
+            let mut config = ModelConfig::new(ModelAlias::new("m").expect("valid"), Provider::OpenAiChat, "x");
+            config.base_url = url.map(Into::into);
+            config.api_key_env = named.map(Into::into);
+            config.api_key = key.and_then(Secret::new);
+            assert_eq!(config.lacks_key(), lacks, "{config:?}");
+            assert_eq!(config.key_env(), named.unwrap_or("OPENAI_API_KEY"));
+        };
+        let local = Some("http://127.0.0.1:11434/v1");
+        check(None, None, None, true);
+        check(None, None, Some("k"), false);
+        check(local, None, None, false);
+        check(local, Some("LOCAL_KEY"), None, true);
+        check(local, Some("LOCAL_KEY"), Some("k"), false);
     }
 
     #[test]

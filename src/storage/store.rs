@@ -13,13 +13,15 @@ use crate::domain::run::{RunHeader, RunStatus};
 
 use super::codec;
 use super::error::{StoreError, step};
-use super::record::balance::{BalanceRecord, account_key};
+use super::record::balance::{account_key, read_balance};
 use super::record::header::HeaderRecord;
 use super::record::incident::IncidentRecord;
 use super::record::key::KeyRecord;
 use super::record::memory::{MemoryRecord, memory_row};
+use super::statistics;
 use super::table::{
-    ACTIVE, BLOBS, BUDGETS, INCIDENTS, JOURNAL, KEYS, LAYOUT_VERSION, MEMORY, META, RUNS, SNAPSHOTS, SUBMISSIONS,
+    ACTIVE, BLOBS, BUDGETS, INCIDENTS, JOURNAL, KEYS, LAYOUT_VERSION, MEMORY, META, RUNS, SNAPSHOTS, STATISTICS,
+    SUBMISSIONS,
 };
 
 /// Default size of redb's page cache, in bytes: small, because the working set is the active runs' tails.
@@ -85,7 +87,9 @@ impl Store {
             let transaction = self.database.begin_read().map_err(step("begin reading"))?;
             match transaction.open_table(META) {
                 Ok(meta) => match meta.get("layout").map_err(step("read the layout"))? {
-                    Some(found) if found.value() == LAYOUT_VERSION => return Ok(()),
+                    Some(found) if found.value() == LAYOUT_VERSION => {
+                        return self.add_later_tables(&transaction);
+                    }
                     Some(found) if found.value() > LAYOUT_VERSION => {
                         return Err(StoreError::Version {
                             path: self.path.to_path_buf(),
@@ -116,6 +120,25 @@ impl Store {
             transaction.open_table(MEMORY).map_err(step("make the tables"))?;
             transaction.open_table(KEYS).map_err(step("make the tables"))?;
             transaction.open_table(INCIDENTS).map_err(step("make the tables"))?;
+            transaction.open_table(STATISTICS).map_err(step("make the tables"))?;
+        }
+        transaction.commit().map_err(step("commit the tables"))
+    }
+
+    /// Makes the tables that came after the first program with this layout. The figures are folded from the journal:
+    /// once, which takes as long as reading the whole of it.
+    fn add_later_tables(&self, reading: &redb::ReadTransaction) -> Result<(), StoreError> {
+        match reading.open_table(STATISTICS) {
+            Ok(_) => return Ok(()),
+            Err(redb::TableError::TableDoesNotExist(_)) => {}
+            Err(error) => return Err(step("open the figures")(error)),
+        }
+        let sums = self.fold_statistics()?;
+        let mut transaction = self.database.begin_write().map_err(step("begin writing"))?;
+        transaction.set_quick_repair(true);
+        {
+            let mut table = transaction.open_table(STATISTICS).map_err(step("make the tables"))?;
+            statistics::write(&mut table, &sums)?;
         }
         transaction.commit().map_err(step("commit the tables"))
     }
@@ -203,8 +226,7 @@ impl Store {
         let Some(value) = budgets.get(key.as_str()).map_err(step("read a balance"))? else {
             return Ok(Balance::default());
         };
-        let record: BalanceRecord = codec::decode(|| format!("balance of {key}"), value.value())?;
-        Ok(record.into())
+        read_balance(&key, value.value())
     }
 
     /// A memory entry.

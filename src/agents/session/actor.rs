@@ -251,7 +251,7 @@ impl SessionActor {
                 // request is not made.
                 reaction.facts.retain(|fact| !matches!(fact, Fact::TurnIntended { .. }));
                 let submitted = self.submit(state, &reaction.facts, open, &local, now)?;
-                let reason = format!("a token budget does not allow the next turn: {exhausted}").into();
+                let reason = format!("a budget does not allow the next turn: {exhausted}").into();
                 let end = SessionEnd::Failed {
                     class: FailureClass::Budget,
                     reason,

@@ -74,6 +74,7 @@ pub(super) fn rules(
         fallback: parts.models.fallback(&around.model),
         deadline: order.deadline,
         rest_over_ms: parts.rest_over.as_millis() as u64,
+        prompt: definition.map_or_else(|| "".into(), |agent| agent.prompt_version.clone()),
         work,
         turns_max: definition.map_or(1, |agent| agent.turns_max),
         turn_retries_max: definition.map_or(0, |agent| agent.retries_max),
@@ -110,16 +111,17 @@ pub(super) fn surroundings(
     }
     let output_tokens_max = definition.map_or(0, |agent| agent.output_tokens_max);
     let fixed = Fixed::of(&system, &offered, output_schema.as_deref(), output_tokens_max);
-    let fallback = || ModelAlias::new(crate::llm::registry::OFFLINE_ALIAS).expect("a valid alias");
+    let offline = || ModelAlias::new(crate::llm::registry::OFFLINE_ALIAS).expect("a valid alias");
+    let model = order
+        .model
+        .clone()
+        .or_else(|| definition.map(|agent| agent.model.clone()))
+        .unwrap_or_else(offline);
     SessionSurroundings {
         skills: parts.skills.clone(),
         offered,
         system: system.into(),
-        model: order
-            .model
-            .clone()
-            .or_else(|| definition.map(|agent| agent.model.clone()))
-            .unwrap_or_else(fallback),
+        model,
         output_schema,
         validator,
         output_tokens_max,

@@ -132,6 +132,7 @@ pub(super) fn ask(state: &mut TurnState, reaction: &mut Reaction, now: UtcMillis
             reserved,
             reserved_cost,
             day: now.day(),
+            prompt: state.rules.prompt.clone(),
         };
         take(state, reaction, fact);
         reaction.effects.push(Effect::Ask { turn });

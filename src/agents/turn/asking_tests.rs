@@ -36,6 +36,7 @@ fn rules(fallback: &[&str]) -> TurnRules {
         },
         agent: AgentName::new("a").expect("valid"),
         model: alias("first"),
+        prompt: "v1".into(),
         fallback: fallback.iter().map(|name| alias(name)).collect(),
         deadline: UtcMillis(DEADLINE),
         rest_over_ms: 60_000,

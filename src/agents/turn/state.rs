@@ -64,6 +64,8 @@ pub struct TurnRules {
     /// The longest wait, in milliseconds, for which the attempt keeps its slot; before a longer one it ends and goes
     /// on later.
     pub rest_over_ms: u64,
+    /// The version of the agent's prompt.
+    pub prompt: Arc<str>,
     /// What is done.
     pub work: SessionWork,
     /// Turns before the attempt fails.

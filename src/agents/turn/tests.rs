@@ -31,6 +31,7 @@ fn rules() -> TurnRules {
         fallback: Vec::new(),
         deadline: UtcMillis(600_000),
         rest_over_ms: 60_000,
+        prompt: "v1".into(),
         work: SessionWork::Agent { brief: "do it".into() },
         turns_max: 10,
         turn_retries_max: 2,

@@ -236,6 +236,6 @@ fn describe(agent: &AgentDefinition) -> Value {
         "active": null,
         "prompt_version": &*agent.prompt_version,
         "tokens_today": null,
-        "tokens_daily_max": agent.tokens_daily_max,
+        "tokens_daily_max": agent.daily_max.tokens,
     })
 }

@@ -175,6 +175,7 @@ impl Case {
             output_schema: None,
             deadline: UtcMillis(self.deadline),
             tokens_max: None,
+            cost_max: None,
             model: None,
             origin: "api".into(),
             retry_of: None,
