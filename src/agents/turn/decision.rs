@@ -1,5 +1,7 @@
 //! What a turn loop does next: a pure function of its state, the time and what the surroundings say.
 
+mod asking;
+
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -15,7 +17,7 @@ use crate::domain::name::{ModelAlias, SkillName};
 use crate::domain::skill::CallOutcome;
 use crate::domain::time::UtcMillis;
 
-use super::asking::{ask, rest, retry_at};
+use self::asking::{ask, rest, retry_at};
 use super::state::{CallState, Phase, REPEATS_MAX, SessionWork, TurnRules, TurnState};
 
 /// What the loop has to know of the world, asked without changing it.
@@ -311,7 +313,7 @@ fn is_awaited(state: &TurnState, turn: u32) -> bool {
     state.phase == Phase::Asking && state.open_turn.is_some_and(|open| open.turn == turn)
 }
 
-pub(super) fn take(state: &mut TurnState, reaction: &mut Reaction, fact: Fact) {
+fn take(state: &mut TurnState, reaction: &mut Reaction, fact: Fact) {
     state.fold(&fact);
     reaction.facts.push(fact);
 }

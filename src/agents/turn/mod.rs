@@ -1,7 +1,6 @@
 //! The turn loop of one attempt at one step: ask the model, make the calls it wants, give it the results, until
 //! it answers. Pure: facts in, facts and effects out.
 
-mod asking;
 pub mod decision;
 pub mod state;
 

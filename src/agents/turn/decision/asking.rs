@@ -11,8 +11,8 @@ use crate::domain::failure::FailureClass;
 use crate::domain::name::ModelAlias;
 use crate::domain::time::UtcMillis;
 
-use super::decision::{Admission, Effect, Reaction, SessionEnd, Surroundings, take};
-use super::state::{Phase, TurnState};
+use super::super::state::{Phase, TurnState};
+use super::{Admission, Effect, Reaction, SessionEnd, Surroundings, take};
 
 /// First wait before a model request is repeated, in milliseconds; doubles, with full jitter.
 const BACKOFF_BASE_MS: u64 = 500;
