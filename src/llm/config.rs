@@ -87,7 +87,8 @@ impl fmt::Debug for Secret {
 pub struct Timeouts {
     /// For a connection.
     pub connect_ms: u64,
-    /// From the request until the first byte of the answer.
+    /// From the request until the first byte of a streamed answer. An answer that is asked for as a whole is sent when
+    /// it is complete, so only `total_ms` bounds it.
     pub first_byte_ms: u64,
     /// Between two bytes of an answer; a ping or comment counts as life.
     pub idle_ms: u64,
@@ -115,7 +116,7 @@ pub struct ModelConfig {
     pub provider: Provider,
     /// The provider's name of the model.
     pub id: Arc<str>,
-    /// Where, up to and without `/chat/completions` or `/v1/messages`; none is the vendor's own address.
+    /// Where, up to and without `/chat/completions`, `/responses` or `/v1/messages`; none is the vendor's own address.
     pub base_url: Option<Arc<str>>,
     /// The key; servers at a `base_url` of one's own often want none.
     pub api_key: Option<Secret>,
@@ -212,7 +213,10 @@ mod tests {
         config.base_url = Some("http://127.0.0.1:11434/v1/".into());
         assert!(!config.needs_key());
         assert_eq!(config.url(), Some("http://127.0.0.1:11434/v1"));
+        assert!(!config.lacks_key(), "a server of one's own may want none");
+        config.api_key_env = Some("MY_KEY".into());
+        assert!(config.lacks_key() && !config.needs_key());
         config.provider = Provider::Offline;
-        assert!(!config.needs_key());
+        assert!(!config.needs_key() && !config.lacks_key());
     }
 }

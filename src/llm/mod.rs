@@ -13,6 +13,7 @@ pub mod estimate;
 pub mod gate;
 pub mod model;
 pub mod offline;
+pub mod rate_limits;
 pub mod registry;
 pub mod retry_after;
 pub mod wire;

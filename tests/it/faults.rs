@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use openclaw::domain::conversation::{ModelAnswer, Stop, Usage};
 use serde_json::{Value, json};
 
 use crate::support::daemon::{TestDaemon, TestHome};
+use crate::support::fault_server::{Act, Answer, Asked, FaultServer, Wire, events};
 use crate::support::model_server::{Deed, ModelServer};
 use crate::support::rim::{Event, Rim, of_kind};
 use crate::support::wait::until;
@@ -206,4 +208,138 @@ fn a_cancelled_run_hangs_up_on_its_provider() {
         }
     });
     assert_eq!(gate(&rim, "far")["asking"], 0, "its place is free again");
+}
+
+const SAID: &str = "First line, with an \u{1f600}.\nSecond line.\nAnd the end.";
+
+fn said(asked: &Asked) -> Answer {
+    let answer = ModelAnswer {
+        text: SAID.into(),
+        calls: Vec::new(),
+        stop: Stop::End,
+        usage: Usage::default(),
+        answered_by: "test".into(),
+        kept: std::sync::Arc::new([]),
+    };
+    Answer::stream(events(asked.dialect, &answer))
+}
+
+fn streaming(server: &FaultServer) -> String {
+    format!(
+        "[models.far]\nprovider = \"openai\"\nid = \"far\"\nbaseUrl = \"{}/v1\"\ntimeout = 4000\n\
+         [agent]\nmaxRetries = 2\n",
+        server.url
+    )
+}
+
+#[test]
+fn answers_are_shown_while_they_arrive_and_a_turn_that_is_asked_again_says_so() {
+    let server = FaultServer::start(Wire::Http1);
+    let count = std::sync::atomic::AtomicUsize::new(0);
+    server.always(move |asked| {
+        // Time for a reader to come.
+        let mut answer = said(asked);
+        answer.acts.insert(0, Act::Wait(Duration::from_millis(700)));
+        match count.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+            0 => answer.cut_after(4),
+            _ => answer,
+        }
+    });
+    let home = TestHome::new(&streaming(&server));
+    let daemon = start(&home);
+    let rim = Rim::of(&daemon);
+    let id = rim.submit(&order(&home, "far"));
+    let mut stream = rim.stream(&id, None);
+    let (mut kind, mut numbered, mut shown, mut restarts) = (String::new(), false, String::new(), 0);
+    let mut before = String::new();
+    while let Some(line) = stream.line() {
+        match line.split_once(": ") {
+            Some(("id", _)) => numbered = true,
+            Some(("event", word)) => word.clone_into(&mut kind),
+            Some(("data", text)) => {
+                let data: Value = serde_json::from_str(text).expect("JSON");
+                match (numbered, kind.as_str()) {
+                    (false, "delta") => {
+                        assert_eq!((&data["step"], &data["turn"]), (&json!("work"), &json!(1)), "{data}");
+                        shown.push_str(data["text"].as_str().expect("text"));
+                    }
+                    (false, "restart") => {
+                        restarts += 1;
+                        before = std::mem::take(&mut shown);
+                    }
+                    (true, "turn.finished") => assert_eq!(shown, SAID, "all of it was shown before it was a fact"),
+                    (numbered, kind) => assert!(numbered, "{kind} has no number"),
+                }
+            }
+            _ => numbered = false,
+        }
+    }
+    assert_eq!(restarts, 1);
+    assert!(!before.is_empty() && SAID.starts_with(&before), "{before:?}");
+    assert_eq!(rim.ended(&id)["result"], SAID);
+
+    let mut followed = home.command();
+    followed.args([
+        "run",
+        "--follow",
+        "--agent",
+        "executor",
+        "--model",
+        "far",
+        "--workspace",
+    ]);
+    let followed = followed
+        .arg(home.workspace())
+        .arg("say something")
+        .output()
+        .expect("runs");
+    let told = String::from_utf8_lossy(&followed.stderr).into_owned();
+    for line in SAID.lines() {
+        assert!(told.contains(line), "{line} is not in {told}");
+    }
+}
+
+#[test]
+fn whatever_a_provider_does_to_its_answer_the_run_goes_on_with_the_right_class() {
+    let check = |what: &str, wrong: fn(&Asked) -> Answer, class: Option<&str>| {
+        let server = FaultServer::start(Wire::Http1);
+        let count = std::sync::atomic::AtomicUsize::new(0);
+        server.always(
+            move |asked| match count.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+                0 => wrong(asked),
+                _ => said(asked),
+            },
+        );
+        let home = TestHome::new(&streaming(&server));
+        let daemon = home.start();
+        let rim = Rim::of(&daemon);
+        let id = rim.submit(&order(&home, "far"));
+        let run = rim.ended(&id);
+        assert_eq!(
+            (&run["status"], &run["result"]),
+            (&json!("succeeded"), &json!(SAID)),
+            "{what}: {run}"
+        );
+        let events = rim.events(&id);
+        let failed = of_kind(&events, "turn.failed");
+        let found: Vec<&str> = failed.iter().filter_map(|fact| fact["class"].as_str()).collect();
+        assert_eq!(found, class.into_iter().collect::<Vec<_>>(), "{what}: {failed:?}");
+    };
+    check("one byte at a time", |asked| said(asked).dripping(), None);
+    check("a cut", |asked| said(asked).cut_after(3), Some("transport"));
+    check("an early end", |asked| said(asked).ended_after(2), Some("transport"));
+    check("silence within", |asked| said(asked).hanging_after(3), Some("timeout"));
+    check("silence before", |_| Answer::silence(), Some("timeout"));
+    check("529", |_| Answer::refused(529, &[], "{}"), Some("overload"));
+    check(
+        "503 with a wait",
+        |_| Answer::refused(503, &[("retry-after", "1")], "{}"),
+        Some("overload"),
+    );
+    check(
+        "429 without a wait",
+        |_| Answer::refused(429, &[], "<html>"),
+        Some("rate"),
+    );
+    check("no JSON", |_| Answer::whole("\u{0}garbage"), Some("malformed"));
 }

@@ -11,6 +11,7 @@ mod cli;
 mod faults;
 mod gateway;
 mod kill;
+mod model_faults;
 mod models;
 mod process;
 mod skills;

@@ -1,8 +1,12 @@
-//! What all dialects share: names that providers allow, arguments that may be executed, text that is JSON.
+//! What all dialects share: events out of bytes, text out of pieces, names that providers allow, arguments that may be
+//! executed, text that is JSON.
 
 pub mod arguments;
+pub mod delta;
 pub mod ids;
 pub mod instruction;
 pub mod memo;
 pub mod names;
+pub mod pieces;
+pub mod sse;
 pub mod surrogate;

@@ -39,7 +39,7 @@ pub fn repair(text: &str) -> Cow<'_, str> {
 }
 
 /// The code unit of a `\uXXXX` escape at this place.
-fn unit(bytes: &[u8], at: usize) -> Option<u16> {
+pub(super) fn unit(bytes: &[u8], at: usize) -> Option<u16> {
     let escape = bytes.get(at..at + 6)?;
     if &escape[..2] != b"\\u" || !escape[2..].iter().all(u8::is_ascii_hexdigit) {
         return None;
