@@ -109,6 +109,13 @@ pub enum ReportedEnd {
     },
     /// A call may or may not have happened.
     Unknown(Arc<str>),
+    /// It waits so long that it gives its slot back; the same attempt goes on from its facts.
+    Rested {
+        /// Why.
+        reason: Arc<str>,
+        /// When it goes on.
+        until: UtcMillis,
+    },
     /// It was told to stop; nothing of it runs any more.
     Stopped,
 }

@@ -161,7 +161,7 @@ impl Output {
         let tone = match word {
             "succeeded" | "done" | "running" | "ready" => Tone::Good,
             "failed" => Tone::Bad,
-            "unknown" | "parked" | "expired" | "retrying" | "checking" => Tone::Odd,
+            "unknown" | "parked" | "expired" | "retrying" | "resting" | "checking" => Tone::Odd,
             _ => Tone::Dim,
         };
         self.paint(tone, &one_line(word, 32))

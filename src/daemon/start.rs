@@ -31,6 +31,7 @@ use crate::runtime::clock::Clock;
 use crate::runtime::committer::Committer;
 use crate::runtime::crash_point::CrashPoint;
 use crate::runtime::entropy::Entropy;
+use crate::runtime::live::Live;
 use crate::runtime::telemetry::Telemetry;
 use crate::skills::catalogue::{Catalogue, CatalogueError};
 use crate::skills::command::{CommandSkill, CommandSurroundings};
@@ -53,6 +54,8 @@ use super::measuring;
 const ASKING_MAX: usize = 4096;
 /// Skill calls at once, waiting ones included.
 const CALLS_MAX: usize = 16_384;
+/// The longest wait for a model for which a session keeps its slot.
+const REST_OVER: Duration = Duration::from_secs(60);
 /// Longest wait for the calls under way when the daemon stops.
 const SUSPEND_MAX: Duration = Duration::from_secs(10);
 /// Longest orderly end; what has not ended by then resumes at the next start.
@@ -148,6 +151,14 @@ pub struct Daemon {
     home: Home,
     /// Where the gateway listens, with `http://`.
     pub gateway: String,
+}
+
+/// The longest wait for a model for which a session keeps its slot: [`REST_OVER`], or what a test asks for, because
+/// it cannot wait for minutes.
+fn rest_over() -> Duration {
+    let asked = std::env::var("OPENCLAW_REST_OVER_MS").ok();
+    let ms = asked.and_then(|text| text.parse().ok());
+    ms.map_or(REST_OVER, Duration::from_millis)
 }
 
 struct LeftBranches {
@@ -271,6 +282,7 @@ impl Daemon {
         };
         let skills = skills(home, config, memory, calls, &telemetry)?;
 
+        let live = Live::default();
         let treasury = Treasury::new(store.clone(), committer.clone());
         let agents_parts = AgentsParts {
             clock: clock.clone(),
@@ -278,6 +290,8 @@ impl Daemon {
             committer: committer.clone(),
             treasury,
             models: models.clone(),
+            live: live.clone(),
+            rest_over: rest_over(),
             asking,
             skills: skills.clone(),
             definitions: Definitions::new(config.agents.iter().cloned()),
@@ -316,6 +330,7 @@ impl Daemon {
             runs,
             agents: agents.clone(),
             models,
+            live,
             committer: committer.clone(),
             store,
             tree: Arc::new(move || {

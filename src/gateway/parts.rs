@@ -13,6 +13,7 @@ use crate::llm::registry::Models;
 use crate::runs::handle::RunsHandle;
 use crate::runtime::clock::Clock;
 use crate::runtime::committer::Committer;
+use crate::runtime::live::Live;
 use crate::runtime::telemetry::Telemetry;
 use crate::storage::store::Store;
 
@@ -60,6 +61,8 @@ pub struct GatewayParts {
     pub agents: AgentsHandle,
     /// Models.
     pub models: Arc<Models>,
+    /// Pieces of answers as they arrive.
+    pub live: Live,
     /// For figures.
     pub committer: Committer,
     /// For figures.

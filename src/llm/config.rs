@@ -213,7 +213,10 @@ mod tests {
         config.base_url = Some("http://127.0.0.1:11434/v1/".into());
         assert!(!config.needs_key());
         assert_eq!(config.url(), Some("http://127.0.0.1:11434/v1"));
+        assert!(!config.lacks_key(), "a server of one's own may want none");
+        config.api_key_env = Some("MY_KEY".into());
+        assert!(config.lacks_key() && !config.needs_key());
         config.provider = Provider::Offline;
-        assert!(!config.needs_key());
+        assert!(!config.needs_key() && !config.lacks_key());
     }
 }

@@ -10,6 +10,7 @@ mod client_tests;
 pub mod config;
 pub mod dialect;
 pub mod estimate;
+pub mod gate;
 pub mod model;
 pub mod offline;
 pub mod rate_limits;

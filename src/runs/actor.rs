@@ -479,6 +479,7 @@ fn reported(state: &mut RunActorState, report: SessionReport) -> Event {
         }
         ReportedEnd::Failed { class, reason, tried } => AttemptEnd::Failed { class, reason, tried },
         ReportedEnd::Unknown(evidence) => AttemptEnd::Unknown { evidence },
+        ReportedEnd::Rested { reason, until } => AttemptEnd::Rested { reason, until },
         ReportedEnd::Stopped => AttemptEnd::Stopped,
     };
     Event::Ended { attempt, end }

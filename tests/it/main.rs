@@ -8,6 +8,7 @@
 mod budget;
 mod cancel;
 mod cli;
+mod faults;
 mod gateway;
 mod kill;
 mod litellm;

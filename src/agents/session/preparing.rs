@@ -1,6 +1,6 @@
 //! What is fixed for a session: its rules, its view of skills and model, the orders of its calls.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::agents::handoff::compile;
@@ -39,7 +39,12 @@ pub(super) fn call_order(
     }
 }
 
-pub(super) fn rules(order: &SessionOrder, definition: Option<&AgentDefinition>, model: &ModelAlias) -> TurnRules {
+pub(super) fn rules(
+    parts: &AgentsParts,
+    order: &SessionOrder,
+    definition: Option<&AgentDefinition>,
+    around: &SessionSurroundings,
+) -> TurnRules {
     let work = match &order.work {
         OrderWork::Agent { handoff, context } => SessionWork::Agent {
             brief: render(&Brief {
@@ -65,7 +70,10 @@ pub(super) fn rules(order: &SessionOrder, definition: Option<&AgentDefinition>, 
         run: order.run,
         attempt: order.attempt.clone(),
         agent: agent.unwrap_or_else(|| AgentName::new(NO_AGENT).expect("a valid name")),
-        model: model.clone(),
+        model: around.model.clone(),
+        fallback: parts.models.fallback(&around.model),
+        deadline: order.deadline,
+        rest_over_ms: parts.rest_over.as_millis() as u64,
         prompt: definition.map_or_else(|| "".into(), |agent| agent.prompt_version.clone()),
         work,
         turns_max: definition.map_or(1, |agent| agent.turns_max),
@@ -79,6 +87,7 @@ pub(super) fn surroundings(
     parts: &AgentsParts,
     order: &SessionOrder,
     definition: Option<&AgentDefinition>,
+    wake: impl Fn() + Send + Sync + 'static,
 ) -> SessionSurroundings {
     let catalogue = parts.skills.catalogue();
     let offered = match (&order.work, definition) {
@@ -112,11 +121,13 @@ pub(super) fn surroundings(
         skills: parts.skills.clone(),
         offered,
         system: system.into(),
-        price: parts.models.price(&model),
         model,
         output_schema,
         validator,
         output_tokens_max,
+        models: parts.models.clone(),
+        wake: Arc::new(wake),
+        permit: Mutex::default(),
         fixed,
     }
 }

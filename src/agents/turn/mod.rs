@@ -5,4 +5,6 @@ pub mod decision;
 pub mod state;
 
 #[cfg(test)]
+mod asking_tests;
+#[cfg(test)]
 mod tests;

@@ -22,11 +22,12 @@ use crate::gateway::auth::Authenticated;
 use crate::gateway::body::Body;
 use crate::gateway::error::ApiError;
 use crate::gateway::parts::GatewayParts;
-use crate::gateway::wire::event::{event, line, step_of};
+use crate::gateway::wire::event::{delta, event, line, step_of};
 use crate::gateway::wire::run::{header as header_view, time, view};
 use crate::gateway::wire::submission::SubmissionWire;
 use crate::runs::handle::{Accepted, Idempotency};
 use crate::runtime::bus::Watch;
+use crate::runtime::live::{Heard, LiveReader};
 
 /// Rows of one page.
 const PAGE_MAX: usize = 200;
@@ -304,7 +305,9 @@ pub async fn retry(
     answer(&parts, accepted, None).await
 }
 
-/// `GET /v1/runs/{id}/events`: every committed fact, its place in the journal as the event's id.
+/// `GET /v1/runs/{id}/events`: every committed fact, its place in the journal as the event's id. Between them, without
+/// an id, the pieces of answers as they arrive: `delta`, or `restart` when a turn is asked again and what was shown of
+/// it does not count. Pieces are not kept, and only facts count.
 pub async fn events(
     State(parts): State<GatewayParts>,
     key: Authenticated,
@@ -332,12 +335,24 @@ pub async fn events(
     Ok(response)
 }
 
+/// A piece of an answer, or the word that pieces were missed.
+fn piece(heard: Heard) -> Event {
+    let (word, data) = match heard {
+        Heard::Piece(piece) => delta(&piece),
+        Heard::Lagged(count) => ("delta", json!({ "type": "lagged", "missed": count })),
+    };
+    Event::default().event(word).data(data.to_string())
+}
+
 struct Following {
     parts: GatewayParts,
     run: RunId,
     watch: Watch,
+    live: LiveReader,
     seen: u64,
     ready: std::vec::IntoIter<Stamped>,
+    /// Whether the journal has been read as far as it was committed: pieces of answers need no look at it.
+    is_read: bool,
     ended: bool,
 }
 
@@ -345,12 +360,15 @@ struct Following {
 /// the journal when it has taken those before.
 fn facts_after(parts: GatewayParts, run: RunId, after: u64) -> impl Stream<Item = Result<Event, Infallible>> {
     let watch = parts.runs.watch(run);
+    let live = parts.live.read(run);
     let start = Following {
         parts,
         run,
         watch,
+        live,
         seen: after,
         ready: Vec::new().into_iter(),
+        is_read: false,
         ended: false,
     };
     stream::unfold(start, async |mut state| {
@@ -368,6 +386,18 @@ fn facts_after(parts: GatewayParts, run: RunId, after: u64) -> impl Stream<Item 
             if state.ended {
                 return None;
             }
+            if state.is_read {
+                let mut stop = state.parts.stop.subscribe();
+                tokio::select! {
+                    // A piece comes before the fact that it belongs to.
+                    biased;
+                    heard = state.live.next() => return Some((Ok(piece(heard)), state)),
+                    () = state.watch.past(state.seen) => state.is_read = false,
+                    // The client comes back with the last id that it has seen.
+                    _ = stop.wait_for(|stop| *stop) => return None,
+                }
+                continue;
+            }
             match state.parts.runs.facts(state.run, state.seen) {
                 Ok(facts) if facts.is_empty() => {
                     // A stream that starts after the end has nothing to wait for.
@@ -375,12 +405,7 @@ fn facts_after(parts: GatewayParts, run: RunId, after: u64) -> impl Stream<Item 
                     if status.is_ok_and(|status| status != RunStatus::Active) {
                         return None;
                     }
-                    let mut stop = state.parts.stop.subscribe();
-                    tokio::select! {
-                        () = state.watch.past(state.seen) => {}
-                        // The client comes back with the last id that it has seen.
-                        _ = stop.wait_for(|stop| *stop) => return None,
-                    }
+                    state.is_read = true;
                 }
                 Ok(facts) => state.ready = facts.into_iter(),
                 Err(error) => {

@@ -128,6 +128,18 @@ fn journal(choices: &[(usize, u8)]) -> (Vec<Stamped>, BTreeMap<usize, u32>) {
                 running.remove(step);
                 Fact::StepCancelled { step: attempt.step }
             }
+            11 => Fact::StepRested {
+                attempt,
+                reason: end("cools down"),
+                until: UtcMillis(4),
+            },
+            12 => Fact::TurnDeferred {
+                attempt,
+                turn: *turn + 1,
+                model: ModelAlias::new("m").expect("valid"),
+                reason: end("is full"),
+                until: UtcMillis(4),
+            },
             _ => Fact::CancelRequested {
                 outcome: crate::domain::run::Outcome::Cancelled,
                 reason: end("stop"),
@@ -148,6 +160,9 @@ fn session(attempt: Attempt, facts: &[Stamped]) -> TurnState {
         attempt,
         agent: AgentName::new("x").expect("valid"),
         model: ModelAlias::new("m").expect("valid"),
+        fallback: Vec::new(),
+        deadline: UtcMillis(1_000_000),
+        rest_over_ms: 60_000,
         prompt: "v1".into(),
         work: SessionWork::Agent { brief: "t".into() },
         turns_max: 9,
@@ -160,7 +175,7 @@ fn session(attempt: Attempt, facts: &[Stamped]) -> TurnState {
 
 proptest! {
     #[test]
-    fn a_snapshot_folds_to_the_same_state(choices in prop::collection::vec((0usize..3, 0u8..12), 0..60)) {
+    fn a_snapshot_folds_to_the_same_state(choices in prop::collection::vec((0usize..3, 0u8..14), 0..60)) {
         let (facts, running) = journal(&choices);
         let kept = compact(facts.clone());
         prop_assert!(kept.len() <= facts.len());

@@ -68,6 +68,7 @@ fn good() -> Observed {
     }
     next("run.done", json!({ "outcome": "succeeded" }));
     Observed {
+        wrong_figures: Vec::new(),
         submitted: vec![Submitted {
             scenario,
             answers: vec![RUN.to_owned(), RUN.to_owned()],
@@ -80,7 +81,6 @@ fn good() -> Observed {
             mark("pay", "once"),
         ],
         memory: [("tag/note".to_owned(), 1), (SHARED_KEY.to_owned(), 0)].into(),
-        wrong_figures: Vec::new(),
         files: [].into(),
     }
 }

@@ -35,6 +35,8 @@ pub enum Deed {
     Text(String),
     /// Wants one call of this skill, with its arguments as this text.
     Call(&'static str, String),
+    /// The same, to so many requests in each second; the others are refused with 429 and these headers.
+    Limit(u32, &'static str),
 }
 
 #[derive(Default)]
@@ -43,6 +45,10 @@ struct Shared {
     always: Option<Deed>,
     thinks: Duration,
     asked: Vec<Value>,
+    /// The present second of a limit, and how many requests came in it.
+    second: (u64, u32),
+    limited: usize,
+    left: usize,
     keys: Vec<String>,
 }
 
@@ -97,6 +103,29 @@ impl ModelServer {
         self.shared.0.lock().expect("no panic").keys.clone()
     }
 
+    /// How many requests a limit refused.
+    pub fn limited(&self) -> usize {
+        self.shared.0.lock().expect("no panic").limited
+    }
+
+    /// How many clients went away from an answer that hung.
+    pub fn left(&self) -> usize {
+        self.shared.0.lock().expect("no panic").left
+    }
+
+    /// Whether a limit lets one more through now.
+    fn admits(&self, per_second: u32) -> bool {
+        let second = std::time::UNIX_EPOCH.elapsed().expect("after 1970").as_secs();
+        let mut shared = self.shared.0.lock().expect("no panic");
+        if shared.second.0 != second {
+            shared.second = (second, 0);
+        }
+        shared.second.1 += 1;
+        let admits = shared.second.1 <= per_second;
+        shared.limited += usize::from(!admits);
+        admits
+    }
+
     /// Waits until so many requests have come.
     pub fn wait_asked(&self, count: usize) {
         let (shared, changed) = &*self.shared;
@@ -134,6 +163,12 @@ impl ModelServer {
         assert!(is_openai || path == "/v1/messages", "{path}");
         let answer = match deed {
             Deed::Answer => answer(&body, is_openai).to_string(),
+            Deed::Limit(per_second, headers) => {
+                if !self.admits(per_second) {
+                    return send(&mut stream, 429, headers, "{}", 2);
+                }
+                say("done", is_openai).to_string()
+            }
             Deed::Text(text) => say(&text, is_openai).to_string(),
             Deed::BrokenCall => call("fs.read", "{\"path\": \"README", is_openai).to_string(),
             // In one dialect arguments are a text, in the other they stand in the answer as they are.
@@ -155,6 +190,7 @@ impl ModelServer {
             Deed::Hang => {
                 // The client closes when it has had enough.
                 stream.read_to_end(&mut Vec::new()).ok();
+                self.shared.0.lock().expect("no panic").left += 1;
                 return;
             }
         };
