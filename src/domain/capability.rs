@@ -144,7 +144,8 @@ impl Capability {
         }
         match self.kind {
             CapabilityKind::FsRead | CapabilityKind::FsWrite => {
-                let below = |inner: &str, outer: &str| inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'));
+                let below =
+                    |inner: &str, outer: &str| inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'));
                 if below(&other.scope, &self.scope) {
                     Some(other.clone())
                 } else {
@@ -175,7 +176,11 @@ fn path(text: &str) -> Option<String> {
     if parts.contains(&"..") {
         return None;
     }
-    Some(if parts.is_empty() { ANY.to_owned() } else { parts.join("/") })
+    Some(if parts.is_empty() {
+        ANY.to_owned()
+    } else {
+        parts.join("/")
+    })
 }
 
 /// Host and port; an IPv6 host stands in brackets.
@@ -186,7 +191,10 @@ fn net(text: &str) -> Option<(&str, &str)> {
         && (in_brackets || !host.contains(':'))
         && !host.contains(|c: char| c.is_whitespace() || matches!(c, '/' | '@'))
         && (!host.contains(ANY) || host == ANY || host.strip_prefix("*.").is_some_and(|rest| !rest.contains(ANY)));
-    let port_is_plain = port == ANY || port.parse::<u16>().is_ok_and(|number| number > 0 && number.to_string() == port);
+    let port_is_plain = port == ANY
+        || port
+            .parse::<u16>()
+            .is_ok_and(|number| number > 0 && number.to_string() == port);
     (host_is_plain && port_is_plain).then_some((host, port))
 }
 
@@ -270,7 +278,10 @@ impl CapabilitySet {
     /// What both allow.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {
-        let meets = self.0.iter().flat_map(|one| other.0.iter().filter_map(|two| one.meet(two)));
+        let meets = self
+            .0
+            .iter()
+            .flat_map(|one| other.0.iter().filter_map(|two| one.meet(two)));
         meets.collect()
     }
 
@@ -303,7 +314,8 @@ pub fn effective(parts: &[&CapabilitySet]) -> CapabilitySet {
     let Some((first, rest)) = parts.split_first() else {
         return CapabilitySet::default();
     };
-    rest.iter().fold((*first).clone(), |so_far, part| so_far.intersection(part))
+    rest.iter()
+        .fold((*first).clone(), |so_far, part| so_far.intersection(part))
 }
 
 #[cfg(test)]
@@ -316,7 +328,11 @@ mod tests {
     fn a_capability_is_read_in_its_shortest_form_or_refused() {
         let check = |text: &str, wanted: Option<&str>| {
             let read: Result<Capability, _> = text.parse();
-            assert_eq!(read.as_ref().ok().map(ToString::to_string).as_deref(), wanted, "{text}: {read:?}");
+            assert_eq!(
+                read.as_ref().ok().map(ToString::to_string).as_deref(),
+                wanted,
+                "{text}: {read:?}"
+            );
         };
         check("exec", Some("exec:*"));
         check("exec:cargo", Some("exec:cargo"));
@@ -350,7 +366,8 @@ mod tests {
     #[test]
     fn a_wider_scope_covers_a_narrower_one_and_not_its_neighbour() {
         let check = |wide: &str, narrow: &str, wanted: bool| {
-            let (wide, narrow): (Capability, Capability) = (wide.parse().expect("sound"), narrow.parse().expect("sound"));
+            let (wide, narrow): (Capability, Capability) =
+                (wide.parse().expect("sound"), narrow.parse().expect("sound"));
             assert_eq!(wide.covers(&narrow), wanted, "{wide} {narrow}");
         };
         check("fs.read:src", "fs.read:src/a.rs", true);
@@ -370,10 +387,18 @@ mod tests {
         let check = |one: &str, two: &str, wanted: &[&str]| {
             let set = |text: &str| CapabilitySet::parse(text.split(' ')).expect("sound");
             let met = set(one).intersection(&set(two));
-            assert_eq!(met.iter().map(ToString::to_string).collect::<Vec<_>>(), wanted, "{one} and {two}");
+            assert_eq!(
+                met.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                wanted,
+                "{one} and {two}"
+            );
         };
         check("net:*:443", "net:docs.rs:*", &["net:docs.rs:443"]);
-        check("exec fs.read:src", "exec:cargo fs.read:src/a fs.read:b", &["fs.read:src/a", "exec:cargo"]);
+        check(
+            "exec fs.read:src",
+            "exec:cargo fs.read:src/a fs.read:b",
+            &["fs.read:src/a", "exec:cargo"],
+        );
         check("exec:cargo", "exec:make", &[]);
         check("exec exec:cargo", "exec:cargo exec", &["exec:*"]);
     }
@@ -381,15 +406,26 @@ mod tests {
     fn capability() -> impl Strategy<Value = Capability> {
         // Few and short scopes, so that overlaps are common.
         let path = proptest::collection::vec("[ab]", 0..3).prop_map(|parts| parts.join("/"));
-        let host = prop_oneof!["[ab]", Just("*".to_owned()), Just("*.a".to_owned()), Just("b.a".to_owned())];
+        let host = prop_oneof![
+            "[ab]",
+            Just("*".to_owned()),
+            Just("*.a".to_owned()),
+            Just("b.a".to_owned())
+        ];
         let port = prop_oneof![Just("*"), Just("80"), Just("443")];
         let net = (host, port).prop_map(|(host, port)| format!("{host}:{port}"));
         let name = prop_oneof!["[ab]", Just("*".to_owned())];
         prop_oneof![
-            (prop_oneof![Just(CapabilityKind::FsRead), Just(CapabilityKind::FsWrite)], path)
+            (
+                prop_oneof![Just(CapabilityKind::FsRead), Just(CapabilityKind::FsWrite)],
+                path
+            )
                 .prop_map(|(kind, path)| (kind, if path.is_empty() { ".".to_owned() } else { path })),
             net.prop_map(|net| (CapabilityKind::Net, net)),
-            (prop_oneof![Just(CapabilityKind::Exec), Just(CapabilityKind::Memory)], name),
+            (
+                prop_oneof![Just(CapabilityKind::Exec), Just(CapabilityKind::Memory)],
+                name
+            ),
         ]
         .prop_map(|(kind, scope)| Capability::new(kind, &scope).expect("generated soundly"))
     }

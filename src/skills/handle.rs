@@ -1,15 +1,22 @@
 //! What other layers hold of the skills: the catalogue, the workers, and the spool of interrupted programs.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+use serde_json::Value;
 use supervisors::{TaskExit, Tasks};
 
+use crate::domain::capability::CapabilitySet;
 use crate::domain::effect::EffectKey;
 use crate::domain::name::SkillName;
 use crate::domain::skill::CallOutcome;
 
 use super::catalogue::Catalogue;
+use super::mcp::handle::McpHandle;
+use super::needs;
+use super::package::library::Library;
 use super::process::runner::ProcessRunner;
 use super::skill::{CallOrder, ProbeAnswer, Skill};
 use super::workers::{CallRefused, CallTicket, WorkerEnd, Workers};
@@ -17,10 +24,26 @@ use super::workers::{CallRefused, CallTicket, WorkerEnd, Workers};
 /// A cheap clone.
 #[derive(Clone)]
 pub struct SkillsHandle {
-    catalogue: Arc<Catalogue>,
+    catalogue: Arc<ArcSwap<Catalogue>>,
     workers: Workers,
     tasks: Tasks,
     runner: Arc<ProcessRunner>,
+    library: Arc<Library>,
+    mcp: McpHandle,
+}
+
+/// What the handle is made of.
+pub struct SkillsParts {
+    /// The catalogue; whoever holds it may put another one in its place.
+    pub catalogue: Arc<ArcSwap<Catalogue>>,
+    /// Where calls are made.
+    pub tasks: Tasks,
+    /// Runs programs.
+    pub runner: Arc<ProcessRunner>,
+    /// The skill packages.
+    pub library: Arc<Library>,
+    /// The servers whose tools are skills.
+    pub mcp: McpHandle,
 }
 
 /// Why a call was not accepted.
@@ -61,22 +84,43 @@ impl Ticket {
 
 impl SkillsHandle {
     /// These skills, made as tasks of this supervisor.
-    pub fn new(catalogue: Arc<Catalogue>, tasks: Tasks, runner: Arc<ProcessRunner>) -> Self {
+    pub fn new(parts: SkillsParts) -> Self {
         Self {
-            catalogue,
-            workers: Workers::new(tasks.clone()),
-            tasks,
-            runner,
+            catalogue: parts.catalogue,
+            workers: Workers::new(parts.tasks.clone()),
+            tasks: parts.tasks,
+            runner: parts.runner,
+            library: parts.library,
+            mcp: parts.mcp,
         }
     }
 
-    /// The catalogue.
-    pub fn catalogue(&self) -> &Catalogue {
-        &self.catalogue
+    /// The catalogue as it is now; the next look may give another one.
+    pub fn catalogue(&self) -> Arc<Catalogue> {
+        self.catalogue.load_full()
+    }
+
+    /// The skill packages.
+    pub fn library(&self) -> &Arc<Library> {
+        &self.library
+    }
+
+    /// The servers whose tools are skills.
+    pub fn mcp(&self) -> &McpHandle {
+        &self.mcp
+    }
+
+    /// What a call with these arguments touches; whoever makes it must be allowed all of it.
+    pub fn needs(&self, name: &SkillName, arguments: &Value, workspace: &Path) -> CapabilitySet {
+        self.catalogue()
+            .get(name)
+            .map_or_else(|| needs::of_unknown(name), |skill| skill.needs(arguments, workspace))
     }
 
     fn find(&self, name: &SkillName) -> Result<Arc<dyn Skill>, CallError> {
-        self.catalogue.get(name).ok_or_else(|| CallError::NoSkill(name.clone()))
+        self.catalogue()
+            .get(name)
+            .ok_or_else(|| CallError::NoSkill(name.clone()))
     }
 
     /// Makes a call; `on_end` is called exactly once when it was accepted.

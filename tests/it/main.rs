@@ -10,6 +10,7 @@ mod cancel;
 mod cli;
 mod gateway;
 mod kill;
+mod mcp;
 mod models;
 mod process;
 mod skills;

@@ -77,11 +77,13 @@ type Front = BTreeMap<String, Spanned<Value>>;
 
 impl Reader<'_> {
     fn mild(&mut self, line: usize, found: impl Into<String>, allowed: &'static str) {
-        self.warnings.push(PackageWarning::mild(self.file, line, found, allowed));
+        self.warnings
+            .push(PackageWarning::mild(self.file, line, found, allowed));
     }
 
     fn fatal<T>(&mut self, line: usize, found: impl Into<String>, allowed: &'static str) -> Option<T> {
-        self.warnings.push(PackageWarning::fatal(self.file, line, found, allowed));
+        self.warnings
+            .push(PackageWarning::fatal(self.file, line, found, allowed));
         None
     }
 
@@ -94,14 +96,23 @@ impl Reader<'_> {
         };
         let text = text.trim_start_matches('\u{feff}');
         let Some((front, body)) = split(text) else {
-            let found = if text.starts_with(FENCE) { "front matter without its end" } else { "no front matter" };
+            let found = if text.starts_with(FENCE) {
+                "front matter without its end"
+            } else {
+                "no front matter"
+            };
             return self.fatal(1, found, ALLOWED_FRONT);
         };
         let mut front = self.front(front)?;
         let name = self.name(&mut front, folder)?;
         let description = self.description(&mut front)?;
         let license = self.text(&mut front, "license", usize::MAX, ALLOWED_LICENSE);
-        let compatibility = self.text(&mut front, "compatibility", COMPATIBILITY_CHARS_MAX, ALLOWED_COMPATIBILITY);
+        let compatibility = self.text(
+            &mut front,
+            "compatibility",
+            COMPATIBILITY_CHARS_MAX,
+            ALLOWED_COMPATIBILITY,
+        );
         let metadata = self.metadata(&mut front);
         let requested_tools = self.requested_tools(&mut front);
         for (key, value) in front {
@@ -132,7 +143,11 @@ impl Reader<'_> {
         let repaired = quote_plain_values(front);
         match parse(&repaired) {
             Ok(parsed) if repaired != front => {
-                self.mild(line, "YAML that needs quotes; its values were read as plain texts", ALLOWED_YAML);
+                self.mild(
+                    line,
+                    "YAML that needs quotes; its values were read as plain texts",
+                    ALLOWED_YAML,
+                );
                 Some(parsed)
             }
             _ => {
@@ -164,7 +179,11 @@ impl Reader<'_> {
                 }
                 if written != folder {
                     let folder = text::preview(folder, 80);
-                    self.mild(line, format!("the name `{shown}` in the folder `{folder}`"), ALLOWED_NAME);
+                    self.mild(
+                        line,
+                        format!("the name `{shown}` in the folder `{folder}`"),
+                        ALLOWED_NAME,
+                    );
                 }
                 Some(name)
             }
@@ -191,7 +210,11 @@ impl Reader<'_> {
         }
         let chars = written.chars().count();
         if chars > DESCRIPTION_CHARS_MAX {
-            self.mild(line, format!("a description of {chars} characters; it was cut"), ALLOWED_DESCRIPTION);
+            self.mild(
+                line,
+                format!("a description of {chars} characters; it was cut"),
+                ALLOWED_DESCRIPTION,
+            );
         }
         Some(written.chars().take(DESCRIPTION_CHARS_MAX).collect())
     }
@@ -207,7 +230,11 @@ impl Reader<'_> {
                 Some(text.chars().take(chars_max).collect())
             }
             None => {
-                self.mild(line_of(&given), format!("`{key}` that is no text; it was passed over"), allowed);
+                self.mild(
+                    line_of(&given),
+                    format!("`{key}` that is no text; it was passed over"),
+                    allowed,
+                );
                 None
             }
         }
@@ -219,7 +246,11 @@ impl Reader<'_> {
         };
         let line = line_of(&given);
         let Value::Object(members) = given.value else {
-            self.mild(line, "`metadata` that is no mapping; it was passed over", ALLOWED_METADATA);
+            self.mild(
+                line,
+                "`metadata` that is no mapping; it was passed over",
+                ALLOWED_METADATA,
+            );
             return BTreeMap::new();
         };
         if members.len() > METADATA_MAX {
@@ -231,7 +262,10 @@ impl Reader<'_> {
             match scalar(&value) {
                 Some(text) => drop(kept.insert(key, text)),
                 None => {
-                    let found = format!("`metadata.{}` that is no text; it was passed over", text::preview(&key, 64));
+                    let found = format!(
+                        "`metadata.{}` that is no text; it was passed over",
+                        text::preview(&key, 64)
+                    );
                     self.mild(line, found, ALLOWED_METADATA);
                 }
             }
@@ -252,7 +286,11 @@ impl Reader<'_> {
             other => scalar(other).map(|text| names(&text)),
         };
         let Some(tools) = tools else {
-            self.mild(line, "`allowed-tools` that is no text; it was passed over", ALLOWED_TOOLS);
+            self.mild(
+                line,
+                "`allowed-tools` that is no text; it was passed over",
+                ALLOWED_TOOLS,
+            );
             return Vec::new();
         };
         if tools.len() > REQUESTED_TOOLS_MAX {
@@ -310,7 +348,8 @@ fn parse(front: &str) -> Result<Front, serde_saphyr::Error> {
 fn quote_plain_values(front: &str) -> String {
     let mut repaired = String::with_capacity(front.len() + 64);
     for line in front.lines() {
-        let is_key = |key: &str| !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+        let is_key =
+            |key: &str| !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
         match line.split_once(": ") {
             Some((key, value)) if is_key(key) && is_plain(value.trim()) => {
                 repaired.push_str(key);

@@ -198,7 +198,11 @@ fn walk(dir: &Dir, under: &str, depth: usize, files: &mut Vec<PackageFile>) -> R
                 what: "a name that is no UTF-8",
             });
         };
-        let path = if under.is_empty() { name.to_owned() } else { format!("{under}/{name}") };
+        let path = if under.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{under}/{name}")
+        };
         let kind = entry.file_type().map_err(io)?;
         if kind.is_symlink() {
             return Err(FolderError::NotAFile { path, what: "a link" });
@@ -251,7 +255,9 @@ mod tests {
     }
 
     fn hash(folder: &tempfile::TempDir) -> String {
-        PackageFolder::open(folder.path()).and_then(|package| package.hash()).expect("hashed")
+        PackageFolder::open(folder.path())
+            .and_then(|package| package.hash())
+            .expect("hashed")
     }
 
     #[test]
@@ -269,20 +275,33 @@ mod tests {
         };
         check(&write("SKILL.md", "A"), "another content");
         check(&write("new", ""), "a new file");
-        check(&|root| fs::remove_file(root.join("references/y")).expect("gone"), "a file less");
-        check(&|root| fs::rename(root.join("SKILL.md"), root.join("SKILL")).expect("renamed"), "a name");
+        check(
+            &|root| fs::remove_file(root.join("references/y")).expect("gone"),
+            "a file less",
+        );
+        check(
+            &|root| fs::rename(root.join("SKILL.md"), root.join("SKILL")).expect("renamed"),
+            "a name",
+        );
         let mode = |root: &Path| {
             fs::set_permissions(root.join("scripts/x.sh"), fs::Permissions::from_mode(0o755)).expect("set");
         };
         check(&mode, "a permission");
         // What one file loses another must not be able to give back.
         assert_ne!(hash(&package(&[("a", "bc")])), hash(&package(&[("ab", "c")])));
-        assert_ne!(hash(&package(&[("a", "b"), ("c", "d")])), hash(&package(&[("a", "bcd"), ("c", "")])));
+        assert_ne!(
+            hash(&package(&[("a", "b"), ("c", "d")])),
+            hash(&package(&[("a", "bcd"), ("c", "")]))
+        );
     }
 
     #[test]
     fn no_path_leads_out_of_a_package() {
-        let folder = package(&[("in/SKILL.md", "text"), ("in/references/a", "inner"), ("secret", "secret")]);
+        let folder = package(&[
+            ("in/SKILL.md", "text"),
+            ("in/references/a", "inner"),
+            ("secret", "secret"),
+        ]);
         let root = folder.path().join("in");
         symlink("../secret", root.join("link")).expect("link");
         symlink("..", root.join("up")).expect("link");
@@ -309,7 +328,10 @@ mod tests {
         }
         assert_eq!(package.read("./references//a", 100).expect("read"), b"inner");
         assert!(package.read("SKILL.md", 3).is_err(), "too long");
-        assert!(matches!(package.files(), Err(FolderError::NotAFile { .. })), "links are no part of a package");
+        assert!(
+            matches!(package.files(), Err(FolderError::NotAFile { .. })),
+            "links are no part of a package"
+        );
     }
 
     #[test]

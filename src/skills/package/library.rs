@@ -10,6 +10,9 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+
 use crate::domain::name::PackageName;
 
 use super::document::{self, DOCUMENT_BYTES_MAX, SkillDocument};
@@ -90,7 +93,11 @@ impl Package {
             return Ok(Standing::NotAdded);
         };
         let hash = PackageFolder::open(&self.folder)?.hash()?;
-        Ok(if hash == pin.hash { Standing::Added } else { Standing::Changed })
+        Ok(if hash == pin.hash {
+            Standing::Added
+        } else {
+            Standing::Changed
+        })
     }
 }
 
@@ -132,7 +139,20 @@ impl Library {
             add_folder(folder, Origin::Configured, &lock, &mut shelf);
         }
         if let Some(workspace) = workspace {
-            add_folder(&workspace.join(WORKSPACE_FOLDER), Origin::Workspace, &lock, &mut shelf);
+            let root = workspace.join(WORKSPACE_FOLDER);
+            // Opened beneath the workspace first: a link in it must not lead elsewhere.
+            let opened =
+                Dir::open_ambient_dir(workspace, ambient_authority()).and_then(|dir| dir.open_dir(WORKSPACE_FOLDER));
+            match opened {
+                Ok(_) => add_folder(&root, Origin::Workspace, &lock, &mut shelf),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    let allowed = "a folder within the workspace";
+                    shelf
+                        .warnings
+                        .push(PackageWarning::mild(&root, 0, error.to_string(), allowed));
+                }
+            }
         }
         shelf
     }
@@ -157,7 +177,8 @@ impl Library {
                 Origin::Workspace => " (from the workspace: not checked by the operator)",
                 Origin::Home | Origin::Configured => "",
             };
-            let description = crate::domain::text::preview(&package.document.description, 4 * document::DESCRIPTION_CHARS_MAX);
+            let description =
+                crate::domain::text::preview(&package.document.description, 4 * document::DESCRIPTION_CHARS_MAX);
             if text.len() + description.len() > OFFER_BYTES_MAX {
                 let _ = writeln!(text, "- … more packages are there than fit here");
                 break;
@@ -190,10 +211,19 @@ impl Library {
 fn add_folder(root: &Path, origin: Origin, lock: &Lock, shelf: &mut Shelf) {
     let entries = match fs::read_dir(root) {
         Ok(entries) => entries,
-        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => return,
+        Err(error)
+            if matches!(
+                error.kind(),
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+            ) =>
+        {
+            return;
+        }
         Err(error) => {
             let allowed = "a folder that the daemon can read";
-            shelf.warnings.push(PackageWarning::mild(root, 0, error.to_string(), allowed));
+            shelf
+                .warnings
+                .push(PackageWarning::mild(root, 0, error.to_string(), allowed));
             return;
         }
     };
@@ -215,7 +245,12 @@ fn add_folder(root: &Path, origin: Origin, lock: &Lock, shelf: &mut Shelf) {
         seen += 1;
         if seen > PACKAGES_MAX {
             let allowed = "at most 256 packages in one folder";
-            shelf.warnings.push(PackageWarning::mild(root, 0, "more folders; they were not looked at", allowed));
+            shelf.warnings.push(PackageWarning::mild(
+                root,
+                0,
+                "more folders; they were not looked at",
+                allowed,
+            ));
             return;
         }
         add_package(&folder, &name, origin, lock, shelf);
@@ -238,12 +273,21 @@ fn add_package(folder: &Path, folder_name: &str, origin: Origin, lock: &Lock, sh
     let Some(document) = document else { return };
     match shelf.packages.entry(document.name.clone()) {
         Entry::Occupied(first) => {
-            let found = format!("the name `{}` again; {} has it", document.name, first.get().folder.display());
-            shelf.warnings.push(PackageWarning::fatal(&file, 0, found, "a name of its own"));
+            let found = format!(
+                "the name `{}` again; {} has it",
+                document.name,
+                first.get().folder.display()
+            );
+            shelf
+                .warnings
+                .push(PackageWarning::fatal(&file, 0, found, "a name of its own"));
         }
         Entry::Vacant(place) => {
             // A pin is for the folder that was added, not for whatever has its name.
-            let pin = lock.pins.get(&document.name).filter(|pin| pin.folder == *folder && origin != Origin::Workspace);
+            let pin = lock
+                .pins
+                .get(&document.name)
+                .filter(|pin| pin.folder == *folder && origin != Origin::Workspace);
             place.insert(Package {
                 pin: pin.cloned(),
                 document,
@@ -284,17 +328,27 @@ mod tests {
         fs::create_dir_all(root.join(".git")).expect("folder");
         fs::write(root.join("a-file"), "").expect("written");
         let shelf = Library::new(folder.path(), Vec::new()).look(None);
-        assert_eq!(shelf.packages.keys().map(PackageName::as_str).collect::<Vec<_>>(), ["good"]);
+        assert_eq!(
+            shelf.packages.keys().map(PackageName::as_str).collect::<Vec<_>>(),
+            ["good"]
+        );
         let fatal: Vec<String> = shelf.warnings.iter().map(ToString::to_string).collect();
         assert_eq!(fatal.len(), 2, "{fatal:?}");
-        assert!(fatal[0].contains("bad/SKILL.md:1") && fatal[1].contains("empty/SKILL.md"), "{fatal:?}");
+        assert!(
+            fatal[0].contains("bad/SKILL.md:1") && fatal[1].contains("empty/SKILL.md"),
+            "{fatal:?}"
+        );
         assert!(fatal.iter().all(|line| line.contains("; allowed: ")), "{fatal:?}");
     }
 
     #[test]
     fn the_operators_package_counts_before_the_workspaces() {
         let folder = tempfile::tempdir().expect("folder");
-        let (config, work, more) = (folder.path().join("c"), folder.path().join("w"), folder.path().join("m"));
+        let (config, work, more) = (
+            folder.path().join("c"),
+            folder.path().join("w"),
+            folder.path().join("m"),
+        );
         put(&config.join("skills"), "one", &sound("one"));
         put(&more, "two", &sound("two"));
         put(&work.join(WORKSPACE_FOLDER), "one", &sound("one"));
@@ -303,16 +357,34 @@ mod tests {
         std::os::unix::fs::symlink(&outside, work.join(WORKSPACE_FOLDER).join("outside")).expect("link");
         let library = Library::new(&config, vec![more]);
         let shelf = library.look(Some(&work));
-        let origins: Vec<(&str, Origin)> =
-            shelf.packages.iter().map(|(name, package)| (name.as_str(), package.origin)).collect();
+        let origins: Vec<(&str, Origin)> = shelf
+            .packages
+            .iter()
+            .map(|(name, package)| (name.as_str(), package.origin))
+            .collect();
         assert_eq!(
             origins,
-            [("one", Origin::Home), ("three", Origin::Workspace), ("two", Origin::Configured)]
+            [
+                ("one", Origin::Home),
+                ("three", Origin::Workspace),
+                ("two", Origin::Configured)
+            ]
         );
         let offer = library.offer(Some(&work)).expect("packages");
-        assert!(offer.contains("- one: Does one.") && !offer.contains("Body of"), "{offer}");
+        assert!(
+            offer.contains("- one: Does one.") && !offer.contains("Body of"),
+            "{offer}"
+        );
         assert!(offer.contains("- three (from the workspace"), "{offer}");
         assert_eq!(Library::new(&folder.path().join("none"), Vec::new()).offer(None), None);
+        let led_out = folder.path().join("led-out");
+        fs::create_dir_all(&led_out).expect("folder");
+        std::os::unix::fs::symlink(work.join(".agents"), led_out.join(".agents")).expect("link");
+        let shelf = library.look(Some(&led_out));
+        assert!(
+            !shelf.packages.contains_key(&name("three")) && shelf.warnings.len() == 1,
+            "{shelf:?}"
+        );
     }
 
     #[test]
@@ -320,10 +392,18 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let package = put(&folder.path().join("skills"), "one", &sound("one"));
         let library = Library::new(folder.path(), Vec::new());
-        let standing = || library.find(&name("one"), None).expect("found").standing().expect("looked");
+        let standing = || {
+            library
+                .find(&name("one"), None)
+                .expect("found")
+                .standing()
+                .expect("looked")
+        };
         assert_eq!(standing(), Standing::NotAdded);
         let pin = |folder: &Path| Pin {
-            hash: PackageFolder::open(&package).and_then(|opened| opened.hash()).expect("hashed"),
+            hash: PackageFolder::open(&package)
+                .and_then(|opened| opened.hash())
+                .expect("hashed"),
             folder: folder.to_owned(),
             capabilities: CapabilitySet::default(),
         };

@@ -65,18 +65,35 @@ impl Lock {
             return Err(wrong("version", found, "1; another program wrote this file"));
         }
         let mut pins = BTreeMap::new();
-        for (name, entry) in document.get("skills").and_then(Item::as_table_like).into_iter().flat_map(|table| table.iter()) {
+        for (name, entry) in document
+            .get("skills")
+            .and_then(Item::as_table_like)
+            .into_iter()
+            .flat_map(|table| table.iter())
+        {
             let at = format!("skills.{name}");
             let package = PackageName::new(name).map_err(|error| wrong(&at, format!("{name:?}"), error.allowed))?;
             let text = |key: &str| entry.get(key).and_then(Item::as_str);
             let Some(hash) = text("hash").filter(|hash| is_hash(hash)) else {
-                return Err(wrong(&format!("{at}.hash"), "no hash".to_owned(), "`blake3:` and 64 hexadecimal digits"));
+                return Err(wrong(
+                    &format!("{at}.hash"),
+                    "no hash".to_owned(),
+                    "`blake3:` and 64 hexadecimal digits",
+                ));
             };
             let Some(folder) = text("folder").map(Path::new).filter(|folder| folder.is_absolute()) else {
-                return Err(wrong(&format!("{at}.folder"), "no folder".to_owned(), "an absolute path"));
+                return Err(wrong(
+                    &format!("{at}.folder"),
+                    "no folder".to_owned(),
+                    "an absolute path",
+                ));
             };
             let capabilities = entry.get("capabilities").and_then(Item::as_array);
-            let capabilities: Vec<&str> = capabilities.into_iter().flatten().filter_map(|item| item.as_str()).collect();
+            let capabilities: Vec<&str> = capabilities
+                .into_iter()
+                .flatten()
+                .filter_map(|item| item.as_str())
+                .collect();
             let capabilities = CapabilitySet::parse(capabilities)
                 .map_err(|error| wrong(&format!("{at}.capabilities"), error.found, error.allowed))?;
             let pin = Pin {
@@ -126,7 +143,11 @@ mod tests {
         };
         let name = |text: &str| PackageName::new(text).expect("name");
         let lock = Lock {
-            pins: [(name("pdf"), pin(&["exec:*", "net:docs.rs:443"])), (name("a-b"), pin(&[]))].into(),
+            pins: [
+                (name("pdf"), pin(&["exec:*", "net:docs.rs:443"])),
+                (name("a-b"), pin(&[])),
+            ]
+            .into(),
         };
         assert_eq!(Lock::parse(&lock.render()), Ok(lock));
         assert_eq!(Lock::parse(""), Ok(Lock::default()));
@@ -144,7 +165,10 @@ mod tests {
         check("[skills.a]\nhash = 'x'", "version");
         check("version = 1\n[skills.\"../a\"]", "skills.../a");
         check("version = 1\n[skills.a]\nhash = 'blake3:00'", "skills.a.hash");
-        check(&format!("version = 1\n[skills.a]\nhash = '{hash}'\nfolder = 'a'"), "skills.a.folder");
+        check(
+            &format!("version = 1\n[skills.a]\nhash = '{hash}'\nfolder = 'a'"),
+            "skills.a.folder",
+        );
         check(
             &format!("version = 1\n[skills.a]\nhash = '{hash}'\nfolder = '/a'\ncapabilities = ['root']"),
             "skills.a.capabilities",

@@ -94,7 +94,10 @@ pub(super) fn find(library: &Library, name: &str, order: &CallOrder) -> Result<P
     let mut shelf = library.look(Some(&order.workspace));
     shelf.packages.remove(&wanted).ok_or_else(|| {
         let known: Vec<&str> = shelf.packages.keys().map(PackageName::as_str).collect();
-        Stop::refused(format!("there is no skill package `{wanted}`; there are: {}", known.join(", ")))
+        Stop::refused(format!(
+            "there is no skill package `{wanted}`; there are: {}",
+            known.join(", ")
+        ))
     })
 }
 
@@ -104,7 +107,7 @@ pub(super) fn refuse_changed(package: &Package) -> Result<Standing, Stop> {
     match package.standing() {
         Ok(Standing::Changed) => Err(Stop::refused(format!(
             "the files of the skill package `{name}` have changed since the operator added it; it is refused until \
-             `openclaw skill add {name}` [OC-5011]"
+             `openclaw skill add {name}` [OC-5021]"
         ))),
         Ok(standing) => Ok(standing),
         Err(error) => Err(unusable(package, &error)),
@@ -113,7 +116,10 @@ pub(super) fn refuse_changed(package: &Package) -> Result<Standing, Stop> {
 
 fn unusable(package: &Package, error: &FolderError) -> Stop {
     let name = &package.document.name;
-    Stop::refused(format!("the skill package `{name}` cannot be used: {}", in_one_line(error)))
+    Stop::refused(format!(
+        "the skill package `{name}` cannot be used: {}",
+        in_one_line(error)
+    ))
 }
 
 fn body(package: &Package) -> String {
@@ -139,7 +145,10 @@ fn file(package: &Package, path: &str) -> Result<String, Stop> {
     let read = PackageFolder::open(&package.folder).and_then(|folder| folder.read(path, FILE_BYTES_MAX));
     let content = read.map_err(|error| unusable(package, &error))?;
     if is_binary(&content) {
-        return Err(Stop::refused(format!("`{path}` is no text; it has {} bytes", content.len())));
+        return Err(Stop::refused(format!(
+            "`{path}` is no text; it has {} bytes",
+            content.len()
+        )));
     }
     Ok(String::from_utf8_lossy(&content).into_owned())
 }
@@ -148,7 +157,9 @@ fn file(package: &Package, path: &str) -> Result<String, Stop> {
 fn page(content: &str, offset: usize) -> Result<String, Stop> {
     if offset > content.len() || !content.is_char_boundary(offset) {
         let bytes = content.len();
-        return Err(Stop::refused(format!("there is no character at {offset}; the text has {bytes} bytes")));
+        return Err(Stop::refused(format!(
+            "there is no character at {offset}; the text has {bytes} bytes"
+        )));
     }
     let rest = &content[offset..];
     if rest.len() <= RESULT_BYTES_MAX - MARK_BYTES {
@@ -157,5 +168,8 @@ fn page(content: &str, offset: usize) -> Result<String, Stop> {
     let kept = text::cut(rest, RESULT_BYTES_MAX - MARK_BYTES);
     let kept = kept.strip_suffix(text::CUT_MARK).unwrap_or(&kept);
     let next = offset + kept.len();
-    Ok(format!("{kept}\n…[{} bytes follow: offset {next}]", content.len() - next))
+    Ok(format!(
+        "{kept}\n…[{} bytes follow: offset {next}]",
+        content.len() - next
+    ))
 }

@@ -114,22 +114,29 @@ impl Parts {
         let (Standing::Added, Some(pin)) = (refuse_changed(&package)?, &package.pin) else {
             return Err(Stop::refused(format!(
                 "scripts of the skill package `{name}` do not run: the operator has not added it (`openclaw skill add \
-                 {} --capability exec`) [OC-5012]",
+                 {} --capability exec`) [OC-5022]",
                 package.folder.display()
             )));
         };
-        let needed = Capability::new(CapabilityKind::Exec, &script).map_err(|error| Stop::refused(error.to_string()))?;
+        let needed =
+            Capability::new(CapabilityKind::Exec, &script).map_err(|error| Stop::refused(error.to_string()))?;
         if !pin.capabilities.allows(&needed) {
             return Err(Stop::refused(format!(
-                "the skill package `{name}` was added without the capability {needed} [OC-5012]"
+                "the skill package `{name}` was added without the capability {needed} [OC-5022]"
             )));
         }
         let files = PackageFolder::open(&package.folder).and_then(|folder| folder.files());
         let files = files.map_err(|error| Stop::refused(in_one_line(&error)))?;
         let Some(file) = files.iter().find(|file| file.path == script) else {
-            let scripts = files.iter().map(|file| file.path.as_str()).filter(|path| path.starts_with("scripts/"));
+            let scripts = files
+                .iter()
+                .map(|file| file.path.as_str())
+                .filter(|path| path.starts_with("scripts/"));
             let scripts: Vec<&str> = scripts.collect();
-            let text = format!("the skill package `{name}` has no `{script}`; it has: {}", scripts.join(", "));
+            let text = format!(
+                "the skill package `{name}` has no `{script}`; it has: {}",
+                scripts.join(", ")
+            );
             return Err(Stop::refused(text));
         };
         let absolute = package.folder.join(&script);
@@ -181,7 +188,11 @@ impl Parts {
 /// The path of a script from the package's folder, in its shortest form.
 pub(super) fn script(wanted: &str) -> Result<String, Stop> {
     let clean = clean(wanted).map_err(|error| Stop::refused(in_one_line(&error)))?;
-    let under = if clean.starts_with(SCRIPTS) { clean } else { PathBuf::from(SCRIPTS).join(clean) };
+    let under = if clean.starts_with(SCRIPTS) {
+        clean
+    } else {
+        PathBuf::from(SCRIPTS).join(clean)
+    };
     match under.to_str() {
         Some(text) => Ok(text.to_owned()),
         None => Err(Stop::refused("the script's name is no UTF-8")),
