@@ -13,6 +13,7 @@ use crate::llm::registry::Models;
 use crate::runs::handle::RunsHandle;
 use crate::runtime::clock::Clock;
 use crate::runtime::committer::Committer;
+use crate::skills::handle::SkillsHandle;
 use crate::storage::store::Store;
 
 /// Limits and times of the gateway.
@@ -53,6 +54,8 @@ pub struct GatewayParts {
     pub runs: RunsHandle,
     /// Agents.
     pub agents: AgentsHandle,
+    /// Skills.
+    pub skills: SkillsHandle,
     /// Models.
     pub models: Arc<Models>,
     /// For figures.

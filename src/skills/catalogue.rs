@@ -81,6 +81,13 @@ impl Catalogue {
         Ok(Self { entries })
     }
 
+    /// A catalogue without skills.
+    pub fn empty() -> Self {
+        Self {
+            entries: BTreeMap::new(),
+        }
+    }
+
     /// The same catalogue with the skills of one family (all names that begin with `prefix`) replaced. A skill that
     /// makes no entry is left out and told to `refused`; the others count.
     #[must_use]

@@ -3,9 +3,11 @@
 pub mod agent;
 pub mod config;
 pub mod init;
+pub mod mcp;
 pub mod quickstart;
 pub mod run;
 pub mod runs;
+pub mod skill;
 pub mod start;
 pub mod status;
 pub mod stop;

@@ -4,4 +4,5 @@ pub mod agents;
 pub mod health;
 pub mod router;
 pub mod runs;
+pub mod skills;
 pub mod status;

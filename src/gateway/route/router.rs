@@ -9,7 +9,7 @@ use crate::gateway::auth::check_host;
 use crate::gateway::error::ApiError;
 use crate::gateway::parts::GatewayParts;
 
-use super::{agents, health, runs, status};
+use super::{agents, health, runs, skills, status};
 
 /// The router.
 pub fn router(parts: GatewayParts) -> Router {
@@ -24,6 +24,9 @@ pub fn router(parts: GatewayParts) -> Router {
         .route("/v1/runs/{id}/retry", post(runs::retry))
         .route("/v1/agents", get(agents::list))
         .route("/v1/agents/{name}", get(agents::show))
+        .route("/v1/skills", get(skills::list))
+        .route("/v1/skills/{name}", get(skills::show))
+        .route("/v1/mcp", get(skills::servers))
         .route("/v1/incidents", get(status::incidents))
         .route("/v1/status", get(status::status))
         .route("/v1/tree", get(status::tree))
