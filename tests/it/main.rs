@@ -12,6 +12,7 @@ mod gateway;
 mod kill;
 mod mcp;
 mod models;
+mod packages;
 mod process;
 mod skills;
 mod stop;

@@ -5,6 +5,7 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Instant;
@@ -14,11 +15,23 @@ const BURST_BYTES: f64 = 64.0 * 1024.0 * 1024.0;
 /// Bytes that may come in a second over a long time.
 const RATE_BYTES: f64 = 8.0 * 1024.0 * 1024.0;
 
+/// How many bytes may come now.
+#[derive(Debug)]
+struct Allowance(f64);
+
+impl Allowance {
+    /// Takes bytes that came this long after the last ones; false when they are too many.
+    fn take(&mut self, bytes: usize, since: Duration) -> bool {
+        self.0 = (self.0 + since.as_secs_f64() * RATE_BYTES).min(BURST_BYTES) - bytes as f64;
+        self.0 >= 0.0
+    }
+}
+
 /// A reader that ends with an error when more comes than is sane.
 #[derive(Debug)]
 pub struct Metered<R> {
     inner: R,
-    allowance: f64,
+    allowance: Allowance,
     looked_at: Instant,
 }
 
@@ -27,7 +40,7 @@ impl<R> Metered<R> {
     pub fn new(inner: R) -> Self {
         Self {
             inner,
-            allowance: BURST_BYTES,
+            allowance: Allowance(BURST_BYTES),
             looked_at: Instant::now(),
         }
     }
@@ -42,11 +55,10 @@ impl<R: AsyncRead + Unpin> AsyncRead for Metered<R> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.inner).poll_read(context, buffer))?;
         let now = Instant::now();
-        let since = now.duration_since(self.looked_at).as_secs_f64();
+        let since = now.duration_since(self.looked_at);
         self.looked_at = now;
-        self.allowance = (self.allowance + since * RATE_BYTES).min(BURST_BYTES);
-        self.allowance -= (buffer.filled().len() - before) as f64;
-        if self.allowance < 0.0 {
+        let bytes = buffer.filled().len() - before;
+        if !self.allowance.take(bytes, since) {
             let text = "the server sends more than 64 MiB at once or 8 MiB in a second";
             return Poll::Ready(Err(io::Error::other(text)));
         }
@@ -56,29 +68,34 @@ impl<R: AsyncRead + Unpin> AsyncRead for Metered<R> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio::io::AsyncReadExt;
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn a_flood_is_cut_off_and_much_over_a_long_time_is_not() {
+    const MIB: usize = 1024 * 1024;
+
+    #[tokio::test]
+    async fn a_flood_is_cut_off() {
         let mut flood = Metered::new(tokio::io::repeat(b'x'));
-        let mut buffer = vec![0; 1024 * 1024];
-        let mut read = 0;
+        let mut buffer = vec![0; MIB];
         let error = loop {
-            match flood.read(&mut buffer).await {
-                Ok(bytes) => read += bytes,
-                Err(error) => break error,
+            if let Err(error) = flood.read(&mut buffer).await {
+                break error;
             }
         };
         assert!(error.to_string().contains("64 MiB"), "{error}");
-        assert!((60..=65).contains(&(read / 1024 / 1024)), "{read}");
-        let mut steady = Metered::new(tokio::io::repeat(b'x'));
-        for _ in 0..500 {
-            steady.read_exact(&mut buffer).await.expect("within the rate");
-            tokio::time::advance(Duration::from_millis(130)).await;
-        }
+    }
+
+    #[test]
+    fn much_over_a_long_time_is_no_flood() {
+        let check = |bytes: usize, each_ms: u64, wanted: bool| {
+            let mut allowance = Allowance(BURST_BYTES);
+            let lasted = (0..1000).all(|_| allowance.take(bytes, Duration::from_millis(each_ms)));
+            assert_eq!(lasted, wanted, "{bytes} bytes each {each_ms} ms");
+        };
+        check(MIB, 130, true);
+        check(MIB, 100, false);
+        check(60 * MIB, 10_000, true);
+        check(65 * MIB, 100_000, false);
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use openclaw::domain::effect::EffectClass;
+use openclaw::domain::effect::{EffectClass, EffectKey};
 use openclaw::domain::fault::Fault;
 use openclaw::domain::limits::RESULT_BYTES_MAX;
 use openclaw::skills::mcp::memo::Memo;
@@ -247,6 +247,15 @@ fn a_server_that_says_nothing_or_nonsense_is_late_and_its_calls_were_never_made(
     });
 }
 
+/// Waits until a server has left a process beside itself.
+async fn two_of(key: EffectKey) -> Vec<u32> {
+    until_async("the server and what it left beside itself", LONG, async || {
+        let seen = alive(key);
+        if seen.len() >= 2 { Ok(seen) } else { Err(seen) }
+    })
+    .await
+}
+
 #[test]
 fn nothing_of_a_server_outlives_its_stop_its_keeper_or_its_own_death() {
     block_on(async {
@@ -264,11 +273,7 @@ fn nothing_of_a_server_outlives_its_stop_its_keeper_or_its_own_death() {
             text(stage.call("mcp.meek.act", json!({"how": "child"})).await).1,
             "born"
         );
-        let before = alive(key);
-        assert!(
-            before.len() >= 2,
-            "the server and what it left beside itself: {before:?}"
-        );
+        let before = two_of(key).await;
         // The server dies and leaves a process in a session of its own.
         let lost = stage.call("mcp.meek.act", json!({"how": "die"})).await;
         assert!(lost.is_err(), "{lost:?}");
@@ -282,7 +287,7 @@ fn nothing_of_a_server_outlives_its_stop_its_keeper_or_its_own_death() {
             text(stage.call("mcp.meek.act", json!({"how": "child"})).await).1,
             "born"
         );
-        let before = alive(key);
+        let before = two_of(key).await;
         let server: u32 = stage
             .lines("starts")
             .last()
