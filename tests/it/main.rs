@@ -7,6 +7,7 @@
 
 mod budget;
 mod cancel;
+mod capabilities;
 mod cli;
 mod gateway;
 mod kill;

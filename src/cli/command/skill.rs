@@ -304,6 +304,8 @@ async fn call(context: &mut Context, name: &SkillName, args: &str, workspace: Op
         "plan": { "goal": goal, "steps": [step], "result": "call" },
     });
     let client = context.client()?;
+    // A name that is not there is said as such, not as a plan that is wrong.
+    client.send(&Request::get(&format!("/v1/skills/{name}"))).await?;
     let path = format!("/v1/runs?wait={WAIT_MS}");
     let request = Request {
         wait_ms: WAIT_MS,

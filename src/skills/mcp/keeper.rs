@@ -29,7 +29,7 @@ pub const KEEP: &str = "__keep";
 /// The word that makes the binary the last step before the program.
 pub const SERVE: &str = "__serve";
 /// Time that the program has after the end of its input, and again after SIGTERM.
-const GRACE: Duration = Duration::from_millis(1000);
+const GRACE: Duration = Duration::from_secs(1);
 /// Longest time for ending what the program left behind.
 const SWEEP_MAX: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(2);

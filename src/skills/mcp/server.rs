@@ -263,5 +263,5 @@ async fn follow(peer: &Peer<RoleClient>, changed: &Notify, listens: bool) {
             Err(error) => tracing::debug!(%error, "a server does not tell of changes"),
         }
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }

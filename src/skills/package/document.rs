@@ -259,15 +259,12 @@ impl Reader<'_> {
         }
         let mut kept = BTreeMap::new();
         for (key, value) in members.into_iter().take(METADATA_MAX) {
-            match scalar(&value) {
-                Some(text) => drop(kept.insert(key, text)),
-                None => {
-                    let found = format!(
-                        "`metadata.{}` that is no text; it was passed over",
-                        text::preview(&key, 64)
-                    );
-                    self.mild(line, found, ALLOWED_METADATA);
-                }
+            if let Some(text) = scalar(&value) {
+                kept.insert(key, text);
+            } else {
+                let key = text::preview(&key, 64);
+                let found = format!("`metadata.{key}` that is no text; it was passed over");
+                self.mild(line, found, ALLOWED_METADATA);
             }
         }
         kept

@@ -26,7 +26,8 @@ use crate::support::wait::until_async;
 
 /// Longest wait for anything; machines that test are busy.
 pub const LONG: Duration = Duration::from_secs(30);
-const SERVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/mcp/server.py");
+/// The test server.
+pub const SERVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/mcp/server.py");
 
 /// One house with its servers.
 pub struct Stage {
