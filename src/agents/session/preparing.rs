@@ -103,12 +103,7 @@ pub(super) fn surroundings(
     }
     // The first tier of skill packages: names and descriptions, for sessions that can read on.
     let reads_packages = offered.iter().any(|skill| skill.name.as_str() == PACKAGE_READER);
-    if let Some(offer) = parts
-        .skills
-        .library()
-        .offer(Some(&order.workspace))
-        .filter(|_| reads_packages)
-    {
+    if reads_packages && let Some(offer) = parts.skills.library().offer(Some(&order.workspace)) {
         system.push_str("\n\n");
         system.push_str(&offer);
     }

@@ -98,6 +98,7 @@ fn a_tool_of_a_server_is_called_from_the_command_line_as_any_skill() {
     let (code, text) = cli(&home, &["skill", "show", "mcp.test.echo"]);
     assert!(code == Some(0) && text.contains("Says it again."), "{text}");
     assert_eq!(cli(&home, &["skill", "show", "none"]).0, Some(3));
+    block_on(ready(&client));
     let (code, text) = cli(&home, &["mcp", "list"]);
     assert!(
         code == Some(0) && text.contains("stdio") && text.contains("ready"),
