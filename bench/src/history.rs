@@ -72,6 +72,7 @@ fn run(batches: &mut Vec<Batch>, number: u64) {
         RUN_BYTES / 2,
     ];
     let finished = turns.iter().enumerate().map(|(turn, bytes)| Fact::TurnFinished {
+        cost: openclaw::domain::money::MicroUsd(9),
         attempt: attempt.clone(),
         turn: turn as u32 + 1,
         answer: Arc::new(ModelAnswer {
@@ -80,6 +81,7 @@ fn run(batches: &mut Vec<Batch>, number: u64) {
             stop: Stop::End,
             usage: Usage::default(),
             answered_by: "history".into(),
+            kept: Arc::new([]),
         }),
     });
     batches.push(Batch::accept(

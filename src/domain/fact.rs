@@ -11,6 +11,7 @@ use super::effect::{EffectClass, EffectKey};
 use super::failure::FailureClass;
 use super::handoff::{Finding, Handoff};
 use super::id::BootId;
+use super::money::MicroUsd;
 use super::name::{AgentName, ModelAlias, SkillName, StepId};
 use super::plan::Plan;
 use super::run::{Outcome, RunSpec};
@@ -104,6 +105,8 @@ pub enum Fact {
         model: ModelAlias,
         /// Tokens booked.
         reserved: u64,
+        /// Money booked: the most that the request can cost.
+        reserved_cost: MicroUsd,
         /// The UTC day of the booking.
         day: u32,
     },
@@ -115,6 +118,8 @@ pub enum Fact {
         turn: u32,
         /// The answer, complete.
         answer: Arc<ModelAnswer>,
+        /// What it cost, by the price of the day; nothing when the model has no price.
+        cost: MicroUsd,
     },
     /// The model did not answer.
     TurnFailed {
@@ -128,8 +133,33 @@ pub enum Fact {
         reason: Arc<str>,
         /// Tokens charged: 0 only when the provider surely did nothing, else the ceiling.
         charged: u64,
+        /// Money charged, by the same rule.
+        cost: MicroUsd,
         /// When the request is repeated; none means that the attempt fails.
         retry_at: Option<UtcMillis>,
+    },
+    /// The request was not sent: the model's rate limit, cool-down or breaker says when it may be. This is no failure
+    /// and counts as none.
+    TurnDeferred {
+        /// Which attempt.
+        attempt: Attempt,
+        /// The turn that waits.
+        turn: u32,
+        /// Which model.
+        model: ModelAlias,
+        /// In words.
+        reason: Arc<str>,
+        /// When the request may be sent.
+        until: UtcMillis,
+    },
+    /// The older part of the conversation was replaced by a summary; the facts keep the original.
+    HistoryCompacted {
+        /// Which attempt.
+        attempt: Attempt,
+        /// How many messages, from the first, the summary stands for.
+        through: u32,
+        /// The summary.
+        summary: Arc<str>,
     },
     /// The model's final answer did not match what was asked; it is told so and goes on.
     AnswerRejected {
@@ -198,6 +228,15 @@ pub enum Fact {
         /// When the next attempt may start; none means that the step has failed for good.
         retry_at: Option<UtcMillis>,
     },
+    /// An attempt waits so long that it gives its slot back; the same attempt goes on at that time.
+    StepRested {
+        /// Which attempt.
+        attempt: Attempt,
+        /// Why.
+        reason: Arc<str>,
+        /// When it goes on.
+        until: UtcMillis,
+    },
     /// A step will not be done.
     StepSkipped {
         /// The step.
@@ -254,6 +293,8 @@ impl Fact {
             Self::TurnIntended { .. } => "turn.intended",
             Self::TurnFinished { .. } => "turn.finished",
             Self::TurnFailed { .. } => "turn.failed",
+            Self::TurnDeferred { .. } => "turn.deferred",
+            Self::HistoryCompacted { .. } => "history.compacted",
             Self::AnswerRejected { .. } => "answer.rejected",
             Self::CallIntended { .. } => "call.intended",
             Self::CallFinished { .. } => "call.finished",
@@ -267,6 +308,7 @@ impl Fact {
             }
             Self::StepDone { .. } => "step.done",
             Self::StepFailed { .. } => "step.failed",
+            Self::StepRested { .. } => "step.rested",
             Self::StepSkipped { .. } => "step.skipped",
             Self::StepCancelled { .. } => "step.cancelled",
             Self::StepUnknown { .. } => "step.unknown",
@@ -286,6 +328,8 @@ impl Fact {
             | Self::TurnIntended { attempt, .. }
             | Self::TurnFinished { attempt, .. }
             | Self::TurnFailed { attempt, .. }
+            | Self::TurnDeferred { attempt, .. }
+            | Self::HistoryCompacted { attempt, .. }
             | Self::AnswerRejected { attempt, .. }
             | Self::CallIntended { attempt, .. }
             | Self::CallFinished { attempt, .. }
@@ -293,6 +337,7 @@ impl Fact {
             | Self::CheckMade { attempt, .. }
             | Self::StepDone { attempt, .. }
             | Self::StepFailed { attempt, .. }
+            | Self::StepRested { attempt, .. }
             | Self::StepUnknown { attempt, .. } => Some(attempt),
             _ => None,
         }
@@ -305,6 +350,8 @@ impl Fact {
             Self::TurnIntended { .. }
                 | Self::TurnFinished { .. }
                 | Self::TurnFailed { .. }
+                | Self::TurnDeferred { .. }
+                | Self::HistoryCompacted { .. }
                 | Self::AnswerRejected { .. }
                 | Self::CallIntended { .. }
                 | Self::CallFinished { .. }

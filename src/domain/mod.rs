@@ -25,6 +25,7 @@ pub mod incident;
 pub mod json;
 pub mod limits;
 pub mod memory;
+pub mod money;
 pub mod name;
 pub mod plan;
 pub mod plan_admission;

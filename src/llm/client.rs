@@ -20,7 +20,7 @@ use crate::runtime::tls::install_provider;
 
 use super::config::{ModelConfig, Provider, Secret};
 use super::dialect::{anthropic, openai_chat};
-use super::model::{AskError, Model, ModelDescription, Spent};
+use super::model::{AskError, Asking, Model, ModelDescription, Spent};
 use super::retry_after;
 
 /// Bytes of an answer that are read.
@@ -77,11 +77,11 @@ impl RemoteModel {
 }
 
 impl Model for RemoteModel {
-    fn ask(&self, request: ModelRequest, deadline: Duration) -> BoxFuture<'static, Result<ModelAnswer, AskError>> {
+    fn ask(&self, request: ModelRequest, asking: Asking) -> BoxFuture<'static, Result<ModelAnswer, AskError>> {
         let config = self.config.clone();
         let connections = self.connections.clone();
         Box::pin(async move {
-            let total = deadline.min(Duration::from_millis(config.timeouts.total_ms));
+            let total = asking.deadline.min(Duration::from_millis(config.timeouts.total_ms));
             if config.needs_key() && config.api_key.is_none() {
                 let reason = format!("model `{}` has no key: set {}", config.alias, config.key_env());
                 return Err(AskError::unspent(FailureClass::Config, reason));
@@ -240,6 +240,7 @@ async fn refused(response: Response, config: &ModelConfig) -> AskError {
         reason: reason.into(),
         retry_after_ms,
         spent: spent(status),
+        delivered: false,
         source: None,
     }
 }

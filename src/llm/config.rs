@@ -5,6 +5,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::domain::money::Price;
 use crate::domain::name::ModelAlias;
 
 /// Who answers, and in which dialect.
@@ -14,19 +15,22 @@ pub enum Provider {
     Offline,
     /// OpenAI's Chat Completions, also spoken by Ollama, vLLM, llama.cpp and many others.
     OpenAiChat,
+    /// OpenAI's Responses.
+    OpenAiResponses,
     /// Anthropic's Messages.
     Anthropic,
 }
 
 impl Provider {
     /// Every provider, for tables and tests.
-    pub const ALL: [Self; 3] = [Self::Offline, Self::OpenAiChat, Self::Anthropic];
+    pub const ALL: [Self; 4] = [Self::Offline, Self::OpenAiChat, Self::OpenAiResponses, Self::Anthropic];
 
     /// The stable word for configuration and JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Offline => "offline",
             Self::OpenAiChat => "openai",
+            Self::OpenAiResponses => "openai-responses",
             Self::Anthropic => "anthropic",
         }
     }
@@ -40,7 +44,7 @@ impl Provider {
     pub fn vendor_url(self) -> Option<&'static str> {
         match self {
             Self::Offline => None,
-            Self::OpenAiChat => Some("https://api.openai.com/v1"),
+            Self::OpenAiChat | Self::OpenAiResponses => Some("https://api.openai.com/v1"),
             Self::Anthropic => Some("https://api.anthropic.com"),
         }
     }
@@ -49,7 +53,7 @@ impl Provider {
     pub fn vendor_key_env(self) -> Option<&'static str> {
         match self {
             Self::Offline => None,
-            Self::OpenAiChat => Some("OPENAI_API_KEY"),
+            Self::OpenAiChat | Self::OpenAiResponses => Some("OPENAI_API_KEY"),
             Self::Anthropic => Some("ANTHROPIC_API_KEY"),
         }
     }
@@ -83,6 +87,10 @@ impl fmt::Debug for Secret {
 pub struct Timeouts {
     /// For a connection.
     pub connect_ms: u64,
+    /// From the request until the first byte of the answer.
+    pub first_byte_ms: u64,
+    /// Between two bytes of an answer; a ping or comment counts as life.
+    pub idle_ms: u64,
     /// For a whole answer, when the deadline given with the request is later.
     pub total_ms: u64,
 }
@@ -91,6 +99,8 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             connect_ms: 5_000,
+            first_byte_ms: 120_000,
+            idle_ms: 60_000,
             total_ms: 600_000,
         }
     }
@@ -114,6 +124,12 @@ pub struct ModelConfig {
     pub api_key_env: Option<Arc<str>>,
     /// How long to wait.
     pub timeouts: Timeouts,
+    /// Whether answers are asked for as a stream; some compatible servers lose calls when they stream.
+    pub stream: bool,
+    /// What it charges; none is free of charge.
+    pub price: Option<Price>,
+    /// Who is asked instead, in order, when this one cannot be had.
+    pub fallback: Vec<ModelAlias>,
 }
 
 impl ModelConfig {
@@ -127,6 +143,9 @@ impl ModelConfig {
             api_key: None,
             api_key_env: None,
             timeouts: Timeouts::default(),
+            stream: true,
+            price: None,
+            fallback: Vec::new(),
         }
     }
 

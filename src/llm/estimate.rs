@@ -51,7 +51,7 @@ impl Fixed {
             parts += 1;
             match message {
                 Message::User(text) => bytes += text.len() as u64,
-                Message::Assistant { text, calls } => {
+                Message::Assistant { text, calls, .. } => {
                     bytes += text.len() as u64;
                     for call in calls {
                         parts += 1;

@@ -90,7 +90,7 @@ impl Models {
             }
             let model: Arc<dyn Model> = match config.provider {
                 Provider::Offline => Arc::new(OfflineModel::new(alias.clone())),
-                Provider::OpenAiChat | Provider::Anthropic => {
+                Provider::OpenAiChat | Provider::OpenAiResponses | Provider::Anthropic => {
                     check_address(&config)?;
                     Arc::new(RemoteModel::new(config, connections.clone()))
                 }

@@ -334,6 +334,9 @@ impl RunState {
             | Fact::TurnIntended { .. }
             | Fact::TurnFinished { .. }
             | Fact::TurnFailed { .. }
+            | Fact::TurnDeferred { .. }
+            | Fact::HistoryCompacted { .. }
+            | Fact::StepRested { .. }
             | Fact::AnswerRejected { .. }
             | Fact::CallIntended { .. }
             | Fact::CallFinished { .. }

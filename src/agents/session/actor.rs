@@ -19,10 +19,11 @@ use crate::domain::fact::Fact;
 use crate::domain::failure::FailureClass;
 use crate::domain::fault::in_one_line;
 use crate::domain::id::RunId;
+use crate::domain::money::MicroUsd;
 use crate::domain::name::SkillName;
 use crate::domain::skill::CallOutcome;
 use crate::domain::time::UtcMillis;
-use crate::llm::model::AskError;
+use crate::llm::model::{AskError, Asking};
 use crate::runtime::committer::Pending;
 use crate::runtime::timer::Timer;
 use crate::skills::handle::Ticket;
@@ -345,10 +346,10 @@ impl SessionActor {
         let deadline = Duration::from_millis(state.order.deadline.since(now));
         let to = myself.clone();
         let name = format!("{} turn {turn}", state.order.session_id());
-        let spawned = self
-            .parts
-            .asking
-            .spawn(name, async move { model.ask(request, deadline).await }, move |exit| {
+        let spawned = self.parts.asking.spawn(
+            name,
+            async move { model.ask(request, Asking::quietly(deadline)).await },
+            move |exit| {
                 let result = match exit {
                     TaskExit::Done(result) => result.map(Arc::new),
                     TaskExit::Panicked(text) => Err(AskError::unknown(
@@ -358,7 +359,8 @@ impl SessionActor {
                     TaskExit::Cancelled => Err(AskError::unknown(FailureClass::Transport, "the request was stopped")),
                 };
                 to.cast(SessionMessage::Asked { turn, result }).ok();
-            });
+            },
+        );
         match spawned {
             Ok(task) => state.asking = Some(task),
             Err(refused) => failed(AskError::unspent(FailureClass::Overload, refused.to_string())),
@@ -424,7 +426,15 @@ impl SessionActor {
         let attempt = state.order.attempt.clone();
         let open = state.turn.open_turn;
         let fact = match event {
-            Event::Answered { turn, answer } => Some(Fact::TurnFinished { attempt, turn, answer }),
+            Event::Answered { turn, answer } => {
+                let cost = state.around.price.cost(answer.usage);
+                Some(Fact::TurnFinished {
+                    attempt,
+                    turn,
+                    answer,
+                    cost,
+                })
+            }
             Event::AskFailed {
                 turn,
                 class,
@@ -437,6 +447,7 @@ impl SessionActor {
                 class,
                 reason,
                 charged: if unspent { 0 } else { open.reserved },
+                cost: if unspent { MicroUsd::ZERO } else { open.reserved_cost },
                 retry_at: None,
             }),
             Event::CallEnded { ordinal, outcome } => Some(Fact::CallFinished {

@@ -10,6 +10,7 @@ use crate::agents::turn::state::{SessionWork, TurnRules};
 use crate::domain::agent::AgentDefinition;
 use crate::domain::brief::{Brief, lesson_line, render};
 use crate::domain::effect::EffectKey;
+use crate::domain::money::Price;
 use crate::domain::name::{AgentName, ModelAlias};
 use crate::domain::time::UtcMillis;
 use crate::llm::estimate::Fixed;
@@ -124,6 +125,7 @@ pub(super) fn surroundings(
         output_schema,
         validator,
         output_tokens_max,
+        price: Price::default(),
         fixed,
     }
 }

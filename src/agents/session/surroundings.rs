@@ -12,6 +12,7 @@ use crate::domain::code;
 use crate::domain::conversation::{CallRequest, Message, ModelRequest};
 use crate::domain::effect::EffectKey;
 use crate::domain::handoff::Finding;
+use crate::domain::money::Price;
 use crate::domain::name::{ModelAlias, SkillName};
 use crate::domain::skill::{CallOutcome, SkillManifest};
 use crate::llm::estimate::Fixed;
@@ -37,6 +38,8 @@ pub struct SessionSurroundings {
     pub validator: Option<jsonschema::Validator>,
     /// Ceiling of one answer in tokens.
     pub output_tokens_max: u32,
+    /// What the model charges.
+    pub price: Price,
     /// What every request costs before its messages.
     pub fixed: Fixed,
 }
@@ -47,7 +50,7 @@ impl SessionSurroundings {
         ModelRequest {
             model: self.model.clone(),
             system: self.system.clone(),
-            messages: messages.into(),
+            messages: Arc::new(messages.to_vec()),
             skills: self.offered.clone(),
             output_schema: self.output_schema.clone(),
             output_tokens_max: self.output_tokens_max,
@@ -105,6 +108,10 @@ impl Surroundings for SessionSurroundings {
 
     fn ceiling(&self, messages: &[Message]) -> u64 {
         self.fixed.ceiling(messages)
+    }
+
+    fn price(&self) -> Price {
+        self.price
     }
 
     fn judge_answer(&self, text: &str) -> Result<Value, Vec<Finding>> {

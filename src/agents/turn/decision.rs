@@ -10,6 +10,7 @@ use crate::domain::fact::{Attempt, Fact};
 use crate::domain::failure::FailureClass;
 use crate::domain::handoff::Finding;
 use crate::domain::limits::CALLS_PER_TURN_MAX;
+use crate::domain::money::{MicroUsd, Price};
 use crate::domain::name::SkillName;
 use crate::domain::skill::CallOutcome;
 use crate::domain::time::UtcMillis;
@@ -22,6 +23,8 @@ pub trait Surroundings {
     fn judge_call(&self, call: &CallRequest) -> CallVerdict;
     /// The most that a request with these messages can cost, in tokens.
     fn ceiling(&self, messages: &[Message]) -> u64;
+    /// What the model charges.
+    fn price(&self) -> Price;
     /// The output that a final answer stands for, or what is wrong with it.
     fn judge_answer(&self, text: &str) -> Result<Value, Vec<Finding>>;
     /// The outcome that a call left behind although its intent has none in the journal.
@@ -188,6 +191,7 @@ pub fn react(state: &mut TurnState, event: Event, now: UtcMillis, around: &dyn S
                     class: FailureClass::Crash,
                     reason: "the process ended while the model was being asked".into(),
                     charged: open.reserved,
+                    cost: open.reserved_cost,
                     retry_at: Some(now),
                 };
                 take(state, &mut reaction, fact);
@@ -197,7 +201,14 @@ pub fn react(state: &mut TurnState, event: Event, now: UtcMillis, around: &dyn S
             if !is_awaited(state, turn) {
                 return reaction;
             }
-            take(state, &mut reaction, Fact::TurnFinished { attempt, turn, answer });
+            let cost = around.price().cost(answer.usage);
+            let fact = Fact::TurnFinished {
+                attempt,
+                turn,
+                answer,
+                cost,
+            };
+            take(state, &mut reaction, fact);
         }
         Event::AskFailed {
             turn,
@@ -219,6 +230,7 @@ pub fn react(state: &mut TurnState, event: Event, now: UtcMillis, around: &dyn S
                 class,
                 reason,
                 charged: if unspent { 0 } else { open.reserved },
+                cost: if unspent { MicroUsd::ZERO } else { open.reserved_cost },
                 retry_at: again.then_some(retry_at),
             };
             take(state, &mut reaction, fact);
@@ -295,12 +307,14 @@ fn advance(state: &mut TurnState, reaction: &mut Reaction, now: UtcMillis, aroun
                 } else {
                     state.turn + 1
                 };
+                let reserved = around.ceiling(&state.messages);
                 let fact = Fact::TurnIntended {
                     attempt: state.rules.attempt.clone(),
                     turn,
                     agent: state.rules.agent.clone(),
                     model: state.rules.model.clone(),
-                    reserved: around.ceiling(&state.messages),
+                    reserved,
+                    reserved_cost: around.price().ceiling(reserved),
                     day: now.day(),
                 };
                 take(state, reaction, fact);

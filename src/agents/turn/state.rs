@@ -15,6 +15,7 @@ use crate::domain::handoff::Finding;
 use crate::domain::id::RunId;
 use crate::domain::json::canonical;
 use crate::domain::limits::RESULT_BYTES_MAX;
+use crate::domain::money::MicroUsd;
 use crate::domain::name::{AgentName, ModelAlias, SkillName};
 use crate::domain::skill::CallOutcome;
 use crate::domain::text::{cut, preview};
@@ -122,6 +123,8 @@ pub struct OpenTurn {
     pub turn: u32,
     /// Tokens booked.
     pub reserved: u64,
+    /// Money booked.
+    pub reserved_cost: MicroUsd,
     /// The UTC day of the booking.
     pub day: u32,
 }
@@ -209,12 +212,17 @@ impl TurnState {
         match fact {
             Fact::HandoffAccepted { .. } => self.accepted = true,
             Fact::TurnIntended {
-                turn, reserved, day, ..
+                turn,
+                reserved,
+                reserved_cost,
+                day,
+                ..
             } => {
                 self.turn = *turn;
                 self.open_turn = Some(OpenTurn {
                     turn: *turn,
                     reserved: *reserved,
+                    reserved_cost: *reserved_cost,
                     day: *day,
                 });
                 self.phase = Phase::Asking;
@@ -237,6 +245,7 @@ impl TurnState {
                     },
                 };
             }
+            Fact::TurnDeferred { until, .. } => self.phase = Phase::Resting(*until),
             Fact::AnswerRejected { findings, .. } => {
                 self.rejections += 1;
                 self.messages.push(Message::User(correction(findings).into()));
@@ -298,6 +307,7 @@ impl TurnState {
         self.messages.push(Message::Assistant {
             text: answer.text.clone(),
             calls: answer.calls.clone(),
+            kept: answer.kept.clone(),
         });
         if answer.calls.is_empty() {
             self.phase = match answer.stop {

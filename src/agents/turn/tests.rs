@@ -50,6 +50,10 @@ fn class_of(skill: &str) -> Option<EffectClass> {
 }
 
 impl Surroundings for World {
+    fn price(&self) -> crate::domain::money::Price {
+        crate::domain::money::Price::default()
+    }
+
     fn judge_call(&self, call: &CallRequest) -> CallVerdict {
         match (class_of(&call.skill), &call.arguments) {
             (Some(class), Arguments::Object(arguments)) => CallVerdict::Make {
@@ -87,9 +91,12 @@ fn says(text: &str, calls: &[&str], turn: u32) -> Arc<ModelAnswer> {
         usage: Usage {
             input: 1,
             output: 1,
+            cache_read: 0,
+            cache_write: 0,
             estimated: false,
         },
         answered_by: "script".into(),
+        kept: Arc::new([]),
     })
 }
 
@@ -378,6 +385,10 @@ fn the_output_of_a_skill_step_is_never_sent_to_a_model() {
 struct Quiet;
 
 impl Surroundings for Quiet {
+    fn price(&self) -> crate::domain::money::Price {
+        crate::domain::money::Price::default()
+    }
+
     fn judge_call(&self, call: &CallRequest) -> CallVerdict {
         World::default().judge_call(call)
     }

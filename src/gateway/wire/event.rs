@@ -70,11 +70,17 @@ fn own(fact: &Fact) -> Value {
             json!({ "findings": findings(wrong) })
         }
         Fact::TurnIntended {
-            turn, model, reserved, ..
+            turn,
+            model,
+            reserved,
+            reserved_cost,
+            ..
         } => {
-            json!({ "turn": turn, "model": model.as_str(), "reserved": reserved })
+            json!({
+                "turn": turn, "model": model.as_str(), "reserved": reserved, "reserved_micro_usd": reserved_cost.0,
+            })
         }
-        Fact::TurnFinished { turn, answer, .. } => {
+        Fact::TurnFinished { turn, answer, cost, .. } => {
             let calls = answer.calls.iter().map(|call| {
                 let arguments = match &call.arguments {
                     Arguments::Object(value) => short(&value.to_string()),
@@ -89,6 +95,7 @@ fn own(fact: &Fact) -> Value {
                 "model": &*answer.answered_by,
                 "tokens": answer.usage.total(),
                 "estimated": answer.usage.estimated,
+                "cost_micro_usd": cost.0,
             })
         }
         Fact::TurnFailed {
@@ -96,12 +103,22 @@ fn own(fact: &Fact) -> Value {
             class,
             reason,
             charged,
+            cost,
             retry_at,
             ..
         } => json!({
             "turn": turn, "class": class.as_str(), "reason": short(reason), "charged": charged,
-            "retry_at": retry_at.map(time),
+            "cost_micro_usd": cost.0, "retry_at": retry_at.map(time),
         }),
+        Fact::TurnDeferred {
+            turn,
+            model,
+            reason,
+            until,
+            ..
+        } => json!({ "turn": turn, "model": model.as_str(), "reason": short(reason), "until": time(*until) }),
+        Fact::HistoryCompacted { through, summary, .. } => json!({ "messages": through, "summary": short(summary) }),
+        Fact::StepRested { reason, until, .. } => json!({ "reason": short(reason), "until": time(*until) }),
         Fact::CallIntended {
             ordinal,
             skill,
@@ -158,6 +175,11 @@ pub fn line(fact: &Fact) -> String {
         Fact::TurnFailed {
             turn, class, reason, ..
         } => format!("turn {turn}: {}: {}", class.as_str(), short(reason)),
+        Fact::TurnDeferred {
+            turn, model, reason, ..
+        } => format!("turn {turn}: waits for {model}: {}", short(reason)),
+        Fact::HistoryCompacted { through, .. } => format!("{through} messages replaced by a summary"),
+        Fact::StepRested { reason, .. } => format!("rests: {}", short(reason)),
         Fact::AnswerRejected { findings, .. } => format!("answer sent back: {} places", findings.len()),
         Fact::CallIntended { skill, class, .. } => format!("{skill} ({}) begins", class.as_str()),
         Fact::CallFinished { ordinal, outcome, .. } => {

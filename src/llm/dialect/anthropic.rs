@@ -6,6 +6,7 @@
 //! **Source**: the vendor's API reference (messages, tool use, structured outputs).
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -78,7 +79,7 @@ pub fn write_request(request: &ModelRequest, model_id: &str) -> String {
         match message {
             Message::User(text) if text.trim().is_empty() => append(&mut messages, "user", vec![NO_TEXT]),
             Message::User(text) => append(&mut messages, "user", vec![SentBlock::Text { text }]),
-            Message::Assistant { text, calls } => {
+            Message::Assistant { text, calls, .. } => {
                 let mut blocks = Vec::new();
                 if !text.trim().is_empty() {
                     blocks.push(SentBlock::Text { text });
@@ -269,6 +270,7 @@ pub fn read_answer(body: &str, request: &ModelRequest) -> Result<ModelAnswer, As
         stop,
         usage: Usage::default(),
         answered_by: body.model.unwrap_or_default().into(),
+        kept: Arc::new([]),
     };
     let used = body.usage;
     // The provider's figure leaves cached tokens out; ours has them in.
@@ -282,6 +284,8 @@ pub fn read_answer(body: &str, request: &ModelRequest) -> Result<ModelAnswer, As
     answer.usage = Usage {
         input: input.unwrap_or_else(|| estimate::request_tokens(request)),
         output: output.unwrap_or_else(|| estimate::answer_tokens(&answer)),
+        cache_read: 0,
+        cache_write: 0,
         estimated: input.is_none() || output.is_none(),
     };
     Ok(answer)

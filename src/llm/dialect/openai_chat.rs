@@ -7,6 +7,7 @@
 //! (arguments as an object, empty or repeated ids, no usage, errors in an answer with status 200).
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -95,7 +96,7 @@ pub fn write_request(request: &ModelRequest, model_id: &str, newest_fields: bool
     for (place, message) in request.messages.iter().enumerate() {
         match message {
             Message::User(text) => messages.push(SentMessage::User { content: text }),
-            Message::Assistant { text, calls } => {
+            Message::Assistant { text, calls, .. } => {
                 open = calls
                     .iter()
                     .enumerate()
@@ -276,6 +277,7 @@ pub fn read_answer(body: &str, request: &ModelRequest) -> Result<ModelAnswer, As
         stop,
         usage: Usage::default(),
         answered_by: body.model.unwrap_or_default().into(),
+        kept: Arc::new([]),
     };
     let used = body.usage;
     let input = used
@@ -286,6 +288,8 @@ pub fn read_answer(body: &str, request: &ModelRequest) -> Result<ModelAnswer, As
     answer.usage = Usage {
         input: input.unwrap_or_else(|| estimate::request_tokens(request)),
         output: output.unwrap_or_else(|| estimate::answer_tokens(&answer)),
+        cache_read: 0,
+        cache_write: 0,
         estimated: input.is_none() || output.is_none(),
     };
     Ok(answer)

@@ -101,6 +101,7 @@ pub fn read_openai_chat(body: &Value) -> Result<ModelRequest, ServeError> {
                 messages.push(Message::Assistant {
                     text: text.into(),
                     calls: calls.collect(),
+                    kept: Arc::new([]),
                 });
             }
             Some("tool") => {
@@ -183,6 +184,7 @@ pub fn read_anthropic(body: &Value) -> Result<ModelRequest, ServeError> {
                 messages.push(Message::Assistant {
                     text: text_of(content).into(),
                     calls: calls.collect(),
+                    kept: Arc::new([]),
                 });
             }
             _ => return Err(wrong(format!("{at}/role"), "expected user or assistant")),
@@ -242,8 +244,8 @@ pub fn write_openai_chat(answer: &ModelAnswer, id: &str, created_s: u64) -> Valu
     let reason = match answer.stop {
         Stop::Length => "length",
         Stop::Refused => "content_filter",
-        Stop::End if calls.is_empty() => "stop",
-        Stop::End => "tool_calls",
+        Stop::End | Stop::Paused if calls.is_empty() => "stop",
+        Stop::End | Stop::Paused => "tool_calls",
     };
     let mut message = json!({ "role": "assistant", "content": &*answer.text, "refusal": null });
     if !calls.is_empty() {
@@ -277,7 +279,7 @@ pub fn write_anthropic(answer: &ModelAnswer, id: &str) -> Value {
         Stop::Length => "max_tokens",
         Stop::Refused => "refusal",
         Stop::End if answer.calls.is_empty() => "end_turn",
-        Stop::End => "tool_use",
+        Stop::End | Stop::Paused => "tool_use",
     };
     json!({
         "id": id,

@@ -208,6 +208,7 @@ fn history() -> Vec<Message> {
                 call("call_1", object(json!({ "path": "a\u{fffd}" }))),
                 call("call_2", object(json!({}))),
             ],
+            kept: Arc::new([]),
         },
         Message::Results(vec![
             result("call_1", "text", false),
@@ -216,6 +217,7 @@ fn history() -> Vec<Message> {
         Message::Assistant {
             text: "".into(),
             calls: vec![call("call_3", object(json!({ "n": [1, { "m": null }] })))],
+            kept: Arc::new([]),
         },
         Message::Results(vec![result("call_3", "ok", false)]),
         Message::User("that was wrong".into()),
@@ -252,9 +254,12 @@ fn an_answer_is_read_back_as_it_was_written() {
             usage: Usage {
                 input: 7,
                 output: 3,
+                cache_read: 0,
+                cache_write: 0,
                 estimated: false,
             },
             answered_by: "offline".into(),
+            kept: Arc::new([]),
         };
         let body = serve::write_openai_chat(&answer, "x", 0).to_string();
         assert_eq!(
@@ -288,6 +293,7 @@ fn requests_keep_the_rules_of_their_vendor() {
                     preview: "{".into(),
                 },
             )],
+            kept: Arc::new([]),
         },
         Message::Results(vec![result("strange id ☠", "malformed", true)]),
         Message::User("go on".into()),
@@ -295,6 +301,7 @@ fn requests_keep_the_rules_of_their_vendor() {
         Message::Assistant {
             text: "".into(),
             calls: vec![],
+            kept: Arc::new([]),
         },
         Message::User("well?".into()),
     ];
@@ -384,7 +391,7 @@ proptest! {
         prop_assume!(!text.trim().is_empty() && !content.starts_with("Error: "));
         let request = request(vec![
             Message::User(text.as_str().into()),
-            Message::Assistant { text: "".into(), calls: vec![call("a", object(json!({ "t": text })))] },
+            Message::Assistant { text: "".into(), calls: vec![call("a", object(json!({ "t": text })))], kept: Arc::new([]) },
             Message::Results(vec![result("a", &content, false)]),
         ]);
         prop_assert_eq!(serve::read_openai_chat(&openai_body(&request, "m", true)), Ok(request.clone()));

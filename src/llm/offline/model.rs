@@ -1,13 +1,12 @@
 //! The offline model behind the trait of all models.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
 use crate::domain::conversation::{ModelAnswer, ModelRequest};
 use crate::domain::name::ModelAlias;
-use crate::llm::model::{AskError, Model, ModelDescription};
+use crate::llm::model::{AskError, Asking, Model, ModelDescription};
 
 use super::answer::answer;
 
@@ -25,7 +24,7 @@ impl OfflineModel {
 }
 
 impl Model for OfflineModel {
-    fn ask(&self, request: ModelRequest, _deadline: Duration) -> BoxFuture<'static, Result<ModelAnswer, AskError>> {
+    fn ask(&self, request: ModelRequest, _asking: Asking) -> BoxFuture<'static, Result<ModelAnswer, AskError>> {
         // Bounded work on bounded input, a few milliseconds at most, so it needs no deadline of its own.
         Box::pin(async move { Ok(answer(&request)) })
     }

@@ -3,5 +3,6 @@
 pub mod arguments;
 pub mod ids;
 pub mod instruction;
+pub mod memo;
 pub mod names;
 pub mod surrogate;

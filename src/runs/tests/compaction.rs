@@ -87,10 +87,12 @@ fn journal(choices: &[(usize, u8)]) -> (Vec<Stamped>, BTreeMap<usize, u32>) {
                     agent: AgentName::new("x").expect("valid"),
                     model: ModelAlias::new("m").expect("valid"),
                     reserved: 5,
+                    reserved_cost: crate::domain::money::MicroUsd(7),
                     day: 1,
                 }
             }
             4..=6 => Fact::TurnFinished {
+                cost: crate::domain::money::MicroUsd(9),
                 attempt,
                 turn: *turn,
                 answer: Arc::new(ModelAnswer {
@@ -99,6 +101,7 @@ fn journal(choices: &[(usize, u8)]) -> (Vec<Stamped>, BTreeMap<usize, u32>) {
                     stop: Stop::End,
                     usage: Usage::default(),
                     answered_by: "m".into(),
+                    kept: Arc::new([]),
                 }),
             },
             7 => Fact::RunRecovered { boot },

@@ -524,6 +524,7 @@ fn a_run_that_only_recovers_is_parked() {
         class: FailureClass::Crash,
         reason: "cut off".into(),
         charged: 0,
+        cost: crate::domain::money::MicroUsd(8),
         retry_at: None,
     };
     check(2, Some(asked_in_vain), true);

@@ -11,13 +11,14 @@ use crate::domain::fact::{Attempt, Fact, Stamped};
 use crate::domain::failure::FailureClass;
 use crate::domain::handoff::Finding;
 use crate::domain::id::BootId;
+use crate::domain::money::MicroUsd;
 use crate::domain::name::{AgentName, ModelAlias, SkillName, StepId};
 use crate::domain::plan_document::write_plan;
 use crate::domain::run::Outcome;
 use crate::domain::skill::CallOutcome;
 use crate::domain::time::UtcMillis;
 
-use super::answer::AnswerRecord;
+use super::answer::{AnswerExtras, AnswerRecord};
 use super::handoff::HandoffRecord;
 use super::reading::{Reason, arcs, named, plan, texts, word};
 use super::spec::SpecRecord;
@@ -156,6 +157,49 @@ enum FactRecord {
     RunParked {
         reason: String,
     },
+    // From here on: what later versions added. The variants above that have a successor are read and never written.
+    TurnIntendedCost {
+        attempt: AttemptRecord,
+        turn: u32,
+        agent: String,
+        model: String,
+        reserved: u64,
+        reserved_cost: u64,
+        day: u32,
+    },
+    TurnFinishedCost {
+        attempt: AttemptRecord,
+        turn: u32,
+        answer: AnswerRecord,
+        extras: AnswerExtras,
+        cost: u64,
+    },
+    TurnFailedCost {
+        attempt: AttemptRecord,
+        turn: u32,
+        class: String,
+        reason: String,
+        charged: u64,
+        cost: u64,
+        retry_at: Option<u64>,
+    },
+    TurnDeferred {
+        attempt: AttemptRecord,
+        turn: u32,
+        model: String,
+        reason: String,
+        until: u64,
+    },
+    HistoryCompacted {
+        attempt: AttemptRecord,
+        through: u32,
+        summary: String,
+    },
+    StepRested {
+        attempt: AttemptRecord,
+        reason: String,
+        until: u64,
+    },
 }
 
 fn attempt_record(attempt: &Attempt) -> AttemptRecord {
@@ -270,19 +314,28 @@ impl From<&Fact> for FactRecord {
                 agent,
                 model,
                 reserved,
+                reserved_cost,
                 day,
-            } => Self::TurnIntended {
+            } => Self::TurnIntendedCost {
                 attempt: attempt_record(attempt),
                 turn: *turn,
                 agent: agent.to_string(),
                 model: model.to_string(),
                 reserved: *reserved,
+                reserved_cost: reserved_cost.0,
                 day: *day,
             },
-            Fact::TurnFinished { attempt, turn, answer } => Self::TurnFinished {
+            Fact::TurnFinished {
+                attempt,
+                turn,
+                answer,
+                cost,
+            } => Self::TurnFinishedCost {
                 attempt: attempt_record(attempt),
                 turn: *turn,
                 answer: AnswerRecord::from(&**answer),
+                extras: AnswerExtras::from(&**answer),
+                cost: cost.0,
             },
             Fact::TurnFailed {
                 attempt,
@@ -290,14 +343,43 @@ impl From<&Fact> for FactRecord {
                 class,
                 reason,
                 charged,
+                cost,
                 retry_at,
-            } => Self::TurnFailed {
+            } => Self::TurnFailedCost {
                 attempt: attempt_record(attempt),
                 turn: *turn,
                 class: class.as_str().to_owned(),
                 reason: reason.to_string(),
                 charged: *charged,
+                cost: cost.0,
                 retry_at: retry_at.map(|at| at.0),
+            },
+            Fact::TurnDeferred {
+                attempt,
+                turn,
+                model,
+                reason,
+                until,
+            } => Self::TurnDeferred {
+                attempt: attempt_record(attempt),
+                turn: *turn,
+                model: model.to_string(),
+                reason: reason.to_string(),
+                until: until.0,
+            },
+            Fact::HistoryCompacted {
+                attempt,
+                through,
+                summary,
+            } => Self::HistoryCompacted {
+                attempt: attempt_record(attempt),
+                through: *through,
+                summary: summary.to_string(),
+            },
+            Fact::StepRested { attempt, reason, until } => Self::StepRested {
+                attempt: attempt_record(attempt),
+                reason: reason.to_string(),
+                until: until.0,
             },
             Fact::AnswerRejected {
                 attempt,
@@ -426,19 +508,26 @@ impl FactRecord {
                 model,
                 reserved,
                 day,
-            } => Fact::TurnIntended {
-                attempt: attempt_domain(attempt)?,
+            } => turn_intended(attempt, turn, &agent, &model, reserved, 0, day)?,
+            Self::TurnIntendedCost {
+                attempt,
                 turn,
-                agent: named::<AgentName>(&agent)?,
-                model: named::<ModelAlias>(&model)?,
+                agent,
+                model,
                 reserved,
+                reserved_cost,
                 day,
-            },
-            Self::TurnFinished { attempt, turn, answer } => Fact::TurnFinished {
-                attempt: attempt_domain(attempt)?,
+            } => turn_intended(attempt, turn, &agent, &model, reserved, reserved_cost, day)?,
+            Self::TurnFinished { attempt, turn, answer } => {
+                turn_finished(attempt, turn, answer, AnswerExtras::default(), 0)?
+            }
+            Self::TurnFinishedCost {
+                attempt,
                 turn,
-                answer: Arc::new(answer.into_domain()?),
-            },
+                answer,
+                extras,
+                cost,
+            } => turn_finished(attempt, turn, answer, extras, cost)?,
             Self::TurnFailed {
                 attempt,
                 turn,
@@ -446,13 +535,42 @@ impl FactRecord {
                 reason,
                 charged,
                 retry_at,
-            } => Fact::TurnFailed {
+            } => turn_failed(attempt, turn, &class, reason, (charged, 0), retry_at)?,
+            Self::TurnFailedCost {
+                attempt,
+                turn,
+                class,
+                reason,
+                charged,
+                cost,
+                retry_at,
+            } => turn_failed(attempt, turn, &class, reason, (charged, cost), retry_at)?,
+            Self::TurnDeferred {
+                attempt,
+                turn,
+                model,
+                reason,
+                until,
+            } => Fact::TurnDeferred {
                 attempt: attempt_domain(attempt)?,
                 turn,
-                class: word(&class, FailureClass::from_word)?,
+                model: named::<ModelAlias>(&model)?,
                 reason: reason.into(),
-                charged,
-                retry_at: retry_at.map(UtcMillis),
+                until: UtcMillis(until),
+            },
+            Self::HistoryCompacted {
+                attempt,
+                through,
+                summary,
+            } => Fact::HistoryCompacted {
+                attempt: attempt_domain(attempt)?,
+                through,
+                summary: summary.into(),
+            },
+            Self::StepRested { attempt, reason, until } => Fact::StepRested {
+                attempt: attempt_domain(attempt)?,
+                reason: reason.into(),
+                until: UtcMillis(until),
             },
             Self::AnswerRejected {
                 attempt,
@@ -552,4 +670,58 @@ impl FactRecord {
             Self::RunParked { reason } => Fact::RunParked { reason: reason.into() },
         })
     }
+}
+
+fn turn_intended(
+    attempt: AttemptRecord,
+    turn: u32,
+    agent: &str,
+    model: &str,
+    reserved: u64,
+    reserved_cost: u64,
+    day: u32,
+) -> Result<Fact, Reason> {
+    Ok(Fact::TurnIntended {
+        attempt: attempt_domain(attempt)?,
+        turn,
+        agent: named::<AgentName>(agent)?,
+        model: named::<ModelAlias>(model)?,
+        reserved,
+        reserved_cost: MicroUsd(reserved_cost),
+        day,
+    })
+}
+
+fn turn_finished(
+    attempt: AttemptRecord,
+    turn: u32,
+    answer: AnswerRecord,
+    extras: AnswerExtras,
+    cost: u64,
+) -> Result<Fact, Reason> {
+    Ok(Fact::TurnFinished {
+        attempt: attempt_domain(attempt)?,
+        turn,
+        answer: Arc::new(answer.into_domain(extras)?),
+        cost: MicroUsd(cost),
+    })
+}
+
+fn turn_failed(
+    attempt: AttemptRecord,
+    turn: u32,
+    class: &str,
+    reason: String,
+    (charged, cost): (u64, u64),
+    retry_at: Option<u64>,
+) -> Result<Fact, Reason> {
+    Ok(Fact::TurnFailed {
+        attempt: attempt_domain(attempt)?,
+        turn,
+        class: word(class, FailureClass::from_word)?,
+        reason: reason.into(),
+        charged,
+        cost: MicroUsd(cost),
+        retry_at: retry_at.map(UtcMillis),
+    })
 }

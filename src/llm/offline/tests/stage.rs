@@ -201,6 +201,7 @@ pub(super) fn drive(mut request: ModelRequest, workspace: &mut Workspace) -> Str
         messages.push(Message::Assistant {
             text: said.text,
             calls: said.calls,
+            kept: Arc::new([]),
         });
         messages.push(Message::Results(results));
         request.messages = messages.into();
