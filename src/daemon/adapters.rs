@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
+use crate::domain::fault::in_one_line as in_one_line_of;
 use crate::domain::handoff::Finding;
 use crate::domain::memory::{MemoryEntry, MemoryKey};
 use crate::llm;
 use crate::runs::parts::Pipeline;
+use crate::runtime::committer::Committer;
 use crate::skills::command::CommandDeclaration;
 use crate::skills::mcp::config::{Hidden, McpServer, Revision, Way};
 use crate::skills::memory_reader::MemoryReader;
@@ -22,13 +24,22 @@ use super::config::mcp::{McpSettings, McpVariable, McpWay};
 use super::config::model::{ModelSettings, Provider, SecretSource};
 use super::config::{self, Config, Home};
 
-/// The memory as skills read it.
-pub struct StoreMemory(pub Store);
+/// The memory as skills read it: with everything in it that was put before the call, also when its commit is still
+/// on the way. A step that reads what the step before it kept would else find nothing now and then.
+pub struct StoreMemory {
+    /// Where it is.
+    pub store: Store,
+    /// Who writes it.
+    pub committer: Committer,
+}
 
 impl MemoryReader for StoreMemory {
     fn get(&self, key: MemoryKey) -> BoxFuture<'static, Result<Option<MemoryEntry>, String>> {
-        let found = self.0.memory(&key).map_err(|error| error.to_string());
-        Box::pin(std::future::ready(found))
+        let (store, committer) = (self.store.clone(), self.committer.clone());
+        Box::pin(async move {
+            committer.settled().await.map_err(|error| in_one_line_of(&error))?;
+            store.memory(&key).map_err(|error| in_one_line_of(&error))
+        })
     }
 }
 

@@ -6,6 +6,7 @@ pub mod adapters;
 pub mod config;
 pub mod guard;
 pub mod layers;
+pub mod log_writer;
 pub mod logging;
 pub mod operator_key;
 pub mod start;

@@ -175,7 +175,7 @@ fn program_path() -> OsString {
 }
 
 /// The layer of the skills with its handle: calls, and the servers whose tools are skills.
-fn skills(home: &Home, config: &Config, store: &Store) -> Result<(SupervisorSpec, SkillsHandle), DaemonError> {
+fn skills(home: &Home, config: &Config, memory: StoreMemory) -> Result<(SupervisorSpec, SkillsHandle), DaemonError> {
     let (mut layer, calls) = tasks_layer("calls", CALLS_MAX);
     let spool = Spool::open(home.spool_dir()).map_err(DaemonError::Spool)?;
     let runner = ProcessRunner::new(Some(spool));
@@ -191,7 +191,7 @@ fn skills(home: &Home, config: &Config, store: &Store) -> Result<(SupervisorSpec
         path: program_path(),
         passed: Vec::new(),
         network,
-        memory: Arc::new(StoreMemory(store.clone())),
+        memory: Arc::new(memory),
     });
     for declared in &config.command_skills {
         let surroundings = CommandSurroundings {
@@ -274,7 +274,11 @@ impl Daemon {
         let committer = Committer::start_with(store.clone(), bus.clone(), crash_point).map_err(DaemonError::Store)?;
 
         let (llm_layer, asking) = tasks_layer("asking", ASKING_MAX);
-        let (skills_layer, skills) = skills(home, config, &store)?;
+        let memory = StoreMemory {
+            store: store.clone(),
+            committer: committer.clone(),
+        };
+        let (skills_layer, skills) = skills(home, config, memory)?;
         let left = LeftBranches {
             storage: storage_layer(&committer),
             llm: llm_layer,

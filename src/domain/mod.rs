@@ -33,4 +33,5 @@ pub mod plan_document;
 pub mod run;
 pub mod skill;
 pub mod text;
+pub mod text_policy;
 pub mod time;

@@ -72,6 +72,8 @@ pub struct CommitFigures {
     pub commits: AtomicU64,
     /// Batches committed.
     pub batches: AtomicU64,
+    /// Batches taken in, committed or not.
+    pub submitted: AtomicU64,
     /// Microseconds of the last transaction.
     pub last_micros: AtomicU64,
 }
@@ -136,11 +138,15 @@ impl Committer {
     /// Queues a batch. The order of calls is the order of the journal.
     pub fn submit(&self, batch: Batch) -> Result<Pending, CommitError> {
         let (reply, answer) = oneshot::channel();
-        match self.queue.try_send(Submitted { batch, reply }) {
-            Ok(()) => Ok(Pending(answer)),
-            Err(mpsc::error::TrySendError::Full(_)) => Err(CommitError::Overloaded),
-            Err(mpsc::error::TrySendError::Closed(_)) => Err(CommitError::Closed),
-        }
+        // Counted before it is queued: it must not be counted as committed first.
+        self.figures.submitted.fetch_add(1, Ordering::AcqRel);
+        let error = match self.queue.try_send(Submitted { batch, reply }) {
+            Ok(()) => return Ok(Pending(answer)),
+            Err(mpsc::error::TrySendError::Full(_)) => CommitError::Overloaded,
+            Err(mpsc::error::TrySendError::Closed(_)) => CommitError::Closed,
+        };
+        self.figures.submitted.fetch_sub(1, Ordering::AcqRel);
+        Err(error)
     }
 
     /// Queues a batch and waits until it is durable.
@@ -151,6 +157,15 @@ impl Committer {
     /// Waits until everything that was submitted before is durable.
     pub async fn barrier(&self) -> Result<(), CommitError> {
         self.commit(Batch::default()).await.map(drop)
+    }
+
+    /// Waits until a reader sees everything that was submitted before; waits for nothing when it is so already.
+    pub async fn settled(&self) -> Result<(), CommitError> {
+        let committed = self.figures.batches.load(Ordering::Acquire);
+        if committed == self.figures.submitted.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.barrier().await
     }
 
     /// Resolves when a commit has failed; from then on nothing is written.
@@ -206,7 +221,7 @@ fn commit_all(
             Ok(verdicts) => {
                 crash_point.after(number);
                 figures.commits.fetch_add(1, Ordering::Relaxed);
-                figures.batches.fetch_add(batches.len() as u64, Ordering::Relaxed);
+                figures.batches.fetch_add(batches.len() as u64, Ordering::AcqRel);
                 figures
                     .last_micros
                     .store(began.elapsed().as_micros() as u64, Ordering::Relaxed);
@@ -272,10 +287,22 @@ mod tests {
         }
         committer.barrier().await.expect("commits");
         assert_eq!(store.memory(&key).expect("reads").expect("there").version, 101);
-        assert!(
-            committer.figures().commits.load(Ordering::Relaxed) < 102,
-            "batches share transactions"
+        committer.settled().await.expect("nothing waits");
+        let commits = committer.figures().commits.load(Ordering::Relaxed);
+        for version in 102..120 {
+            committer.submit(put("again")).expect("queued").detach();
+            committer.settled().await.expect("commits");
+            assert_eq!(store.memory(&key).expect("reads").expect("there").version, version);
+        }
+        let settled = committer.figures().commits.load(Ordering::Relaxed);
+        committer.settled().await.expect("nothing waits");
+        assert_eq!(
+            settled,
+            committer.figures().commits.load(Ordering::Relaxed),
+            "no commit of nothing"
         );
+        assert!(settled > commits);
+        assert!(commits < 102, "batches share transactions");
     }
 
     #[tokio::test]

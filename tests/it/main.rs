@@ -19,5 +19,7 @@ mod skills;
 mod stop;
 mod supervision;
 mod support;
+
+mod text;
 mod tidy;
 mod workspace;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::agents::hidden_text;
 use crate::agents::turn::decision::Event;
 use crate::agents::turn::state::TurnState;
 use crate::domain::conversation::ModelAnswer;
@@ -74,6 +75,7 @@ pub(super) fn called(
             if let Some(LocalEffect::MemoryPut { key, text }) = end.local {
                 local.push(Op::MemoryPut { key, text, at: now });
             }
+            hidden_text::warn("skill", &end.outcome.content);
             Event::CallEnded {
                 ordinal,
                 outcome: Arc::new(end.outcome),

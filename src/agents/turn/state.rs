@@ -19,6 +19,7 @@ use crate::domain::money::MicroUsd;
 use crate::domain::name::{AgentName, ModelAlias, SkillName};
 use crate::domain::skill::CallOutcome;
 use crate::domain::text::{cut, preview};
+use crate::domain::text_policy::shared_for_prompt;
 use crate::domain::time::UtcMillis;
 
 /// Lines of "what was tried" that are kept for the next attempt.
@@ -165,7 +166,7 @@ impl TurnState {
     /// The state before any fact.
     pub fn new(rules: TurnRules) -> Self {
         let (phase, messages, calls) = match &rules.work {
-            SessionWork::Agent { brief } => (Phase::Ready, vec![Message::User(brief.clone())], Vec::new()),
+            SessionWork::Agent { brief } => (Phase::Ready, vec![Message::User(shared_for_prompt(brief))], Vec::new()),
             SessionWork::Skill { skill, arguments } => {
                 let request = CallRequest {
                     id: "call_0".into(),
@@ -373,14 +374,17 @@ impl TurnState {
             };
             return;
         }
-        let results = outcomes().map(|(request, outcome)| CallResult {
-            id: request.id.clone(),
-            content: if outcome.content.len() > RESULT_BYTES_MAX {
-                cut(&outcome.content, RESULT_BYTES_MAX).into()
-            } else {
-                outcome.content.clone()
-            },
-            is_error: outcome.is_error,
+        let results = outcomes().map(|(request, outcome)| {
+            let content = shared_for_prompt(&outcome.content);
+            CallResult {
+                id: request.id.clone(),
+                content: if content.len() > RESULT_BYTES_MAX {
+                    cut(&content, RESULT_BYTES_MAX).into()
+                } else {
+                    content
+                },
+                is_error: outcome.is_error,
+            }
         });
         let results = results.collect();
         self.messages.push(Message::Results(results));

@@ -440,3 +440,31 @@ fn the_exit_code_of_a_skill_step_is_judged_by_its_check_when_it_has_one() {
     check(Some(3), true, false);
     check(None, true, true);
 }
+
+#[test]
+fn a_model_sees_results_and_orders_without_what_is_hidden_and_the_journal_keeps_it() {
+    let hidden = "a\0b\u{202e}c\u{e0041}👩\u{200d}🚀\u{feff}";
+    let seen = "a\u{fffd}bc👩\u{200d}🚀";
+    let mut rules = rules();
+    rules.work = SessionWork::Agent { brief: hidden.into() };
+    let outcome = Arc::new(CallOutcome::ok(hidden));
+    let finished = Fact::CallFinished {
+        attempt: rules.attempt.clone(),
+        ordinal: 0,
+        outcome: outcome.clone(),
+    };
+    let answer = Fact::TurnFinished {
+        attempt: rules.attempt.clone(),
+        turn: 1,
+        cost: crate::domain::money::MicroUsd::default(),
+        answer: says("", &["read"], 1),
+    };
+    let state = TurnState::load(rules.clone(), [&answer, &finished]);
+    assert_eq!(state.messages[0], Message::User(seen.into()));
+    let Some(Message::Results(results)) = state.messages.last() else {
+        panic!("{:?}", state.messages)
+    };
+    assert_eq!(&*results[0].content, seen);
+    assert_eq!(&*outcome.content, hidden);
+    assert_eq!(rules.work, SessionWork::Agent { brief: hidden.into() });
+}

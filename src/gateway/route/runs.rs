@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::domain::code;
 use crate::domain::fact::{Fact, Stamped};
 use crate::domain::id::RunId;
-use crate::domain::limits::{IDEMPOTENCY_KEY_BYTES_MAX, JSON_DEPTH_MAX};
+use crate::domain::limits::IDEMPOTENCY_KEY_BYTES_MAX;
 use crate::domain::plan_document::write_plan;
 use crate::domain::run::RunStatus;
 use crate::gateway::auth::Authenticated;
@@ -55,7 +55,7 @@ pub async fn submit(
     key: Authenticated,
     Query(query): Query<SubmitQuery>,
     headers: HeaderMap,
-    Body(body): Body,
+    body: Body,
 ) -> Result<Response, ApiError> {
     key.needs("runs:write")?;
     if *parts.stop.borrow() {
@@ -64,13 +64,7 @@ pub async fn submit(
             "the daemon is stopping; nothing was accepted",
         ));
     }
-    let value: Value =
-        serde_json::from_slice(&body).map_err(|error| ApiError::invalid(format!("the body is not JSON: {error}")))?;
-    if crate::domain::json::depth(&value) > JSON_DEPTH_MAX {
-        return Err(ApiError::invalid(format!(
-            "the body nests deeper than {JSON_DEPTH_MAX}"
-        )));
-    }
+    let value = body.json()?;
     let body_hash = *blake3::hash(crate::domain::json::canonical(&value).as_bytes()).as_bytes();
     let wire: SubmissionWire = serde_json::from_value(value)
         .map_err(|error| ApiError::invalid(format!("the body cannot be used: {error}")))?;
@@ -269,14 +263,15 @@ pub async fn cancel(
     State(parts): State<GatewayParts>,
     key: Authenticated,
     Path(id): Path<String>,
-    Body(body): Body,
+    body: Body,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     key.needs("runs:write")?;
     let run = run_id(&id)?;
-    let wire: CancelWire = if body.is_empty() {
+    let wire: CancelWire = if body.0.is_empty() {
         CancelWire::default()
     } else {
-        serde_json::from_slice(&body).map_err(|error| ApiError::invalid(format!("the body cannot be used: {error}")))?
+        serde_json::from_value(body.json()?)
+            .map_err(|error| ApiError::invalid(format!("the body cannot be used: {error}")))?
     };
     let reason = wire.reason.unwrap_or_else(|| format!("cancelled by {}", key.0.name));
     parts

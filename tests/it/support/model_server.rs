@@ -13,6 +13,7 @@ use std::time::Duration;
 use openclaw::domain::conversation::ModelAnswer;
 use openclaw::llm::dialect::serve;
 use openclaw::llm::offline;
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 /// What the server does with one request.
@@ -32,6 +33,8 @@ pub enum Deed {
     BrokenCall,
     /// Gives this text as the model's final answer.
     Text(String),
+    /// Wants one call of this skill, with its arguments as this text.
+    Call(&'static str, String),
 }
 
 #[derive(Default)]
@@ -132,7 +135,14 @@ impl ModelServer {
         let answer = match deed {
             Deed::Answer => answer(&body, is_openai).to_string(),
             Deed::Text(text) => say(&text, is_openai).to_string(),
-            Deed::BrokenCall => broken_call(is_openai).to_string(),
+            Deed::BrokenCall => call("fs.read", "{\"path\": \"README", is_openai).to_string(),
+            // In one dialect arguments are a text, in the other they stand in the answer as they are.
+            Deed::Call(skill, arguments) => match serde_json::from_str::<IgnoredAny>(&arguments) {
+                Ok(_) if !is_openai => call(skill, "{here}", false)
+                    .to_string()
+                    .replace("\"{here}\"", &arguments),
+                _ => call(skill, &arguments, is_openai).to_string(),
+            },
             Deed::Say(text) => text.to_owned(),
             Deed::Refuse(status, header, text) => {
                 let text = text.replace("{key}", &key);
@@ -215,15 +225,16 @@ fn say(text: &str, is_openai: bool) -> Value {
     }
 }
 
-fn broken_call(is_openai: bool) -> Value {
+fn call(skill: &str, arguments: &str, is_openai: bool) -> Value {
+    let name = skill.replace('.', "__dot__");
     match is_openai {
         true => json!({ "model": "test", "choices": [{ "index": 0, "finish_reason": "tool_calls", "message": {
             "role": "assistant", "content": null, "tool_calls": [{ "id": "c1", "type": "function",
-                "function": { "name": "fs__dot__read", "arguments": "{\"path\": \"README" } }] } }],
+                "function": { "name": name, "arguments": arguments } }] } }],
             "usage": { "prompt_tokens": 10, "completion_tokens": 5 } }),
         false => {
             json!({ "id": "msg_2", "type": "message", "role": "assistant", "model": "test", "stop_reason": "tool_use",
-            "content": [{ "type": "tool_use", "id": "c1", "name": "fs__dot__read", "input": "{\"path\": \"README" }],
+            "content": [{ "type": "tool_use", "id": "c1", "name": name, "input": arguments }],
             "usage": { "input_tokens": 10, "output_tokens": 5 } })
         }
     }
