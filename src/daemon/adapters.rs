@@ -1,7 +1,10 @@
 //! From the configuration's shapes to those of the layers.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
@@ -12,11 +15,14 @@ use crate::llm;
 use crate::runs::parts::Pipeline;
 use crate::runtime::committer::Committer;
 use crate::skills::command::CommandDeclaration;
+use crate::skills::mcp::config::{Hidden, McpServer, Revision, Way};
 use crate::skills::memory_reader::MemoryReader;
+use crate::skills::process::program;
 use crate::storage::store::Store;
 
+use super::config::mcp::{McpSettings, McpVariable, McpWay};
 use super::config::model::{ModelSettings, SecretSource};
-use super::config::{self, Config};
+use super::config::{self, Config, Home};
 
 /// The memory as skills read it: with everything in it that was put before the call, also when its commit is still
 /// on the way. A step that reads what the step before it kept would else find nothing now and then.
@@ -73,6 +79,57 @@ pub fn command_skill(skill: &config::command_skill::CommandSkill) -> CommandDecl
         probe_argv: skill.probe.clone(),
         input_schema: skill.schema.clone(),
         timeout_ms: skill.timeout_ms,
+    }
+}
+
+/// A server as `skills` reaches it. Its program gets a home of its own and nothing of the daemon's environment but
+/// what the operator names; a program that is not found or a secret that cannot be had shows when it is started.
+pub fn mcp_server(settings: &McpSettings, home: &Home, path: &OsStr) -> McpServer {
+    let secret = |source: &SecretSource| {
+        let found = source.resolve(|name| std::env::var(name).ok());
+        found
+            .map_err(|error| tracing::warn!(server = %settings.name, %error, "a server lacks a secret"))
+            .ok()
+    };
+    let way = match &settings.way {
+        McpWay::Command(argv) => {
+            let found = program::resolve(&argv[0], path, home.config_dir());
+            let folder = home.mcp_dir().join(format!("{}.home", settings.name));
+            let mut env: BTreeMap<String, String> = [
+                ("PATH", path.to_string_lossy().into_owned()),
+                ("HOME", folder.display().to_string()),
+                ("LANG", "C.UTF-8".to_owned()),
+            ]
+            .map(|(name, value)| (name.to_owned(), value))
+            .into();
+            env.extend(settings.env.iter().filter_map(|(name, value)| match value {
+                McpVariable::Text(text) => Some((name.clone(), text.clone())),
+                McpVariable::Secret(source) => secret(source).map(|text| (name.clone(), text)),
+            }));
+            Way::Program {
+                program: found.unwrap_or_else(|_| PathBuf::from(&argv[0])),
+                argv: argv.clone(),
+                env: env.into_iter().map(|(name, value)| (name, Hidden(value))).collect(),
+                folder,
+            }
+        }
+        McpWay::Url(url, bearer) => Way::Http {
+            url: url.clone(),
+            bearer: bearer.as_ref().and_then(secret).map(Hidden),
+        },
+    };
+    McpServer {
+        name: settings.name.clone(),
+        way,
+        revision: Revision::from_word(&settings.protocol).unwrap_or(Revision::Auto),
+        timeout: Duration::from_millis(settings.timeout_ms),
+        start_timeout: Duration::from_millis(settings.start_timeout_ms),
+        tools: settings.tools.clone(),
+        class: settings.class,
+        classes: settings.classes.clone(),
+        trusts_hints: settings.trusts_hints,
+        network: settings.network.clone(),
+        concurrency: settings.concurrency,
     }
 }
 

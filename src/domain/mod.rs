@@ -10,6 +10,7 @@
 pub mod agent;
 pub mod brief;
 pub mod budget;
+pub mod capability;
 pub mod check;
 pub mod code;
 pub mod compaction;

@@ -15,6 +15,7 @@ use crate::runtime::clock::Clock;
 use crate::runtime::committer::Committer;
 use crate::runtime::live::Live;
 use crate::runtime::telemetry::Telemetry;
+use crate::skills::handle::SkillsHandle;
 use crate::storage::store::Store;
 
 /// Limits and times of the gateway.
@@ -59,6 +60,8 @@ pub struct GatewayParts {
     pub runs: RunsHandle,
     /// Agents.
     pub agents: AgentsHandle,
+    /// Skills.
+    pub skills: SkillsHandle,
     /// Models.
     pub models: Arc<Models>,
     /// Pieces of answers as they arrive.

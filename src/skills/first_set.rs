@@ -14,6 +14,9 @@ use super::builtin::memory_put::MemoryPut;
 use super::builtin::web_fetch::WebFetch;
 use super::memory_reader::MemoryReader;
 use super::network::NetworkPolicy;
+use super::package::library::Library;
+use super::package::read_skill::ReadSkill;
+use super::package::run_skill::RunSkill;
 use super::process::runner::ProcessRunner;
 use super::skill::Skill;
 
@@ -29,11 +32,20 @@ pub struct Parts {
     pub network: NetworkPolicy,
     /// The memory.
     pub memory: Arc<dyn MemoryReader>,
+    /// The skill packages.
+    pub library: Arc<Library>,
 }
 
 /// All built-in skills.
 pub fn first_set(parts: Parts) -> Vec<Arc<dyn Skill>> {
     vec![
+        Arc::new(RunSkill::new(
+            parts.library.clone(),
+            parts.runner.clone(),
+            parts.path.clone(),
+            parts.passed.clone(),
+        )),
+        Arc::new(ReadSkill::new(parts.library)),
         Arc::new(ExecRun::new(parts.runner, parts.path, parts.passed)),
         Arc::new(FsList::new()),
         Arc::new(FsPatch::new()),

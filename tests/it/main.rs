@@ -7,20 +7,22 @@
 
 mod budget;
 mod cancel;
+mod capabilities;
 mod cli;
 mod faults;
 mod gateway;
 mod kill;
 mod litellm;
+mod mcp;
 mod model_faults;
 mod models;
 mod money;
+mod packages;
 mod process;
 mod skills;
 mod stop;
 mod supervision;
 mod support;
-
 mod text;
 mod tidy;
 mod workspace;

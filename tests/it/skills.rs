@@ -20,6 +20,7 @@ use openclaw::skills::command::{CommandDeclaration, CommandSkill, CommandSurroun
 use openclaw::skills::first_set::{Parts, first_set};
 use openclaw::skills::memory_reader::MemoryReader;
 use openclaw::skills::network::NetworkPolicy;
+use openclaw::skills::package::library::Library;
 use openclaw::skills::process::runner::ProcessRunner;
 use openclaw::skills::skill::{CallEnd, CallOrder, LocalEffect, ProbeAnswer, Skill};
 use openclaw::skills::spool::Spool;
@@ -71,6 +72,7 @@ fn house() -> House {
         passed: vec![("TOOL_HOME".to_owned(), "/opt/tool".to_owned())],
         network: NetworkPolicy::default(),
         memory: Arc::new(Shelf(HashMap::from([(project, entry)]))),
+        library: Arc::new(Library::new(folder.path(), Vec::new())),
     };
     let surroundings = CommandSurroundings {
         runner,

@@ -11,7 +11,7 @@ use crate::domain::fault::in_one_line;
 use crate::domain::skill::CallOutcome;
 use crate::domain::time::UtcMillis;
 use crate::llm::model::{AskError, Spent};
-use crate::skills::skill::{LocalEffect, SkillError};
+use crate::skills::skill::LocalEffect;
 use crate::skills::workers::WorkerEnd;
 use crate::storage::batch::Op;
 
@@ -70,8 +70,8 @@ pub(super) fn called(
                 outcome: Arc::new(end.outcome),
             }
         }
-        // Its turn never came, so nothing happened.
-        WorkerEnd::Finished(Err(error @ SkillError::NotStarted { .. })) => Event::CallEnded {
+        // Its turn never came, or nobody was there to take it.
+        WorkerEnd::Finished(Err(error)) if error.nothing_happened() => Event::CallEnded {
             ordinal,
             outcome: Arc::new(CallOutcome::error(in_one_line(&error))),
         },

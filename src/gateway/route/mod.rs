@@ -4,5 +4,6 @@ pub mod agents;
 pub mod health;
 pub mod router;
 pub mod runs;
+pub mod skills;
 pub mod status;
 pub mod usage;

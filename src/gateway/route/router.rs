@@ -10,7 +10,7 @@ use crate::gateway::error::ApiError;
 use crate::gateway::metrics::{RequestMeter, meter};
 use crate::gateway::parts::GatewayParts;
 
-use super::{agents, health, runs, status, usage};
+use super::{agents, health, runs, skills, status, usage};
 
 /// The router.
 pub fn router(parts: GatewayParts) -> Router {
@@ -28,6 +28,9 @@ pub fn router(parts: GatewayParts) -> Router {
         .route("/v1/agents/{name}/stats", get(usage::of_agent))
         .route("/v1/usage", get(usage::usage))
         .route("/v1/budgets", get(usage::budgets))
+        .route("/v1/skills", get(skills::list))
+        .route("/v1/skills/{name}", get(skills::show))
+        .route("/v1/mcp", get(skills::servers))
         .route("/v1/incidents", get(status::incidents))
         .route("/v1/status", get(status::status))
         .route("/v1/tree", get(status::tree))
