@@ -3,3 +3,4 @@
 //! What this layer refuses to know: agents, runs, models, skills.
 
 pub mod embed;
+pub mod index;
