@@ -4,3 +4,4 @@
 
 pub mod embed;
 pub mod index;
+pub mod keep;

@@ -8,7 +8,6 @@ use redb::{Database, ReadableDatabase, ReadableTable};
 use crate::domain::budget::{Account, Balance};
 use crate::domain::id::{KeyId, RunId};
 use crate::domain::incident::Incident;
-use crate::domain::memory::{MemoryEntry, MemoryKey};
 use crate::domain::run::{RunHeader, RunStatus};
 
 use super::codec;
@@ -17,9 +16,8 @@ use super::record::balance::{BalanceRecord, account_key};
 use super::record::header::HeaderRecord;
 use super::record::incident::IncidentRecord;
 use super::record::key::KeyRecord;
-use super::record::memory::{MemoryRecord, memory_row};
 use super::table::{
-    ACTIVE, BLOBS, BUDGETS, INCIDENTS, JOURNAL, KEYS, LAYOUT_VERSION, MEMORY, META, RUNS, SNAPSHOTS, SUBMISSIONS,
+    ACTIVE, BLOBS, BUDGETS, INCIDENTS, JOURNAL, KEYS, LAYOUT_VERSION, META, RUNS, SNAPSHOTS, SUBMISSIONS,
 };
 
 /// Default size of redb's page cache, in bytes: small, because the working set is the active runs' tails.
@@ -113,7 +111,6 @@ impl Store {
             transaction.open_table(ACTIVE).map_err(step("make the tables"))?;
             transaction.open_table(SUBMISSIONS).map_err(step("make the tables"))?;
             transaction.open_table(BUDGETS).map_err(step("make the tables"))?;
-            transaction.open_table(MEMORY).map_err(step("make the tables"))?;
             transaction.open_table(KEYS).map_err(step("make the tables"))?;
             transaction.open_table(INCIDENTS).map_err(step("make the tables"))?;
         }
@@ -205,18 +202,6 @@ impl Store {
         };
         let record: BalanceRecord = codec::decode(|| format!("balance of {key}"), value.value())?;
         Ok(record.into())
-    }
-
-    /// A memory entry.
-    pub fn memory(&self, key: &MemoryKey) -> Result<Option<MemoryEntry>, StoreError> {
-        let transaction = self.database.begin_read().map_err(step("begin reading"))?;
-        let memory = transaction.open_table(MEMORY).map_err(step("open the memory"))?;
-        let row = memory_row(key);
-        let Some(value) = memory.get(row.as_str()).map_err(step("read a memory entry"))? else {
-            return Ok(None);
-        };
-        let record: MemoryRecord = codec::decode(|| format!("memory entry {row}"), value.value())?;
-        Ok(Some(record.into()))
     }
 
     /// The record of an API key.
