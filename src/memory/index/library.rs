@@ -99,6 +99,11 @@ impl Library {
         self.codes.remove(place);
     }
 
+    /// The entry before and the entry after a place in its source.
+    pub fn neighbours(&self, place: u32) -> (Option<u32>, Option<u32>) {
+        self.lexical.neighbours(place)
+    }
+
     /// Live entries.
     pub fn len(&self) -> usize {
         self.lexical.len()
