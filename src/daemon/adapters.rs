@@ -2,27 +2,53 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
+use crate::domain::fault;
 use crate::domain::handoff::Finding;
-use crate::domain::memory::{MemoryEntry, MemoryKey};
+use crate::domain::memory::{MemoryEntry, MemoryKey, ShardName};
 use crate::llm;
+use crate::memory::handle::MemoryHandle;
+use crate::memory::question::Question;
 use crate::runs::parts::Pipeline;
 use crate::skills::command::CommandDeclaration;
 use crate::skills::memory_reader::MemoryReader;
-use crate::storage::store::Store;
 
 use super::config::model::{ModelSettings, Provider, SecretSource};
 use super::config::{self, Config};
 
 /// The memory as skills read it.
-pub struct StoreMemory(pub Store);
+pub struct SkillsMemory(pub MemoryHandle);
 
-impl MemoryReader for StoreMemory {
+/// Longest wait of a skill for the memory.
+const MEMORY_ANSWER_MAX: Duration = Duration::from_secs(10);
+
+impl MemoryReader for SkillsMemory {
     fn get(&self, key: MemoryKey) -> BoxFuture<'static, Result<Option<MemoryEntry>, String>> {
-        let found = self.0.memory(&key).map_err(|error| error.to_string());
+        let found = self.0.get(&key).map_err(|error| fault::in_one_line(&error));
         Box::pin(std::future::ready(found))
+    }
+
+    fn query(
+        &self,
+        shard: ShardName,
+        question: Arc<str>,
+        limit: usize,
+        tokens_max: u64,
+    ) -> BoxFuture<'static, Result<Vec<MemoryEntry>, String>> {
+        let memory = self.0.clone();
+        Box::pin(async move {
+            let question = Question {
+                limit,
+                tokens_max: Some(tokens_max),
+                ..Question::new(question)
+            };
+            let found = memory.query(&shard, question, MEMORY_ANSWER_MAX).await;
+            let found = found.map_err(|error| fault::in_one_line(&error))?;
+            Ok(found.into_iter().map(|found| found.entry).collect())
+        })
     }
 }
 

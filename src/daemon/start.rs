@@ -23,6 +23,9 @@ use crate::gateway;
 use crate::gateway::parts::{GatewayParts, GatewaySettings};
 use crate::identity::keyring::Keyring;
 use crate::llm::registry::{Models, RegistryError};
+use crate::memory;
+use crate::memory::handle::MemoryHandle;
+use crate::memory::parts::MemoryParts;
 use crate::runs;
 use crate::runs::parts::RunsParts;
 use crate::runtime::bus::Bus;
@@ -41,7 +44,7 @@ use crate::skills::spool::{Spool, SpoolError};
 use crate::storage::error::StoreError;
 use crate::storage::store::Store;
 
-use super::adapters::{StoreMemory, command_skill, in_one_line, model, pipelines, shown};
+use super::adapters::{SkillsMemory, command_skill, in_one_line, model, pipelines, shown};
 use super::config::{Config, DaemonFile, Home, HomeError};
 use super::guard::storage_layer;
 use super::layers::root;
@@ -50,6 +53,10 @@ use super::layers::root;
 const ASKING_MAX: usize = 4096;
 /// Skill calls at once, waiting ones included.
 const CALLS_MAX: usize = 16_384;
+/// How long a part of the memory that nobody asks keeps its index.
+const MEMORY_IDLE: Duration = Duration::from_secs(600);
+/// Parts of the memory with an index at once.
+const MEMORY_OPEN_MAX: usize = 256;
 /// Longest wait for the calls under way when the daemon stops.
 const SUSPEND_MAX: Duration = Duration::from_secs(10);
 /// Longest orderly end; what has not ended by then resumes at the next start.
@@ -167,7 +174,7 @@ fn program_path() -> OsString {
     std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into())
 }
 
-fn skills(home: &Home, config: &Config, store: &Store, calls: Tasks) -> Result<SkillsHandle, DaemonError> {
+fn skills(home: &Home, config: &Config, memory: MemoryHandle, calls: Tasks) -> Result<SkillsHandle, DaemonError> {
     let spool = Spool::open(home.spool_dir()).map_err(DaemonError::Spool)?;
     let runner = ProcessRunner::new(Some(spool));
     let allowed: Vec<String> = config.network_allow.iter().map(ToString::to_string).collect();
@@ -177,7 +184,7 @@ fn skills(home: &Home, config: &Config, store: &Store, calls: Tasks) -> Result<S
         path: program_path(),
         passed: Vec::new(),
         network,
-        memory: Arc::new(StoreMemory(store.clone())),
+        memory: Arc::new(SkillsMemory(memory)),
     });
     for declared in &config.command_skills {
         let surroundings = CommandSurroundings {
@@ -239,7 +246,15 @@ impl Daemon {
         };
         let models = Models::build(config.models.values().map(model)).map_err(DaemonError::Models)?;
         let models = Arc::new(models);
-        let skills = skills(home, config, &store, calls)?;
+        let (memory_layer, memory) = memory::layer::layer(&MemoryParts {
+            clock: clock.clone(),
+            store: store.clone(),
+            committer: committer.clone(),
+            entropy: entropy.clone(),
+            idle: MEMORY_IDLE,
+            open_max: MEMORY_OPEN_MAX,
+        });
+        let skills = skills(home, config, memory.clone(), calls)?;
 
         let treasury = Treasury::new(store.clone(), committer.clone());
         let agents_parts = AgentsParts {
@@ -282,6 +297,7 @@ impl Daemon {
             runs,
             agents: agents.clone(),
             models,
+            memory,
             committer: committer.clone(),
             store,
             tree: Arc::new(move || {
@@ -308,6 +324,7 @@ impl Daemon {
         let spec = root([
             ("storage", left.storage),
             ("llm", left.llm),
+            ("memory", memory_layer),
             ("skills", left.skills),
             ("agents", agents_layer),
             ("runs", runs_layer),

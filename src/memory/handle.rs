@@ -65,12 +65,10 @@ impl MemoryError {
     /// What a caller has to act on.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Store(_) => Fault::Unavailable,
             Self::Commit(error) => error.fault(),
             Self::Overloaded { .. } | Self::NotOpened(ApiError::TooManyChildren(_)) => Fault::Overloaded,
-            Self::NotOpened(_) => Fault::Unavailable,
             Self::Unanswered(CallError::TimedOut { .. }) => Fault::TimedOut,
-            Self::Unanswered(_) => Fault::Unavailable,
+            Self::Store(_) | Self::NotOpened(_) | Self::Unanswered(_) => Fault::Unavailable,
         }
     }
 }
@@ -118,9 +116,10 @@ impl MemoryHandle {
         question: Question,
         deadline: Duration,
     ) -> Result<Vec<FoundEntry>, MemoryError> {
-        let permit = self.use_shard(name).try_admit().map_err(|full| MemoryError::Overloaded {
-            waiting: full.capacity,
-        })?;
+        let permit = self
+            .use_shard(name)
+            .try_admit()
+            .map_err(|full| MemoryError::Overloaded { waiting: full.capacity })?;
         let shard = self.open(name).await?;
         let asked = shard.call(
             |reply| ShardMessage::Query {

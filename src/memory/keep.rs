@@ -5,9 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::domain::memory::{
-    IMPORTANCE_DEFAULT, MemoryKey, MemorySource, MemoryVector, NewMemory, ShardName,
-};
+use crate::domain::memory::{IMPORTANCE_DEFAULT, MemoryKey, MemorySource, MemoryVector, NewMemory, ShardName};
 use crate::domain::time::UtcMillis;
 use crate::storage::memory_write::text_hash;
 

@@ -76,7 +76,12 @@ mod tests {
         let (spec, memory) = layer(&parts);
         let shards = memory.shards_for_tests();
         let root = Supervisor::start("root", spec).await.expect("starts");
-        House { _folder: folder, root, memory, shards }
+        House {
+            _folder: folder,
+            root,
+            memory,
+            shards,
+        }
     }
 
     fn project(namespace: &str) -> ShardName {
@@ -120,17 +125,28 @@ mod tests {
         house.put("a", "the deploy key lives in the vault").await;
         assert_eq!(house.ask("a", "where is the deploy key").await.len(), 1);
         house.put("a", "the vault opens at nine").await;
-        assert_eq!(&*house.ask("a", "when does the vault open").await[0], "the vault opens at nine");
+        assert_eq!(
+            &*house.ask("a", "when does the vault open").await[0],
+            "the vault opens at nine"
+        );
         assert_eq!(house.ask("b", "deploy key vault").await, [] as [Arc<str>; 0]);
         let mut filtered = Question::new("vault");
         filtered.tags = vec!["other".into()];
-        let none = house.memory.query(&project("a"), filtered, SOON).await.expect("answers");
+        let none = house
+            .memory
+            .query(&project("a"), filtered, SOON)
+            .await
+            .expect("answers");
         assert_eq!(none, []);
         let mut short = Question::new("vault");
         short.tokens_max = Some(6);
         let fitting = house.memory.query(&project("a"), short, SOON).await.expect("answers");
         assert_eq!(fitting.len(), 1, "only one text has at most six tokens: {fitting:?}");
-        house.memory.edit(project("a"), 1, MemoryEdit::Forget).await.expect("forgotten");
+        house
+            .memory
+            .edit(project("a"), 1, MemoryEdit::Forget)
+            .await
+            .expect("forgotten");
         let left = house.ask("a", "where is the deploy key").await;
         assert!(left.iter().all(|text| !text.contains("deploy")), "{left:?}");
         house.root.shutdown().await;
@@ -144,7 +160,9 @@ mod tests {
             assert_eq!(house.ask(namespace, "kettle").await.len(), 1);
         }
         let before = house.shards.get(child_id(&project("a")).as_str()).expect("open");
-        before.cast(crate::memory::shard::actor::ShardMessage::Crash).expect("sent");
+        before
+            .cast(crate::memory::shard::actor::ShardMessage::Crash)
+            .expect("sent");
         assert_eq!(house.ask("b", "kettle").await.len(), 1);
         let again = async {
             loop {

@@ -52,7 +52,11 @@ impl MemoryParts {
             action: "they are kept as they are and left out of every answer".into(),
             run: None,
         };
-        if let Err(error) = self.committer.submit(Batch::ops(vec![Op::IncidentOpen(incident)])).map(Pending::detach) {
+        if let Err(error) = self
+            .committer
+            .submit(Batch::ops(vec![Op::IncidentOpen(incident)]))
+            .map(Pending::detach)
+        {
             tracing::error!(%error, "the incident was not recorded");
         }
     }

@@ -67,10 +67,7 @@ impl Tables {
     }
 
     fn entry(&self, shard: u32, id: u64) -> Result<Option<MemoryEntry>, StoreError> {
-        let found = self
-            .entries
-            .get(&entry_row(shard, id))
-            .map_err(step("read an entry"))?;
+        let found = self.entries.get(&entry_row(shard, id)).map_err(step("read an entry"))?;
         found.map(|value| entry(shard, id, value.value())).transpose()
     }
 
@@ -79,10 +76,7 @@ impl Tables {
         let Some(entry) = entry.filter(|entry| entry.state == MemoryState::Live) else {
             return Ok(None);
         };
-        let found = self
-            .vectors
-            .get(&entry_row(shard, id))
-            .map_err(step("read a vector"))?;
+        let found = self.vectors.get(&entry_row(shard, id)).map_err(step("read a vector"))?;
         // A damaged vector is made anew from the text.
         let vector = found.and_then(|value| vector(value.value()));
         Ok(Some(Indexed { entry, vector }))
@@ -104,28 +98,13 @@ fn number_of(row: &EntryRow) -> u64 {
 }
 
 impl Store {
-    fn shard_record(&self, transaction: &ReadTransaction, name: &ShardName) -> Result<Option<ShardRecord>, StoreError> {
-        let shards = match transaction.open_table(MEMORY_SHARDS) {
-            Ok(shards) => shards,
-            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
-            Err(error) => return Err(step("open the memory")(error)),
-        };
-        let row = shard_row(name);
-        let found = shards.get(row.as_str()).map_err(step("read a shard"))?;
-        found
-            .map(|value| codec::decode(|| format!("shard {row}"), value.value()))
-            .transpose()
-    }
-
     /// The live entry of a key.
     pub fn memory(&self, key: &MemoryKey) -> Result<Option<MemoryEntry>, StoreError> {
         let transaction = self.database().begin_read().map_err(step("begin reading"))?;
-        let Some(shard) = self.shard_record(&transaction, &key.shard())? else {
+        let Some(shard) = shard_record(&transaction, &key.shard())? else {
             return Ok(None);
         };
-        let keys = transaction
-            .open_table(MEMORY_KEYS)
-            .map_err(step("open the memory"))?;
+        let keys = transaction.open_table(MEMORY_KEYS).map_err(step("open the memory"))?;
         let id = keys
             .get(key_row(shard.number, &key.key).as_slice())
             .map_err(step("read a key"))?
@@ -139,7 +118,7 @@ impl Store {
     /// An entry by its number, whatever its state.
     pub fn memory_entry(&self, shard: &ShardName, id: u64) -> Result<Option<MemoryEntry>, StoreError> {
         let transaction = self.database().begin_read().map_err(step("begin reading"))?;
-        match (self.shard_record(&transaction, shard)?, Tables::open(&transaction)?) {
+        match (shard_record(&transaction, shard)?, Tables::open(&transaction)?) {
             (Some(shard), Some(tables)) => tables.entry(shard.number, id),
             _ => Ok(None),
         }
@@ -148,7 +127,7 @@ impl Store {
     /// The live ones of these entries, in the order given; one transaction for all.
     pub fn memory_entries(&self, shard: &ShardName, ids: &[u64]) -> Result<Vec<MemoryEntry>, StoreError> {
         let transaction = self.database().begin_read().map_err(step("begin reading"))?;
-        let (Some(shard), Some(tables)) = (self.shard_record(&transaction, shard)?, Tables::open(&transaction)?) else {
+        let (Some(shard), Some(tables)) = (shard_record(&transaction, shard)?, Tables::open(&transaction)?) else {
             return Ok(Vec::new());
         };
         let mut found = Vec::with_capacity(ids.len());
@@ -162,7 +141,7 @@ impl Store {
     /// What is counted of a shard.
     pub fn memory_figures(&self, shard: &ShardName) -> Result<ShardFigures, StoreError> {
         let transaction = self.database().begin_read().map_err(step("begin reading"))?;
-        let record = self.shard_record(&transaction, shard)?;
+        let record = shard_record(&transaction, shard)?;
         Ok(record.map_or_else(ShardFigures::default, |record| ShardFigures {
             live: record.live,
             bytes: record.bytes,
@@ -173,7 +152,7 @@ impl Store {
     /// Live and hidden entries of a shard after a number, oldest first, at most `limit`.
     pub fn memory_list(&self, shard: &ShardName, after: u64, limit: usize) -> Result<Vec<MemoryEntry>, StoreError> {
         let transaction = self.database().begin_read().map_err(step("begin reading"))?;
-        let (Some(shard), Some(tables)) = (self.shard_record(&transaction, shard)?, Tables::open(&transaction)?) else {
+        let (Some(shard), Some(tables)) = (shard_record(&transaction, shard)?, Tables::open(&transaction)?) else {
             return Ok(Vec::new());
         };
         let number = shard.number;
@@ -193,7 +172,7 @@ impl Store {
     /// What an index that stands at change `after` has to do, and where it stands then.
     pub fn memory_follow(&self, name: &ShardName, after: u64) -> Result<(u64, Follow), StoreError> {
         let transaction = self.database().begin_read().map_err(step("begin reading"))?;
-        let (Some(shard), Some(tables)) = (self.shard_record(&transaction, name)?, Tables::open(&transaction)?) else {
+        let (Some(shard), Some(tables)) = (shard_record(&transaction, name)?, Tables::open(&transaction)?) else {
             return Ok((0, Follow::Nothing));
         };
         let through = shard.last_change;
@@ -226,12 +205,27 @@ impl Store {
         let rows = due.range::<&[u8; 20]>(..=&end).map_err(step("read the due times"))?;
         let mut found = Vec::new();
         for row in rows.take(limit) {
-            let (key, ()) = row.map(|(key, _)| (*key.value(), ())).map_err(step("read the due times"))?;
+            let (key, ()) = row
+                .map(|(key, _)| (*key.value(), ()))
+                .map_err(step("read the due times"))?;
             let shard = u32::from_be_bytes(key[8..12].try_into().expect("four bytes"));
             found.push((shard, u64::from_be_bytes(key[12..].try_into().expect("eight bytes"))));
         }
         Ok(found)
     }
+}
+
+fn shard_record(transaction: &ReadTransaction, name: &ShardName) -> Result<Option<ShardRecord>, StoreError> {
+    let shards = match transaction.open_table(MEMORY_SHARDS) {
+        Ok(shards) => shards,
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+        Err(error) => return Err(step("open the memory")(error)),
+    };
+    let row = shard_row(name);
+    let found = shards.get(row.as_str()).map_err(step("read a shard"))?;
+    found
+        .map(|value| codec::decode(|| format!("shard {row}"), value.value()))
+        .transpose()
 }
 
 /// The entries that changed after a place, each once, in the order of their last change; none when the log does not

@@ -4,7 +4,8 @@
 use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 
 use crate::domain::memory::{
-    CHANGES_KEPT, IMPORTANCE_DEFAULT, MemoryEdit, MemoryEntry, MemoryKey, MemoryScope, MemoryState, NewMemory, SOURCES_MAX, ShardName,
+    CHANGES_KEPT, IMPORTANCE_DEFAULT, MemoryEdit, MemoryEntry, MemoryKey, MemoryScope, MemoryState, NewMemory,
+    SOURCES_MAX, ShardName,
 };
 use crate::domain::time::UtcMillis;
 
@@ -374,11 +375,7 @@ impl<'txn> MemoryTables<'txn> {
     }
 
     fn entry(&self, shard: u32, id: u64) -> Result<Option<(MemoryEntry, [u8; 16])>, StoreError> {
-        let Some(value) = self
-            .entries
-            .get(&entry_row(shard, id))
-            .map_err(step("read an entry"))?
-        else {
+        let Some(value) = self.entries.get(&entry_row(shard, id)).map_err(step("read an entry"))? else {
             return Ok(None);
         };
         let record: EntryRecord = codec::decode(|| format!("memory entry {id} of shard {shard}"), value.value())?;
@@ -469,7 +466,11 @@ mod tests {
             let folder = tempfile::tempdir().expect("a folder");
             let store = Store::open(&folder.path().join("s.redb"), 1 << 20).expect("opens");
             let writer = Writer::new(store.clone()).expect("a writer");
-            Self { _folder: folder, store, writer }
+            Self {
+                _folder: folder,
+                store,
+                writer,
+            }
         }
 
         fn put(&mut self, new: NewMemory) {
@@ -497,7 +498,8 @@ mod tests {
         }
 
         fn live(&self) -> Vec<u64> {
-            let Follow::Anew { entries, damaged } = self.store.memory_follow(&shard("a"), 0).expect("readable").1 else {
+            let Follow::Anew { entries, damaged } = self.store.memory_follow(&shard("a"), 0).expect("readable").1
+            else {
                 return Vec::new();
             };
             assert!(damaged.is_empty(), "{damaged:?}");
@@ -517,8 +519,18 @@ mod tests {
         open.put(new("a", Some("k"), "new", 3));
         let newer = open.get("k").expect("there");
         assert_eq!((newer.id, newer.version, newer.previous), (2, 3, Some(1)));
-        let older = open.store.memory_entry(&shard("a"), 1).expect("readable").expect("kept");
-        assert_eq!(older.state, MemoryState::Superseded { by: 2, at: UtcMillis(3) });
+        let older = open
+            .store
+            .memory_entry(&shard("a"), 1)
+            .expect("readable")
+            .expect("kept");
+        assert_eq!(
+            older.state,
+            MemoryState::Superseded {
+                by: 2,
+                at: UtcMillis(3)
+            }
+        );
         assert_eq!(open.live(), [2]);
         open.put(new("a", None, "loose  text", 4));
         open.put(new("a", None, "Loose text", 5));
@@ -527,7 +539,11 @@ mod tests {
         assert_eq!((figures.live, figures.bytes), (2, 3 + 11));
         assert_eq!(open.get("nothing"), None);
         open.put(new("b", Some("k"), "elsewhere", 6));
-        assert_eq!(&*open.get("k").expect("there").text, "new", "shards do not see each other");
+        assert_eq!(
+            &*open.get("k").expect("there").text,
+            "new",
+            "shards do not see each other"
+        );
     }
 
     #[test]
@@ -613,7 +629,10 @@ mod tests {
                 key: "with:colon".into(),
             };
             let found = store.memory(&key).expect("readable").expect("there");
-            assert_eq!((&*found.text, found.version, found.updated_at), ("kept", 7, UtcMillis(5)));
+            assert_eq!(
+                (&*found.text, found.version, found.updated_at),
+                ("kept", 7, UtcMillis(5))
+            );
         }
     }
 }

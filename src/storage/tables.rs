@@ -7,9 +7,7 @@ use redb::{Key, Table, TableDefinition, Value, WriteTransaction};
 
 use super::error::{StoreError, step};
 use super::memory_write::MemoryTables;
-use super::table::{
-    ACTIVE, BLOBS, BUDGETS, INCIDENTS, JOURNAL, JournalKey, KEYS, META, RUNS, SNAPSHOTS, SUBMISSIONS,
-};
+use super::table::{ACTIVE, BLOBS, BUDGETS, INCIDENTS, JOURNAL, JournalKey, KEYS, META, RUNS, SNAPSHOTS, SUBMISSIONS};
 
 type Bytes<'txn, K> = Table<'txn, K, &'static [u8]>;
 type Id = &'static [u8; 16];

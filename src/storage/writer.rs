@@ -19,15 +19,15 @@ use super::batch::{Append, Batch, Op, Receipt, Refused, Submission};
 use super::codec;
 use super::error::{StoreError, step};
 use super::journal::{IN_BLOB, INLINE, journal_key};
+use super::memory_write::{MemoryTables, first_memory_key};
 use super::record::balance::{BalanceRecord, account_key};
 use super::record::fact::SnapshotRecord;
 use super::record::header::HeaderRecord;
 use super::record::incident::IncidentRecord;
-use super::memory_write::{MemoryTables, first_memory_key};
 use super::record::memory::FirstMemoryRecord;
 use super::record::submission::SubmissionRecord;
-use super::table::FIRST_MEMORY;
 use super::store::Store;
+use super::table::FIRST_MEMORY;
 use super::tables::Tables;
 
 /// Bytes of a task that are kept in the run's header.
@@ -359,8 +359,7 @@ fn take_over_first_memory(store: &Store) -> Result<(), StoreError> {
         let mut tables = MemoryTables::open(&transaction)?;
         for row in first.iter().map_err(step("read the memory"))? {
             let (row, value) = row.map_err(step("read the memory"))?;
-            let record: FirstMemoryRecord =
-                codec::decode(|| format!("memory entry {}", row.value()), value.value())?;
+            let record: FirstMemoryRecord = codec::decode(|| format!("memory entry {}", row.value()), value.value())?;
             let Some(key) = first_memory_key(row.value()) else {
                 return Err(StoreError::Corrupt {
                     what: format!("memory entry {}", row.value()),

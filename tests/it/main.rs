@@ -10,6 +10,7 @@ mod cancel;
 mod cli;
 mod gateway;
 mod kill;
+mod memory;
 mod models;
 mod process;
 mod skills;

@@ -257,6 +257,12 @@ impl SessionActor {
         {
             self.parts.committer.submit(Batch::ops(vec![op]))?.detach();
         }
+        if !local.is_empty()
+            && let Some(pending) = pending.take()
+        {
+            // What was kept must be there for whoever goes on from here: this is its acknowledgement.
+            pending.durable().await?;
+        }
         for effect in reaction.effects {
             match effect {
                 Effect::Ask { turn } => self.ask(myself, state, turn, now),

@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod config;
 pub mod init;
+pub mod memory;
 pub mod quickstart;
 pub mod run;
 pub mod runs;

@@ -50,7 +50,7 @@ impl AgentDefaults {
     }
 }
 
-const READING: &[&str] = &["fs.list", "fs.read", "fs.search", "memory.get"];
+const READING: &[&str] = &["fs.list", "fs.read", "fs.search", "memory.get", "memory.query"];
 const WRITING: &[&str] = &["fs.write", "fs.patch", "memory.put"];
 const RUNNING: &[&str] = &["exec.run"];
 const FETCHING: &[&str] = &["web.fetch"];

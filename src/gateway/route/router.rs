@@ -9,7 +9,7 @@ use crate::gateway::auth::check_host;
 use crate::gateway::error::ApiError;
 use crate::gateway::parts::GatewayParts;
 
-use super::{agents, health, runs, status};
+use super::{agents, health, memory, runs, status};
 
 /// The router.
 pub fn router(parts: GatewayParts) -> Router {
@@ -24,6 +24,12 @@ pub fn router(parts: GatewayParts) -> Router {
         .route("/v1/runs/{id}/retry", post(runs::retry))
         .route("/v1/agents", get(agents::list))
         .route("/v1/agents/{name}", get(agents::show))
+        .route("/v1/memory/query", post(memory::query))
+        .route("/v1/memory/{scope}", get(memory::list).post(memory::add))
+        .route(
+            "/v1/memory/{scope}/{key}",
+            get(memory::get).put(memory::put).delete(memory::forget),
+        )
         .route("/v1/incidents", get(status::incidents))
         .route("/v1/status", get(status::status))
         .route("/v1/tree", get(status::tree))

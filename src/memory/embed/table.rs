@@ -28,7 +28,10 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
     let word = |at: usize| u32::from_le_bytes(BYTES[at..at + 4].try_into().expect("four bytes")) as usize;
     assert_eq!(&BYTES[..8], MAGIC, "the table in the program is whole");
     let (rows, dimensions) = (word(8), word(12));
-    assert_eq!(dimensions, DIMENSIONS, "the table in the program has the dimensions of the program");
+    assert_eq!(
+        dimensions, DIMENSIONS,
+        "the table in the program has the dimensions of the program"
+    );
     let (scales, codes) = BYTES[16..].split_at(rows * 4);
     assert_eq!(codes.len(), rows * dimensions, "the table in the program is whole");
     let scales = scales
@@ -90,12 +93,21 @@ mod tests {
             let text = case["text"].as_str().expect("text");
             let mut pieces = Vec::new();
             TABLE.pieces.pieces(text, |piece| pieces.push(u64::from(piece)));
-            let expected: Vec<u64> = case["ids"].as_array().expect("list").iter().filter_map(Value::as_u64).collect();
+            let expected: Vec<u64> = case["ids"]
+                .as_array()
+                .expect("list")
+                .iter()
+                .filter_map(Value::as_u64)
+                .collect();
             assert_eq!(pieces, expected, "{text}");
             let vector = embed(text).expect("has a direction");
             for (at, expected) in case["first8"].as_array().expect("list").iter().enumerate() {
                 let expected = expected.as_f64().expect("number") as f32;
-                assert!((vector[at] - expected).abs() < 1e-4, "{text} [{at}]: {} {expected}", vector[at]);
+                assert!(
+                    (vector[at] - expected).abs() < 1e-4,
+                    "{text} [{at}]: {} {expected}",
+                    vector[at]
+                );
             }
         }
     }

@@ -25,7 +25,9 @@ impl Quantised {
         if !scale.is_finite() || scale <= 0.0 {
             return None;
         }
-        let codes = vector.iter().map(|value| (value / length / scale).round().clamp(-127.0, 127.0) as i8);
+        let codes = vector
+            .iter()
+            .map(|value| (value / length / scale).round().clamp(-127.0, 127.0) as i8);
         Some(Self {
             scale,
             codes: codes.collect(),

@@ -108,10 +108,8 @@ impl WordPiece {
         while start < word.len() {
             let pieces = if start == 0 { &self.starts } else { &self.continuations };
             let longest = (start + self.piece_bytes_max).min(word.len());
-            let ends = (start + 1..=longest).rev().filter(|end| word.is_char_boundary(*end));
-            let fit = ends
-                .filter_map(|end| pieces.get(&word[start..end]).map(|number| (end, *number)))
-                .next();
+            let mut ends = (start + 1..=longest).rev().filter(|end| word.is_char_boundary(*end));
+            let fit = ends.find_map(|end| pieces.get(&word[start..end]).map(|number| (end, *number)));
             let Some((end, number)) = fit else {
                 return each(self.unknown);
             };

@@ -73,6 +73,7 @@ impl Codes {
 }
 
 /// Inlined into its caller, so that it is compiled for the instructions chosen there.
+#[expect(clippy::inline_always, reason = "it is fast only where it is inlined")]
 #[inline(always)]
 fn inner(a: &[i8; DIMENSIONS], b: &[i8; DIMENSIONS]) -> i32 {
     let mut sum = 0i32;
@@ -90,7 +91,10 @@ mod tests {
     #[test]
     fn a_scan_gives_every_place_its_cosine_and_none_to_the_removed() {
         let texts = ["the car is red", "an automobile", "two eggs and flour"];
-        let vectors: Vec<Quantised> = texts.iter().map(|text| embed_quantised(text).expect("a vector")).collect();
+        let vectors: Vec<Quantised> = texts
+            .iter()
+            .map(|text| embed_quantised(text).expect("a vector"))
+            .collect();
         let mut codes = Codes::default();
         for (place, vector) in vectors.iter().enumerate() {
             codes.put(place as u32 * 2, vector);
@@ -99,7 +103,15 @@ mod tests {
         let query = embed_quantised("car").expect("a vector");
         let mut cosines = vec![9.0; 40];
         codes.scan(&query, 7, &mut cosines);
-        let expected = [query.cosine(&vectors[0]), 0.0, query.cosine(&vectors[1]), 0.0, 0.0, 0.0, 0.0];
+        let expected = [
+            query.cosine(&vectors[0]),
+            0.0,
+            query.cosine(&vectors[1]),
+            0.0,
+            0.0,
+            0.0,
+            0.0,
+        ];
         assert_eq!(cosines.len(), expected.len());
         for (found, expected) in cosines.iter().zip(expected) {
             assert!((found - expected).abs() < 1e-6, "{found} {expected}");

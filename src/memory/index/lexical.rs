@@ -69,14 +69,13 @@ impl Lexical {
         let mut length = 0u16;
         terms(text, |term| {
             length = length.saturating_add(1);
-            let number = match self.numbers.get(term) {
-                Some(number) => *number,
-                None => {
-                    let number = self.postings.len() as u32;
-                    self.numbers.insert(term.into(), number);
-                    self.postings.push(Vec::new());
-                    number
-                }
+            let number = if let Some(number) = self.numbers.get(term) {
+                *number
+            } else {
+                let number = self.postings.len() as u32;
+                self.numbers.insert(term.into(), number);
+                self.postings.push(Vec::new());
+                number
             };
             let count = counting.entry(number).or_default();
             *count = count.saturating_add(1);
@@ -200,7 +199,11 @@ impl Lexical {
 
     fn pair_length(&self, at: usize) -> u16 {
         let before = self.previous[at];
-        let more = if before == NONE { 0 } else { self.lengths[before as usize] };
+        let more = if before == NONE {
+            0
+        } else {
+            self.lengths[before as usize]
+        };
         self.lengths[at].saturating_add(more)
     }
 }
@@ -258,7 +261,11 @@ mod tests {
                         let found = live.iter().filter(|words| words.contains(term)).count() as f32;
                         let count = words.iter().filter(|word| *word == term).count() as f32;
                         let idf = (1.0 + (live.len() as f32 - found + 0.5) / (found + 0.5)).ln();
-                        if count == 0.0 { 0.0 } else { idf * saturated(count, words.len() as f32, mean) }
+                        if count == 0.0 {
+                            0.0
+                        } else {
+                            idf * saturated(count, words.len() as f32, mean)
+                        }
                     })
                     .sum()
             })

@@ -117,7 +117,9 @@ impl Library {
     /// The place whose vector is nearest to this one, with its cosine.
     pub fn nearest(&self, vector: &Quantised, room: &mut Room) -> Option<(u32, f32)> {
         self.codes.scan(vector, 0, &mut room.cosines);
-        let live = (0u32..).zip(&room.cosines).filter(|(place, _)| self.lexical.is_live(*place));
+        let live = (0u32..)
+            .zip(&room.cosines)
+            .filter(|(place, _)| self.lexical.is_live(*place));
         live.map(|(place, cosine)| (place, *cosine))
             .max_by(|(_, a), (_, b)| a.total_cmp(b))
     }
@@ -133,19 +135,18 @@ impl Library {
     ) -> Vec<Hit> {
         let places = self.lexical.places();
         self.lexical.score(question.text, &mut room.scores);
-        match question.vector {
-            Some(vector) => self.codes.scan(vector, places, &mut room.cosines),
-            None => {
-                room.cosines.clear();
-                room.cosines.resize(places, 0.0);
-            }
+        if let Some(vector) = question.vector {
+            self.codes.scan(vector, places, &mut room.cosines);
+        } else {
+            room.cosines.clear();
+            room.cosines.resize(places, 0.0);
         }
         let open = |place: u32| self.lexical.is_live(place) && may_be_found(place);
         let Room { scores, cosines, fused } = room;
         let pair_cosine = |place: u32| {
             let own = cosines[place as usize];
             match self.lexical.neighbours(place).0 {
-                Some(before) => (own + cosines[before as usize]) / 2.0,
+                Some(before) => f32::midpoint(own, cosines[before as usize]),
                 None => own,
             }
         };
@@ -232,10 +233,7 @@ struct Span {
 impl Span {
     /// For a signal whose absence is 0.
     fn from_zero() -> Self {
-        Self {
-            least: 0.0,
-            most: 0.0,
-        }
+        Self { least: 0.0, most: 0.0 }
     }
 
     /// For a signal that every entry has.
@@ -251,10 +249,14 @@ impl Span {
         self.most = self.most.max(value);
     }
 
-    fn of(&self, value: f32) -> f32 {
+    fn of(self, value: f32) -> f32 {
         let width = self.most - self.least;
         // Where all are alike, the value itself says how well they fit.
-        let share = if width > f32::EPSILON { (value - self.least) / width } else { value };
+        let share = if width > f32::EPSILON {
+            (value - self.least) / width
+        } else {
+            value
+        };
         share.clamp(0.0, 1.0)
     }
 }
@@ -358,7 +360,11 @@ mod tests {
         texts.push("a lonely zebra");
         let library = library(&texts);
         assert_eq!(ask(&library, "zebra", 1), [1_000]);
-        assert_eq!(ask(&library, "the same words again", 1_200).len(), 1_000, "all but the one that fits least");
+        assert_eq!(
+            ask(&library, "the same words again", 1_200).len(),
+            1_000,
+            "all but the one that fits least"
+        );
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub struct ShardState {
     /// None while a thread works with it.
     index: Option<ShardIndex>,
     asked: bool,
-    _idle: Timer,
+    idle: Timer,
 }
 
 fn look_later(myself: &ActorRef<ShardMessage>, after: Duration) -> Timer {
@@ -68,7 +68,7 @@ impl Actor for ShardActor {
         Ok(ShardState {
             index: Some(ShardIndex::new(self.name.clone())),
             asked: false,
-            _idle: look_later(&myself, self.parts.idle),
+            idle: look_later(&myself, self.parts.idle),
         })
     }
 
@@ -96,7 +96,7 @@ impl Actor for ShardActor {
             }
             ShardMessage::IdleLook if state.asked => {
                 state.asked = false;
-                state._idle = look_later(&myself, self.parts.idle);
+                state.idle = look_later(&myself, self.parts.idle);
             }
             ShardMessage::IdleLook => myself.stop(None),
             #[cfg(test)]

@@ -132,8 +132,11 @@ impl ShardIndex {
         };
         let place = self.places.len() as u32;
         let source = sources.first().cloned();
-        let previous = source.as_ref().and_then(|source| self.last_of_source.get(source).copied());
-        self.library.add(place, &indexed_text(&entry), vector.as_ref(), previous);
+        let previous = source
+            .as_ref()
+            .and_then(|source| self.last_of_source.get(source).copied());
+        self.library
+            .add(place, &indexed_text(&entry), vector.as_ref(), previous);
         if let Some(source) = source {
             self.last_of_source.insert(source, place);
         }
