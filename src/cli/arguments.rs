@@ -85,6 +85,9 @@ pub enum Command {
     /// Servers of the Model Context Protocol whose tools are skills.
     #[command(subcommand)]
     Mcp(McpCommand),
+    /// Keep texts and find them again, by key and by meaning.
+    #[command(subcommand)]
+    Memory(MemoryCommand),
     /// Read and change the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -380,6 +383,89 @@ pub enum McpCommand {
     },
 }
 
+/// Which part of the memory.
+#[derive(Debug, Clone, Args)]
+pub struct MemoryPart {
+    /// How far entries reach.
+    #[arg(long, default_value = "project", value_parser = ["session", "project", "global"])]
+    pub scope: String,
+    /// The project's folder; this folder when not given.
+    #[arg(long, value_name = "DIR")]
+    pub project: Option<PathBuf>,
+    /// The session, for scope session: run and step, as in run_…/step.
+    #[arg(long, value_name = "NAME")]
+    pub session: Option<String>,
+}
+
+/// `openclaw memory …`.
+#[derive(Debug, Subcommand)]
+pub enum MemoryCommand {
+    /// Keep a text; under a key it takes the place of what was there.
+    Put {
+        /// Where.
+        #[command(flatten)]
+        part: MemoryPart,
+        /// The key.
+        #[arg(long, value_name = "KEY")]
+        key: Option<String>,
+        /// The text.
+        #[arg(required = true, value_name = "TEXT")]
+        text: Vec<String>,
+        /// A word to filter by (repeatable).
+        #[arg(long)]
+        tag: Vec<String>,
+        /// 0 to 100.
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u8).range(0..=100))]
+        importance: u8,
+    },
+    /// Print the text under a key.
+    Get {
+        /// Where.
+        #[command(flatten)]
+        part: MemoryPart,
+        /// The key.
+        key: String,
+    },
+    /// Find what fits a question, best first.
+    Query {
+        /// Where.
+        #[command(flatten)]
+        part: MemoryPart,
+        /// The question.
+        #[arg(required = true, value_name = "TEXT")]
+        text: Vec<String>,
+        /// How many.
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
+        limit: u32,
+        /// Only entries with this tag (repeatable).
+        #[arg(long)]
+        tag: Vec<String>,
+        /// Show what each score is made of.
+        #[arg(long)]
+        explain: bool,
+    },
+    /// Remove what is under a key, with its history.
+    Forget {
+        /// Where.
+        #[command(flatten)]
+        part: MemoryPart,
+        /// The key.
+        key: String,
+    },
+    /// List what is kept, oldest first.
+    List {
+        /// Where.
+        #[command(flatten)]
+        part: MemoryPart,
+        /// Go on after this number.
+        #[arg(long, value_name = "ID")]
+        after: Option<u64>,
+        /// How many.
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
+        limit: u32,
+    },
+}
+
 /// `openclaw config …`.
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
@@ -474,6 +560,11 @@ mod tests {
             "openclaw mcp add web --url https://example.org/mcp --bearer ${TOKEN}",
             "openclaw mcp list",
             "openclaw mcp test files",
+            "openclaw memory put --scope project --key auth-pattern tokens are rotated",
+            "openclaw memory get --scope project auth-pattern",
+            "openclaw memory query how are tokens rotated --explain --limit 3",
+            "openclaw memory forget --scope global old",
+            "openclaw memory list --scope global",
         ] {
             check(line);
         }

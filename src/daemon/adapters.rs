@@ -10,35 +10,49 @@ use futures_util::future::BoxFuture;
 
 use crate::domain::fault::in_one_line as in_one_line_of;
 use crate::domain::handoff::Finding;
-use crate::domain::memory::{MemoryEntry, MemoryKey};
+use crate::domain::memory::{MemoryEntry, MemoryKey, ShardName};
 use crate::llm;
+use crate::memory::handle::MemoryHandle;
+use crate::memory::question::Question;
 use crate::runs::parts::Pipeline;
-use crate::runtime::committer::Committer;
 use crate::skills::command::CommandDeclaration;
 use crate::skills::mcp::config::{Hidden, McpServer, Revision, Way};
 use crate::skills::memory_reader::MemoryReader;
 use crate::skills::process::program;
-use crate::storage::store::Store;
 
 use super::config::mcp::{McpSettings, McpVariable, McpWay};
 use super::config::model::{ModelSettings, SecretSource};
 use super::config::{self, Config, Home};
 
-/// The memory as skills read it: with everything in it that was put before the call, also when its commit is still
-/// on the way. A step that reads what the step before it kept would else find nothing now and then.
-pub struct StoreMemory {
-    /// Where it is.
-    pub store: Store,
-    /// Who writes it.
-    pub committer: Committer,
-}
+/// The memory as skills read it.
+pub struct SkillsMemory(pub MemoryHandle);
 
-impl MemoryReader for StoreMemory {
+/// Longest wait of a skill for the memory.
+const MEMORY_ANSWER_MAX: Duration = Duration::from_secs(10);
+
+impl MemoryReader for SkillsMemory {
     fn get(&self, key: MemoryKey) -> BoxFuture<'static, Result<Option<MemoryEntry>, String>> {
-        let (store, committer) = (self.store.clone(), self.committer.clone());
+        let memory = self.0.clone();
+        Box::pin(async move { memory.get(&key).await.map_err(|error| in_one_line_of(&error)) })
+    }
+
+    fn query(
+        &self,
+        shard: ShardName,
+        question: Arc<str>,
+        limit: usize,
+        tokens_max: u64,
+    ) -> BoxFuture<'static, Result<Vec<MemoryEntry>, String>> {
+        let memory = self.0.clone();
         Box::pin(async move {
-            committer.settled().await.map_err(|error| in_one_line_of(&error))?;
-            store.memory(&key).map_err(|error| in_one_line_of(&error))
+            let question = Question {
+                limit,
+                tokens_max: Some(tokens_max),
+                ..Question::new(question)
+            };
+            let found = memory.query(&shard, question, MEMORY_ANSWER_MAX).await;
+            let found = found.map_err(|error| in_one_line_of(&error))?;
+            Ok(found.into_iter().map(|found| found.entry).collect())
         })
     }
 }

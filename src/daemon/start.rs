@@ -25,6 +25,9 @@ use crate::gateway::layer::MetricsListener;
 use crate::gateway::parts::{GatewayParts, GatewaySettings};
 use crate::identity::keyring::Keyring;
 use crate::llm::registry::{Models, RegistryError};
+use crate::memory;
+use crate::memory::handle::MemoryHandle;
+use crate::memory::parts::MemoryParts;
 use crate::runs;
 use crate::runs::parts::RunsParts;
 use crate::runtime::bus::Bus;
@@ -51,7 +54,7 @@ use crate::skills::spool::{Spool, SpoolError};
 use crate::storage::error::StoreError;
 use crate::storage::store::Store;
 
-use super::adapters::{StoreMemory, command_skill, in_one_line, mcp_server, model, pipelines, shown};
+use super::adapters::{SkillsMemory, command_skill, in_one_line, mcp_server, model, pipelines, shown};
 use super::config::{Config, DaemonFile, Home, HomeError};
 use super::guard::storage_layer;
 use super::layers::root;
@@ -63,6 +66,10 @@ const ASKING_MAX: usize = 4096;
 const CALLS_MAX: usize = 16_384;
 /// The longest wait for a model for which a session keeps its slot.
 const REST_OVER: Duration = Duration::from_secs(60);
+/// How long a part of the memory that nobody asks keeps its index.
+const MEMORY_IDLE: Duration = Duration::from_secs(600);
+/// Parts of the memory with an index at once.
+const MEMORY_OPEN_MAX: usize = 256;
 /// Longest wait for the calls under way when the daemon stops.
 const SUSPEND_MAX: Duration = Duration::from_secs(10);
 /// Longest orderly end; what has not ended by then resumes at the next start.
@@ -192,7 +199,7 @@ fn program_path() -> OsString {
 fn skills(
     home: &Home,
     config: &Config,
-    memory: StoreMemory,
+    memory: MemoryHandle,
     telemetry: &Telemetry,
 ) -> Result<(SupervisorSpec, SkillsHandle), DaemonError> {
     let (mut layer, calls) = tasks_layer("calls", CALLS_MAX);
@@ -210,7 +217,7 @@ fn skills(
         path: program_path(),
         passed: Vec::new(),
         network,
-        memory: Arc::new(memory),
+        memory: Arc::new(SkillsMemory(memory)),
     });
     for declared in &config.command_skills {
         let surroundings = CommandSurroundings {
@@ -310,11 +317,15 @@ impl Daemon {
         let committer = committer.map_err(DaemonError::Store)?;
 
         let (llm_layer, asking) = tasks_layer("asking", ASKING_MAX);
-        let memory = StoreMemory {
+        let (memory_layer, memory) = memory::layer::layer(&MemoryParts {
+            clock: clock.clone(),
             store: store.clone(),
             committer: committer.clone(),
-        };
-        let (skills_layer, skills) = skills(home, config, memory, &telemetry)?;
+            entropy: entropy.clone(),
+            idle: MEMORY_IDLE,
+            open_max: MEMORY_OPEN_MAX,
+        });
+        let (skills_layer, skills) = skills(home, config, memory.clone(), &telemetry)?;
         let left = LeftBranches {
             storage: storage_layer(&committer),
             llm: llm_layer,
@@ -373,6 +384,7 @@ impl Daemon {
             skills,
             models,
             live,
+            memory,
             committer: committer.clone(),
             store,
             tree: Arc::new(move || {
@@ -399,6 +411,7 @@ impl Daemon {
         let spec = root([
             ("storage", left.storage),
             ("llm", left.llm),
+            ("memory", memory_layer),
             ("skills", left.skills),
             ("agents", agents_layer),
             ("runs", runs_layer),

@@ -103,6 +103,10 @@ codes! {
     HOME_FILE = "OC-7006", "home_file", Unavailable;
     /// A thing of this name exists already.
     EXISTS = "OC-7007", "exists", Conflict;
+    /// Nothing is kept under this key.
+    MEMORY_NOT_FOUND = "OC-8001", "memory_not_found", NotFound;
+    /// Too many questions wait for this part of the memory, or too many parts are open.
+    MEMORY_BUSY = "OC-8002", "memory_busy", Overloaded;
     /// An invariant of the program is broken.
     BUG = "OC-9001", "bug", Bug;
 }

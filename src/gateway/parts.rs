@@ -10,6 +10,7 @@ use crate::agents::handle::AgentsHandle;
 use crate::domain::id::BootId;
 use crate::identity::keyring::Keyring;
 use crate::llm::registry::Models;
+use crate::memory::handle::MemoryHandle;
 use crate::runs::handle::RunsHandle;
 use crate::runtime::clock::Clock;
 use crate::runtime::committer::Committer;
@@ -66,6 +67,8 @@ pub struct GatewayParts {
     pub models: Arc<Models>,
     /// Pieces of answers as they arrive.
     pub live: Live,
+    /// Memory.
+    pub memory: MemoryHandle,
     /// For figures.
     pub committer: Committer,
     /// For figures.

@@ -11,6 +11,7 @@ use super::builtin::fs_search::FsSearch;
 use super::builtin::fs_write::FsWrite;
 use super::builtin::memory_get::MemoryGet;
 use super::builtin::memory_put::MemoryPut;
+use super::builtin::memory_query::MemoryQuery;
 use super::builtin::web_fetch::WebFetch;
 use super::memory_reader::MemoryReader;
 use super::network::NetworkPolicy;
@@ -52,8 +53,9 @@ pub fn first_set(parts: Parts) -> Vec<Arc<dyn Skill>> {
         Arc::new(FsRead::new()),
         Arc::new(FsSearch::new()),
         Arc::new(FsWrite::new()),
-        Arc::new(MemoryGet::new(parts.memory)),
+        Arc::new(MemoryGet::new(Arc::clone(&parts.memory))),
         Arc::new(MemoryPut::new()),
+        Arc::new(MemoryQuery::new(parts.memory)),
         Arc::new(WebFetch::new(parts.network)),
     ]
 }

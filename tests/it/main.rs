@@ -14,6 +14,7 @@ mod gateway;
 mod kill;
 mod litellm;
 mod mcp;
+mod memory;
 mod model_faults;
 mod models;
 mod money;

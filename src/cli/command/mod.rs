@@ -6,6 +6,7 @@ pub mod config;
 pub mod doctor;
 pub mod init;
 pub mod mcp;
+pub mod memory;
 pub mod quickstart;
 pub mod run;
 pub mod runs;

@@ -70,7 +70,14 @@ fn own_limit(settings: &Settings, kind: &str, general: Limit) -> Limit {
     }
 }
 
-const READING: &[&str] = &["fs.list", "fs.read", "fs.search", "memory.get", "skill.read"];
+const READING: &[&str] = &[
+    "fs.list",
+    "fs.read",
+    "fs.search",
+    "memory.get",
+    "memory.query",
+    "skill.read",
+];
 const WRITING: &[&str] = &["fs.write", "fs.patch", "memory.put"];
 const RUNNING: &[&str] = &["exec.run", "skill.run"];
 const FETCHING: &[&str] = &["web.fetch"];

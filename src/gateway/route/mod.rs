@@ -2,6 +2,7 @@
 
 pub mod agents;
 pub mod health;
+pub mod memory;
 pub mod router;
 pub mod runs;
 pub mod skills;

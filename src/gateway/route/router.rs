@@ -10,7 +10,7 @@ use crate::gateway::error::ApiError;
 use crate::gateway::metrics::{RequestMeter, meter};
 use crate::gateway::parts::GatewayParts;
 
-use super::{agents, health, runs, skills, status, usage};
+use super::{agents, health, memory, runs, skills, status, usage};
 
 /// The router.
 pub fn router(parts: GatewayParts) -> Router {
@@ -31,6 +31,12 @@ pub fn router(parts: GatewayParts) -> Router {
         .route("/v1/skills", get(skills::list))
         .route("/v1/skills/{name}", get(skills::show))
         .route("/v1/mcp", get(skills::servers))
+        .route("/v1/memory/query", post(memory::query))
+        .route("/v1/memory/{scope}", get(memory::list).post(memory::add))
+        .route(
+            "/v1/memory/{scope}/{key}",
+            get(memory::get).put(memory::put).delete(memory::forget),
+        )
         .route("/v1/incidents", get(status::incidents))
         .route("/v1/status", get(status::status))
         .route("/v1/tree", get(status::tree))

@@ -8,4 +8,5 @@ pub mod fs_search;
 pub mod fs_write;
 pub mod memory_get;
 pub mod memory_put;
+pub mod memory_query;
 pub mod web_fetch;
