@@ -8,6 +8,7 @@ pub mod handoff;
 pub mod layer;
 pub mod order;
 pub mod parts;
+pub mod players;
 pub mod roster;
 pub mod session;
 pub mod treasury;

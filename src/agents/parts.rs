@@ -13,6 +13,7 @@ use crate::runtime::committer::Committer;
 use crate::skills::handle::SkillsHandle;
 use crate::storage::store::Store;
 
+use super::players::Players;
 use super::treasury::Treasury;
 
 /// Everything below that a session uses.
@@ -28,6 +29,8 @@ pub struct AgentsParts {
     pub treasury: Treasury,
     /// The models.
     pub models: Arc<Models>,
+    /// The cassettes that are played.
+    pub players: Players,
     /// Where model requests run.
     pub asking: Tasks,
     /// The skills.

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use crate::agents;
 use crate::agents::handle::AgentsHandle;
 use crate::agents::parts::{AgentsParts, Definitions};
+use crate::agents::players::Players;
 use crate::agents::treasury::Treasury;
 use crate::domain::agent::Role;
 use crate::domain::code::{self, Code};
@@ -248,6 +249,7 @@ impl Daemon {
             committer: committer.clone(),
             treasury,
             models: models.clone(),
+            players: Players::default(),
             asking,
             skills: skills.clone(),
             definitions: Definitions::new(config.agents.iter().cloned()),

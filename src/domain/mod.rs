@@ -33,3 +33,4 @@ pub mod run;
 pub mod skill;
 pub mod text;
 pub mod time;
+pub mod traffic;

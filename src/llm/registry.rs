@@ -10,8 +10,9 @@ use std::sync::Arc;
 use crate::domain::fault::Fault;
 use crate::domain::name::ModelAlias;
 
+use super::cassette::redact::Redactor;
 use super::client::{Connections, RemoteModel};
-use super::config::{ModelConfig, Provider};
+use super::config::{ModelConfig, Provider, Secret};
 use super::model::{Model, ModelDescription};
 use super::offline::OfflineModel;
 
@@ -68,6 +69,7 @@ impl RegistryError {
 #[derive(Clone)]
 pub struct Models {
     by_alias: Arc<BTreeMap<ModelAlias, Arc<dyn Model>>>,
+    redactor: Redactor,
 }
 
 impl std::fmt::Debug for Models {
@@ -81,7 +83,9 @@ impl Models {
     pub fn build(configs: impl IntoIterator<Item = ModelConfig>) -> Result<Self, RegistryError> {
         let mut by_alias: BTreeMap<ModelAlias, Arc<dyn Model>> = BTreeMap::new();
         let connections = Connections::new();
+        let mut secrets: Vec<Secret> = Vec::new();
         for config in configs {
+            secrets.extend(config.api_key.clone());
             let alias = config.alias.clone();
             if alias.as_str() == OFFLINE_ALIAS && config.provider != Provider::Offline {
                 return Err(RegistryError::Reserved {
@@ -99,7 +103,10 @@ impl Models {
                 return Err(RegistryError::Twice { alias });
             }
         }
-        Ok(Self::of(by_alias))
+        Ok(Self {
+            redactor: Redactor::new(secrets.iter().map(Secret::expose)),
+            ..Self::of(by_alias)
+        })
     }
 
     /// Takes models made elsewhere (scripted ones in tests); `offline` is added when it is not among them.
@@ -110,7 +117,13 @@ impl Models {
             .or_insert_with(|| Arc::new(OfflineModel::new(alias)));
         Self {
             by_alias: Arc::new(by_alias),
+            redactor: Redactor::default(),
         }
+    }
+
+    /// Takes the keys of all models, and what looks like a key, out of texts.
+    pub fn redactor(&self) -> &Redactor {
+        &self.redactor
     }
 
     /// The model of an alias.

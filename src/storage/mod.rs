@@ -15,6 +15,7 @@ pub mod record;
 pub mod store;
 pub mod table;
 mod tables;
+mod tape;
 pub mod writer;
 
 #[cfg(test)]

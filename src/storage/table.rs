@@ -26,6 +26,10 @@ pub const SUBMISSIONS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::
 pub const BUDGETS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("budgets-1");
 /// Memory entries by scope, name space and key.
 pub const MEMORY: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("memory-1");
+/// What a run does with its model traffic; runs without a row keep nothing.
+pub const TAPES: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("tapes-1");
+/// Answered requests of runs that are recorded, at the place of the fact that has the answer.
+pub const TRAFFIC: TableDefinition<'_, &JournalKey, &[u8]> = TableDefinition::new("traffic-1");
 /// API keys by their public id.
 pub const KEYS: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("keys-1");
 /// Incidents.

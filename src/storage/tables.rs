@@ -7,7 +7,8 @@ use redb::{Key, Table, TableDefinition, Value, WriteTransaction};
 
 use super::error::{StoreError, step};
 use super::table::{
-    ACTIVE, BLOBS, BUDGETS, INCIDENTS, JOURNAL, JournalKey, KEYS, MEMORY, META, RUNS, SNAPSHOTS, SUBMISSIONS,
+    ACTIVE, BLOBS, BUDGETS, INCIDENTS, JOURNAL, JournalKey, KEYS, MEMORY, META, RUNS, SNAPSHOTS, SUBMISSIONS, TAPES,
+    TRAFFIC,
 };
 
 type Bytes<'txn, K> = Table<'txn, K, &'static [u8]>;
@@ -27,6 +28,8 @@ pub(super) struct Tables<'txn> {
     budgets: Option<Bytes<'txn, &'static str>>,
     memory: Option<Bytes<'txn, &'static str>>,
     keys: Option<Bytes<'txn, Id>>,
+    tapes: Option<Bytes<'txn, Id>>,
+    traffic: Option<Bytes<'txn, &'static JournalKey>>,
     incidents: Option<Bytes<'txn, Id>>,
 }
 
@@ -57,6 +60,8 @@ impl<'txn> Tables<'txn> {
             budgets: None,
             memory: None,
             keys: None,
+            tapes: None,
+            traffic: None,
             incidents: None,
         }
     }
@@ -104,6 +109,14 @@ impl<'txn> Tables<'txn> {
 
     pub(super) fn keys(&mut self) -> Result<&mut Bytes<'txn, Id>, StoreError> {
         open(self.transaction, &mut self.keys, KEYS, "open the keys")
+    }
+
+    pub(super) fn tapes(&mut self) -> Result<&mut Bytes<'txn, Id>, StoreError> {
+        open(self.transaction, &mut self.tapes, TAPES, "open the tapes")
+    }
+
+    pub(super) fn traffic(&mut self) -> Result<&mut Bytes<'txn, &'static JournalKey>, StoreError> {
+        open(self.transaction, &mut self.traffic, TRAFFIC, "open the traffic")
     }
 
     pub(super) fn incidents(&mut self) -> Result<&mut Bytes<'txn, Id>, StoreError> {

@@ -7,6 +7,7 @@
 
 mod budget;
 mod cancel;
+mod cassette;
 mod cli;
 mod gateway;
 mod kill;

@@ -36,6 +36,7 @@ use super::incoming::{asked, called};
 use super::message::SessionMessage;
 use super::preparing::{call_order, rules, surroundings};
 use super::surroundings::SessionSurroundings;
+use super::tape::{Conversation, SessionTape};
 
 /// Starts of one session before it is given up.
 const INCARNATIONS_MAX: u64 = 5;
@@ -68,6 +69,8 @@ pub struct SessionState {
     /// Whether facts of this attempt may be in the journal.
     resumes: bool,
     since_snapshot: SinceSnapshot,
+    /// What is kept of its model traffic, when something is.
+    tape: Option<SessionTape>,
     /// Effects of this session whose programs may have left a report.
     spooled: Vec<EffectKey>,
     timers: Vec<Timer>,
@@ -144,6 +147,7 @@ impl Actor for SessionActor {
             ending: None,
             resumes,
             since_snapshot: SinceSnapshot::default(),
+            tape: None,
             spooled: Vec::new(),
             timers: vec![deadline],
             _counted: counted,
@@ -160,6 +164,7 @@ impl Actor for SessionActor {
         let mut local = Vec::new();
         let event = match message {
             SessionMessage::Begin => {
+                state.tape = SessionTape::open(&self.parts, &state.order).await?;
                 if state.resumes {
                     state.turn = self.load(state.order.run, state.turn.rules.clone()).await?;
                 }
@@ -179,6 +184,9 @@ impl Actor for SessionActor {
             }
             SessionMessage::Asked { turn, result } => {
                 state.asking = None;
+                if result.is_ok() {
+                    local.extend(state.tape.as_mut().and_then(|tape| tape.answered(turn)));
+                }
                 asked(&state.turn, turn, result, now)
             }
             SessionMessage::Called { ordinal, end } => {
@@ -338,11 +346,16 @@ impl SessionActor {
                 })
                 .ok();
         };
-        let model = match self.parts.models.get(&state.around.model) {
-            Ok(model) => model,
-            Err(error) => return failed(AskError::unspent(FailureClass::Config, error.to_string())),
-        };
         let request = state.around.request(&state.turn.messages);
+        let conversation = Conversation::Own(0);
+        let tape = state.tape.as_mut();
+        let model = match tape.and_then(|tape| tape.asks(turn, &request, conversation)) {
+            Some(replayed) => replayed,
+            None => match self.parts.models.get(&state.around.model) {
+                Ok(model) => model,
+                Err(error) => return failed(AskError::unspent(FailureClass::Config, error.to_string())),
+            },
+        };
         let deadline = Duration::from_millis(state.order.deadline.since(now));
         let to = myself.clone();
         let name = format!("{} turn {turn}", state.order.session_id());

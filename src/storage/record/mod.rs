@@ -14,6 +14,7 @@ pub mod memory;
 mod reading;
 mod spec;
 pub mod submission;
+pub mod traffic;
 
 #[cfg(test)]
 mod fact_tests;
