@@ -48,6 +48,7 @@ pub fn model(settings: &ModelSettings) -> llm::config::ModelConfig {
         base_url: (!settings.base_url.is_empty()).then(|| settings.base_url.as_str().into()),
         api_key: secret.as_deref().and_then(llm::config::Secret::new),
         api_key_env: variable,
+        context_tokens: settings.context_tokens,
         timeouts: llm::config::Timeouts {
             total_ms: settings.timeout_ms,
             ..defaults.timeouts

@@ -71,6 +71,9 @@ pub struct AgentDefinition {
     pub timeout_ms: u64,
     /// Ceiling of one answer in tokens.
     pub output_tokens_max: u32,
+    /// Estimated tokens of a request from which on its conversation is compacted; none means three quarters of what its
+    /// model holds.
+    pub compact_at: Option<u64>,
     /// Tokens per UTC day; none means unlimited.
     pub tokens_daily_max: Option<u64>,
     /// Tokens per run; none means unlimited.

@@ -19,6 +19,9 @@ use super::offline::OfflineModel;
 /// The alias of the model inside this program.
 pub const OFFLINE_ALIAS: &str = "offline";
 
+/// Tokens of a conversation that a model is taken to hold when nobody says.
+pub const CONTEXT_TOKENS_DEFAULT: u64 = 128_000;
+
 /// Why the models cannot be built, or one of them not be found.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RegistryError {
@@ -70,6 +73,7 @@ impl RegistryError {
 pub struct Models {
     by_alias: Arc<BTreeMap<ModelAlias, Arc<dyn Model>>>,
     redactor: Redactor,
+    context_tokens: Arc<BTreeMap<ModelAlias, u64>>,
 }
 
 impl std::fmt::Debug for Models {
@@ -84,7 +88,9 @@ impl Models {
         let mut by_alias: BTreeMap<ModelAlias, Arc<dyn Model>> = BTreeMap::new();
         let connections = Connections::new();
         let mut secrets: Vec<Secret> = Vec::new();
+        let mut context_tokens = BTreeMap::new();
         for config in configs {
+            context_tokens.extend(config.context_tokens.map(|tokens| (config.alias.clone(), tokens)));
             secrets.extend(config.api_key.clone());
             let alias = config.alias.clone();
             if alias.as_str() == OFFLINE_ALIAS && config.provider != Provider::Offline {
@@ -105,6 +111,7 @@ impl Models {
         }
         Ok(Self {
             redactor: Redactor::new(secrets.iter().map(Secret::expose)),
+            context_tokens: Arc::new(context_tokens),
             ..Self::of(by_alias)
         })
     }
@@ -118,7 +125,20 @@ impl Models {
         Self {
             by_alias: Arc::new(by_alias),
             redactor: Redactor::default(),
+            context_tokens: Arc::default(),
         }
+    }
+
+    /// Tokens of a conversation that a model holds, as configured.
+    pub fn context_tokens(&self, alias: &ModelAlias) -> u64 {
+        let known = self.context_tokens.get(alias).copied();
+        known.unwrap_or(CONTEXT_TOKENS_DEFAULT)
+    }
+
+    /// Whether an alias is a model inside this program.
+    pub fn is_offline(&self, alias: &ModelAlias) -> bool {
+        let model = self.by_alias.get(alias);
+        model.is_some_and(|model| model.describe().provider == Provider::Offline.as_str())
     }
 
     /// Takes the keys of all models, and what looks like a key, out of texts.

@@ -335,6 +335,7 @@ impl RunState {
             | Fact::TurnFinished { .. }
             | Fact::TurnFailed { .. }
             | Fact::TurnDeferred { .. }
+            | Fact::CompactionBegun { .. }
             | Fact::HistoryCompacted { .. }
             | Fact::StepRested { .. }
             | Fact::AnswerRejected { .. }

@@ -24,6 +24,15 @@ fn home(config: &str) -> TestHome {
     home
 }
 
+/// An agent that only a change of its one skill changes.
+fn with_reader(config: &str) -> TestHome {
+    let home = home(config);
+    std::fs::create_dir_all(home.path().join("agents")).expect("a folder");
+    let agent = "role = \"executor\"\nprompt = \"You answer from files.\"\nskills = [\"fs.read\"]\n";
+    std::fs::write(home.path().join("agents/reader.toml"), agent).expect("written");
+    home
+}
+
 fn start(home: &TestHome) -> TestDaemon {
     home.start_with(&[("TEST_MODEL_KEY", KEY)])
 }
@@ -266,20 +275,24 @@ fn the_commands_record_and_replay_a_file() {
 
 #[test]
 fn a_committed_cassette_is_replayed_by_everybody() {
+    let by_reader = |mut order: Value| {
+        order["agent"] = "reader".into();
+        order
+    };
     if std::env::var("CASSETTES").is_ok_and(|what| what == "record") {
         let server = ModelServer::start();
-        let home = home(&server.config("far", "openai"));
+        let home = with_reader(&server.config("far", "openai"));
         let daemon = start(&home);
         let rim = Rim::of(&daemon);
-        let id = rim.submit(&recorded(&home));
+        let id = rim.submit(&by_reader(recorded(&home)));
         assert_eq!(rim.ended(&id)["status"], "succeeded");
         std::fs::write(COMMITTED, cassette(&rim, &id)).expect("written");
     }
     let text = std::fs::read_to_string(COMMITTED).expect("the committed cassette");
-    let home = home("");
+    let home = with_reader("");
     let daemon = home.start();
     let rim = Rim::of(&daemon);
-    let run = rim.ended(&rim.submit(&replayed(&home, &text)));
+    let run = rim.ended(&rim.submit(&by_reader(replayed(&home, &text))));
     assert_eq!(
         run["status"], "succeeded",
         "record it again when a prompt or skill has changed: {run}"

@@ -9,6 +9,7 @@ mod budget;
 mod cancel;
 mod cassette;
 mod cli;
+mod compaction;
 mod gateway;
 mod kill;
 mod models;

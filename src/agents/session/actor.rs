@@ -346,8 +346,11 @@ impl SessionActor {
                 })
                 .ok();
         };
-        let request = state.around.request(&state.turn.messages);
-        let conversation = Conversation::Own(0);
+        let request = state.around.request(&state.turn);
+        let conversation = match state.turn.compacting {
+            Some(_) => Conversation::Apart,
+            None => Conversation::Own(state.turn.messages.generation()),
+        };
         let tape = state.tape.as_mut();
         let model = match tape.and_then(|tape| tape.asks(turn, &request, conversation)) {
             Some(replayed) => replayed,
@@ -458,6 +461,15 @@ impl SessionActor {
                 attempt,
                 turn,
                 class,
+                reason,
+                charged: if unspent { 0 } else { open.reserved },
+                cost: if unspent { MicroUsd::ZERO } else { open.reserved_cost },
+                retry_at: None,
+            }),
+            Event::TooLong { turn, reason, unspent } => open.map(|open| Fact::TurnFailed {
+                attempt,
+                turn,
+                class: FailureClass::Config,
                 reason,
                 charged: if unspent { 0 } else { open.reserved },
                 cost: if unspent { MicroUsd::ZERO } else { open.reserved_cost },

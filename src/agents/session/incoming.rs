@@ -6,6 +6,7 @@ use crate::agents::turn::decision::Event;
 use crate::agents::turn::state::TurnState;
 use crate::domain::conversation::ModelAnswer;
 use crate::domain::effect::EffectClass;
+use crate::domain::failure::FailureClass;
 use crate::domain::fault::in_one_line;
 use crate::domain::skill::CallOutcome;
 use crate::domain::time::UtcMillis;
@@ -19,6 +20,21 @@ const ASK_BACKOFF_BASE_MS: u64 = 500;
 /// Longest wait before a model request is repeated, the provider's own wish included, in milliseconds.
 const ASK_BACKOFF_MAX_MS: u64 = 60_000;
 
+/// Whether the provider refused the length of the conversation. The vendors and the many servers that speak like them say
+/// so in words alone.
+fn is_too_long(error: &AskError) -> bool {
+    const WORDS: &[&str] = &[
+        "prompt is too long",
+        "maximum context length",
+        "context window",
+        "context_length_exceeded",
+        "context length exceeded",
+        "context size",
+    ];
+    let reason = error.reason.to_ascii_lowercase();
+    error.class == FailureClass::Config && WORDS.iter().any(|words| reason.contains(words))
+}
+
 pub(super) fn asked(
     loop_state: &TurnState,
     turn: u32,
@@ -27,6 +43,11 @@ pub(super) fn asked(
 ) -> Event {
     match result {
         Ok(answer) => Event::Answered { turn, answer },
+        Err(error) if is_too_long(&error) => Event::TooLong {
+            turn,
+            reason: error.reason,
+            unspent: error.spent == Spent::Nothing,
+        },
         Err(error) => {
             let cap = ASK_BACKOFF_BASE_MS.saturating_mul(1 << loop_state.turn_failures.min(16));
             #[expect(

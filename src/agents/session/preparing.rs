@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::agents::handoff::compile;
 use crate::agents::order::{OrderWork, SessionOrder};
 use crate::agents::parts::AgentsParts;
+use crate::agents::turn::compaction::Compaction;
 use crate::agents::turn::state::{SessionWork, TurnRules};
 use crate::domain::agent::AgentDefinition;
 use crate::domain::brief::{Brief, lesson_line, render};
@@ -102,20 +103,29 @@ pub(super) fn surroundings(
     }
     let output_tokens_max = definition.map_or(0, |agent| agent.output_tokens_max);
     let fixed = Fixed::of(&system, &offered, output_schema.as_deref(), output_tokens_max);
-    let fallback = || ModelAlias::new(crate::llm::registry::OFFLINE_ALIAS).expect("a valid alias");
+    let model = order
+        .model
+        .clone()
+        .or_else(|| definition.map(|agent| agent.model.clone()))
+        .unwrap_or_else(|| ModelAlias::new(crate::llm::registry::OFFLINE_ALIAS).expect("a valid alias"));
+    // The offline model reads its whole conversation anew in every turn: it has no window, and no use for a summary.
+    let has_window = !parts.models.is_offline(&model);
+    let own = definition.and_then(|agent| agent.compact_at);
+    let window = parts.models.context_tokens(&model);
+    let compaction = Compaction {
+        at_tokens: has_window.then(|| own.unwrap_or(window / 4 * 3)),
+        by_model: has_window,
+    };
     SessionSurroundings {
         skills: parts.skills.clone(),
         offered,
         system: system.into(),
-        model: order
-            .model
-            .clone()
-            .or_else(|| definition.map(|agent| agent.model.clone()))
-            .unwrap_or_else(fallback),
+        model,
         output_schema,
         validator,
         output_tokens_max,
         price: Price::default(),
         fixed,
+        compaction,
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::domain::conversation::{CallRequest, Message, ModelAnswer, check_history};
+use crate::domain::conversation::{CallRequest, ModelAnswer};
 use crate::domain::effect::{EffectClass, EffectKey, Interrupted};
 use crate::domain::fact::{Attempt, Fact};
 use crate::domain::failure::FailureClass;
@@ -15,14 +15,19 @@ use crate::domain::name::SkillName;
 use crate::domain::skill::CallOutcome;
 use crate::domain::time::UtcMillis;
 
+use super::compaction::{self, Compaction};
 use super::state::{CallState, Phase, REPEATS_MAX, SessionWork, TurnRules, TurnState};
 
 /// What the loop has to know of the world, asked without changing it.
 pub trait Surroundings {
     /// Whether a call may be made, as what, with which arguments.
     fn judge_call(&self, call: &CallRequest) -> CallVerdict;
-    /// The most that a request with these messages can cost, in tokens.
-    fn ceiling(&self, messages: &[Message]) -> u64;
+    /// The most that the next request can cost, in tokens.
+    fn ceiling(&self, state: &TurnState) -> u64;
+    /// The tokens that the next request is estimated to send.
+    fn request_tokens(&self, state: &TurnState) -> u64;
+    /// When and how the conversation is compacted.
+    fn compaction(&self) -> Compaction;
     /// What the model charges.
     fn price(&self) -> Price;
     /// The output that a final answer stands for, or what is wrong with it.
@@ -135,6 +140,15 @@ pub enum Event {
         /// When the request may be repeated: the provider's wish or the backoff.
         retry_at: UtcMillis,
     },
+    /// The provider refused the request because the conversation is too long for the model.
+    TooLong {
+        /// Which turn.
+        turn: u32,
+        /// In words.
+        reason: Arc<str>,
+        /// Whether the provider surely did nothing.
+        unspent: bool,
+    },
     /// The time to repeat a request has come.
     Rested,
     /// A call ended.
@@ -235,6 +249,28 @@ pub fn react(state: &mut TurnState, event: Event, now: UtcMillis, around: &dyn S
             };
             take(state, &mut reaction, fact);
         }
+        Event::TooLong { turn, reason, unspent } => {
+            let Some(open) = state
+                .open_turn
+                .filter(|open| open.turn == turn && state.phase == Phase::Asking)
+            else {
+                return reaction;
+            };
+            let through = compaction::forced(state);
+            let fact = Fact::TurnFailed {
+                attempt: attempt.clone(),
+                turn,
+                class: FailureClass::Config,
+                reason,
+                charged: if unspent { 0 } else { open.reserved },
+                cost: if unspent { MicroUsd::ZERO } else { open.reserved_cost },
+                retry_at: through.map(|_| now),
+            };
+            take(state, &mut reaction, fact);
+            if let Some(through) = through {
+                begin_compaction(state, &mut reaction, through, around);
+            }
+        }
         Event::Rested => {}
         Event::CallEnded { ordinal, outcome } => {
             if state.call(ordinal).is_none_or(|call| !call.is_open()) {
@@ -293,7 +329,7 @@ fn advance(state: &mut TurnState, reaction: &mut Reaction, now: UtcMillis, aroun
                     reaction.effects.push(Effect::End(end));
                     return;
                 }
-                if let Err(error) = check_history(&state.messages) {
+                if let Err(error) = state.messages.check() {
                     // Better a failed step with the reason than a request that every provider refuses.
                     let reason = format!("the conversation cannot be sent: {error}").into();
                     reaction.effects.push(Effect::End(SessionEnd::Failed {
@@ -302,12 +338,19 @@ fn advance(state: &mut TurnState, reaction: &mut Reaction, now: UtcMillis, aroun
                     }));
                     return;
                 }
+                let request_tokens = around.request_tokens(state);
+                if state.phase == Phase::Ready
+                    && let Some(through) = compaction::due(state, around.compaction(), request_tokens)
+                {
+                    begin_compaction(state, reaction, through, around);
+                    continue;
+                }
                 let turn = if matches!(state.phase, Phase::Resting(_)) {
                     state.turn.max(1)
                 } else {
                     state.turn + 1
                 };
-                let reserved = around.ceiling(&state.messages);
+                let reserved = around.ceiling(state);
                 let fact = Fact::TurnIntended {
                     attempt: state.rules.attempt.clone(),
                     turn,
@@ -320,6 +363,10 @@ fn advance(state: &mut TurnState, reaction: &mut Reaction, now: UtcMillis, aroun
                 take(state, reaction, fact);
                 reaction.effects.push(Effect::Ask { turn });
                 return;
+            }
+            Phase::Compacting => {
+                let fact = state.compacted().expect("the phase begins with what is to be replaced");
+                take(state, reaction, fact);
             }
             Phase::Calling => {
                 if !advance_calls(state, reaction, around) {
@@ -344,6 +391,18 @@ fn advance(state: &mut TurnState, reaction: &mut Reaction, now: UtcMillis, aroun
     }
 }
 
+/// Asks for a summary next, or makes one at once where no model is asked for it.
+fn begin_compaction(state: &mut TurnState, reaction: &mut Reaction, through: u32, around: &dyn Surroundings) {
+    let attempt = state.rules.attempt.clone();
+    let begun = Fact::CompactionBegun { attempt, through };
+    take(state, reaction, begun);
+    if !around.compaction().by_model
+        && let Some(fact) = state.compacted()
+    {
+        take(state, reaction, fact);
+    }
+}
+
 fn limit_reached(state: &TurnState) -> Option<SessionEnd> {
     let failed = |reason: String| SessionEnd::Failed {
         class: FailureClass::ToolError,
@@ -355,10 +414,19 @@ fn limit_reached(state: &TurnState) -> Option<SessionEnd> {
             state.repeats
         )));
     }
-    if matches!(state.phase, Phase::Ready) && state.turn >= state.rules.turns_max {
-        return Some(failed(format!("no answer after {} turns", state.turn)));
+    if matches!(state.phase, Phase::Ready) && state.compacting.is_none() && !has_turns(state) {
+        return Some(failed(format!("no answer after {} turns", own_turns(state))));
     }
     None
+}
+
+/// Turns of the work itself; those for summaries come on top, and each makes many messages go.
+fn own_turns(state: &TurnState) -> u32 {
+    state.turn.saturating_sub(state.summaries)
+}
+
+fn has_turns(state: &TurnState) -> bool {
+    own_turns(state) < state.rules.turns_max
 }
 
 /// Settles or starts the open calls; true when the round closed without waiting.
@@ -521,7 +589,7 @@ fn judge(
         Err(findings) => findings,
     };
     // Only a model can be asked for another answer.
-    if is_agent && state.rejections < state.rules.rejections_max && state.turn < state.rules.turns_max {
+    if is_agent && state.rejections < state.rules.rejections_max && has_turns(state) {
         let attempt = state.rules.attempt.clone();
         take(
             state,

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::compaction::Compaction;
 use super::decision::{CallVerdict, Effect, Event, SessionEnd, Surroundings, react};
 use super::state::{SessionWork, TurnRules, TurnState};
-use crate::domain::conversation::{Arguments, CallRequest, Message, ModelAnswer, Stop, Usage, check_history};
+use crate::domain::conversation::{Arguments, CallRequest, ModelAnswer, Stop, Usage, check_history};
 use crate::domain::effect::{EffectClass, EffectKey};
 use crate::domain::fact::{Attempt, Fact};
 use crate::domain::failure::FailureClass;
@@ -65,8 +66,16 @@ impl Surroundings for World {
         }
     }
 
-    fn ceiling(&self, _messages: &[Message]) -> u64 {
+    fn ceiling(&self, _: &TurnState) -> u64 {
         100
+    }
+
+    fn request_tokens(&self, _: &TurnState) -> u64 {
+        0
+    }
+
+    fn compaction(&self) -> Compaction {
+        Compaction::default()
     }
 
     fn judge_answer(&self, text: &str) -> Result<Value, Vec<Finding>> {
@@ -393,8 +402,16 @@ impl Surroundings for Quiet {
         World::default().judge_call(call)
     }
 
-    fn ceiling(&self, _messages: &[Message]) -> u64 {
+    fn ceiling(&self, _: &TurnState) -> u64 {
         100
+    }
+
+    fn request_tokens(&self, _: &TurnState) -> u64 {
+        0
+    }
+
+    fn compaction(&self) -> Compaction {
+        Compaction::default()
     }
 
     fn judge_answer(&self, text: &str) -> Result<Value, Vec<Finding>> {

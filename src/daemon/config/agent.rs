@@ -28,6 +28,8 @@ pub struct AgentDefaults {
     pub output_tokens_max: u32,
     /// Sessions at once.
     pub concurrency: u32,
+    /// Estimated tokens of a request from which on a conversation is compacted.
+    pub compact_at: Option<u64>,
     /// Tokens per UTC day.
     pub tokens_daily_max: Option<u64>,
     /// Tokens per run.
@@ -44,6 +46,7 @@ impl AgentDefaults {
             turns_max: number(&["agent", "maxTurns"], u64::from(TURNS_DEFAULT)) as u32,
             output_tokens_max: number(&["agent", "maxOutputTokens"], 4_096) as u32,
             concurrency: number(&["agent", "concurrency"], 4) as u32,
+            compact_at: settings.number(&["agent", "compactAt"]),
             tokens_daily_max: settings.number(&["agent", "tokenBudget", "daily"]),
             tokens_per_run_max: settings.number(&["agent", "tokenBudget", "perRun"]),
         }
@@ -236,6 +239,7 @@ fn define(
         retries_max: number("maxRetries", defaults.retries_max),
         timeout_ms: settings.number(&["timeout"]).unwrap_or(defaults.timeout_ms),
         output_tokens_max: number("maxOutputTokens", defaults.output_tokens_max),
+        compact_at: settings.number(&["compactAt"]).or(defaults.compact_at),
         tokens_daily_max: settings.number(&["tokenBudget", "daily"]).or(defaults.tokens_daily_max),
         tokens_per_run_max: settings
             .number(&["tokenBudget", "perRun"])

@@ -61,6 +61,8 @@ pub struct ModelSettings {
     pub base_url: String,
     /// Where the key is; none for models that want none.
     pub api_key: Option<SecretSource>,
+    /// Tokens of a conversation that it holds.
+    pub context_tokens: Option<u64>,
     /// Longest time of one call, in milliseconds.
     pub timeout_ms: u64,
 }
@@ -192,6 +194,7 @@ pub fn models(settings: &Settings, folder: &Path, bad: &mut Vec<BadValue>) -> BT
             api_key: secret.and_then(|text| SecretSource::parse(text, folder)),
             alias: alias.clone(),
             provider,
+            context_tokens: settings.number(&at("contextTokens")),
             timeout_ms,
         };
         models.insert(alias, model);

@@ -339,3 +339,15 @@ fn damaged_records_are_refused_and_never_panic() {
         "bytes left over are damage"
     );
 }
+
+#[test]
+fn the_beginning_of_a_compaction_reads_back() {
+    let fact = Fact::CompactionBegun {
+        attempt: attempt(),
+        through: u32::MAX,
+    };
+    let entry = codec::encode(&EntryRecord::from_domain(UtcMillis(1), std::slice::from_ref(&fact)));
+    let entry: EntryRecord = codec::decode(|| "entry".into(), &entry).expect("decodes");
+    let read = entry.into_domain(1).expect("a fact");
+    assert_eq!(read[0].fact, fact);
+}
