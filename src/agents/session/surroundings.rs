@@ -5,9 +5,9 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::agents::answer;
-use crate::agents::turn::compaction::{Compaction, SUMMARY_SYSTEM, SUMMARY_TOKENS_MAX, transcript};
 use crate::agents::turn::decision::{CallVerdict, Surroundings};
 use crate::agents::turn::state::TurnState;
+use crate::agents::turn::summary::{Compaction, SUMMARY_SYSTEM, SUMMARY_TOKENS_MAX, transcript};
 use crate::domain::conversation::{CallRequest, Message, ModelRequest};
 use crate::domain::effect::EffectKey;
 use crate::domain::handoff::Finding;

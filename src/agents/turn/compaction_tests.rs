@@ -5,10 +5,10 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::compaction::{Compaction, extract, transcript};
 use super::decision::{CallVerdict, Effect, Event, SessionEnd, Surroundings, react};
 use super::history::History;
 use super::state::{SessionWork, TurnRules, TurnState};
+use super::summary::{Compaction, extract, transcript};
 use crate::domain::conversation::{Arguments, CallRequest, Message, ModelAnswer, Stop, Usage, check_history};
 use crate::domain::effect::{EffectClass, EffectKey};
 use crate::domain::fact::{Attempt, Fact};

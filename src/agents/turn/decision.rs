@@ -15,8 +15,9 @@ use crate::domain::name::SkillName;
 use crate::domain::skill::CallOutcome;
 use crate::domain::time::UtcMillis;
 
-use super::compaction::{self, Compaction};
+use super::compaction;
 use super::state::{CallState, Phase, REPEATS_MAX, SessionWork, TurnRules, TurnState};
+use super::summary::Compaction;
 
 /// What the loop has to know of the world, asked without changing it.
 pub trait Surroundings {

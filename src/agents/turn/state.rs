@@ -21,8 +21,8 @@ use crate::domain::skill::CallOutcome;
 use crate::domain::text::{cut, preview};
 use crate::domain::time::UtcMillis;
 
-use super::compaction::{Compacting, Ledger, summary_of};
 use super::history::History;
+use super::summary::{Compacting, Ledger, summary_of};
 
 /// Lines of "what was tried" that are kept for the next attempt.
 const TRIED_MAX: usize = 12;

@@ -343,7 +343,10 @@ fn damaged_records_are_refused_and_never_panic() {
 #[test]
 fn the_beginning_of_a_compaction_reads_back() {
     let fact = Fact::CompactionBegun {
-        attempt: attempt(),
+        attempt: Attempt {
+            step: StepId::new("s").expect("valid"),
+            number: 1,
+        },
         through: u32::MAX,
     };
     let entry = codec::encode(&EntryRecord::from_domain(UtcMillis(1), std::slice::from_ref(&fact)));
