@@ -189,6 +189,11 @@ fn a_recording_survives_a_kill_and_so_does_a_replay() {
     server.then([Deed::Answer, Deed::Hang]);
     let id = rim.submit(&recorded(&home));
     server.wait_asked(2);
+    // A turn of reads waits for no disk, so the answer is waited for.
+    let mut stream = rim.stream(&id, None);
+    stream
+        .find(|event| event.kind == "call.finished")
+        .expect("an answer and its call");
     let before = cassette(&rim, &id);
     assert_eq!(lines(&before).len(), 1, "{before}");
     daemon.kill();
