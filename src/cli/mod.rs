@@ -5,6 +5,7 @@
 //!   people see.
 //! - [`output`]: lines for people or JSON for programs; [`progress`] and [`follow`]: a run as it goes on.
 //! - [`cassette`]: recorded model traffic as files.
+//! - [`model_check`]: whether configured models answer.
 //! - [`seam`]: what the daemon does for a command in this process; `in_this_process`: the real one.
 //! - `command`: one file per command; they never import each other.
 //!
@@ -24,6 +25,7 @@ pub mod events;
 mod fake;
 pub mod follow;
 mod in_this_process;
+pub mod model_check;
 pub mod output;
 pub mod progress;
 pub mod seam;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::budget::Limit;
 use super::name::{AgentName, ModelAlias, SkillName};
 
 /// What an agent is for; decides its default prompt and skills.
@@ -71,11 +72,11 @@ pub struct AgentDefinition {
     pub timeout_ms: u64,
     /// Ceiling of one answer in tokens.
     pub output_tokens_max: u32,
+    /// What it may use in a UTC day.
+    pub daily_max: Limit,
+    /// What it may use in one run.
+    pub per_run_max: Limit,
     /// Estimated tokens of a request from which on its conversation is compacted; none means three quarters of what its
     /// model holds.
     pub compact_at: Option<u64>,
-    /// Tokens per UTC day; none means unlimited.
-    pub tokens_daily_max: Option<u64>,
-    /// Tokens per run; none means unlimited.
-    pub tokens_per_run_max: Option<u64>,
 }

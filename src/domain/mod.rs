@@ -31,6 +31,8 @@ pub mod plan_admission;
 pub mod plan_document;
 pub mod run;
 pub mod skill;
+pub mod statistics;
 pub mod text;
+pub mod text_policy;
 pub mod time;
 pub mod traffic;

@@ -9,6 +9,8 @@ use serde_json::Value;
 use crate::domain::conversation::{Arguments, Message, ModelAnswer, ModelRequest};
 use crate::domain::skill::SkillManifest;
 
+use super::wire::memo::Memo;
+
 /// Tokens around a whole request.
 const REQUEST_OVERHEAD: u64 = 16;
 /// Tokens around one message, call or result.
@@ -48,6 +50,11 @@ impl Fixed {
         self.tokens(costs.fold((0, 0), |sum, cost| (sum.0 + cost.0, sum.1 + cost.1)))
     }
 
+    /// The same, counting only the messages that are new since the memo was last used.
+    pub fn request_tokens_remembered(self, messages: &[Message], memo: &Memo) -> u64 {
+        self.tokens(memo.tally(messages, message_cost))
+    }
+
     /// Estimated tokens of a request whose messages come to so many bytes and parts.
     pub fn tokens(self, (bytes, parts): (u64, u64)) -> u64 {
         let (bytes, parts) = (self.bytes + bytes, self.parts + parts);
@@ -55,8 +62,19 @@ impl Fixed {
     }
 
     /// The most that one request can cost, as far as it can be known before: what is sent and the longest answer.
-    pub fn ceiling(self, cost: (u64, u64)) -> u64 {
+    pub fn ceiling(self, messages: &[Message]) -> u64 {
+        self.request_tokens(messages).saturating_add(self.output_tokens_max)
+    }
+
+    /// The same, of messages that come to so many bytes and parts.
+    pub fn ceiling_of(self, cost: (u64, u64)) -> u64 {
         self.tokens(cost).saturating_add(self.output_tokens_max)
+    }
+
+    /// The same, counting only the messages that are new since the memo was last used.
+    pub fn ceiling_remembered(self, messages: &[Message], memo: &Memo) -> u64 {
+        let tokens = self.request_tokens_remembered(messages, memo);
+        tokens.saturating_add(self.output_tokens_max)
     }
 }
 
@@ -150,7 +168,7 @@ mod tests {
         assert_eq!(request_tokens(&request("")), 24);
         assert_eq!(request_tokens(&request("abcde")), 26);
         let fixed = Fixed::of("", &[], None, 100);
-        assert_eq!(fixed.ceiling((5, 1)), 126);
+        assert_eq!(fixed.ceiling(&request("abcde").messages), 126);
     }
 
     proptest! {

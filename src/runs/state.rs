@@ -26,6 +26,8 @@ pub enum StepPhase {
     Retrying(UtcMillis),
     /// Leased to a life of the process.
     Running,
+    /// Its attempt waits for a model without a slot; the same attempt goes on at this time.
+    Resting(UtcMillis),
     /// Its checks passed.
     Done,
     /// It failed for good.
@@ -136,7 +138,7 @@ impl StepState {
     pub fn has_ended(&self) -> bool {
         !matches!(
             self.phase,
-            StepPhase::Waiting | StepPhase::Retrying(_) | StepPhase::Running
+            StepPhase::Waiting | StepPhase::Retrying(_) | StepPhase::Running | StepPhase::Resting(_)
         )
     }
 }
@@ -260,6 +262,7 @@ impl RunState {
                         };
                     }
                     step.phase = StepPhase::Running;
+                    step.reason = None;
                     step.leased_by = Some(*boot);
                 }
             }
@@ -310,6 +313,12 @@ impl RunState {
                     }
                 }
             }
+            Fact::StepRested { attempt, reason, until } => {
+                if let Some(step) = self.step_mut(&attempt.step) {
+                    step.phase = StepPhase::Resting(*until);
+                    step.reason = Some(reason.clone());
+                }
+            }
             Fact::StepSkipped { step, reason } => self.end_step(step, StepPhase::Skipped, Some(reason.clone()), at),
             Fact::StepCancelled { step } => self.end_step(step, StepPhase::Cancelled, None, at),
             Fact::StepUnknown { attempt, evidence } => {
@@ -337,7 +346,6 @@ impl RunState {
             | Fact::TurnDeferred { .. }
             | Fact::CompactionBegun { .. }
             | Fact::HistoryCompacted { .. }
-            | Fact::StepRested { .. }
             | Fact::AnswerRejected { .. }
             | Fact::CallIntended { .. }
             | Fact::CallFinished { .. }

@@ -7,8 +7,8 @@ use redb::{Key, Table, TableDefinition, Value, WriteTransaction};
 
 use super::error::{StoreError, step};
 use super::table::{
-    ACTIVE, BLOBS, BUDGETS, INCIDENTS, JOURNAL, JournalKey, KEYS, MEMORY, META, RUNS, SNAPSHOTS, SUBMISSIONS, TAPES,
-    TRAFFIC,
+    ACTIVE, BLOBS, BUDGETS, INCIDENTS, JOURNAL, JournalKey, KEYS, MEMORY, META, RUNS, SNAPSHOTS, STATISTICS,
+    SUBMISSIONS, TAPES, TRAFFIC,
 };
 
 type Bytes<'txn, K> = Table<'txn, K, &'static [u8]>;
@@ -31,6 +31,7 @@ pub(super) struct Tables<'txn> {
     tapes: Option<Bytes<'txn, Id>>,
     traffic: Option<Bytes<'txn, &'static JournalKey>>,
     incidents: Option<Bytes<'txn, Id>>,
+    statistics: Option<Bytes<'txn, &'static str>>,
 }
 
 fn open<'table, 'txn, K: Key + 'static, V: Value + 'static>(
@@ -63,6 +64,7 @@ impl<'txn> Tables<'txn> {
             tapes: None,
             traffic: None,
             incidents: None,
+            statistics: None,
         }
     }
 
@@ -121,5 +123,9 @@ impl<'txn> Tables<'txn> {
 
     pub(super) fn incidents(&mut self) -> Result<&mut Bytes<'txn, Id>, StoreError> {
         open(self.transaction, &mut self.incidents, INCIDENTS, "open the incidents")
+    }
+
+    pub(super) fn statistics(&mut self) -> Result<&mut Bytes<'txn, &'static str>, StoreError> {
+        open(self.transaction, &mut self.statistics, STATISTICS, "open the figures")
     }
 }

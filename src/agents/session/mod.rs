@@ -6,6 +6,7 @@
 
 pub mod actor;
 mod booking;
+mod hearing;
 mod incoming;
 pub mod message;
 mod preparing;

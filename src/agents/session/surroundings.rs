@@ -1,11 +1,11 @@
 //! What the turn loop may ask of the world.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
 use crate::agents::answer;
-use crate::agents::turn::decision::{CallVerdict, Surroundings};
+use crate::agents::turn::decision::{Admission, CallVerdict, Surroundings};
 use crate::agents::turn::state::TurnState;
 use crate::agents::turn::summary::{Compaction, SUMMARY_SYSTEM, SUMMARY_TOKENS_MAX, transcript};
 use crate::domain::conversation::{CallRequest, Message, ModelRequest};
@@ -14,7 +14,10 @@ use crate::domain::handoff::Finding;
 use crate::domain::money::Price;
 use crate::domain::name::{ModelAlias, SkillName};
 use crate::domain::skill::{CallOutcome, SkillManifest};
+use crate::domain::time::UtcMillis;
 use crate::llm::estimate::{Fixed, text_tokens};
+use crate::llm::gate::shared::{Permit, Wake};
+use crate::llm::registry::Models;
 use crate::skills::handle::SkillsHandle;
 
 /// Tokens of what a summary is made from when no window is known.
@@ -36,8 +39,14 @@ pub struct SessionSurroundings {
     pub validator: Option<jsonschema::Validator>,
     /// Ceiling of one answer in tokens.
     pub output_tokens_max: u32,
-    /// What the model charges.
-    pub price: Price,
+    /// All models.
+    pub models: Arc<Models>,
+    /// Says to the session that a request which was put off may perhaps go.
+    pub wake: Arc<dyn Fn() + Send + Sync>,
+    /// The place of the request that is about to be sent.
+    pub permit: Mutex<Option<Permit>>,
+    /// Whether a cassette answers in the models' place: then no gate is asked.
+    pub replays: bool,
     /// What every request costs before its messages.
     pub fixed: Fixed,
     /// When and how the conversation is compacted.
@@ -45,11 +54,11 @@ pub struct SessionSurroundings {
 }
 
 impl SessionSurroundings {
-    /// The next request: the conversation, or the one for its summary.
-    pub fn request(&self, state: &TurnState) -> ModelRequest {
+    /// The next request to this model: the conversation, or the one for its summary.
+    pub fn request(&self, model: &ModelAlias, state: &TurnState) -> ModelRequest {
         if let Some(words) = self.transcript(state) {
             return ModelRequest {
-                model: self.model.clone(),
+                model: model.clone(),
                 system: SUMMARY_SYSTEM.into(),
                 messages: Arc::new(vec![Message::User(words.into())]),
                 skills: Arc::new([]),
@@ -58,7 +67,7 @@ impl SessionSurroundings {
             };
         }
         ModelRequest {
-            model: self.model.clone(),
+            model: model.clone(),
             system: self.system.clone(),
             messages: Arc::clone(&state.messages),
             skills: self.offered.clone(),
@@ -69,6 +78,11 @@ impl SessionSurroundings {
 }
 
 impl SessionSurroundings {
+    /// The place that was taken for the next request; none at a model that has no gate.
+    pub fn take_permit(&self) -> Option<Permit> {
+        self.permit.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// What a summary is made from, when one is to be asked for. It leaves room for the answer where a window is known.
     fn transcript(&self, state: &TurnState) -> Option<String> {
         let through = state.compacting.as_ref()?.through;
@@ -116,7 +130,7 @@ impl Surroundings for SessionSurroundings {
             Some(words) => text_tokens(&words)
                 .saturating_add(text_tokens(SUMMARY_SYSTEM))
                 .saturating_add(u64::from(SUMMARY_TOKENS_MAX)),
-            None => self.fixed.ceiling(state.messages.cost()),
+            None => self.fixed.ceiling_of(state.messages.cost()),
         }
     }
 
@@ -128,8 +142,29 @@ impl Surroundings for SessionSurroundings {
         self.compaction
     }
 
-    fn price(&self) -> Price {
-        self.price
+    fn price(&self, model: &ModelAlias) -> Price {
+        self.models.price(model)
+    }
+
+    fn admit(&self, model: &ModelAlias, tokens: u64, waited: bool, now: UtcMillis) -> Admission {
+        let Some(gate) = self.models.gate(model).filter(|_| !self.replays) else {
+            return Admission::Go;
+        };
+        let wake = || -> Wake {
+            let wake = self.wake.clone();
+            Box::new(move || wake())
+        };
+        match gate.admit(tokens, waited, now, wake) {
+            Ok(permit) => {
+                *self.permit.lock().unwrap_or_else(PoisonError::into_inner) = Some(permit);
+                Admission::Go
+            }
+            Err(wait) => Admission::Wait {
+                until: wait.until,
+                reason: format!("model `{model}` {}", wait.why.as_str()).into(),
+                early: wait.early,
+            },
+        }
     }
 
     fn judge_answer(&self, text: &str) -> Result<Value, Vec<Finding>> {

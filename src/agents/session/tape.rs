@@ -62,6 +62,11 @@ impl SessionTape {
         }))
     }
 
+    /// Whether answers come from a cassette.
+    pub(super) fn replays(&self) -> bool {
+        self.player.is_some()
+    }
+
     /// Names a request that goes out. Gives the model that answers from the cassette, when the run is replayed.
     pub(super) fn asks(
         &mut self,

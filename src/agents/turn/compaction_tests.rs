@@ -5,7 +5,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::decision::{CallVerdict, Effect, Event, SessionEnd, Surroundings, react};
+use super::decision::{Admission, CallVerdict, Effect, Event, SessionEnd, Surroundings, react};
 use super::history::History;
 use super::state::{SessionWork, TurnRules, TurnState};
 use super::summary::{Compaction, extract, transcript};
@@ -15,6 +15,7 @@ use crate::domain::fact::{Attempt, Fact};
 use crate::domain::failure::FailureClass;
 use crate::domain::handoff::Finding;
 use crate::domain::id::RunId;
+use crate::domain::money::Price;
 use crate::domain::name::{AgentName, ModelAlias, SkillName, StepId};
 use crate::domain::skill::CallOutcome;
 use crate::domain::time::UtcMillis;
@@ -31,6 +32,10 @@ fn rules() -> TurnRules {
         },
         agent: AgentName::new("a").expect("valid"),
         model: ModelAlias::new("m").expect("valid"),
+        fallback: Vec::new(),
+        deadline: UtcMillis(600_000),
+        rest_over_ms: 60_000,
+        prompt: "v1".into(),
         work: SessionWork::Agent { brief: BRIEF.into() },
         turns_max: 100,
         turn_retries_max: 2,
@@ -66,8 +71,12 @@ impl Surroundings for Around {
         self.0
     }
 
-    fn price(&self) -> crate::domain::money::Price {
-        crate::domain::money::Price::default()
+    fn price(&self, _: &ModelAlias) -> Price {
+        Price::default()
+    }
+
+    fn admit(&self, _: &ModelAlias, _: u64, _: bool, _: UtcMillis) -> Admission {
+        Admission::Go
     }
 
     fn judge_answer(&self, text: &str) -> Result<Value, Vec<Finding>> {
@@ -186,7 +195,8 @@ fn summarise(summary: Summary, turn: u32, asked: u32) -> Event {
         class,
         reason: "no".into(),
         unspent: true,
-        retry_at: UtcMillis(4),
+        retry_after_ms: None,
+        jitter: 0,
     };
     let answered = |text: &str| Event::Answered {
         turn,

@@ -1,5 +1,7 @@
 //! What a turn loop does next: a pure function of its state, the time and what the surroundings say.
 
+mod asking;
+
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -11,10 +13,11 @@ use crate::domain::failure::FailureClass;
 use crate::domain::handoff::Finding;
 use crate::domain::limits::CALLS_PER_TURN_MAX;
 use crate::domain::money::{MicroUsd, Price};
-use crate::domain::name::SkillName;
+use crate::domain::name::{ModelAlias, SkillName};
 use crate::domain::skill::CallOutcome;
 use crate::domain::time::UtcMillis;
 
+use self::asking::{ask, rest, retry_at};
 use super::compaction;
 use super::state::{CallState, Phase, REPEATS_MAX, SessionWork, TurnRules, TurnState};
 use super::summary::Compaction;
@@ -29,12 +32,31 @@ pub trait Surroundings {
     fn request_tokens(&self, state: &TurnState) -> u64;
     /// When and how the conversation is compacted.
     fn compaction(&self) -> Compaction;
-    /// What the model charges.
-    fn price(&self) -> Price;
+    /// What a model charges.
+    fn price(&self, model: &ModelAlias) -> Price;
+    /// Whether a model may be asked now, with a request that can use so many tokens. The place of a request that may
+    /// go is taken until it has ended. `waited` says that it comes at the time that it was told.
+    fn admit(&self, model: &ModelAlias, tokens: u64, waited: bool, now: UtcMillis) -> Admission;
     /// The output that a final answer stands for, or what is wrong with it.
     fn judge_answer(&self, text: &str) -> Result<Value, Vec<Finding>>;
     /// The outcome that a call left behind although its intent has none in the journal.
     fn spooled(&self, key: EffectKey) -> Option<CallOutcome>;
+}
+
+/// Whether a model may be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Admission {
+    /// Now.
+    Go,
+    /// Not yet.
+    Wait {
+        /// When to try again.
+        until: UtcMillis,
+        /// In words.
+        reason: Arc<str>,
+        /// Whether it may be earlier; then [`Event::PlaceFree`] says so.
+        early: bool,
+    },
 }
 
 /// What becomes of a call that the model wants.
@@ -85,7 +107,7 @@ pub enum Effect {
         /// The name of its effect.
         key: EffectKey,
     },
-    /// Repeat the request at this time.
+    /// Send the request at this time.
     Rest {
         /// When.
         until: UtcMillis,
@@ -114,6 +136,13 @@ pub enum SessionEnd {
         /// What is known.
         evidence: Arc<str>,
     },
+    /// It has to wait so long that it gives its slot back. The same attempt goes on from its facts.
+    Rested {
+        /// Why.
+        reason: Arc<str>,
+        /// When it goes on.
+        until: UtcMillis,
+    },
 }
 
 /// Something that happened around the loop.
@@ -138,8 +167,10 @@ pub enum Event {
         reason: Arc<str>,
         /// Whether the provider surely did nothing.
         unspent: bool,
-        /// When the request may be repeated: the provider's wish or the backoff.
-        retry_at: UtcMillis,
+        /// How long the provider asks to wait, in milliseconds.
+        retry_after_ms: Option<u64>,
+        /// Any number, so that requests that failed together are not repeated together.
+        jitter: u64,
     },
     /// The provider refused the request because the conversation is too long for the model.
     TooLong {
@@ -150,8 +181,10 @@ pub enum Event {
         /// Whether the provider surely did nothing.
         unspent: bool,
     },
-    /// The time to repeat a request has come.
+    /// The time to send a request has come.
     Rested,
+    /// A request that was put off may perhaps go earlier than it was told.
+    PlaceFree,
     /// A call ended.
     CallEnded {
         /// Which.
@@ -216,7 +249,7 @@ pub fn react(state: &mut TurnState, event: Event, now: UtcMillis, around: &dyn S
             if !is_awaited(state, turn) {
                 return reaction;
             }
-            let cost = around.price().cost(answer.usage);
+            let cost = around.price(&state.asked).cost(answer.usage);
             let fact = Fact::TurnFinished {
                 attempt,
                 turn,
@@ -230,7 +263,8 @@ pub fn react(state: &mut TurnState, event: Event, now: UtcMillis, around: &dyn S
             class,
             reason,
             unspent,
-            retry_at,
+            retry_after_ms,
+            jitter,
         } => {
             let Some(open) = state
                 .open_turn
@@ -238,7 +272,7 @@ pub fn react(state: &mut TurnState, event: Event, now: UtcMillis, around: &dyn S
             else {
                 return reaction;
             };
-            let again = class.retries_turn() && state.turn_failures < state.rules.turn_retries_max;
+            let retry_at = retry_at(state, class, retry_after_ms, jitter, now);
             let fact = Fact::TurnFailed {
                 attempt,
                 turn,
@@ -246,7 +280,7 @@ pub fn react(state: &mut TurnState, event: Event, now: UtcMillis, around: &dyn S
                 reason,
                 charged: if unspent { 0 } else { open.reserved },
                 cost: if unspent { MicroUsd::ZERO } else { open.reserved_cost },
-                retry_at: again.then_some(retry_at),
+                retry_at,
             };
             take(state, &mut reaction, fact);
         }
@@ -258,6 +292,11 @@ pub fn react(state: &mut TurnState, event: Event, now: UtcMillis, around: &dyn S
                 return reaction;
             };
             let through = compaction::forced(state);
+            // What cannot be made shorter may still fit another model.
+            let retry_at = match through {
+                Some(_) => Some(now),
+                None => retry_at(state, FailureClass::Config, None, 0, now),
+            };
             let fact = Fact::TurnFailed {
                 attempt: attempt.clone(),
                 turn,
@@ -265,7 +304,7 @@ pub fn react(state: &mut TurnState, event: Event, now: UtcMillis, around: &dyn S
                 reason,
                 charged: if unspent { 0 } else { open.reserved },
                 cost: if unspent { MicroUsd::ZERO } else { open.reserved_cost },
-                retry_at: through.map(|_| now),
+                retry_at,
             };
             take(state, &mut reaction, fact);
             if let Some(through) = through {
@@ -273,6 +312,11 @@ pub fn react(state: &mut TurnState, event: Event, now: UtcMillis, around: &dyn S
             }
         }
         Event::Rested => {}
+        // Only the gate of a model put it off: a request that failed keeps its wait.
+        Event::PlaceFree if state.deferred.is_some() && matches!(state.phase, Phase::Resting(_)) => {
+            state.put_off(now, false);
+        }
+        Event::PlaceFree => return reaction,
         Event::CallEnded { ordinal, outcome } => {
             if state.call(ordinal).is_none_or(|call| !call.is_open()) {
                 return reaction;
@@ -322,7 +366,7 @@ fn advance(state: &mut TurnState, reaction: &mut Reaction, now: UtcMillis, aroun
         match state.phase.clone() {
             Phase::Asking => return,
             Phase::Resting(until) if until > now => {
-                reaction.effects.push(Effect::Rest { until });
+                reaction.effects.push(rest(state, until, now));
                 return;
             }
             Phase::Resting(_) | Phase::Ready => {
@@ -346,24 +390,9 @@ fn advance(state: &mut TurnState, reaction: &mut Reaction, now: UtcMillis, aroun
                     begin_compaction(state, reaction, through, around);
                     continue;
                 }
-                let turn = if matches!(state.phase, Phase::Resting(_)) {
-                    state.turn.max(1)
-                } else {
-                    state.turn + 1
-                };
-                let reserved = around.ceiling(state);
-                let fact = Fact::TurnIntended {
-                    attempt: state.rules.attempt.clone(),
-                    turn,
-                    agent: state.rules.agent.clone(),
-                    model: state.rules.model.clone(),
-                    reserved,
-                    reserved_cost: around.price().ceiling(reserved),
-                    day: now.day(),
-                };
-                take(state, reaction, fact);
-                reaction.effects.push(Effect::Ask { turn });
-                return;
+                if ask(state, reaction, now, around) {
+                    return;
+                }
             }
             Phase::Compacting => {
                 let fact = state.compacted().expect("the phase begins with what is to be replaced");

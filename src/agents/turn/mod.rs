@@ -8,6 +8,8 @@ pub mod state;
 pub mod summary;
 
 #[cfg(test)]
+mod asking_tests;
+#[cfg(test)]
 mod compaction_tests;
 #[cfg(test)]
 mod tests;

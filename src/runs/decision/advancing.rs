@@ -63,15 +63,19 @@ impl Turn<'_> {
         }
         // An amended plan must know how the running steps end, also those that another life began; nothing
         // else starts before.
-        self.take_back(|state| state.phase != StepPhase::Running);
+        self.take_back(|state| !matches!(state.phase, StepPhase::Running | StepPhase::Resting(_)));
+        let mut rests = false;
         if let Some(plan) = self.run.state.plan.clone() {
             for step in &plan.steps {
-                if self.run.state.steps[&step.id].phase == StepPhase::Running {
-                    self.want(step);
+                match self.run.state.steps[&step.id].phase {
+                    StepPhase::Running => self.want(step),
+                    StepPhase::Resting(at) if at <= self.now => self.want(step),
+                    StepPhase::Resting(_) => rests = true,
+                    _ => {}
                 }
             }
         }
-        if !self.run.live.is_empty() || !self.run.wanted.is_empty() {
+        if rests || !self.run.live.is_empty() || !self.run.wanted.is_empty() {
             return;
         }
         let reason = self.run.state.planning.reason.as_deref().unwrap_or("");
@@ -86,7 +90,7 @@ impl Turn<'_> {
                 self.skip_open(&reason);
                 self.finish(Outcome::Unknown, Value::String(reason));
             }
-            StepPhase::Retrying(at) if at > self.now => {}
+            StepPhase::Retrying(at) | StepPhase::Resting(at) if at > self.now => {}
             _ => {
                 let wish = SlotWish {
                     step: planning.clone(),
@@ -129,7 +133,7 @@ impl Turn<'_> {
             let state = &self.run.state.steps[&step.id];
             let wants = match state.phase {
                 StepPhase::Running => true,
-                StepPhase::Retrying(at) => at <= self.now,
+                StepPhase::Retrying(at) | StepPhase::Resting(at) => at <= self.now,
                 StepPhase::Waiting => self.run.state.readiness(step) == Readiness::Ready,
                 _ => false,
             };
@@ -144,7 +148,7 @@ impl Turn<'_> {
                 .state
                 .steps
                 .values()
-                .any(|step| matches!(step.phase, StepPhase::Retrying(_)));
+                .any(|step| matches!(step.phase, StepPhase::Retrying(_) | StepPhase::Resting(_)));
         if is_over {
             self.conclude(&plan);
         }
@@ -156,7 +160,10 @@ impl Turn<'_> {
             let mut skipped = Vec::new();
             for step in &plan.steps {
                 let state = &self.run.state.steps[&step.id];
-                let waits = matches!(state.phase, StepPhase::Waiting | StepPhase::Retrying(_));
+                let waits = matches!(
+                    state.phase,
+                    StepPhase::Waiting | StepPhase::Retrying(_) | StepPhase::Resting(_)
+                );
                 if !waits || self.run.live.contains_key(&step.id) {
                     continue;
                 }
@@ -241,7 +248,7 @@ impl Turn<'_> {
             return;
         }
         let retries = self.all_steps().filter_map(|(_, step)| match step.phase {
-            StepPhase::Retrying(at) if at > self.now => Some(at),
+            StepPhase::Retrying(at) | StepPhase::Resting(at) if at > self.now => Some(at),
             _ => None,
         });
         let next = retries

@@ -104,6 +104,13 @@ pub enum AttemptEnd {
         /// What is known.
         evidence: Arc<str>,
     },
+    /// It waits so long that it gives its slot back.
+    Rested {
+        /// Why.
+        reason: Arc<str>,
+        /// When the same attempt goes on.
+        until: UtcMillis,
+    },
     /// It was stopped, and nothing of it runs any more.
     Stopped,
 }
