@@ -54,6 +54,7 @@ fn rules(fallback: &[&str]) -> TurnRules {
 enum Told {
     Answers,
     Fails(FailureClass, Option<u64>),
+    IsTooLong,
 }
 
 const OVERLOAD: Told = Told::Fails(FailureClass::Overload, None);
@@ -188,6 +189,11 @@ fn play(rules: &TurnRules, world: &World, cut: Option<usize>, jitter: u64) -> Co
                             turn: *turn,
                             answer: answer(&model),
                         },
+                        Told::IsTooLong => Event::TooLong {
+                            turn: *turn,
+                            reason: "too long".into(),
+                            unspent: true,
+                        },
                         Told::Fails(class, retry_after_ms) => Event::AskFailed {
                             turn: *turn,
                             class,
@@ -313,6 +319,27 @@ fn backoff_grows_with_full_jitter_and_has_a_cap() {
     assert_eq!(waits(0), [0; 7], "jitter may be nothing");
     let longest = waits(8_001 * 4_001 * 2_001 * 1_001 * 501 - 1);
     assert_eq!(longest, [500, 1_000, 2_000, 4_000, 8_000, 8_000, 8_000]);
+}
+
+#[test]
+fn what_is_too_long_and_cannot_be_shorter_is_asked_of_the_next_model() {
+    let world = World::of(&[("first", &[Told::IsTooLong]), ("third", &[Told::IsTooLong])]);
+    let course = play(&rules(&["second"]), &world, None, 0);
+    assert_eq!((&course.end, course.ms), (&answered("second"), 10));
+    assert_eq!(course.asked, ["first", "second"]);
+    let course = play(&rules(&["third"]), &world, None, 0);
+    assert_eq!(course.asked, ["first", "third"], "each once");
+    assert!(
+        matches!(
+            &course.end,
+            SessionEnd::Failed {
+                class: FailureClass::Config,
+                ..
+            }
+        ),
+        "{:?}",
+        course.end
+    );
 }
 
 #[test]
