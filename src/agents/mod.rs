@@ -9,6 +9,7 @@ pub mod hidden_text;
 pub mod layer;
 pub mod order;
 pub mod parts;
+pub mod players;
 pub mod roster;
 pub mod session;
 pub mod treasury;

@@ -15,6 +15,7 @@ use crate::runtime::live::Live;
 use crate::skills::handle::SkillsHandle;
 use crate::storage::store::Store;
 
+use super::players::Players;
 use super::treasury::Treasury;
 
 /// Everything below that a session uses.
@@ -34,6 +35,8 @@ pub struct AgentsParts {
     pub live: Live,
     /// The longest wait for a model for which a session keeps its slot.
     pub rest_over: Duration,
+    /// The cassettes that are played.
+    pub players: Players,
     /// Where model requests run.
     pub asking: Tasks,
     /// The skills.

@@ -178,6 +178,12 @@ pub struct RunArguments {
     /// Names the submission: sent twice, it is accepted once.
     #[arg(long, value_name = "KEY")]
     pub idempotency_key: Option<String>,
+    /// Write what the models were asked and answered into this file at the run's end; follows the run.
+    #[arg(long, value_name = "FILE", conflicts_with = "wait")]
+    pub record: Option<PathBuf>,
+    /// Answer every model request of the run from this file, which --record wrote; no model is asked.
+    #[arg(long, value_name = "FILE")]
+    pub replay: Option<PathBuf>,
     /// Wait this long for the end without showing steps, such as 30s.
     #[arg(long, value_name = "TIME", conflicts_with = "follow", value_parser = parse_ms)]
     pub wait: Option<u64>,
@@ -218,6 +224,14 @@ pub enum RunsCommand {
         /// Why, for the journal.
         #[arg(long)]
         reason: Option<String>,
+    },
+    /// Write the cassette of a run that was recorded.
+    Cassette {
+        /// The run.
+        id: RunId,
+        /// The file; the standard output when not given.
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
     },
     /// Submit an ended run again, as a new run that knows what failed.
     Retry {
@@ -537,6 +551,7 @@ mod tests {
             "openclaw run x --max-cost 0.25",
             "openclaw run one two three --file a.rs --file b.rs --workspace . --deadline 10m",
             "openclaw run x --check file:REVIEW.md:200 --check exit:0 --model offline --idempotency-key k --wait 30s",
+            "openclaw run x --record cassette.jsonl --replay other.jsonl --follow",
             "openclaw runs list --status failed --limit 5 --json",
             "openclaw agent create alma --model gpt --role coder --prompt-file p.md",
             "openclaw agent list",
@@ -573,6 +588,7 @@ mod tests {
         }
         check(&format!("openclaw runs cancel {run} --reason late"));
         check(&format!("openclaw runs retry {run} --follow"));
+        check(&format!("openclaw runs cassette {run} --output c.jsonl"));
         check(&format!("openclaw runs show {run} --timeline"));
     }
 
@@ -589,6 +605,7 @@ mod tests {
             "openclaw budget set --daily-tokens 0",
             "openclaw run x --check nonsense",
             "openclaw run x --wait 1s --follow",
+            "openclaw run x --wait 1s --record c.jsonl",
             "openclaw agent create Planner --model gpt",
             "openclaw agent create planner",
             "openclaw init --port 70000",

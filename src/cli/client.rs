@@ -164,9 +164,15 @@ impl Client {
         self.base.as_str().trim_end_matches('/')
     }
 
-    /// Sends a request and reads the whole answer as JSON. A submission under an idempotency key is sent a second
-    /// time when the connection broke, because then nobody knows whether the first arrived.
+    /// Sends a request and reads the whole answer as JSON.
     pub async fn send(&self, request: &Request<'_>) -> Result<Value, CliError> {
+        let bytes = self.read(request).await?;
+        serde_json::from_slice(&bytes).map_err(|error| self.protocol(request.path, error.to_string()))
+    }
+
+    /// Sends a request and reads the whole answer. A submission under an idempotency key is sent a second
+    /// time when the connection broke, because then nobody knows whether the first arrived.
+    pub async fn read(&self, request: &Request<'_>) -> Result<Vec<u8>, CliError> {
         let mut response = match self
             .open(request, Some(ANSWER_MS.saturating_add(request.wait_ms)))
             .await
@@ -191,7 +197,7 @@ impl Client {
         if !status.is_success() {
             return Err(self.refusal(request.path, status, &bytes));
         }
-        serde_json::from_slice(&bytes).map_err(|error| self.protocol(request.path, error.to_string()))
+        Ok(bytes)
     }
 
     /// Opens an event stream; the answer's body is read by the caller.

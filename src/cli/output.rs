@@ -118,6 +118,12 @@ impl Output {
         }
     }
 
+    /// Lines that are for programs and people alike, as they are.
+    pub fn raw(&mut self, text: &str) {
+        let _ = self.out.write_all(text.as_bytes());
+        let _ = self.out.flush();
+    }
+
     /// A line that says what goes on; nothing with `--json` or `--quiet`.
     pub fn note(&mut self, text: &str) {
         if !self.json && !self.quiet {

@@ -80,6 +80,7 @@ pub fn model(settings: &ModelSettings) -> llm::config::ModelConfig {
         stream: settings.stream,
         price: settings.price,
         fallback: settings.fallback.clone(),
+        context_tokens: settings.context_tokens,
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use crate::agents;
 use crate::agents::handle::AgentsHandle;
 use crate::agents::parts::{AgentsParts, Definitions};
+use crate::agents::players::Players;
 use crate::agents::treasury::Treasury;
 use crate::domain::agent::Role;
 use crate::domain::code::{self, Code};
@@ -344,6 +345,7 @@ impl Daemon {
             models: models.clone(),
             live: live.clone(),
             rest_over: rest_over(),
+            players: Players::default(),
             asking,
             skills: skills.clone(),
             definitions: Definitions::new(config.agents.iter().cloned()),

@@ -79,4 +79,7 @@ pub struct AgentDefinition {
     pub daily_max: Limit,
     /// What it may use in one run.
     pub per_run_max: Limit,
+    /// Estimated tokens of a request from which on its conversation is compacted; none means three quarters of what its
+    /// model holds.
+    pub compact_at: Option<u64>,
 }

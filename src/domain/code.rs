@@ -67,6 +67,12 @@ codes! {
     STORE_VERSION = "OC-3004", "store_version", Conflict;
     /// No model has this alias, or it lacks a key.
     MODEL_NOT_CONFIGURED = "OC-4001", "model_not_configured", Invalid;
+    /// A run that is replayed asked what its cassette has no answer for.
+    CASSETTE_MISS = "OC-4101", "cassette_miss", Conflict;
+    /// A cassette cannot be used.
+    CASSETTE_INVALID = "OC-4102", "cassette_invalid", Invalid;
+    /// The run was not recorded, so it has no cassette.
+    CASSETTE_ABSENT = "OC-4103", "cassette_absent", NotFound;
     /// No skill has this name.
     SKILL_NOT_FOUND = "OC-5001", "skill_not_found", NotFound;
     /// A command skill is declared wrongly.

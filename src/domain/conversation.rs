@@ -166,10 +166,15 @@ pub enum ConversationError {
 /// Checks a history before any request is built from it: it starts with the task, every call has exactly one
 /// result in order, and the last word is not the model's.
 pub fn check_history(messages: &[Message]) -> Result<(), ConversationError> {
+    check_history_from(messages, 0)
+}
+
+/// The same when the messages before `from` are known to be sound, each with the one after it.
+pub fn check_history_from(messages: &[Message], from: usize) -> Result<(), ConversationError> {
     if !matches!(messages.first(), Some(Message::User(_))) {
         return Err(ConversationError::NoTask);
     }
-    for (index, message) in messages.iter().enumerate() {
+    for (index, message) in messages.iter().enumerate().skip(from) {
         let next_results: &[CallResult] = match messages.get(index + 1) {
             Some(Message::Results(results)) => results,
             _ => &[],

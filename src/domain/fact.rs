@@ -154,11 +154,21 @@ pub enum Fact {
         /// When the request may be sent.
         until: UtcMillis,
     },
+    /// The next turns of the attempt ask for a summary of the older part of the conversation, until one is made or given
+    /// up.
+    CompactionBegun {
+        /// Which attempt.
+        attempt: Attempt,
+        /// The messages from the second up to and without this one are to be replaced, in the conversation as it is
+        /// sent.
+        through: u32,
+    },
     /// The older part of the conversation was replaced by a summary; the facts keep the original.
     HistoryCompacted {
         /// Which attempt.
         attempt: Attempt,
-        /// How many messages, from the first, the summary stands for.
+        /// How many messages of the conversation, as it was sent, the summary stands for; the first of them, the task,
+        /// stays.
         through: u32,
         /// The summary.
         summary: Arc<str>,
@@ -296,6 +306,7 @@ impl Fact {
             Self::TurnFinished { .. } => "turn.finished",
             Self::TurnFailed { .. } => "turn.failed",
             Self::TurnDeferred { .. } => "turn.deferred",
+            Self::CompactionBegun { .. } => "compaction.begun",
             Self::HistoryCompacted { .. } => "history.compacted",
             Self::AnswerRejected { .. } => "answer.rejected",
             Self::CallIntended { .. } => "call.intended",
@@ -331,6 +342,7 @@ impl Fact {
             | Self::TurnFinished { attempt, .. }
             | Self::TurnFailed { attempt, .. }
             | Self::TurnDeferred { attempt, .. }
+            | Self::CompactionBegun { attempt, .. }
             | Self::HistoryCompacted { attempt, .. }
             | Self::AnswerRejected { attempt, .. }
             | Self::CallIntended { attempt, .. }
@@ -353,6 +365,7 @@ impl Fact {
                 | Self::TurnFinished { .. }
                 | Self::TurnFailed { .. }
                 | Self::TurnDeferred { .. }
+                | Self::CompactionBegun { .. }
                 | Self::HistoryCompacted { .. }
                 | Self::AnswerRejected { .. }
                 | Self::CallIntended { .. }

@@ -36,3 +36,4 @@ pub mod statistics;
 pub mod text;
 pub mod text_policy;
 pub mod time;
+pub mod traffic;

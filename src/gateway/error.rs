@@ -109,6 +109,7 @@ impl From<RunsError> for ApiError {
             RunsError::NotFound(_) => answer.hint("GET /v1/runs lists the runs"),
             RunsError::Ended { .. } => answer.hint("POST /v1/runs/{id}/retry makes the same work a new run"),
             RunsError::Active(_) => answer.hint("wait for its end, or cancel it first"),
+            RunsError::NotRecorded(_) => answer.hint("submit it with `record`, or run it with --record FILE"),
             RunsError::Task(_) => answer.hint("say in `task` what is to be done"),
             RunsError::Commit(_) | RunsError::Store(_) => answer,
         }

@@ -127,6 +127,8 @@ pub struct ModelConfig {
     pub timeouts: Timeouts,
     /// Whether answers are asked for as a stream; some compatible servers lose calls when they stream.
     pub stream: bool,
+    /// Tokens of a conversation that it holds, the answer included; none is not known.
+    pub context_tokens: Option<u64>,
     /// What it charges; none is free of charge.
     pub price: Option<Price>,
     /// Who is asked instead, in order, when this one cannot be had.
@@ -145,6 +147,7 @@ impl ModelConfig {
             api_key_env: None,
             timeouts: Timeouts::default(),
             stream: true,
+            context_tokens: None,
             price: None,
             fallback: Vec::new(),
         }

@@ -55,7 +55,8 @@ impl Fixed {
         self.tokens(memo.tally(messages, message_cost))
     }
 
-    fn tokens(self, (bytes, parts): (u64, u64)) -> u64 {
+    /// Estimated tokens of a request whose messages come to so many bytes and parts.
+    pub fn tokens(self, (bytes, parts): (u64, u64)) -> u64 {
         let (bytes, parts) = (self.bytes + bytes, self.parts + parts);
         REQUEST_OVERHEAD + parts * PART_OVERHEAD + bytes.div_ceil(BYTES_PER_TOKEN)
     }
@@ -65,6 +66,11 @@ impl Fixed {
         self.request_tokens(messages).saturating_add(self.output_tokens_max)
     }
 
+    /// The same, of messages that come to so many bytes and parts.
+    pub fn ceiling_of(self, cost: (u64, u64)) -> u64 {
+        self.tokens(cost).saturating_add(self.output_tokens_max)
+    }
+
     /// The same, counting only the messages that are new since the memo was last used.
     pub fn ceiling_remembered(self, messages: &[Message], memo: &Memo) -> u64 {
         let tokens = self.request_tokens_remembered(messages, memo);
@@ -72,8 +78,13 @@ impl Fixed {
     }
 }
 
+/// Estimated tokens of messages that come to so many bytes and parts.
+pub fn messages_tokens((bytes, parts): (u64, u64)) -> u64 {
+    parts * PART_OVERHEAD + bytes.div_ceil(BYTES_PER_TOKEN)
+}
+
 /// Bytes and parts of one message.
-fn message_cost(message: &Message) -> (u64, u64) {
+pub fn message_cost(message: &Message) -> (u64, u64) {
     match message {
         Message::User(text) => (text.len() as u64, 1),
         Message::Assistant { text, calls, kept } => {

@@ -4,6 +4,7 @@
 //! attempt makes sense is decided above, from the [`FailureClass`](crate::domain::failure::FailureClass) of the
 //! [`AskError`].
 
+pub mod cassette;
 pub mod client;
 #[cfg(test)]
 mod client_tests;

@@ -12,8 +12,9 @@ use crate::domain::money::Price;
 use crate::domain::name::ModelAlias;
 use crate::domain::time::UtcMillis;
 
+use super::cassette::redact::Redactor;
 use super::client::{Connections, RemoteModel};
-use super::config::{ModelConfig, Provider};
+use super::config::{ModelConfig, Provider, Secret};
 use super::gate::shared::Gate;
 use super::gate::state::GateView;
 use super::model::{Model, ModelDescription};
@@ -21,6 +22,9 @@ use super::offline::OfflineModel;
 
 /// The alias of the model inside this program.
 pub const OFFLINE_ALIAS: &str = "offline";
+
+/// Tokens of a conversation that a model is taken to hold when nobody says.
+pub const CONTEXT_TOKENS_DEFAULT: u64 = 128_000;
 
 /// Why the models cannot be built, or one of them not be found.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -84,6 +88,8 @@ pub struct Models {
     /// The gates of those that are asked over a network; models with the same provider, name and key share one.
     gates: Arc<BTreeMap<ModelAlias, Gate>>,
     fallbacks: Arc<BTreeMap<ModelAlias, Vec<ModelAlias>>>,
+    redactor: Redactor,
+    context_tokens: Arc<BTreeMap<ModelAlias, u64>>,
 }
 
 /// What a provider counts together: address, its name of the model, and the key.
@@ -104,7 +110,11 @@ impl Models {
         let mut prices = BTreeMap::new();
         let mut fallbacks: BTreeMap<ModelAlias, Vec<ModelAlias>> = BTreeMap::new();
         let connections = Connections::new();
+        let mut secrets: Vec<Secret> = Vec::new();
+        let mut context_tokens = BTreeMap::new();
         for config in configs {
+            context_tokens.extend(config.context_tokens.map(|tokens| (config.alias.clone(), tokens)));
+            secrets.extend(config.api_key.clone());
             let alias = config.alias.clone();
             prices.extend(config.price.map(|price| (alias.clone(), price)));
             if !config.fallback.is_empty() {
@@ -131,6 +141,8 @@ impl Models {
             }
         }
         let models = Self {
+            redactor: Redactor::new(secrets.iter().map(Secret::expose)),
+            context_tokens: Arc::new(context_tokens),
             prices: Arc::new(prices),
             gates: Arc::new(gates),
             fallbacks: Arc::new(fallbacks),
@@ -158,7 +170,26 @@ impl Models {
             prices: Arc::default(),
             gates: Arc::default(),
             fallbacks: Arc::default(),
+            redactor: Redactor::default(),
+            context_tokens: Arc::default(),
         }
+    }
+
+    /// Tokens of a conversation that a model holds, as configured.
+    pub fn context_tokens(&self, alias: &ModelAlias) -> u64 {
+        let known = self.context_tokens.get(alias).copied();
+        known.unwrap_or(CONTEXT_TOKENS_DEFAULT)
+    }
+
+    /// Whether an alias is a model inside this program.
+    pub fn is_offline(&self, alias: &ModelAlias) -> bool {
+        let model = self.by_alias.get(alias);
+        model.is_some_and(|model| model.describe().provider == Provider::Offline.as_str())
+    }
+
+    /// Takes the keys of all models, and what looks like a key, out of texts.
+    pub fn redactor(&self) -> &Redactor {
+        &self.redactor
     }
 
     /// The same with these gates and fallbacks, for models made elsewhere.

@@ -16,11 +16,15 @@ use crate::domain::name::{AgentName, StepId};
 use crate::domain::plan::Step;
 use crate::domain::plan_admission::single_step;
 use crate::domain::run::{RunHeader, RunSpec, RunStatus};
+use crate::domain::traffic::Tape;
+use crate::llm::cassette::canon::Canon;
+use crate::llm::cassette::redact::Redactor;
 use crate::runtime::bus::Watch;
 use crate::runtime::committer::CommitError;
-use crate::storage::batch::{Batch, Refused, Submission};
+use crate::storage::batch::{Batch, Op, Refused, Submission};
 use crate::storage::error::StoreError;
 
+use super::cassette;
 use super::message::{RunArgument, RunMessage};
 use super::parts::RunsInside;
 use super::state::RunState;
@@ -93,6 +97,9 @@ pub enum RunsError {
     /// The run has not ended.
     #[error("repeat {0}: it has not ended")]
     Active(RunId),
+    /// The run was not recorded.
+    #[error("write the cassette of {0}: it was not recorded")]
+    NotRecorded(RunId),
     /// The write failed.
     #[error("commit")]
     Commit(#[source] CommitError),
@@ -114,6 +121,7 @@ impl RunsError {
             Self::NotFound(_) => code::RUN_NOT_FOUND,
             Self::Ended { .. } => code::RUN_ENDED,
             Self::Active(_) => code::RUN_ACTIVE,
+            Self::NotRecorded(_) => code::CASSETTE_ABSENT,
             Self::Store(StoreError::Corrupt { .. }) => code::STORE_CORRUPT,
             Self::Commit(_) | Self::Store(_) => code::STORE_FAILED,
         }
@@ -125,10 +133,20 @@ impl RunsHandle {
         Self { inside, recovered }
     }
 
+    /// Accepts a run that keeps nothing of its model traffic.
+    pub async fn accept(&self, spec: RunSpec, idempotency: Option<Idempotency>) -> Result<Accepted, RunsError> {
+        self.accept_taped(spec, idempotency, None).await
+    }
+
     /// Accepts a run: when this returns, the run is on disk and cannot be lost.
     ///
     /// **Cancel**: the run may have been accepted; the same idempotency key finds it.
-    pub async fn accept(&self, spec: RunSpec, idempotency: Option<Idempotency>) -> Result<Accepted, RunsError> {
+    pub async fn accept_taped(
+        &self,
+        spec: RunSpec,
+        idempotency: Option<Idempotency>,
+        tape: Option<Tape>,
+    ) -> Result<Accepted, RunsError> {
         let parts = &self.inside.parts;
         let now = parts.clock.now();
         let facts = self.first_facts(&spec, now)?;
@@ -142,7 +160,11 @@ impl RunsHandle {
             body: idempotency.map_or([0; 32], |of| of.body),
             active_max: ACTIVE_RUNS_MAX,
         };
-        match parts.committer.commit(Batch::accept(run, now, facts, submission)).await {
+        let mut batch = Batch::accept(run, now, facts, submission);
+        if let Some(tape) = tape {
+            batch = batch.with(Op::TapePut { run, tape });
+        }
+        match parts.committer.commit(batch).await {
             Ok(_) => {}
             Err(CommitError::Refused(Refused::SameSubmission(run))) => return Ok(Accepted { run, is_new: false }),
             Err(CommitError::Refused(Refused::IdempotencyConflict(run))) => {
@@ -297,7 +319,25 @@ impl RunsHandle {
             retry_of: Some(run),
             ..(**spec).clone()
         };
-        self.accept(spec, None).await
+        // A run that was played from a cassette must not ask its models the second time.
+        let tape = self.inside.parts.store.tape(run).map_err(RunsError::Store)?;
+        self.accept_taped(spec, None, tape).await
+    }
+
+    /// The cassette of a run, as far as its requests have been answered.
+    pub fn cassette(&self, run: RunId, redactor: &Redactor) -> Result<String, RunsError> {
+        let header = self.header(run)?;
+        let store = &self.inside.parts.store;
+        if store.tape(run).map_err(RunsError::Store)?.is_none() {
+            return Err(RunsError::NotRecorded(header.run));
+        }
+        let traffic = store.traffic(run).map_err(RunsError::Store)?;
+        let facts = self.facts(run, 0)?;
+        let Some(Fact::RunAccepted(spec)) = facts.first().map(|stamped| &stamped.fact) else {
+            return Err(RunsError::NotFound(run));
+        };
+        let canon = Canon::new(&spec.workspace, run, redactor.clone());
+        Ok(cassette::write(&canon, spec, &facts, &traffic))
     }
 
     /// Runs that have an actor.

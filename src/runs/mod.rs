@@ -3,6 +3,7 @@
 //! Knows nothing of HTTP or cron.
 
 pub mod actor;
+mod cassette;
 pub mod check;
 pub mod decision;
 pub mod dispatcher;

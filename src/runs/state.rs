@@ -344,6 +344,7 @@ impl RunState {
             | Fact::TurnFinished { .. }
             | Fact::TurnFailed { .. }
             | Fact::TurnDeferred { .. }
+            | Fact::CompactionBegun { .. }
             | Fact::HistoryCompacted { .. }
             | Fact::AnswerRejected { .. }
             | Fact::CallIntended { .. }

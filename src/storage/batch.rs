@@ -6,6 +6,7 @@ use crate::domain::id::RunId;
 use crate::domain::incident::Incident;
 use crate::domain::memory::{MemoryEdit, NewMemory, ShardName};
 use crate::domain::time::UtcMillis;
+use crate::domain::traffic::{Tape, Traffic};
 
 use super::codec;
 use super::record::fact::EntryRecord;
@@ -64,6 +65,20 @@ pub enum Op {
         through: u64,
         /// The facts.
         facts: Vec<Stamped>,
+    },
+    /// Says what a run does with its model traffic; comes with its acceptance.
+    TapePut {
+        /// Which run.
+        run: RunId,
+        /// What it does.
+        tape: Tape,
+    },
+    /// Keeps which request the answer among the facts of the same batch belongs to.
+    TrafficPut {
+        /// Which run.
+        run: RunId,
+        /// The request.
+        traffic: Traffic,
     },
     /// Puts an API key record.
     KeyPut(KeyRecord),

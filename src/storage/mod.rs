@@ -18,6 +18,7 @@ pub mod statistics;
 pub mod store;
 pub mod table;
 mod tables;
+mod tape;
 pub mod writer;
 
 #[cfg(test)]

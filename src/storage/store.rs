@@ -52,8 +52,35 @@ impl Store {
             };
             std::fs::create_dir_all(folder).map_err(failed)?;
         }
+        if !path.exists() {
+            Self::make(path, cache_bytes)?;
+        }
         let opened = Database::builder().set_cache_size(cache_bytes).create(path);
         Self::from_database(path, opened)
+    }
+
+    /// Makes a new file beside its place and links it there whole: a process that ends while redb writes the first
+    /// pages would else leave a file that is none. Of two processes that do this at once, the first wins and the second
+    /// finds its file.
+    fn make(path: &Path, cache_bytes: usize) -> Result<(), StoreError> {
+        let beside = path.with_extension(format!("new-{}", std::process::id()));
+        let failed = |source| StoreError::Folder {
+            path: beside.clone(),
+            source,
+        };
+        let opened = Database::builder().set_cache_size(cache_bytes).create(&beside);
+        drop(Self::from_database(&beside, opened)?);
+        let linked = std::fs::hard_link(&beside, path);
+        std::fs::remove_file(&beside).map_err(failed)?;
+        match linked {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(failed(error)),
+            _ => {}
+        }
+        if let Some(folder) = path.parent() {
+            let synced = std::fs::File::open(folder).and_then(|folder| folder.sync_all());
+            synced.map_err(failed)?;
+        }
+        Ok(())
     }
 
     /// Opens a store over any backend: the tests' way to storage that fails.
@@ -320,5 +347,22 @@ impl Store {
             }
         }
         Ok(sums)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_file_is_there_whole_or_not_at_all_and_nothing_lies_beside_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("store.redb");
+        // What a process left that was killed while it made the file.
+        let own = path.with_extension(format!("new-{}", std::process::id()));
+        std::fs::write(path.with_extension("new-1"), "half").expect("written");
+        drop(Store::open(&path, 1 << 20).expect("opens"));
+        assert!(path.is_file() && !own.exists());
+        drop(Store::open(&path, 1 << 20).expect("opens again"));
     }
 }

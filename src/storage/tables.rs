@@ -9,6 +9,7 @@ use super::error::{StoreError, step};
 use super::memory_write::MemoryTables;
 use super::table::{
     ACTIVE, BLOBS, BUDGETS, INCIDENTS, JOURNAL, JournalKey, KEYS, META, RUNS, SNAPSHOTS, STATISTICS, SUBMISSIONS,
+    TAPES, TRAFFIC,
 };
 
 type Bytes<'txn, K> = Table<'txn, K, &'static [u8]>;
@@ -28,6 +29,8 @@ pub(super) struct Tables<'txn> {
     budgets: Option<Bytes<'txn, &'static str>>,
     memory: Option<MemoryTables<'txn>>,
     keys: Option<Bytes<'txn, Id>>,
+    tapes: Option<Bytes<'txn, Id>>,
+    traffic: Option<Bytes<'txn, &'static JournalKey>>,
     incidents: Option<Bytes<'txn, Id>>,
     statistics: Option<Bytes<'txn, &'static str>>,
 }
@@ -59,6 +62,8 @@ impl<'txn> Tables<'txn> {
             budgets: None,
             memory: None,
             keys: None,
+            tapes: None,
+            traffic: None,
             incidents: None,
             statistics: None,
         }
@@ -110,6 +115,14 @@ impl<'txn> Tables<'txn> {
 
     pub(super) fn keys(&mut self) -> Result<&mut Bytes<'txn, Id>, StoreError> {
         open(self.transaction, &mut self.keys, KEYS, "open the keys")
+    }
+
+    pub(super) fn tapes(&mut self) -> Result<&mut Bytes<'txn, Id>, StoreError> {
+        open(self.transaction, &mut self.tapes, TAPES, "open the tapes")
+    }
+
+    pub(super) fn traffic(&mut self) -> Result<&mut Bytes<'txn, &'static JournalKey>, StoreError> {
+        open(self.transaction, &mut self.traffic, TRAFFIC, "open the traffic")
     }
 
     pub(super) fn incidents(&mut self) -> Result<&mut Bytes<'txn, Id>, StoreError> {

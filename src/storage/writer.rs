@@ -27,6 +27,7 @@ use super::record::header::HeaderRecord;
 use super::record::incident::IncidentRecord;
 use super::record::memory::FirstMemoryRecord;
 use super::record::submission::SubmissionRecord;
+use super::record::traffic::{TapeRecord, TrafficRecord};
 use super::statistics::{self, Statistics};
 use super::store::Store;
 use super::table::FIRST_MEMORY;
@@ -343,6 +344,26 @@ fn write_op(tables: &mut Tables<'_>, draft: &mut Draft, op: &Op) -> Result<(), S
             snapshots
                 .insert(&run.to_bytes(), record.as_slice())
                 .map_err(step("write a snapshot"))?;
+        }
+        Op::TapePut { run, tape } => {
+            let replay = tape.replay.as_deref().map(str::as_bytes);
+            let hash = replay.map(|text| *blake3::hash(text).as_bytes());
+            if let (Some(hash), Some(text)) = (&hash, replay) {
+                let blobs = tables.blobs()?;
+                blobs.insert(hash, text).map_err(step("write a cassette"))?;
+            }
+            let record = codec::encode(&TapeRecord { replay: hash });
+            let tapes = tables.tapes()?;
+            tapes
+                .insert(&run.to_bytes(), record.as_slice())
+                .map_err(step("write a tape"))?;
+        }
+        Op::TrafficPut { run, traffic } => {
+            // The place of the batch's last fact: no other batch has it.
+            let key = journal_key(*run, draft.next_seq - 1);
+            let record = codec::encode(&TrafficRecord::from(traffic));
+            let table = tables.traffic()?;
+            table.insert(&key, record.as_slice()).map_err(step("write traffic"))?;
         }
         Op::KeyPut(record) => {
             let keys = tables.keys()?;

@@ -8,7 +8,9 @@
 mod budget;
 mod cancel;
 mod capabilities;
+mod cassette;
 mod cli;
+mod compaction;
 mod faults;
 mod gateway;
 mod kill;

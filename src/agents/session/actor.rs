@@ -24,6 +24,7 @@ use crate::domain::name::SkillName;
 use crate::domain::skill::CallOutcome;
 use crate::domain::time::UtcMillis;
 use crate::llm::model::{AskError, Asking};
+use crate::llm::wire::memo::Memo;
 use crate::runtime::committer::Pending;
 use crate::runtime::timer::Timer;
 use crate::skills::handle::Ticket;
@@ -37,6 +38,7 @@ use super::incoming::{asked, called};
 use super::message::SessionMessage;
 use super::preparing::{call_order, rules, surroundings};
 use super::surroundings::SessionSurroundings;
+use super::tape::{Conversation, SessionTape};
 
 /// Starts of one session before it is given up.
 const INCARNATIONS_MAX: u64 = 5;
@@ -69,6 +71,10 @@ pub struct SessionState {
     /// Whether facts of this attempt may be in the journal.
     resumes: bool,
     since_snapshot: SinceSnapshot,
+    /// What is kept of its model traffic, when something is.
+    tape: Option<SessionTape>,
+    /// What its requests leave behind, so that each message is written once.
+    memo: Memo,
     /// Effects of this session whose programs may have left a report.
     spooled: Vec<EffectKey>,
     /// The time to send a request that waits.
@@ -151,6 +157,8 @@ impl Actor for SessionActor {
             ending: None,
             resumes,
             since_snapshot: SinceSnapshot::default(),
+            tape: None,
+            memo: Memo::default(),
             spooled: Vec::new(),
             rest: None,
             _deadline: deadline,
@@ -168,6 +176,8 @@ impl Actor for SessionActor {
         let mut local = Vec::new();
         let event = match message {
             SessionMessage::Begin => {
+                state.tape = SessionTape::open(&self.parts, &state.order).await?;
+                state.around.replays = state.tape.as_ref().is_some_and(SessionTape::replays);
                 if state.resumes {
                     state.turn = self.load(state.order.run, state.turn.rules.clone()).await?;
                 }
@@ -187,6 +197,9 @@ impl Actor for SessionActor {
             }
             SessionMessage::Asked { turn, result } => {
                 state.asking = None;
+                if result.is_ok() {
+                    local.extend(state.tape.as_mut().and_then(|tape| tape.answered(turn)));
+                }
                 asked(turn, result)
             }
             SessionMessage::Called { ordinal, end } => {
@@ -347,11 +360,24 @@ impl SessionActor {
         };
         // Its place at the gate goes back when this returns without a request.
         let permit = state.around.take_permit();
-        let model = match self.parts.models.get(&state.turn.asked) {
-            Ok(model) => model,
-            Err(error) => return failed(AskError::unspent(FailureClass::Config, error.to_string())),
+        let request = state.around.request(&state.turn.asked, &state.turn);
+        let conversation = match state.turn.compacting {
+            Some(_) => Conversation::Apart,
+            None => Conversation::Own(state.turn.messages.generation()),
         };
-        let request = state.around.request(&state.turn.asked, &state.turn.messages);
+        // What a summary is made from is no part of what the conversation is remembered by.
+        let memo = match conversation {
+            Conversation::Apart => Memo::default(),
+            Conversation::Own(_) => state.memo.clone(),
+        };
+        let tape = state.tape.as_mut();
+        let model = match tape.and_then(|tape| tape.asks(turn, &request, conversation)) {
+            Some(replayed) => replayed,
+            None => match self.parts.models.get(&state.turn.asked) {
+                Ok(model) => model,
+                Err(error) => return failed(AskError::unspent(FailureClass::Config, error.to_string())),
+            },
+        };
         let deadline = Duration::from_millis(state.order.deadline.since(now));
         let hearing = Hearing::new(&self.parts, &state.order, turn, permit);
         if state.turn.asks > 1 {
@@ -363,8 +389,9 @@ impl SessionActor {
             name,
             async move {
                 let asking = Asking {
+                    deadline,
                     listener: hearing.clone(),
-                    ..Asking::quietly(deadline)
+                    memo,
                 };
                 let result = model.ask(request, asking).await;
                 hearing.ended(result.as_ref().err());
@@ -466,6 +493,15 @@ impl SessionActor {
                 attempt,
                 turn,
                 class,
+                reason,
+                charged: if unspent { 0 } else { open.reserved },
+                cost: if unspent { MicroUsd::ZERO } else { open.reserved_cost },
+                retry_at: None,
+            }),
+            Event::TooLong { turn, reason, unspent } => open.map(|open| Fact::TurnFailed {
+                attempt,
+                turn,
+                class: FailureClass::Config,
                 reason,
                 charged: if unspent { 0 } else { open.reserved },
                 cost: if unspent { MicroUsd::ZERO } else { open.reserved_cost },

@@ -11,6 +11,7 @@ use crate::domain::fault::in_one_line;
 use crate::domain::memory::MemorySource;
 use crate::domain::skill::CallOutcome;
 use crate::domain::time::UtcMillis;
+use crate::llm::dialect::failure::ContextExceeded;
 use crate::llm::model::{AskError, Spent};
 use crate::memory::keep::Wish;
 use crate::skills::skill::LocalEffect;
@@ -20,6 +21,11 @@ use crate::storage::batch::Op;
 pub(super) fn asked(turn: u32, result: Result<Arc<ModelAnswer>, AskError>) -> Event {
     match result {
         Ok(answer) => Event::Answered { turn, answer },
+        Err(error) if ContextExceeded::is_cause_of(&error) => Event::TooLong {
+            turn,
+            reason: error.reason,
+            unspent: error.spent == Spent::Nothing,
+        },
         Err(error) => {
             #[expect(
                 clippy::disallowed_methods,

@@ -11,3 +11,4 @@ mod incoming;
 pub mod message;
 mod preparing;
 pub mod surroundings;
+mod tape;

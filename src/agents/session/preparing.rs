@@ -7,6 +7,7 @@ use crate::agents::handoff::compile;
 use crate::agents::order::{OrderWork, SessionOrder};
 use crate::agents::parts::AgentsParts;
 use crate::agents::turn::state::{SessionWork, TurnRules};
+use crate::agents::turn::summary::Compaction;
 use crate::domain::agent::AgentDefinition;
 use crate::domain::brief::{Brief, lesson_line, render};
 use crate::domain::effect::EffectKey;
@@ -125,6 +126,14 @@ pub(super) fn surroundings(
         .clone()
         .or_else(|| definition.map(|agent| agent.model.clone()))
         .unwrap_or_else(offline);
+    // The offline model reads its whole conversation anew in every turn: it has no window, and no use for a summary.
+    let has_window = !parts.models.is_offline(&model);
+    let own = definition.and_then(|agent| agent.compact_at);
+    let window = parts.models.context_tokens(&model);
+    let compaction = Compaction {
+        at_tokens: has_window.then(|| own.unwrap_or(window / 4 * 3)),
+        by_model: has_window,
+    };
     SessionSurroundings {
         skills: parts.skills.clone(),
         offered,
@@ -138,6 +147,8 @@ pub(super) fn surroundings(
         models: parts.models.clone(),
         wake: Arc::new(wake),
         permit: Mutex::default(),
+        replays: false,
         fixed,
+        compaction,
     }
 }

@@ -7,6 +7,8 @@ use serde_json::Value;
 
 use crate::agents::answer;
 use crate::agents::turn::decision::{Admission, CallVerdict, Surroundings};
+use crate::agents::turn::state::TurnState;
+use crate::agents::turn::summary::{Compaction, SUMMARY_SYSTEM, SUMMARY_TOKENS_MAX, transcript};
 use crate::domain::capability::{CapabilitySet, effective};
 use crate::domain::code;
 use crate::domain::conversation::{CallRequest, Message, ModelRequest};
@@ -16,10 +18,13 @@ use crate::domain::money::Price;
 use crate::domain::name::{ModelAlias, SkillName};
 use crate::domain::skill::{CallOutcome, SkillManifest};
 use crate::domain::time::UtcMillis;
-use crate::llm::estimate::Fixed;
+use crate::llm::estimate::{Fixed, text_tokens};
 use crate::llm::gate::shared::{Permit, Wake};
 use crate::llm::registry::Models;
 use crate::skills::handle::SkillsHandle;
+
+/// Tokens of what a summary is made from when no window is known.
+const TRANSCRIPT_TOKENS: u64 = 16_000;
 
 /// One session's view of skills, model and schema.
 pub struct SessionSurroundings {
@@ -47,17 +52,31 @@ pub struct SessionSurroundings {
     pub wake: Arc<dyn Fn() + Send + Sync>,
     /// The place of the request that is about to be sent.
     pub permit: Mutex<Option<Permit>>,
+    /// Whether a cassette answers in the models' place: then no gate is asked.
+    pub replays: bool,
     /// What every request costs before its messages.
     pub fixed: Fixed,
+    /// When and how the conversation is compacted.
+    pub compaction: Compaction,
 }
 
 impl SessionSurroundings {
-    /// The request for these messages to this model.
-    pub fn request(&self, model: &ModelAlias, messages: &[Message]) -> ModelRequest {
+    /// The next request to this model: the conversation, or the one for its summary.
+    pub fn request(&self, model: &ModelAlias, state: &TurnState) -> ModelRequest {
+        if let Some(words) = self.transcript(state) {
+            return ModelRequest {
+                model: model.clone(),
+                system: SUMMARY_SYSTEM.into(),
+                messages: Arc::new(vec![Message::User(words.into())]),
+                skills: Arc::new([]),
+                output_schema: None,
+                output_tokens_max: self.output_tokens_max.min(SUMMARY_TOKENS_MAX),
+            };
+        }
         ModelRequest {
             model: model.clone(),
             system: self.system.clone(),
-            messages: Arc::new(messages.to_vec()),
+            messages: Arc::clone(&state.messages),
             skills: self.offered.clone(),
             output_schema: self.output_schema.clone(),
             output_tokens_max: self.output_tokens_max,
@@ -80,6 +99,15 @@ impl SessionSurroundings {
         let missing: Vec<String> = needs.missing_from(&granted).map(ToString::to_string).collect();
         let code = code::CAPABILITY_DENIED.id;
         (!missing.is_empty()).then(|| format!("this agent may not do that: it lacks {} [{code}]", missing.join(", ")))
+    }
+
+    /// What a summary is made from, when one is to be asked for. It leaves room for the answer where a window is known.
+    fn transcript(&self, state: &TurnState) -> Option<String> {
+        let through = state.compacting.as_ref()?.through;
+        let tokens = self.compaction.at_tokens.unwrap_or(TRANSCRIPT_TOKENS);
+        // Two bytes for a token are few: the words of a transcript are hardly ever longer than estimated.
+        let bytes_max = usize::try_from(tokens).unwrap_or(usize::MAX).saturating_mul(2);
+        Some(transcript(&state.messages, through, bytes_max.clamp(4_096, 1 << 20)))
     }
 }
 
@@ -118,8 +146,21 @@ impl Surroundings for SessionSurroundings {
         }
     }
 
-    fn ceiling(&self, messages: &[Message]) -> u64 {
-        self.fixed.ceiling(messages)
+    fn ceiling(&self, state: &TurnState) -> u64 {
+        match self.transcript(state) {
+            Some(words) => text_tokens(&words)
+                .saturating_add(text_tokens(SUMMARY_SYSTEM))
+                .saturating_add(u64::from(SUMMARY_TOKENS_MAX)),
+            None => self.fixed.ceiling_of(state.messages.cost()),
+        }
+    }
+
+    fn request_tokens(&self, state: &TurnState) -> u64 {
+        self.fixed.tokens(state.messages.cost())
+    }
+
+    fn compaction(&self) -> Compaction {
+        self.compaction
     }
 
     fn price(&self, model: &ModelAlias) -> Price {
@@ -127,7 +168,7 @@ impl Surroundings for SessionSurroundings {
     }
 
     fn admit(&self, model: &ModelAlias, tokens: u64, waited: bool, now: UtcMillis) -> Admission {
-        let Some(gate) = self.models.gate(model) else {
+        let Some(gate) = self.models.gate(model).filter(|_| !self.replays) else {
             return Admission::Go;
         };
         let wake = || -> Wake {

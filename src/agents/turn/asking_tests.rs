@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::decision::{Admission, CallVerdict, Effect, Event, SessionEnd, Surroundings, react};
 use super::state::{SessionWork, TurnRules, TurnState};
-use crate::domain::conversation::{CallRequest, Message, ModelAnswer, Stop, Usage};
+use super::summary::Compaction;
+use crate::domain::conversation::{CallRequest, ModelAnswer, Stop, Usage};
 use crate::domain::effect::EffectKey;
 use crate::domain::fact::{Attempt, Fact};
 use crate::domain::failure::FailureClass;
@@ -53,6 +54,7 @@ fn rules(fallback: &[&str]) -> TurnRules {
 enum Told {
     Answers,
     Fails(FailureClass, Option<u64>),
+    IsTooLong,
 }
 
 const OVERLOAD: Told = Told::Fails(FailureClass::Overload, None);
@@ -112,8 +114,16 @@ impl Surroundings for World {
         CallVerdict::Refuse("none here".into())
     }
 
-    fn ceiling(&self, _: &[Message]) -> u64 {
+    fn ceiling(&self, _: &TurnState) -> u64 {
         100
+    }
+
+    fn request_tokens(&self, _: &TurnState) -> u64 {
+        0
+    }
+
+    fn compaction(&self) -> Compaction {
+        Compaction::default()
     }
 
     fn judge_answer(&self, text: &str) -> Result<Value, Vec<Finding>> {
@@ -178,6 +188,11 @@ fn play(rules: &TurnRules, world: &World, cut: Option<usize>, jitter: u64) -> Co
                         Told::Answers => Event::Answered {
                             turn: *turn,
                             answer: answer(&model),
+                        },
+                        Told::IsTooLong => Event::TooLong {
+                            turn: *turn,
+                            reason: "too long".into(),
+                            unspent: true,
                         },
                         Told::Fails(class, retry_after_ms) => Event::AskFailed {
                             turn: *turn,
@@ -304,6 +319,27 @@ fn backoff_grows_with_full_jitter_and_has_a_cap() {
     assert_eq!(waits(0), [0; 7], "jitter may be nothing");
     let longest = waits(8_001 * 4_001 * 2_001 * 1_001 * 501 - 1);
     assert_eq!(longest, [500, 1_000, 2_000, 4_000, 8_000, 8_000, 8_000]);
+}
+
+#[test]
+fn what_is_too_long_and_cannot_be_shorter_is_asked_of_the_next_model() {
+    let world = World::of(&[("first", &[Told::IsTooLong]), ("third", &[Told::IsTooLong])]);
+    let course = play(&rules(&["second"]), &world, None, 0);
+    assert_eq!((&course.end, course.ms), (&answered("second"), 10));
+    assert_eq!(course.asked, ["first", "second"]);
+    let course = play(&rules(&["third"]), &world, None, 0);
+    assert_eq!(course.asked, ["first", "third"], "each once");
+    assert!(
+        matches!(
+            &course.end,
+            SessionEnd::Failed {
+                class: FailureClass::Config,
+                ..
+            }
+        ),
+        "{:?}",
+        course.end
+    );
 }
 
 #[test]

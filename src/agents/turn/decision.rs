@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::domain::conversation::{CallRequest, Message, ModelAnswer, check_history};
+use crate::domain::conversation::{CallRequest, ModelAnswer};
 use crate::domain::effect::{EffectClass, EffectKey, Interrupted};
 use crate::domain::fact::{Attempt, Fact};
 use crate::domain::failure::FailureClass;
@@ -18,14 +18,20 @@ use crate::domain::skill::CallOutcome;
 use crate::domain::time::UtcMillis;
 
 use self::asking::{ask, rest, retry_at};
+use super::compaction;
 use super::state::{CallState, Phase, REPEATS_MAX, SessionWork, TurnRules, TurnState};
+use super::summary::Compaction;
 
 /// What the loop has to know of the world, asked without changing it.
 pub trait Surroundings {
     /// Whether a call may be made, as what, with which arguments.
     fn judge_call(&self, call: &CallRequest) -> CallVerdict;
-    /// The most that a request with these messages can cost, in tokens.
-    fn ceiling(&self, messages: &[Message]) -> u64;
+    /// The most that the next request can cost, in tokens.
+    fn ceiling(&self, state: &TurnState) -> u64;
+    /// The tokens that the next request is estimated to send.
+    fn request_tokens(&self, state: &TurnState) -> u64;
+    /// When and how the conversation is compacted.
+    fn compaction(&self) -> Compaction;
     /// What a model charges.
     fn price(&self, model: &ModelAlias) -> Price;
     /// Whether a model may be asked now, with a request that can use so many tokens. The place of a request that may
@@ -166,6 +172,15 @@ pub enum Event {
         /// Any number, so that requests that failed together are not repeated together.
         jitter: u64,
     },
+    /// The provider refused the request because the conversation is too long for the model.
+    TooLong {
+        /// Which turn.
+        turn: u32,
+        /// In words.
+        reason: Arc<str>,
+        /// Whether the provider surely did nothing.
+        unspent: bool,
+    },
     /// The time to send a request has come.
     Rested,
     /// A request that was put off may perhaps go earlier than it was told.
@@ -269,6 +284,33 @@ pub fn react(state: &mut TurnState, event: Event, now: UtcMillis, around: &dyn S
             };
             take(state, &mut reaction, fact);
         }
+        Event::TooLong { turn, reason, unspent } => {
+            let Some(open) = state
+                .open_turn
+                .filter(|open| open.turn == turn && state.phase == Phase::Asking)
+            else {
+                return reaction;
+            };
+            let through = compaction::forced(state);
+            // What cannot be made shorter may still fit another model.
+            let retry_at = match through {
+                Some(_) => Some(now),
+                None => retry_at(state, FailureClass::Config, None, 0, now),
+            };
+            let fact = Fact::TurnFailed {
+                attempt: attempt.clone(),
+                turn,
+                class: FailureClass::Config,
+                reason,
+                charged: if unspent { 0 } else { open.reserved },
+                cost: if unspent { MicroUsd::ZERO } else { open.reserved_cost },
+                retry_at,
+            };
+            take(state, &mut reaction, fact);
+            if let Some(through) = through {
+                begin_compaction(state, &mut reaction, through, around);
+            }
+        }
         Event::Rested => {}
         // Only the gate of a model put it off: a request that failed keeps its wait.
         Event::PlaceFree if state.deferred.is_some() && matches!(state.phase, Phase::Resting(_)) => {
@@ -332,7 +374,7 @@ fn advance(state: &mut TurnState, reaction: &mut Reaction, now: UtcMillis, aroun
                     reaction.effects.push(Effect::End(end));
                     return;
                 }
-                if let Err(error) = check_history(&state.messages) {
+                if let Err(error) = state.messages.check() {
                     // Better a failed step with the reason than a request that every provider refuses.
                     let reason = format!("the conversation cannot be sent: {error}").into();
                     reaction.effects.push(Effect::End(SessionEnd::Failed {
@@ -341,9 +383,20 @@ fn advance(state: &mut TurnState, reaction: &mut Reaction, now: UtcMillis, aroun
                     }));
                     return;
                 }
+                let request_tokens = around.request_tokens(state);
+                if state.phase == Phase::Ready
+                    && let Some(through) = compaction::due(state, around.compaction(), request_tokens)
+                {
+                    begin_compaction(state, reaction, through, around);
+                    continue;
+                }
                 if ask(state, reaction, now, around) {
                     return;
                 }
+            }
+            Phase::Compacting => {
+                let fact = state.compacted().expect("the phase begins with what is to be replaced");
+                take(state, reaction, fact);
             }
             Phase::Calling => {
                 if !advance_calls(state, reaction, around) {
@@ -368,6 +421,18 @@ fn advance(state: &mut TurnState, reaction: &mut Reaction, now: UtcMillis, aroun
     }
 }
 
+/// Asks for a summary next, or makes one at once where no model is asked for it.
+fn begin_compaction(state: &mut TurnState, reaction: &mut Reaction, through: u32, around: &dyn Surroundings) {
+    let attempt = state.rules.attempt.clone();
+    let begun = Fact::CompactionBegun { attempt, through };
+    take(state, reaction, begun);
+    if !around.compaction().by_model
+        && let Some(fact) = state.compacted()
+    {
+        take(state, reaction, fact);
+    }
+}
+
 fn limit_reached(state: &TurnState) -> Option<SessionEnd> {
     let failed = |reason: String| SessionEnd::Failed {
         class: FailureClass::ToolError,
@@ -379,10 +444,19 @@ fn limit_reached(state: &TurnState) -> Option<SessionEnd> {
             state.repeats
         )));
     }
-    if matches!(state.phase, Phase::Ready) && state.turn >= state.rules.turns_max {
-        return Some(failed(format!("no answer after {} turns", state.turn)));
+    if matches!(state.phase, Phase::Ready) && state.compacting.is_none() && !has_turns(state) {
+        return Some(failed(format!("no answer after {} turns", own_turns(state))));
     }
     None
+}
+
+/// Turns of the work itself; those for summaries come on top, and each makes many messages go.
+fn own_turns(state: &TurnState) -> u32 {
+    state.turn.saturating_sub(state.summaries)
+}
+
+fn has_turns(state: &TurnState) -> bool {
+    own_turns(state) < state.rules.turns_max
 }
 
 /// Settles or starts the open calls; true when the round closed without waiting.
@@ -545,7 +619,7 @@ fn judge(
         Err(findings) => findings,
     };
     // Only a model can be asked for another answer.
-    if is_agent && state.rejections < state.rules.rejections_max && state.turn < state.rules.turns_max {
+    if is_agent && state.rejections < state.rules.rejections_max && has_turns(state) {
         let attempt = state.rules.attempt.clone();
         take(
             state,

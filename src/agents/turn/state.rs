@@ -23,6 +23,9 @@ use crate::domain::text::{cut, preview};
 use crate::domain::text_policy::shared_for_prompt;
 use crate::domain::time::UtcMillis;
 
+use super::history::History;
+use super::summary::{Compacting, Ledger, summary_of};
+
 /// Lines of "what was tried" that are kept for the next attempt.
 const TRIED_MAX: usize = 12;
 /// Equal rounds of calls in a row after which the loop is cut.
@@ -89,6 +92,8 @@ pub enum Phase {
     Asking,
     /// A request failed and is repeated at this time, or may not be sent before.
     Resting(UtcMillis),
+    /// A summary was made, or will not be made by the model: the older part of the conversation gives way.
+    Compacting,
     /// Calls of the last answer are being made.
     Calling,
     /// The model gave its final answer, or the skill its result.
@@ -160,8 +165,18 @@ pub struct TurnState {
     pub rules: TurnRules,
     /// Where it stands.
     pub phase: Phase,
-    /// The conversation so far.
-    pub messages: Vec<Message>,
+    /// The conversation as it is sent.
+    pub messages: History,
+    /// The summary that is being made.
+    pub compacting: Option<Compacting>,
+    /// Turns that asked for one.
+    pub summaries: u32,
+    /// Whether the provider refused the length of the conversation since its last answer.
+    pub was_forced: bool,
+    /// What was done in messages that are gone.
+    pub ledger: Ledger,
+    /// Tokens of the last request as the provider counted them, and the cost of the messages then.
+    pub measured: Option<(u64, (u64, u64))>,
     /// The last turn begun.
     pub turn: u32,
     /// Which model was asked last.
@@ -213,7 +228,12 @@ impl TurnState {
             asked: rules.model.clone(),
             rules,
             phase,
-            messages,
+            messages: History::new(messages),
+            compacting: None,
+            summaries: 0,
+            was_forced: false,
+            ledger: Ledger::default(),
+            measured: None,
             turn: 0,
             asks: 0,
             failures: BTreeMap::new(),
@@ -270,7 +290,15 @@ impl TurnState {
                 });
                 self.phase = Phase::Asking;
             }
-            Fact::TurnFinished { answer, .. } => self.fold_answer(answer),
+            Fact::TurnFinished { answer, .. } => match &mut self.compacting {
+                Some(compacting) => {
+                    compacting.summary = summary_of(answer);
+                    self.open_turn = None;
+                    self.failures.clear();
+                    self.phase = Phase::Compacting;
+                }
+                None => self.fold_answer(answer),
+            },
             Fact::TurnFailed {
                 class,
                 reason,
@@ -290,12 +318,25 @@ impl TurnState {
                 }
                 self.phase = match retry_at {
                     Some(at) => Phase::Resting(*at),
+                    // The work goes on without the model's summary.
+                    None if self.compacting.is_some() => Phase::Compacting,
                     None => Phase::Failed {
                         class: *class,
                         reason: reason.clone(),
                     },
                 };
             }
+            Fact::CompactionBegun { through, .. } => {
+                // A request that was refused for its length is what made it necessary.
+                self.was_forced = matches!(self.phase, Phase::Resting(_));
+                self.compacting = Some(Compacting {
+                    through: *through,
+                    summary: None,
+                });
+                self.failures.clear();
+                self.phase = Phase::Ready;
+            }
+            Fact::HistoryCompacted { through, summary, .. } => self.fold_compaction(*through, summary),
             Fact::TurnDeferred {
                 turn, until, reason, ..
             } => {
@@ -346,6 +387,9 @@ impl TurnState {
 
     fn begin_turn(&mut self, turn: u32) {
         if turn != self.turn {
+            if self.compacting.is_some() {
+                self.summaries += 1;
+            }
             self.turn = turn;
             self.asks = 0;
             self.failures.clear();
@@ -402,6 +446,9 @@ impl TurnState {
     fn fold_answer(&mut self, answer: &ModelAnswer) {
         self.open_turn = None;
         self.failures.clear();
+        self.was_forced = false;
+        let usage = answer.usage;
+        self.measured = (!usage.estimated && usage.input > 0).then(|| (usage.input, self.messages.cost()));
         self.messages.push(Message::Assistant {
             text: answer.text.clone(),
             calls: answer.calls.clone(),

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::decision::{Admission, CallVerdict, Effect, Event, SessionEnd, Surroundings, react};
 use super::state::{SessionWork, TurnRules, TurnState};
+use super::summary::Compaction;
 use crate::domain::conversation::{Arguments, CallRequest, Message, ModelAnswer, Stop, Usage, check_history};
 use crate::domain::effect::{EffectClass, EffectKey};
 use crate::domain::fact::{Attempt, Fact};
@@ -73,8 +74,16 @@ impl Surroundings for World {
         }
     }
 
-    fn ceiling(&self, _messages: &[Message]) -> u64 {
+    fn ceiling(&self, _: &TurnState) -> u64 {
         100
+    }
+
+    fn request_tokens(&self, _: &TurnState) -> u64 {
+        0
+    }
+
+    fn compaction(&self) -> Compaction {
+        Compaction::default()
     }
 
     fn judge_answer(&self, text: &str) -> Result<Value, Vec<Finding>> {
@@ -406,8 +415,16 @@ impl Surroundings for Quiet {
         World::default().judge_call(call)
     }
 
-    fn ceiling(&self, _messages: &[Message]) -> u64 {
+    fn ceiling(&self, _: &TurnState) -> u64 {
         100
+    }
+
+    fn request_tokens(&self, _: &TurnState) -> u64 {
+        0
+    }
+
+    fn compaction(&self) -> Compaction {
+        Compaction::default()
     }
 
     fn judge_answer(&self, text: &str) -> Result<Value, Vec<Finding>> {

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde_json::json;
 
 use crate::cli::arguments::RunsCommand;
+use crate::cli::cassette;
 use crate::cli::client::{Client, Request};
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Exit};
@@ -25,6 +26,14 @@ pub async fn run(context: &mut Context, command: RunsCommand) -> Result<Exit, Cl
             follow_and_print(&client, &mut context.output, &id.to_string()).await
         }
         RunsCommand::Cancel { id, reason } => cancel(context, &client, id, reason).await,
+        RunsCommand::Cassette { id, output } => {
+            let text = cassette::fetch(&client, &id.to_string()).await?;
+            match output {
+                Some(file) => cassette::write(&file, &text)?,
+                None => context.output.raw(&text),
+            }
+            Ok(Exit::Done)
+        }
         RunsCommand::Retry { id, follow } => retry(context, &client, id, follow).await,
     }
 }

@@ -34,6 +34,8 @@ pub struct AgentDefaults {
     pub daily_max: Limit,
     /// What one may use in one run.
     pub per_run_max: Limit,
+    /// Estimated tokens of a request from which on a conversation is compacted.
+    pub compact_at: Option<u64>,
 }
 
 impl AgentDefaults {
@@ -48,6 +50,7 @@ impl AgentDefaults {
             concurrency: number(&["agent", "concurrency"], 4) as u32,
             daily_max: limit(settings, &["agent"], "daily"),
             per_run_max: limit(settings, &["agent"], "perRun"),
+            compact_at: settings.number(&["agent", "compactAt"]),
         }
     }
 }
@@ -283,5 +286,6 @@ fn define(
         output_tokens_max: number("maxOutputTokens", defaults.output_tokens_max),
         daily_max: own_limit(settings, "daily", defaults.daily_max),
         per_run_max: own_limit(settings, "perRun", defaults.per_run_max),
+        compact_at: settings.number(&["compactAt"]).or(defaults.compact_at),
     }
 }

@@ -36,6 +36,8 @@ pub struct ModelSettings {
     pub price: Option<Price>,
     /// Who is asked instead, in order.
     pub fallback: Vec<ModelAlias>,
+    /// Tokens of a conversation that it holds.
+    pub context_tokens: Option<u64>,
 }
 
 /// Where a secret is.
@@ -222,6 +224,7 @@ pub fn models(settings: &Settings, folder: &Path, bad: &mut Vec<BadValue>) -> BT
             fallback: fallback(settings, &name, bad),
             alias: alias.clone(),
             provider,
+            context_tokens: settings.number(&at("contextTokens")),
         };
         models.insert(alias, model);
     }

@@ -21,6 +21,7 @@ pub fn router(parts: GatewayParts) -> Router {
         .route("/v1/runs/{id}/plan", get(runs::plan))
         .route("/v1/runs/{id}/timeline", get(runs::timeline))
         .route("/v1/runs/{id}/result", get(runs::result))
+        .route("/v1/runs/{id}/cassette", get(runs::cassette))
         .route("/v1/runs/{id}/cancel", post(runs::cancel))
         .route("/v1/runs/{id}/retry", post(runs::retry))
         .route("/v1/agents", get(agents::list))

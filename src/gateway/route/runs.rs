@@ -67,11 +67,15 @@ pub async fn submit(
     }
     let value = body.json()?;
     let body_hash = *blake3::hash(crate::domain::json::canonical(&value).as_bytes()).as_bytes();
-    let wire: SubmissionWire = serde_json::from_value(value)
+    let mut wire: SubmissionWire = serde_json::from_value(value)
         .map_err(|error| ApiError::invalid(format!("the body cannot be used: {error}")))?;
+    let tape = wire.take_tape()?;
     let spec = wire.into_spec(parts.clock.now())?;
     // Refused now rather than by every step; what clients send never becomes the name of a row or a label.
-    if let Some(Err(error)) = spec.model.as_ref().map(|alias| parts.models.get(alias)) {
+    // A cassette answers for models that nobody configured here.
+    let is_replay = tape.as_ref().is_some_and(|tape| tape.replay.is_some());
+    let asked = spec.model.as_ref().filter(|_| !is_replay);
+    if let Some(Err(error)) = asked.map(|alias| parts.models.get(alias)) {
         return Err(
             ApiError::new(code::MODEL_NOT_CONFIGURED, error.to_string()).hint("GET /v1/status lists the models")
         );
@@ -93,7 +97,7 @@ pub async fn submit(
             return Err(ApiError::invalid(message));
         }
     };
-    let accepted = parts.runs.accept(spec, idempotency).await?;
+    let accepted = parts.runs.accept_taped(spec, idempotency, tape).await?;
     answer(&parts, accepted, query.wait).await
 }
 
@@ -257,6 +261,17 @@ pub async fn result(
     Ok(Json(
         json!({ "status": view["status"], "result": view["result"], "reason": view["reason"] }),
     ))
+}
+
+/// `GET /v1/runs/{id}/cassette`: the requests answered so far, also while the run goes on.
+pub async fn cassette(
+    State(parts): State<GatewayParts>,
+    key: Authenticated,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
+    key.needs("runs:read")?;
+    let text = parts.runs.cassette(run_id(&id)?, parts.models.redactor())?;
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], text).into_response())
 }
 
 /// Body of `POST /v1/runs/{id}/cancel`.

@@ -139,6 +139,7 @@ fn own(fact: &Fact) -> Value {
             until,
             ..
         } => json!({ "turn": turn, "model": model.as_str(), "reason": short(reason), "until": time(*until) }),
+        Fact::CompactionBegun { through, .. } => json!({ "messages": through }),
         Fact::HistoryCompacted { through, summary, .. } => json!({ "messages": through, "summary": short(summary) }),
         Fact::StepRested { reason, until, .. } => json!({ "reason": short(reason), "until": time(*until) }),
         Fact::CallIntended {
@@ -200,6 +201,7 @@ pub fn line(fact: &Fact) -> String {
         Fact::TurnDeferred {
             turn, model, reason, ..
         } => format!("turn {turn}: waits for {model}: {}", short(reason)),
+        Fact::CompactionBegun { through, .. } => format!("{through} messages are to be replaced by a summary"),
         Fact::HistoryCompacted { through, .. } => format!("{through} messages replaced by a summary"),
         Fact::StepRested { reason, .. } => format!("rests: {}", short(reason)),
         Fact::AnswerRejected { findings, .. } => format!("answer sent back: {} places", findings.len()),

@@ -12,7 +12,9 @@ use crate::domain::name::{AgentName, ModelAlias};
 use crate::domain::plan_document::{read_checks, read_plan};
 use crate::domain::run::RunSpec;
 use crate::domain::time::UtcMillis;
+use crate::domain::traffic::Tape;
 use crate::gateway::error::ApiError;
+use crate::llm::cassette;
 
 /// One submission.
 #[derive(Debug, Deserialize)]
@@ -41,9 +43,28 @@ pub struct SubmissionWire {
     pub model: Option<String>,
     /// Where it comes from, in one word.
     pub origin: Option<String>,
+    /// Whether its model traffic is kept for a cassette.
+    #[serde(default)]
+    pub record: bool,
+    /// The cassette that answers instead of the models.
+    pub replay: Option<String>,
 }
 
 impl SubmissionWire {
+    /// What it does with its model traffic; takes the cassette out. A run that is replayed is recorded as well.
+    pub fn take_tape(&mut self) -> Result<Option<Tape>, ApiError> {
+        let Some(cassette) = self.replay.take() else {
+            return Ok(self.record.then(Tape::default));
+        };
+        cassette::format::read(&cassette).map_err(|error| {
+            ApiError::new(crate::domain::code::CASSETTE_INVALID, error.to_string())
+                .hint("a cassette is what `openclaw run … --record FILE` wrote")
+        })?;
+        Ok(Some(Tape {
+            replay: Some(cassette.into()),
+        }))
+    }
+
     /// The spec that is accepted.
     pub fn into_spec(self, now: UtcMillis) -> Result<RunSpec, ApiError> {
         let wrong = |findings: Vec<Finding>| {

@@ -214,6 +214,10 @@ enum FactRecord {
         day: u32,
         prompt: String,
     },
+    CompactionBegun {
+        attempt: AttemptRecord,
+        through: u32,
+    },
 }
 
 fn attempt_record(attempt: &Attempt) -> AttemptRecord {
@@ -385,6 +389,10 @@ impl From<&Fact> for FactRecord {
                 model: model.to_string(),
                 reason: reason.to_string(),
                 until: until.0,
+            },
+            Fact::CompactionBegun { attempt, through } => Self::CompactionBegun {
+                attempt: attempt_record(attempt),
+                through: *through,
             },
             Fact::HistoryCompacted {
                 attempt,
@@ -596,6 +604,10 @@ impl FactRecord {
                 attempt: attempt_domain(attempt)?,
                 through,
                 summary: summary.into(),
+            },
+            Self::CompactionBegun { attempt, through } => Fact::CompactionBegun {
+                attempt: attempt_domain(attempt)?,
+                through,
             },
             Self::StepRested { attempt, reason, until } => Fact::StepRested {
                 attempt: attempt_domain(attempt)?,

@@ -24,6 +24,7 @@ use crate::storage::codec;
 const GOLDEN_1: &[u8] = include_bytes!("golden/facts-1.bin");
 const GOLDEN_2: &[u8] = include_bytes!("golden/facts-2.bin");
 const GOLDEN_3: &[u8] = include_bytes!("golden/facts-3.bin");
+const GOLDEN_4: &[u8] = include_bytes!("golden/facts-4.bin");
 
 /// One fact of every kind, with text that likes to break things.
 fn samples() -> Vec<Fact> {
@@ -172,6 +173,10 @@ fn samples() -> Vec<Fact> {
             reason: "cooling down".into(),
             until: UtcMillis(100),
         },
+        Fact::CompactionBegun {
+            attempt: attempt(),
+            through: u32::MAX,
+        },
         Fact::HistoryCompacted {
             attempt: attempt(),
             through: 7,
@@ -274,9 +279,16 @@ fn every_kind_of_fact_survives_the_disk_as_entry_and_as_snapshot() {
 /// Set to write the golden file of a new layout, once, under its own name.
 const WRITE_GOLDEN: &str = "OPENCLAW_WRITE_GOLDEN";
 
+/// The samples as the third layout knew them: no beginning of a compaction.
+fn samples_of_layout_3() -> Vec<Fact> {
+    let mut samples = samples();
+    samples.retain(|fact| !matches!(fact, Fact::CompactionBegun { .. }));
+    samples
+}
+
 /// The samples as the second layout knew them: no limit of a run in money, no version of a prompt.
 fn samples_of_layout_2() -> Vec<Fact> {
-    let mut samples = samples();
+    let mut samples = samples_of_layout_3();
     for fact in &mut samples {
         match fact {
             Fact::RunAccepted(spec) => Arc::make_mut(spec).cost_max = None,
@@ -317,7 +329,7 @@ fn samples_of_layout_1() -> Vec<Fact> {
 fn the_golden_files_of_all_layouts_still_open_and_the_newest_is_still_written_so() {
     if std::env::var_os(WRITE_GOLDEN).is_some() {
         let bytes = codec::encode(&EntryRecord::from_domain(UtcMillis(1_700_000_000_000), &samples()));
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/storage/record/golden/facts-3.bin");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/storage/record/golden/facts-4.bin");
         std::fs::write(path, bytes).expect("written");
     }
     let check = |golden: &[u8], samples: Vec<Fact>| {
@@ -326,10 +338,11 @@ fn the_golden_files_of_all_layouts_still_open_and_the_newest_is_still_written_so
     };
     check(GOLDEN_1, samples_of_layout_1());
     check(GOLDEN_2, samples_of_layout_2());
-    check(GOLDEN_3, samples());
+    check(GOLDEN_3, samples_of_layout_3());
+    check(GOLDEN_4, samples());
     let written = codec::encode(&EntryRecord::from_domain(UtcMillis(1_700_000_000_000), &samples()));
     assert!(
-        written == GOLDEN_3,
+        written == GOLDEN_4,
         "the layout has changed: append a new variant with an upcaster instead"
     );
 }
@@ -341,15 +354,15 @@ fn damaged_records_are_refused_and_never_panic() {
             entry.into_domain(1).ok();
         }
     };
-    for position in 0..GOLDEN_3.len() {
+    for position in 0..GOLDEN_4.len() {
         for bit in [0, 3, 7] {
-            let mut bytes = GOLDEN_3.to_vec();
+            let mut bytes = GOLDEN_4.to_vec();
             bytes[position] ^= 1 << bit;
             check(&bytes);
         }
-        check(&GOLDEN_3[..position]);
+        check(&GOLDEN_4[..position]);
     }
-    let mut longer = GOLDEN_3.to_vec();
+    let mut longer = GOLDEN_4.to_vec();
     longer.push(0);
     assert!(
         codec::decode::<EntryRecord>(|| "longer".into(), &longer).is_err(),

@@ -15,6 +15,7 @@ mod reading;
 mod spec;
 pub mod statistics;
 pub mod submission;
+pub mod traffic;
 
 #[cfg(test)]
 mod fact_tests;

@@ -10,7 +10,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use openclaw::domain::conversation::ModelAnswer;
+use openclaw::domain::conversation::{Arguments, CallRequest, ModelAnswer, Stop, Usage};
 use openclaw::llm::dialect::serve;
 use openclaw::llm::offline;
 use serde::de::IgnoredAny;
@@ -31,6 +31,8 @@ pub enum Deed {
     Hang,
     /// Wants a call whose arguments are no JSON.
     BrokenCall,
+    /// Wants one call of `fs.read` with this path.
+    ReadFile(String),
     /// Gives this text as the model's final answer.
     Text(String),
     /// Wants one call of this skill, with its arguments as this text.
@@ -178,6 +180,7 @@ impl ModelServer {
                     .replace("\"{here}\"", &arguments),
                 _ => call(skill, &arguments, is_openai).to_string(),
             },
+            Deed::ReadFile(path) => read_file(&path, is_openai).to_string(),
             Deed::Say(text) => text.to_owned(),
             Deed::Refuse(status, header, text) => {
                 let text = text.replace("{key}", &key);
@@ -259,6 +262,27 @@ fn say(text: &str, is_openai: bool) -> Value {
             "content": [{ "type": "text", "text": text }], "usage": { "input_tokens": 10, "output_tokens": 5 } })
         }
     }
+}
+
+fn read_file(path: &str, is_openai: bool) -> Value {
+    let call = CallRequest {
+        id: format!("call-{path}").into(),
+        skill: "fs.read".into(),
+        arguments: Arguments::Object(json!({ "path": path }).into()),
+    };
+    let answer = ModelAnswer {
+        text: format!("I read {path}.").into(),
+        calls: vec![call],
+        stop: Stop::End,
+        usage: Usage {
+            input: 10,
+            output: 5,
+            ..Usage::default()
+        },
+        answered_by: "test".into(),
+        kept: Arc::new([]),
+    };
+    write(&answer, is_openai)
 }
 
 fn call(skill: &str, arguments: &str, is_openai: bool) -> Value {

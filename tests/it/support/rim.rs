@@ -125,6 +125,17 @@ impl Rim {
         self.ask("GET", path, &[], "")
     }
 
+    /// GET of something that is no single JSON document: status and text.
+    pub fn text(&self, path: &str) -> (u16, String) {
+        let mut bytes = Vec::new();
+        let read = self.open("GET", path, &[], "").read_to_end(&mut bytes);
+        read.expect("an answer to its end");
+        let text = String::from_utf8(bytes).expect("UTF-8");
+        let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+        (status.expect("a status"), body.to_owned())
+    }
+
     /// POST with a JSON body.
     pub fn post(&self, path: &str, body: &Value) -> Reply {
         self.ask("POST", path, &[], &body.to_string())

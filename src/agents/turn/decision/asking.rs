@@ -89,7 +89,7 @@ pub(super) fn ask(state: &mut TurnState, reaction: &mut Reaction, now: UtcMillis
     };
     // One that is called before its time has no place of its own.
     let waited = state.deferred.is_some() && state.on_time;
-    let reserved = around.ceiling(&state.messages);
+    let reserved = around.ceiling(state);
     let mut candidates = match state.phase {
         Phase::Ready => state.all_models(),
         _ => state.candidates(),
