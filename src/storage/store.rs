@@ -68,6 +68,10 @@ impl Store {
             path: beside.clone(),
             source,
         };
+        if beside.exists() {
+            // An earlier process of the same number was killed here; nothing was accepted into its file.
+            std::fs::remove_file(&beside).map_err(failed)?;
+        }
         let opened = Database::builder().set_cache_size(cache_bytes).create(&beside);
         drop(Self::from_database(&beside, opened)?);
         let linked = std::fs::hard_link(&beside, path);
@@ -360,7 +364,7 @@ mod tests {
         let path = folder.path().join("store.redb");
         // What a process left that was killed while it made the file.
         let own = path.with_extension(format!("new-{}", std::process::id()));
-        std::fs::write(path.with_extension("new-1"), "half").expect("written");
+        std::fs::write(&own, "half").expect("written");
         drop(Store::open(&path, 1 << 20).expect("opens"));
         assert!(path.is_file() && !own.exists());
         drop(Store::open(&path, 1 << 20).expect("opens again"));
