@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use crate::domain::approval::Ask;
 use crate::domain::fact::Attempt;
 use crate::domain::failure::FailureClass;
 use crate::domain::handoff::{Finding, Handoff};
@@ -108,6 +109,8 @@ pub enum ReportedEnd {
     },
     /// A call may or may not have happened.
     Unknown(Arc<str>),
+    /// Calls wait for a person's yes; a session that resumes the attempt goes on with the answers.
+    Asks(Vec<Ask>),
     /// It was told to stop; nothing of it runs any more.
     Stopped,
 }

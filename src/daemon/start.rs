@@ -251,6 +251,7 @@ impl Daemon {
             asking,
             skills: skills.clone(),
             definitions: Definitions::new(config.agents.iter().cloned()),
+            approvals: Arc::new(config.approvals.clone()),
         };
         let (agents_layer, agents) = agents::layer::layer(&agents_parts);
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::approval::ApprovalTable;
 use super::name::{AgentName, ModelAlias, SkillName};
 
 /// What an agent is for; decides its default prompt and skills.
@@ -75,4 +76,6 @@ pub struct AgentDefinition {
     pub tokens_daily_max: Option<u64>,
     /// Tokens per run; none means unlimited.
     pub tokens_per_run_max: Option<u64>,
+    /// Who has to agree to its calls, before what holds for all agents.
+    pub approvals: ApprovalTable,
 }

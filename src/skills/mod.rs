@@ -15,6 +15,7 @@ pub mod handle;
 mod html;
 pub mod memory_reader;
 pub mod network;
+pub mod preview;
 pub mod process;
 pub mod skill;
 mod stop;

@@ -17,6 +17,7 @@ use crate::domain::memory::MemoryKey;
 use crate::domain::name::StepId;
 use crate::domain::skill::{CallOutcome, SkillManifest};
 
+use super::preview::Preview;
 use super::process::runner::ProcessError;
 
 /// Something that agents can call.
@@ -29,6 +30,11 @@ pub trait Skill: Send + Sync {
     /// **Cancel**: dropping the future cancels the call. A program that it started is told to end and then
     /// killed with its whole process group; [`Skill::settled`] waits until that has happened.
     fn call(&self, order: CallOrder) -> BoxFuture<'static, Result<CallEnd, SkillError>>;
+
+    /// What the call would do, for a person who has to agree to it. Reads at most a file of 1 MiB.
+    fn preview(&self, order: &CallOrder) -> Preview {
+        Preview::of_arguments(order)
+    }
 
     /// Asks whether the effect of an interrupted call happened. Only skills of class `probe` know.
     fn probe(&self, order: CallOrder) -> BoxFuture<'static, ProbeAnswer> {

@@ -165,6 +165,10 @@ impl Actor for SessionActor {
                 }
                 Event::Begun
             }
+            SessionMessage::AreYouThere { reply } => {
+                reply.send(()).ok();
+                return Ok(());
+            }
             SessionMessage::Stop => {
                 wind_down(&myself, state, Ending::Stopped);
                 return Ok(());
@@ -524,6 +528,7 @@ fn report(myself: &ActorRef<SessionMessage>, state: &SessionState, end: SessionE
         },
         SessionEnd::Failed { class, reason } => ReportedEnd::Failed { class, reason, tried },
         SessionEnd::Unknown { evidence } => ReportedEnd::Unknown(evidence),
+        SessionEnd::Asks(asks) => ReportedEnd::Asks(asks),
     };
     send(state, end);
     myself.stop(None);

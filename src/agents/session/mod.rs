@@ -6,6 +6,7 @@
 
 pub mod actor;
 mod booking;
+pub mod consent;
 mod incoming;
 pub mod message;
 mod preparing;

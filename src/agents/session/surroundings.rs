@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::agents::answer;
+use crate::agents::turn::agreement::Policy;
 use crate::agents::turn::decision::{CallVerdict, Surroundings};
 use crate::domain::conversation::{CallRequest, Message, ModelRequest};
 use crate::domain::effect::EffectKey;
@@ -14,6 +15,8 @@ use crate::domain::name::{ModelAlias, SkillName};
 use crate::domain::skill::{CallOutcome, SkillManifest};
 use crate::llm::estimate::Fixed;
 use crate::skills::handle::SkillsHandle;
+
+use super::consent::Consent;
 
 /// One session's view of skills, model and schema.
 pub struct SessionSurroundings {
@@ -35,6 +38,8 @@ pub struct SessionSurroundings {
     pub price: Price,
     /// What every request costs before its messages.
     pub fixed: Fixed,
+    /// Who has to agree to which call.
+    pub consent: Consent,
 }
 
 impl SessionSurroundings {
@@ -93,6 +98,10 @@ impl Surroundings for SessionSurroundings {
 
     fn judge_answer(&self, text: &str) -> Result<Value, Vec<Finding>> {
         answer::judge(text, self.validator.as_ref())
+    }
+
+    fn policy(&self, skill: &SkillName, arguments: &Value, key: EffectKey) -> Policy {
+        self.consent.policy(&self.skills, skill, arguments, key)
     }
 
     fn spooled(&self, key: EffectKey) -> Option<CallOutcome> {

@@ -1,8 +1,11 @@
 //! The turn loop of one attempt at one step: ask the model, make the calls it wants, give it the results, until
 //! it answers. Pure: facts in, facts and effects out.
 
+pub mod agreement;
 pub mod decision;
 pub mod state;
 
+#[cfg(test)]
+mod consent_tests;
 #[cfg(test)]
 mod tests;

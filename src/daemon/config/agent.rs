@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::approval;
 use super::document::Source;
 use super::error::{BadValue, ConfigError, Place, Warning};
 use super::file::{list, read_text};
@@ -12,6 +13,7 @@ use super::model::ModelSettings;
 use super::prompt::{self, PROMPT_BYTES_MAX};
 use super::setting::{Setting, Settings};
 use crate::domain::agent::{AgentDefinition, Role};
+use crate::domain::approval::ApprovalTable;
 use crate::domain::limits::TURNS_DEFAULT;
 use crate::domain::name::{AgentName, ModelAlias, SkillName};
 
@@ -195,10 +197,15 @@ fn agent(
     let (Ok(name), Some(model)) = (name, model) else {
         return Ok(None);
     };
+    let approvals = approval::table(&settings, &["approvals"], bad);
     if bad.len() > before {
         return Ok(None);
     }
-    Ok(Some(define(around, name, role, model, own.as_deref(), &settings)))
+    let agent = AgentDefinition {
+        approvals,
+        ..define(around, name, role, model, own.as_deref(), &settings)
+    };
+    Ok(Some(agent))
 }
 
 fn prompt_file(home: &Home, name: &AgentName) -> Result<Option<String>, ConfigError> {
@@ -240,5 +247,6 @@ fn define(
         tokens_per_run_max: settings
             .number(&["tokenBudget", "perRun"])
             .or(defaults.tokens_per_run_max),
+        approvals: ApprovalTable::new(),
     }
 }

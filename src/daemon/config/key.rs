@@ -28,6 +28,9 @@ const MS_MAX: u64 = 7 * 24 * 3600 * 1000;
 /// Not `local`: a program cannot take part in a transaction of the store.
 const CLASSES: &[&str] = &["read", "idempotent", "probe", "once"];
 
+/// Who agrees to a call.
+const APPROVALS: &[&str] = &["auto", "ask", "deny"];
+
 const fn integer(min: u64, max: u64) -> Kind {
     Kind::Integer { min, max }
 }
@@ -65,6 +68,8 @@ pub const KEYS: &[Key] = &[
     key("agent.maxTurns", integer(1, 1_000), "24", "", true, "Model calls of one session."),
     key("agent.maxOutputTokens", integer(1, 1_000_000), "4096", "tokens", true, "Ceiling of one answer."),
     key("agent.concurrency", integer(1, 1_024), "4", "", true, "Sessions of one agent at once."),
+    key("agent.approvals.<name>", Kind::Word(APPROVALS), "", "", true, "Who agrees to calls of a skill (\"exec.run\", \"fs.*\", \"*\"): auto, ask, deny; a deny anywhere wins."),
+    key("agent.approvalTimeout", integer(1_000, MS_MAX), "3600000", "ms", true, "How long a call waits for a person's yes; then it counts as a no."),
     key("agent.maxConcurrentSteps", integer(1, 10_000), "128", "", true, "Steps at once over all runs."),
     key("agent.tokenBudget.daily", integer(1, 1 << 50), "", "tokens", true, "Tokens of one agent per UTC day; unlimited when not set."),
     key("agent.tokenBudget.perRun", integer(1, 1 << 50), "", "tokens", true, "Tokens of one agent per run; unlimited when not set."),
@@ -95,6 +100,7 @@ pub const AGENT_KEYS: &[Key] = &[
     key("prompt", Kind::Text { bytes_max: 65_536 }, "", "", true, "The text of its prompt."),
     key("promptFile", Kind::Text { bytes_max: 4_096 }, "", "", true, "A file with its prompt, relative to the configuration folder."),
     key("skills", Kind::Texts { items_min: 0, items_max: 256 }, "", "", true, "The skills it may call; those of its role when not set."),
+    key("approvals.<name>", Kind::Word(APPROVALS), "", "", true, "Who agrees to its calls of a skill; agent.approvals when not set."),
     key("concurrency", integer(1, 1_024), "", "", true, "Sessions at once; agent.concurrency when not set."),
     key("maxTurns", integer(1, 1_000), "", "", true, "Model calls of one session; agent.maxTurns when not set."),
     key("maxRetries", integer(0, 100), "", "", true, "Further attempts after a failed one; agent.maxRetries when not set."),
@@ -228,6 +234,7 @@ pub fn class_of(word: &str) -> EffectClass {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::approval::Approval;
 
     #[test]
     fn every_default_is_allowed_and_every_key_is_found_by_its_own_path() {
@@ -243,6 +250,7 @@ mod tests {
             }
         }
         assert!(CLASSES.iter().all(|word| EffectClass::from_word(word).is_some()));
+        assert!(APPROVALS.iter().all(|word| Approval::from_word(word).is_some()));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde_json::Value;
 
 use super::agent::{AgentDefaults, Around, agents};
+use super::approval;
 use super::command_skill::{CommandSkill, command_skills};
 use super::document::{Source, found};
 use super::error::{BadValue, ConfigError, Place, Warning};
@@ -19,6 +20,7 @@ use super::model::{BUILT_IN, ModelSettings, models};
 use super::pipeline::{Pipeline, pipelines};
 use super::setting::{Setting, Settings};
 use crate::domain::agent::AgentDefinition;
+use crate::domain::approval::ApprovalRules;
 use crate::domain::name::{ModelAlias, SkillName};
 
 /// What comes from outside the files.
@@ -124,6 +126,8 @@ pub struct Config {
     pub network_allow: Vec<HostPort>,
     /// Plans kept as files.
     pub pipelines: Vec<Pipeline>,
+    /// Who has to agree to which calls.
+    pub approvals: ApprovalRules,
 }
 
 /// A configuration with what is known of its origin.
@@ -153,6 +157,7 @@ pub fn load(home: &Home, overrides: &Overrides) -> Result<Loaded, ConfigError> {
         commands: &commands,
     };
     let agents = agents(&around, &mut bad, &mut warnings)?;
+    let approvals = approval::rules(&settings, &agents, &mut bad);
     let pipelines = pipelines(home, &mut bad)?;
     let gateway = gateway(&settings);
     if !gateway.bind.is_loopback() {
@@ -186,6 +191,7 @@ pub fn load(home: &Home, overrides: &Overrides) -> Result<Loaded, ConfigError> {
         command_skills,
         network_allow: network_allow(&settings),
         pipelines,
+        approvals,
     };
     Ok(Loaded {
         config,

@@ -9,7 +9,7 @@ use crate::gateway::auth::check_host;
 use crate::gateway::error::ApiError;
 use crate::gateway::parts::GatewayParts;
 
-use super::{agents, health, runs, status};
+use super::{agents, answers, health, runs, status};
 
 /// The router.
 pub fn router(parts: GatewayParts) -> Router {
@@ -22,6 +22,9 @@ pub fn router(parts: GatewayParts) -> Router {
         .route("/v1/runs/{id}/result", get(runs::result))
         .route("/v1/runs/{id}/cancel", post(runs::cancel))
         .route("/v1/runs/{id}/retry", post(runs::retry))
+        .route("/v1/runs/{id}/approve", post(answers::approve))
+        .route("/v1/runs/{id}/resolve", post(answers::resolve))
+        .route("/v1/approvals", get(answers::list))
         .route("/v1/agents", get(agents::list))
         .route("/v1/agents/{name}", get(agents::show))
         .route("/v1/incidents", get(status::incidents))

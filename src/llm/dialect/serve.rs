@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use crate::domain::approval::Approval;
 use serde_json::{Value, json};
 
 use crate::domain::conversation::{Arguments, CallRequest, CallResult, Message, ModelAnswer, ModelRequest, Stop};
@@ -74,6 +75,8 @@ fn skill(pointer: &str, name: &Value, description: &Value, schema: &Value) -> Re
         timeout_ms: 0,
         output_bytes_max: RESULT_BYTES_MAX,
         concurrency: 1,
+        approval: Approval::Auto,
+        examples: Arc::new([]),
     })
 }
 

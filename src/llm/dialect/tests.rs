@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{anthropic, openai_chat, serve};
+use crate::domain::approval::Approval;
 use crate::domain::conversation::{
     Arguments, CallRequest, CallResult, Message, ModelAnswer, ModelRequest, Stop, Usage, check_history,
 };
@@ -23,6 +24,8 @@ fn manifest(name: &str) -> SkillManifest {
         timeout_ms: 0,
         output_bytes_max: crate::domain::limits::RESULT_BYTES_MAX,
         concurrency: 1,
+        approval: Approval::Auto,
+        examples: Arc::new([]),
     }
 }
 

@@ -14,6 +14,7 @@ use crate::domain::limits::RESULT_BYTES_MAX;
 use crate::domain::skill::SkillManifest;
 use crate::skills::declare::{Declaration, arguments};
 use crate::skills::environment;
+use crate::skills::preview::{Preview, of_program};
 use crate::skills::process::end::Rendering;
 use crate::skills::process::program;
 use crate::skills::process::runner::{ProcessRunner, ProgramOrder};
@@ -113,6 +114,14 @@ impl ExecRun {
 impl Skill for ExecRun {
     fn manifest(&self) -> &SkillManifest {
         &self.manifest
+    }
+
+    fn preview(&self, order: &CallOrder) -> Preview {
+        match self.program_order(order) {
+            Ok(program) => of_program(&order.arguments, &program),
+            // What cannot be prepared will be refused when it is made.
+            Err(_) => Preview::of_arguments(order),
+        }
     }
 
     fn call(&self, order: CallOrder) -> BoxFuture<'static, Result<CallEnd, SkillError>> {

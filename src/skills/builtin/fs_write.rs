@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::domain::effect::EffectClass;
 use crate::domain::skill::SkillManifest;
 use crate::skills::declare::{Declaration, arguments};
+use crate::skills::preview::{self, Preview};
 use crate::skills::skill::{CallEnd, CallOrder, Skill, SkillError};
 use crate::skills::stop::{Halt, Stop};
 use crate::skills::thread::on_thread;
@@ -51,6 +52,11 @@ impl FsWrite {
 impl Skill for FsWrite {
     fn manifest(&self) -> &SkillManifest {
         &self.manifest
+    }
+
+    fn preview(&self, order: &CallOrder) -> Preview {
+        let content = preview::text(order, "content").to_owned();
+        preview::of_change(order, preview::text(order, "path"), |_| Ok(content))
     }
 
     fn call(&self, order: CallOrder) -> BoxFuture<'static, Result<CallEnd, SkillError>> {

@@ -15,6 +15,7 @@ use crate::skills::declare::{Declaration, arguments};
 use crate::skills::fetch::{FetchStop, Fetched, Fetcher};
 use crate::skills::html::readable;
 use crate::skills::network::NetworkPolicy;
+use crate::skills::preview::{self, Preview};
 use crate::skills::skill::{CallEnd, CallOrder, Skill, SkillError};
 
 const BYTES_DEFAULT: usize = 2 * 1024 * 1024;
@@ -63,6 +64,10 @@ impl WebFetch {
 impl Skill for WebFetch {
     fn manifest(&self) -> &SkillManifest {
         &self.manifest
+    }
+
+    fn preview(&self, order: &CallOrder) -> Preview {
+        Preview::of(format!("GET {}", preview::text(order, "url")))
     }
 
     fn call(&self, order: CallOrder) -> BoxFuture<'static, Result<CallEnd, SkillError>> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::fact::{EntryRecord, SnapshotRecord};
+use crate::domain::approval::{Ask, Given};
 use crate::domain::check::CheckReport;
 use crate::domain::conversation::{Arguments, CallRequest, KeptBlock, ModelAnswer, Stop, Usage};
 use crate::domain::effect::{EffectClass, EffectKey};
@@ -16,6 +17,7 @@ use crate::domain::id::{BootId, RunId};
 use crate::domain::money::MicroUsd;
 use crate::domain::name::{AgentName, ModelAlias, SkillName, StepId};
 use crate::domain::plan_document::{read_checks, read_plan};
+use crate::domain::resolution::Resolution;
 use crate::domain::run::{Outcome, RunSpec};
 use crate::domain::skill::CallOutcome;
 use crate::domain::time::UtcMillis;
@@ -242,6 +244,48 @@ fn samples() -> Vec<Fact> {
             result: "null".into(),
         },
         Fact::RunParked { reason: "stuck".into() },
+        Fact::CallResolved {
+            attempt: attempt(),
+            ordinal: 6,
+            resolution: Resolution::Happened { output: awkward.into() },
+            by: "operator".into(),
+        },
+        Fact::CallResolved {
+            attempt: attempt(),
+            ordinal: 7,
+            resolution: Resolution::NotHappened,
+            by: "operator".into(),
+        },
+        Fact::CallResolved {
+            attempt: attempt(),
+            ordinal: 8,
+            resolution: Resolution::Abandoned,
+            by: "operator".into(),
+        },
+        Fact::RunReopened {
+            deadline: UtcMillis(300_000),
+        },
+        Fact::ApprovalAsked {
+            attempt: attempt(),
+            ask: Ask {
+                ordinal: 9,
+                skill: SkillName::new("exec.run").expect("valid"),
+                hash: "00ff".into(),
+                shown: awkward.into(),
+                timeout_ms: 70_000,
+            },
+            until: UtcMillis(101),
+        },
+        Fact::ApprovalGiven {
+            attempt: attempt(),
+            ordinal: 9,
+            given: Given {
+                hash: "00ff".into(),
+                granted: true,
+                by: "operator".into(),
+                reason: awkward.into(),
+            },
+        },
     ]
 }
 
@@ -277,7 +321,13 @@ fn samples_of_layout_1() -> Vec<Fact> {
     samples.retain(|fact| {
         !matches!(
             fact,
-            Fact::TurnDeferred { .. } | Fact::HistoryCompacted { .. } | Fact::StepRested { .. }
+            Fact::TurnDeferred { .. }
+                | Fact::HistoryCompacted { .. }
+                | Fact::StepRested { .. }
+                | Fact::CallResolved { .. }
+                | Fact::RunReopened { .. }
+                | Fact::ApprovalAsked { .. }
+                | Fact::ApprovalGiven { .. }
         )
     });
     for fact in &mut samples {
