@@ -9,6 +9,7 @@
 //!
 //! What it refuses to know: the store, the actors, and everything else that only the daemon touches.
 
+mod answers;
 pub mod arguments;
 pub mod check;
 pub mod client;

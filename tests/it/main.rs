@@ -5,6 +5,7 @@
     reason = "bounds on real processes are held against real time"
 )]
 
+mod answers;
 mod budget;
 mod cancel;
 mod cli;
