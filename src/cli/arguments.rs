@@ -360,8 +360,12 @@ mod tests {
         check(&format!("openclaw runs retry {run} --follow"));
         check(&format!("openclaw runs show {run} --timeline"));
         check(&format!("openclaw runs approve {run}"));
-        check(&format!("openclaw runs approve {run} --step a --call 1 --deny --reason no"));
-        check(&format!("openclaw runs resolve {run} --step a --call 1 --happened --output done"));
+        check(&format!(
+            "openclaw runs approve {run} --step a --call 1 --deny --reason no"
+        ));
+        check(&format!(
+            "openclaw runs resolve {run} --step a --call 1 --happened --output done"
+        ));
         check(&format!("openclaw runs resolve {run} --not-happened"));
         check(&format!("openclaw runs resolve {run} --abandon"));
     }

@@ -9,6 +9,7 @@ use crate::domain::handoff::Finding;
 use crate::domain::memory::{MemoryEntry, MemoryKey};
 use crate::llm;
 use crate::runs::parts::Pipeline;
+use crate::skills::builtin::web_search::{SearchBackend, SearchFields};
 use crate::skills::command::CommandDeclaration;
 use crate::skills::memory_reader::MemoryReader;
 use crate::storage::store::Store;
@@ -67,6 +68,22 @@ pub fn command_skill(skill: &config::command_skill::CommandSkill) -> CommandDecl
         input_schema: skill.schema.clone(),
         timeout_ms: skill.timeout_ms,
     }
+}
+
+/// The search service as `skills` takes it.
+pub fn search(config: &Config) -> Option<SearchBackend> {
+    config.search.as_ref().map(|search| SearchBackend {
+        url: search.url.clone(),
+        fields: match search.fields.clone() {
+            None => SearchFields::searxng(),
+            Some([results, title, link, snippet]) => SearchFields {
+                results,
+                title,
+                link,
+                snippet,
+            },
+        },
+    })
 }
 
 /// Pipelines that planners may choose; those without a pattern are only used by name.

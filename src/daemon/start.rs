@@ -41,7 +41,7 @@ use crate::skills::spool::{Spool, SpoolError};
 use crate::storage::error::StoreError;
 use crate::storage::store::Store;
 
-use super::adapters::{StoreMemory, command_skill, in_one_line, model, pipelines, shown};
+use super::adapters::{StoreMemory, command_skill, in_one_line, model, pipelines, search, shown};
 use super::config::{Config, DaemonFile, Home, HomeError};
 use super::guard::storage_layer;
 use super::layers::root;
@@ -178,6 +178,7 @@ fn skills(home: &Home, config: &Config, store: &Store, calls: Tasks) -> Result<S
         passed: Vec::new(),
         network,
         memory: Arc::new(StoreMemory(store.clone())),
+        search: search(config),
     });
     for declared in &config.command_skills {
         let surroundings = CommandSurroundings {

@@ -129,6 +129,7 @@ pub const TIMED_OUT: &str = "time-out";
 
 #[cfg(test)]
 mod tests {
+    use super::Approval::{Ask, Auto, Deny};
     use super::*;
 
     #[test]
@@ -149,7 +150,6 @@ mod tests {
             let skill = SkillName::new("fs.write").expect("valid");
             assert_eq!(rules.decide(Some(&agent), &skill, default), expected, "{all:?} {own:?}");
         };
-        use Approval::{Ask, Auto, Deny};
         check(&[], &[], Auto, Auto);
         check(&[], &[], Ask, Ask);
         check(&[("fs.read", Deny)], &[("fs.writer", Deny)], Auto, Auto);

@@ -17,6 +17,8 @@ pub mod memory_reader;
 pub mod network;
 pub mod preview;
 pub mod process;
+mod program_call;
+mod showing;
 pub mod skill;
 mod stop;
 mod thread;

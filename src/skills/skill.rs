@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 
-use crate::domain::effect::EffectKey;
+use crate::domain::effect::{EffectClass, EffectKey};
 use crate::domain::fault::Fault;
 use crate::domain::id::RunId;
 use crate::domain::memory::MemoryKey;
@@ -25,6 +25,12 @@ pub trait Skill: Send + Sync {
     /// What it says of itself.
     fn manifest(&self) -> &SkillManifest;
 
+    /// What a call with these arguments does to the world; the manifest's class unless the arguments decide.
+    fn class_of(&self, arguments: &Value) -> EffectClass {
+        let _ = arguments;
+        self.manifest().class
+    }
+
     /// Makes one call.
     ///
     /// **Cancel**: dropping the future cancels the call. A program that it started is told to end and then
@@ -33,7 +39,7 @@ pub trait Skill: Send + Sync {
 
     /// What the call would do, for a person who has to agree to it. Reads at most a file of 1 MiB.
     fn preview(&self, order: &CallOrder) -> Preview {
-        Preview::of_arguments(order)
+        Preview::of_arguments(&order.arguments)
     }
 
     /// Asks whether the effect of an interrupted call happened. Only skills of class `probe` know.
@@ -168,6 +174,12 @@ pub enum SkillError {
     /// The network client could not be made.
     #[error("failed to make the network client")]
     Client(#[source] reqwest::Error),
+    /// A request broke off, and whether it reached the other side is not known.
+    #[error("failed to hear what became of a request: {reason}")]
+    Lost {
+        /// Why.
+        reason: String,
+    },
     /// The call's turn did not come in time; nothing was done.
     #[error("failed to start within {waited_ms} ms: other calls of the skill were before it")]
     NotStarted {
@@ -186,9 +198,11 @@ impl SkillError {
     /// What a caller has to act on.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::OpenWorkspace { .. } | Self::Files { .. } | Self::Memory { .. } | Self::Client(_) => {
-                Fault::Unavailable
-            }
+            Self::OpenWorkspace { .. }
+            | Self::Files { .. }
+            | Self::Memory { .. }
+            | Self::Client(_)
+            | Self::Lost { .. } => Fault::Unavailable,
             Self::Thread { .. } => Fault::Bug,
             Self::Process(error) => error.fault(),
             Self::NotStarted { .. } => Fault::Overloaded,

@@ -107,7 +107,7 @@ impl Writer {
         };
         if let Some(append) = &batch.append {
             let refused = if batch.reopens {
-                self.reopen(tables, draft, append.run)?
+                reopen(tables, draft, append.run)?
             } else {
                 self.judge(tables, draft, append, batch.submission.as_ref())?
             };
@@ -177,24 +177,24 @@ impl Writer {
         begin(tables, draft, append.run)?;
         Ok(None)
     }
+}
 
-    /// Takes a run up that has ended unknown. The limit of active runs does not hold it back: it was accepted once.
-    fn reopen(&self, tables: &mut Tables<'_>, draft: &mut Draft, run: RunId) -> Result<Option<Refused>, StoreError> {
-        let header = header_of(tables, run)?;
-        let Some(header) = header.filter(|header| header.status == RunStatus::Ended(Outcome::Unknown)) else {
-            return Ok(Some(Refused::NotActive(run)));
-        };
-        begin(tables, draft, run)?;
-        write_header(
-            tables,
-            &RunHeader {
-                status: RunStatus::Active,
-                ended_at: None,
-                ..header
-            },
-        )?;
-        Ok(None)
-    }
+/// Takes a run up that has ended unknown. The limit of active runs does not hold it back: it was accepted once.
+fn reopen(tables: &mut Tables<'_>, draft: &mut Draft, run: RunId) -> Result<Option<Refused>, StoreError> {
+    let header = header_of(tables, run)?;
+    let Some(header) = header.filter(|header| header.status == RunStatus::Ended(Outcome::Unknown)) else {
+        return Ok(Some(Refused::NotActive(run)));
+    };
+    begin(tables, draft, run)?;
+    write_header(
+        tables,
+        &RunHeader {
+            status: RunStatus::Active,
+            ended_at: None,
+            ..header
+        },
+    )?;
+    Ok(None)
 }
 
 fn begin(tables: &mut Tables<'_>, draft: &mut Draft, run: RunId) -> Result<(), StoreError> {

@@ -71,7 +71,11 @@ fn a_call_waits_for_its_yes_over_a_kill_and_is_made_once() {
     assert_eq!(steps[0]["status"], "asking", "{steps}");
     until("the other branch to go on", RUN_MAX, || {
         let run = rim.run(&id);
-        if run["steps"][1]["status"] == "done" { Ok(()) } else { Err(run) }
+        if run["steps"][1]["status"] == "done" {
+            Ok(())
+        } else {
+            Err(run)
+        }
     });
     assert_eq!(approve(&rim, &id, &json!("00"), true), (409, "OC-1031".to_owned()));
 

@@ -7,6 +7,7 @@
 
 mod answers;
 mod budget;
+mod builtins;
 mod cancel;
 mod cli;
 mod gateway;

@@ -78,7 +78,11 @@ impl Surroundings for SessionSurroundings {
         match self.skills.catalogue().validate(&manifest.name, &call.arguments) {
             Ok(arguments) => CallVerdict::Make {
                 skill: manifest.name.clone(),
-                class: manifest.class,
+                class: self
+                    .skills
+                    .catalogue()
+                    .class_of(&manifest.name, &arguments)
+                    .unwrap_or(manifest.class),
                 arguments,
             },
             Err(findings) => {

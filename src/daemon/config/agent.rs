@@ -52,8 +52,8 @@ impl AgentDefaults {
     }
 }
 
-const READING: &[&str] = &["fs.list", "fs.read", "fs.search", "memory.get"];
-const WRITING: &[&str] = &["fs.write", "fs.patch", "memory.put"];
+const READING: &[&str] = &["fs.list", "fs.glob", "fs.read", "fs.search", "memory.get"];
+const WRITING: &[&str] = &["fs.write", "fs.patch", "fs.move", "memory.put"];
 const RUNNING: &[&str] = &["exec.run"];
 const FETCHING: &[&str] = &["web.fetch"];
 

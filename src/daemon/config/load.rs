@@ -128,6 +128,17 @@ pub struct Config {
     pub pipelines: Vec<Pipeline>,
     /// Who has to agree to which calls.
     pub approvals: ApprovalRules,
+    /// The search service.
+    pub search: Option<SearchConfig>,
+}
+
+/// The search service of `web.search`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SearchConfig {
+    /// Its address.
+    pub url: String,
+    /// Where its answer has the list, and in it title, address and text; none for a SearXNG.
+    pub fields: Option<[String; 4]>,
 }
 
 /// A configuration with what is known of its origin.
@@ -192,6 +203,7 @@ pub fn load(home: &Home, overrides: &Overrides) -> Result<Loaded, ConfigError> {
         network_allow: network_allow(&settings),
         pipelines,
         approvals,
+        search: search(&settings),
     };
     Ok(Loaded {
         config,
@@ -306,6 +318,21 @@ fn gateway(settings: &Settings) -> GatewayConfig {
         body_bytes_max: number(settings, &["gateway", "maxBodyBytes"]) as usize,
         connections_max: number(settings, &["gateway", "maxConnections"]) as usize,
     }
+}
+
+fn search(settings: &Settings) -> Option<SearchConfig> {
+    let text = |name: &str| {
+        settings
+            .text(&["skills", "search", name])
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let url = text("url");
+    let is_json = text("kind") == "json";
+    (!url.is_empty()).then(|| SearchConfig {
+        url,
+        fields: is_json.then(|| ["results", "title", "link", "snippet"].map(text)),
+    })
 }
 
 fn network_allow(settings: &Settings) -> Vec<HostPort> {

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::domain::effect::EffectClass;
 use crate::domain::id::RunId;
 use crate::domain::resolution::Resolution;
 use crate::runs::question::{Question, QuestionKind};
@@ -31,7 +32,7 @@ pub fn view(run: RunId, question: &Question) -> Value {
             view["kind"] = "unknown".into();
             view["evidence"] = (&*question.text).into();
             view["key"] = key.map(|key| key.to_string()).into();
-            view["class"] = class.map(|class| class.as_str()).into();
+            view["class"] = class.map(EffectClass::as_str).into();
             view["started_at"] = started_at.map(rfc3339).into();
         }
     }

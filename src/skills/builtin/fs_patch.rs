@@ -10,7 +10,8 @@ use serde_json::json;
 use crate::domain::effect::EffectClass;
 use crate::domain::skill::{CallOutcome, SkillManifest};
 use crate::skills::declare::{Declaration, arguments};
-use crate::skills::preview::{self, Preview};
+use crate::skills::preview::Preview;
+use crate::skills::showing;
 use crate::skills::skill::{CallEnd, CallOrder, ProbeAnswer, Skill, SkillError};
 use crate::skills::stop::{Halt, Stop};
 use crate::skills::thread::on_thread;
@@ -71,7 +72,7 @@ impl Skill for FsPatch {
             Ok(wanted) => wanted,
             Err(reason) => return Preview::of(reason),
         };
-        preview::of_change(order, &wanted.path, |before| match before {
+        showing::of_change(order, &wanted.path, |before| match before {
             Some(before) => apply(before, &wanted),
             None => Err("it is not there".to_owned()),
         })

@@ -7,7 +7,8 @@ use serde_json::json;
 use crate::domain::effect::EffectClass;
 use crate::domain::skill::SkillManifest;
 use crate::skills::declare::{Declaration, arguments};
-use crate::skills::preview::{self, Preview};
+use crate::skills::preview::Preview;
+use crate::skills::showing;
 use crate::skills::skill::{CallEnd, CallOrder, Skill, SkillError};
 use crate::skills::stop::{Halt, Stop};
 use crate::skills::thread::on_thread;
@@ -55,8 +56,8 @@ impl Skill for FsWrite {
     }
 
     fn preview(&self, order: &CallOrder) -> Preview {
-        let content = preview::text(order, "content").to_owned();
-        preview::of_change(order, preview::text(order, "path"), |_| Ok(content))
+        let content = showing::text(order, "content").to_owned();
+        showing::of_change(order, showing::text(order, "path"), |_| Ok(content))
     }
 
     fn call(&self, order: CallOrder) -> BoxFuture<'static, Result<CallEnd, SkillError>> {

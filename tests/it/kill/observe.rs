@@ -122,9 +122,15 @@ pub async fn finish(home: &TestHome, daemon: TestDaemon, submitted: Vec<Submitte
     let client = daemon.client();
     let folder = home.ledger_folder();
     until_async("every run to end", FINISH_MAX, async || {
-        answer_questions(&client, Some(&folder)).await.map_err(|error| error.to_string())?;
+        answer_questions(&client, Some(&folder))
+            .await
+            .map_err(|error| error.to_string())?;
         let mut open = runs(&client, Some("active")).await.map_err(|error| error.to_string())?;
-        open.extend(runs(&client, Some("unknown")).await.map_err(|error| error.to_string())?);
+        open.extend(
+            runs(&client, Some("unknown"))
+                .await
+                .map_err(|error| error.to_string())?,
+        );
         if open.is_empty() {
             Ok(())
         } else {

@@ -112,7 +112,12 @@ impl Judge<'_> {
             for fact in facts.iter() {
                 // What a person says did not happen is made again, and intended anew under its key.
                 if fact.kind == "call.resolved" && fact.data["resolution"] == "not_happened" {
-                    intended.remove(&format!("{}/{}/{}", fact.step(), fact.data["attempt"], fact.data["call"]));
+                    intended.remove(&format!(
+                        "{}/{}/{}",
+                        fact.step(),
+                        fact.data["attempt"],
+                        fact.data["call"]
+                    ));
                 }
                 if fact.kind != "call.intended" {
                     continue;
