@@ -16,8 +16,8 @@ fn is_there(program: &str) -> bool {
     let found = Command::new(program).arg("--version").output();
     let is_there = found.is_ok_and(|output| output.status.success());
     if !is_there {
+        // A machine that tests for others has it; elsewhere its part is left out.
         assert!(std::env::var_os("CI").is_none(), "{program} is missing");
-        println!("skipped: {program} is missing");
     }
     is_there
 }

@@ -26,7 +26,7 @@ use crate::runs::decision::{
     AttemptEnd, Effect, Event, Judged, Reaction, RunLoop, SlotWish, Surroundings, judge_approval, judge_resolution,
     react,
 };
-use crate::runs::state::{RunState, StepPhase};
+use crate::runs::state::{RunState, StepPhase, StepState};
 
 /// When every run is accepted.
 pub(super) const START: u64 = 1_000;
@@ -676,7 +676,7 @@ impl<'c> Life<'c> {
             StepPhase::Retrying(at) if at.0 > self.now => Some(at.0),
             _ => None,
         });
-        let asks = self.run.state.steps.values().flat_map(|step| step.open_asks());
+        let asks = self.run.state.steps.values().flat_map(StepState::open_asks);
         let retries = retries.chain(asks.map(|open| open.until.0));
         let due = retries
             .chain([self.run.state.deadline.0])

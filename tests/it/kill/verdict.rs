@@ -109,7 +109,7 @@ impl Judge<'_> {
         let mut owners: BTreeMap<&str, String> = BTreeMap::new();
         for (run, (_, facts)) in &self.observed.runs {
             let mut intended = BTreeSet::new();
-            for fact in facts.iter() {
+            for fact in facts {
                 // What a person says did not happen is made again, and intended anew under its key.
                 if fact.kind == "call.resolved" && fact.data["resolution"] == "not_happened" {
                     intended.remove(&format!(
