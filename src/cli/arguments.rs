@@ -236,7 +236,7 @@ pub enum RunsCommand {
         #[arg(long, group = "what")]
         happened: bool,
         /// What the call gave back.
-        #[arg(long, value_name = "TEXT", requires = "happened")]
+        #[arg(long, value_name = "TEXT", conflicts_with_all = ["not_happened", "abandon"])]
         output: Option<String>,
         /// It did not happen: it is made again, under the same key.
         #[arg(long, group = "what")]

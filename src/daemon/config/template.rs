@@ -68,6 +68,7 @@ fn unit(key: &Key) -> String {
 fn example(key: &Key) -> String {
     match key.kind {
         Kind::Integer { .. } if key.default.is_empty() => "1_000_000".into(),
+        Kind::Url if key.default.is_empty() => "\"https://search.example/search\"".into(),
         Kind::Integer { .. } | Kind::Texts { .. } | Kind::HostPorts | Kind::Schema => key.default.into(),
         _ => format!("\"{}\"", key.default),
     }
