@@ -50,6 +50,7 @@ fn run(batches: &mut Vec<Batch>, number: u64) {
         output_schema: None,
         deadline: at.plus_ms(1000),
         tokens_max: None,
+        cost_max: None,
         model: None,
         origin: "api".into(),
         retry_of: None,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use supervisors::{CallError, ChildRef};
 
 use crate::domain::agent::AgentDefinition;
-use crate::domain::budget::{Account, Balance};
+use crate::domain::budget::Account;
 use crate::domain::fact::Attempt;
 use crate::domain::fault::Fault;
 use crate::domain::handoff::Finding;
@@ -161,6 +161,8 @@ impl AgentsHandle {
 
     /// Tokens that an active run has used, reserved ones included; 0 when its balance cannot be read.
     pub fn tokens_of(&self, run: RunId) -> u64 {
-        self.treasury.balance(&Account::Run(run)).map_or(0, Balance::used)
+        self.treasury
+            .balance(&Account::Run(run))
+            .map_or(0, |balance| balance.used().tokens)
     }
 }

@@ -5,6 +5,7 @@
 pub mod answer;
 pub mod handle;
 pub mod handoff;
+pub mod hidden_text;
 pub mod layer;
 pub mod order;
 pub mod parts;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
 
 use supervisors::Tasks;
 
@@ -11,6 +12,7 @@ use crate::domain::name::AgentName;
 use crate::llm::registry::Models;
 use crate::runtime::clock::Clock;
 use crate::runtime::committer::Committer;
+use crate::runtime::live::Live;
 use crate::skills::handle::SkillsHandle;
 use crate::storage::store::Store;
 
@@ -29,6 +31,10 @@ pub struct AgentsParts {
     pub treasury: Treasury,
     /// The models.
     pub models: Arc<Models>,
+    /// Where pieces of answers go while they arrive.
+    pub live: Live,
+    /// The longest wait for a model for which a session keeps its slot.
+    pub rest_over: Duration,
     /// Where model requests run.
     pub asking: Tasks,
     /// The skills.

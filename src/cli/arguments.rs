@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::check::parse_check;
 use super::duration::parse_ms;
 use crate::domain::id::RunId;
+use crate::domain::money::MicroUsd;
 use crate::domain::name::{AgentName, ModelAlias};
 
 /// An operating system for AI agents that you can leave running.
@@ -73,6 +74,11 @@ pub enum Command {
     /// Define agents and look at them.
     #[command(subcommand)]
     Agent(AgentCommand),
+    /// Look at budgets and set them.
+    #[command(subcommand)]
+    Budget(BudgetCommand),
+    /// Look at this installation and say what is wrong and what to do.
+    Doctor(DoctorArguments),
     /// Read and change the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -154,6 +160,9 @@ pub struct RunArguments {
     /// Tokens that the run may use.
     #[arg(long, value_name = "N")]
     pub tokens_max: Option<u64>,
+    /// US dollars that the run may cost, such as 0.25.
+    #[arg(long, value_name = "USD", value_parser = parse_usd)]
+    pub max_cost: Option<MicroUsd>,
     /// A plan document (JSON) instead of one made by the planner.
     #[arg(long, value_name = "FILE")]
     pub plan: Option<PathBuf>,
@@ -279,6 +288,53 @@ pub enum AgentCommand {
         /// The agent.
         name: AgentName,
     },
+    /// Show what agents used, how long their work took and how often it succeeded.
+    Stats {
+        /// One agent, with its prompts and models.
+        name: Option<AgentName>,
+    },
+}
+
+/// `openclaw budget …`.
+#[derive(Debug, Subcommand)]
+pub enum BudgetCommand {
+    /// Show limits, and what is left of this UTC day.
+    Show {
+        /// One agent.
+        agent: Option<AgentName>,
+    },
+    /// Set limits, of all agents or of one; the others stay.
+    Set(BudgetSetArguments),
+}
+
+/// `openclaw budget set`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("limits").required(true).multiple(true)
+    .args(["daily_tokens", "per_run_tokens", "daily_cost", "per_run_cost"]))]
+pub struct BudgetSetArguments {
+    /// Only this agent: writes agents/NAME.toml instead of openclaw.toml.
+    #[arg(long, value_name = "NAME")]
+    pub agent: Option<AgentName>,
+    /// Tokens of one agent per UTC day.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub daily_tokens: Option<u64>,
+    /// Tokens of one agent per run.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub per_run_tokens: Option<u64>,
+    /// US dollars of one agent per UTC day, such as 2.50.
+    #[arg(long, value_name = "USD", value_parser = parse_usd)]
+    pub daily_cost: Option<MicroUsd>,
+    /// US dollars of one agent per run, such as 0.25.
+    #[arg(long, value_name = "USD", value_parser = parse_usd)]
+    pub per_run_cost: Option<MicroUsd>,
+}
+
+/// `openclaw doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArguments {
+    /// Ask each configured model once, which may cost a few tokens, with the keys of this shell.
+    #[arg(long)]
+    pub models: bool,
 }
 
 /// `openclaw config …`.
@@ -301,6 +357,11 @@ pub enum ConfigCommand {
     List,
     /// Check every file of the configuration.
     Validate,
+}
+
+fn parse_usd(text: &str) -> Result<MicroUsd, String> {
+    let wanted = "US dollars such as 3 or 0.25, with at most six digits after the point";
+    MicroUsd::from_decimal(text).ok_or_else(|| format!("`{text}` is not {wanted}"))
 }
 
 #[cfg(test)]
@@ -344,12 +405,21 @@ mod tests {
             "openclaw status --url http://127.0.0.1:8080 --key ocl_1_2",
             "openclaw tree --json --no-color -q",
             "openclaw run review --follow --agent reviewer -vv",
+            "openclaw run x --max-cost 0.25",
             "openclaw run one two three --file a.rs --file b.rs --workspace . --deadline 10m",
             "openclaw run x --check file:REVIEW.md:200 --check exit:0 --model offline --idempotency-key k --wait 30s",
             "openclaw runs list --status failed --limit 5 --json",
             "openclaw agent create alma --model gpt --role coder --prompt-file p.md",
             "openclaw agent list",
             "openclaw agent show planner",
+            "openclaw agent stats",
+            "openclaw agent stats coder --json",
+            "openclaw budget show",
+            "openclaw budget show coder --json",
+            "openclaw budget set --daily-cost 2.50",
+            "openclaw budget set --agent coder --daily-tokens 100000 --per-run-tokens 5000 --per-run-cost 0.25",
+            "openclaw doctor",
+            "openclaw doctor --models --json",
         ] {
             check(line);
         }
@@ -380,6 +450,10 @@ mod tests {
             "openclaw runs resolve run_01arz3ndektsv4rrffq69g5fav --happened --abandon",
             "openclaw runs resolve run_01arz3ndektsv4rrffq69g5fav --abandon --output x",
             "openclaw run x --deadline 10",
+            "openclaw run x --max-cost 1e3",
+            "openclaw budget set --agent coder",
+            "openclaw budget set --daily-cost much",
+            "openclaw budget set --daily-tokens 0",
             "openclaw run x --check nonsense",
             "openclaw run x --wait 1s --follow",
             "openclaw agent create Planner --model gpt",

@@ -90,6 +90,8 @@ async fn dispatch(context: &mut Context, command: Command, daemon: &impl DaemonS
         Command::Run(arguments) => command::run::run(context, *arguments).await,
         Command::Runs(sub) => command::runs::run(context, sub).await,
         Command::Agent(sub) => command::agent::run(context, sub).await,
+        Command::Budget(sub) => command::budget::run(context, sub).await,
+        Command::Doctor(arguments) => command::doctor::run(context, &arguments).await,
         Command::Config(sub) => command::config::run(context, sub),
     }
 }

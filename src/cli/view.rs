@@ -295,7 +295,7 @@ mod tests {
         a     done    fs.list   1         40ms  list
         b     failed  reviewer  4         -     too short
 
-        a[2Jb
+        a\u{1b}[2Jb
         ");
     }
 

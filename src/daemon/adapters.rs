@@ -5,55 +5,62 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
+use crate::domain::fault::in_one_line as in_one_line_of;
 use crate::domain::handoff::Finding;
 use crate::domain::memory::{MemoryEntry, MemoryKey};
 use crate::llm;
 use crate::runs::parts::Pipeline;
+use crate::runtime::committer::Committer;
 use crate::skills::builtin::web_search::{SearchBackend, SearchFields};
 use crate::skills::command::CommandDeclaration;
 use crate::skills::memory_reader::MemoryReader;
 use crate::storage::store::Store;
 
-use super::config::model::{ModelSettings, Provider, SecretSource};
+use super::config::model::{ModelSettings, SecretSource};
 use super::config::{self, Config};
 
-/// The memory as skills read it.
-pub struct StoreMemory(pub Store);
+/// The memory as skills read it: with everything in it that was put before the call, also when its commit is still
+/// on the way. A step that reads what the step before it kept would else find nothing now and then.
+pub struct StoreMemory {
+    /// Where it is.
+    pub store: Store,
+    /// Who writes it.
+    pub committer: Committer,
+}
 
 impl MemoryReader for StoreMemory {
     fn get(&self, key: MemoryKey) -> BoxFuture<'static, Result<Option<MemoryEntry>, String>> {
-        let found = self.0.memory(&key).map_err(|error| error.to_string());
-        Box::pin(std::future::ready(found))
+        let (store, committer) = (self.store.clone(), self.committer.clone());
+        Box::pin(async move {
+            committer.settled().await.map_err(|error| in_one_line_of(&error))?;
+            store.memory(&key).map_err(|error| in_one_line_of(&error))
+        })
     }
 }
 
 /// A model as `llm` builds it. A secret that cannot be had leaves the model without a key: asking it says so.
 pub fn model(settings: &ModelSettings) -> llm::config::ModelConfig {
-    let provider = match settings.provider {
-        Provider::Offline => llm::config::Provider::Offline,
-        Provider::OpenAi => llm::config::Provider::OpenAiChat,
-        Provider::Anthropic => llm::config::Provider::Anthropic,
-    };
     let secret = settings.api_key.as_ref().and_then(|source| {
         source
             .resolve(|name| std::env::var(name).ok())
             .map_err(|error| tracing::debug!(%error, "a model has no key"))
             .ok()
     });
-    let variable = match &settings.api_key {
-        Some(SecretSource::Environment(name)) => Some(name.as_str().into()),
-        _ => None,
-    };
-    let defaults = llm::config::ModelConfig::new(settings.alias.clone(), provider, settings.id.as_str());
+    let source = settings.api_key.as_ref().filter(|_| settings.key_is_named);
     llm::config::ModelConfig {
+        alias: settings.alias.clone(),
+        provider: settings.provider,
+        id: settings.id.as_str().into(),
         base_url: (!settings.base_url.is_empty()).then(|| settings.base_url.as_str().into()),
         api_key: secret.as_deref().and_then(llm::config::Secret::new),
-        api_key_env: variable,
-        timeouts: llm::config::Timeouts {
-            total_ms: settings.timeout_ms,
-            ..defaults.timeouts
-        },
-        ..defaults
+        api_key_env: source.map(|source| match source {
+            SecretSource::Environment(name) => name.as_str().into(),
+            SecretSource::File(path) => path.display().to_string().into(),
+        }),
+        timeouts: settings.timeouts,
+        stream: settings.stream,
+        price: settings.price,
+        fallback: settings.fallback.clone(),
     }
 }
 

@@ -8,6 +8,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt};
 
 use super::config::load::{LogConfig, LogFormat};
+use super::log_writer::LogWriter;
 
 /// Starts logging; a second call in one process changes nothing.
 pub fn start(config: &LogConfig) {
@@ -22,7 +23,7 @@ pub fn start(config: &LogConfig) {
         fmt::layer()
             .with_target(false)
             .with_ansi(std::io::stderr().is_terminal())
-            .with_writer(std::io::stderr)
+            .with_writer(|| LogWriter(std::io::stderr()))
     });
     let layers = json
         .map(tracing_subscriber::Layer::boxed)

@@ -6,7 +6,9 @@ pub mod adapters;
 pub mod config;
 pub mod guard;
 pub mod layers;
+pub mod log_writer;
 pub mod logging;
+mod measuring;
 pub mod operator_key;
 pub mod start;
 

@@ -20,6 +20,7 @@ use crate::domain::code::{self, Code};
 use crate::domain::id::BootId;
 use crate::domain::name::AgentName;
 use crate::gateway;
+use crate::gateway::layer::MetricsListener;
 use crate::gateway::parts::{GatewayParts, GatewaySettings};
 use crate::identity::keyring::Keyring;
 use crate::llm::registry::{Models, RegistryError};
@@ -30,6 +31,8 @@ use crate::runtime::clock::Clock;
 use crate::runtime::committer::Committer;
 use crate::runtime::crash_point::CrashPoint;
 use crate::runtime::entropy::Entropy;
+use crate::runtime::live::Live;
+use crate::runtime::telemetry::Telemetry;
 use crate::skills::catalogue::{Catalogue, CatalogueError};
 use crate::skills::command::{CommandSkill, CommandSurroundings};
 use crate::skills::first_set::{Parts as SkillParts, first_set};
@@ -45,11 +48,14 @@ use super::adapters::{StoreMemory, command_skill, in_one_line, model, pipelines,
 use super::config::{Config, DaemonFile, Home, HomeError};
 use super::guard::storage_layer;
 use super::layers::root;
+use super::measuring;
 
 /// Model requests at once.
 const ASKING_MAX: usize = 4096;
 /// Skill calls at once, waiting ones included.
 const CALLS_MAX: usize = 16_384;
+/// The longest wait for a model for which a session keeps its slot.
+const REST_OVER: Duration = Duration::from_secs(60);
 /// Longest wait for the calls under way when the daemon stops.
 const SUSPEND_MAX: Duration = Duration::from_secs(10);
 /// Longest orderly end; what has not ended by then resumes at the next start.
@@ -147,6 +153,14 @@ pub struct Daemon {
     pub gateway: String,
 }
 
+/// The longest wait for a model for which a session keeps its slot: [`REST_OVER`], or what a test asks for, because
+/// it cannot wait for minutes.
+fn rest_over() -> Duration {
+    let asked = std::env::var("OPENCLAW_REST_OVER_MS").ok();
+    let ms = asked.and_then(|text| text.parse().ok());
+    ms.map_or(REST_OVER, Duration::from_millis)
+}
+
 struct LeftBranches {
     storage: SupervisorSpec,
     llm: SupervisorSpec,
@@ -167,7 +181,13 @@ fn program_path() -> OsString {
     std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into())
 }
 
-fn skills(home: &Home, config: &Config, store: &Store, calls: Tasks) -> Result<SkillsHandle, DaemonError> {
+fn skills(
+    home: &Home,
+    config: &Config,
+    memory: StoreMemory,
+    calls: Tasks,
+    telemetry: &Telemetry,
+) -> Result<SkillsHandle, DaemonError> {
     let spool = Spool::open(home.spool_dir()).map_err(DaemonError::Spool)?;
     let runner = ProcessRunner::new(Some(spool));
     let allowed: Vec<String> = config.network_allow.iter().map(ToString::to_string).collect();
@@ -177,7 +197,7 @@ fn skills(home: &Home, config: &Config, store: &Store, calls: Tasks) -> Result<S
         path: program_path(),
         passed: Vec::new(),
         network,
-        memory: Arc::new(StoreMemory(store.clone())),
+        memory: Arc::new(memory),
         search: search(config),
     });
     for declared in &config.command_skills {
@@ -196,7 +216,22 @@ fn skills(home: &Home, config: &Config, store: &Store, calls: Tasks) -> Result<S
         all.push(Arc::new(skill) as Arc<dyn Skill>);
     }
     let catalogue = Catalogue::new(all).map_err(DaemonError::Catalogue)?;
-    Ok(SkillsHandle::new(Arc::new(catalogue), calls, runner))
+    Ok(SkillsHandle::new(Arc::new(catalogue), calls, runner).counted(telemetry))
+}
+
+/// The listener of the metrics. A daemon works without them, so an address that is taken, as by a second daemon on the
+/// same machine, is a warning and no reason not to start; `openclaw status` shows where they are.
+async fn listen_for_metrics(config: &Config) -> Option<MetricsListener> {
+    let wanted = SocketAddr::new(config.metrics.bind, config.metrics.port);
+    let listening = TcpListener::bind(wanted).await;
+    let listening = listening.and_then(|listener| listener.local_addr().map(|address| (listener, address)));
+    match listening {
+        Ok((listener, address)) => Some((Arc::new(listener), address.to_string().into())),
+        Err(error) => {
+            tracing::warn!(address = %wanted, %error, "metrics are not served; metrics.port chooses another port");
+            None
+        }
+    }
 }
 
 fn planner(config: &Config) -> Result<AgentName, DaemonError> {
@@ -229,7 +264,9 @@ impl Daemon {
         })?;
         let bus = Bus::default();
         let crash_point = CrashPoint::from_variables(|name| std::env::var(name).ok());
-        let committer = Committer::start_with(store.clone(), bus.clone(), crash_point).map_err(DaemonError::Store)?;
+        let telemetry = Telemetry::default();
+        let committer = Committer::start_with(store.clone(), bus.clone(), crash_point, telemetry.clone());
+        let committer = committer.map_err(DaemonError::Store)?;
 
         let (llm_layer, asking) = tasks_layer("asking", ASKING_MAX);
         let (skills_layer, calls) = tasks_layer("calls", CALLS_MAX);
@@ -240,8 +277,13 @@ impl Daemon {
         };
         let models = Models::build(config.models.values().map(model)).map_err(DaemonError::Models)?;
         let models = Arc::new(models);
-        let skills = skills(home, config, &store, calls)?;
+        let memory = StoreMemory {
+            store: store.clone(),
+            committer: committer.clone(),
+        };
+        let skills = skills(home, config, memory, calls, &telemetry)?;
 
+        let live = Live::default();
         let treasury = Treasury::new(store.clone(), committer.clone());
         let agents_parts = AgentsParts {
             clock: clock.clone(),
@@ -249,6 +291,8 @@ impl Daemon {
             committer: committer.clone(),
             treasury,
             models: models.clone(),
+            live: live.clone(),
+            rest_over: rest_over(),
             asking,
             skills: skills.clone(),
             definitions: Definitions::new(config.agents.iter().cloned()),
@@ -274,7 +318,11 @@ impl Daemon {
         let (stop, _) = watch::channel(false);
         let tree: Arc<OnceLock<SupervisorRef>> = Arc::default();
         let for_gateway = tree.clone();
+        measuring::refresh(&telemetry, clock.clone(), agents.clone(), store.clone(), started_at);
+        let metrics = listen_for_metrics(config).await;
         let gateway_parts = GatewayParts {
+            metrics: metrics.as_ref().map(|(_, address)| address.clone()),
+            telemetry: telemetry.clone(),
             clock: clock.clone(),
             boot,
             started_at,
@@ -284,6 +332,7 @@ impl Daemon {
             runs,
             agents: agents.clone(),
             models,
+            live,
             committer: committer.clone(),
             store,
             tree: Arc::new(move || {
@@ -305,7 +354,7 @@ impl Daemon {
             },
             openapi: Arc::new(gateway::openapi::document()),
         };
-        let gateway_layer = gateway::layer::layer(&gateway_parts, Arc::new(listener));
+        let gateway_layer = gateway::layer::layer(&gateway_parts, Arc::new(listener), metrics);
 
         let spec = root([
             ("storage", left.storage),
@@ -314,7 +363,8 @@ impl Daemon {
             ("agents", agents_layer),
             ("runs", runs_layer),
             ("gateway", gateway_layer),
-        ]);
+        ])
+        .report_to(measuring::restarts(telemetry));
         let root = Supervisor::start("root", spec).await.map_err(DaemonError::Tree)?;
         tree.set(root.clone()).ok();
         let gateway = format!("http://{address}");

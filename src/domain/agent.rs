@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::approval::ApprovalTable;
+use super::budget::Limit;
 use super::name::{AgentName, ModelAlias, SkillName};
 
 /// What an agent is for; decides its default prompt and skills.
@@ -72,10 +73,10 @@ pub struct AgentDefinition {
     pub timeout_ms: u64,
     /// Ceiling of one answer in tokens.
     pub output_tokens_max: u32,
-    /// Tokens per UTC day; none means unlimited.
-    pub tokens_daily_max: Option<u64>,
-    /// Tokens per run; none means unlimited.
-    pub tokens_per_run_max: Option<u64>,
+    /// What it may use in a UTC day.
+    pub daily_max: Limit,
+    /// What it may use in one run.
+    pub per_run_max: Limit,
     /// Who has to agree to its calls, before what holds for all agents.
     pub approvals: ApprovalTable,
 }

@@ -111,6 +111,8 @@ pub enum Fact {
         reserved_cost: MicroUsd,
         /// The UTC day of the booking.
         day: u32,
+        /// The version of the agent's prompt; empty in journals that did not keep it.
+        prompt: Arc<str>,
     },
     /// The model answered; what it used is settled.
     TurnFinished {

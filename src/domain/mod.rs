@@ -33,5 +33,7 @@ pub mod plan_document;
 pub mod resolution;
 pub mod run;
 pub mod skill;
+pub mod statistics;
 pub mod text;
+pub mod text_policy;
 pub mod time;

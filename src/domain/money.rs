@@ -20,6 +20,27 @@ impl MicroUsd {
         Self(self.0.saturating_add(other.0))
     }
 
+    /// The amount of a decimal in US dollars: digits, then at most six after a point. None for anything else, because
+    /// an amount that had to be rounded would not be the one that was written.
+    pub fn from_decimal(text: &str) -> Option<Self> {
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+        let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+        // Zeros at the end say nothing: `0.2500000` is exact all the same.
+        let fraction = fraction.trim_end_matches('0');
+        if whole.is_empty() || text.ends_with('.') || !digits(whole) || !digits(fraction) || fraction.len() > 6 {
+            return None;
+        }
+        let whole: u64 = whole.parse().ok()?;
+        let fraction: u64 = format!("{fraction:0<6}").parse().ok()?;
+        whole.checked_mul(1_000_000)?.checked_add(fraction).map(Self)
+    }
+
+    /// As a decimal in US dollars without needless zeros; [`Self::from_decimal`] reads it back.
+    pub fn to_decimal(self) -> String {
+        let text = format!("{}.{:06}", self.0 / 1_000_000, self.0 % 1_000_000);
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    }
+
     /// The difference, or nothing.
     #[must_use]
     pub fn minus(self, other: Self) -> Self {
@@ -75,6 +96,38 @@ impl Price {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_decimal_is_read_exactly_or_not_at_all() {
+        let check = |text: &str, expected: Option<u64>, written: &str| {
+            let read = MicroUsd::from_decimal(text);
+            assert_eq!(read, expected.map(MicroUsd), "{text}");
+            assert_eq!(read.map(MicroUsd::to_decimal).unwrap_or_default(), written, "{text}");
+        };
+        check("0", Some(0), "0");
+        check("3", Some(3_000_000), "3");
+        check("0.25", Some(250_000), "0.25");
+        check("10.50", Some(10_500_000), "10.5");
+        check("0.000001", Some(1), "0.000001");
+        check("0.0000010", Some(1), "0.000001");
+        check("18446744073709.551615", Some(u64::MAX), "18446744073709.551615");
+        for wrong in [
+            "",
+            ".",
+            "1.",
+            ".5",
+            "-1",
+            "+1",
+            "1e3",
+            "1,5",
+            "0.0000001",
+            "18446744073709.551616",
+            "NaN",
+            "1 ",
+        ] {
+            check(wrong, None, "");
+        }
+    }
 
     #[test]
     fn a_cost_counts_each_kind_of_token_once_and_rounds_up() {

@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use super::text::preview;
+
 /// Says why a text is not a name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{found}` is not a valid {kind}: 1 to 64 characters of {allowed}")]
@@ -12,7 +14,7 @@ pub struct NameError {
     pub kind: &'static str,
     /// The characters that may be used.
     pub allowed: &'static str,
-    /// What was given, cut to 80 characters.
+    /// What was given, on one line, cut to 80 bytes.
     pub found: String,
 }
 
@@ -30,7 +32,7 @@ macro_rules! name {
                 if text.len() <= 64 && starts_well && text.chars().all(allowed) {
                     Ok(Self(Arc::from(text)))
                 } else {
-                    Err(NameError { kind: $kind, allowed: $allowed, found: text.chars().take(80).collect() })
+                    Err(NameError { kind: $kind, allowed: $allowed, found: preview(text, 80) })
                 }
             }
 

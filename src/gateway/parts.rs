@@ -13,6 +13,8 @@ use crate::llm::registry::Models;
 use crate::runs::handle::RunsHandle;
 use crate::runtime::clock::Clock;
 use crate::runtime::committer::Committer;
+use crate::runtime::live::Live;
+use crate::runtime::telemetry::Telemetry;
 use crate::storage::store::Store;
 
 /// Limits and times of the gateway.
@@ -47,6 +49,10 @@ pub struct GatewayParts {
     pub home: Arc<str>,
     /// The address that is listened on.
     pub address: Arc<str>,
+    /// Where metrics are served; none when that address was taken.
+    pub metrics: Option<Arc<str>>,
+    /// Counts.
+    pub telemetry: Telemetry,
     /// Keys.
     pub keyring: Keyring,
     /// Runs.
@@ -55,6 +61,8 @@ pub struct GatewayParts {
     pub agents: AgentsHandle,
     /// Models.
     pub models: Arc<Models>,
+    /// Pieces of answers as they arrive.
+    pub live: Live,
     /// For figures.
     pub committer: Committer,
     /// For figures.

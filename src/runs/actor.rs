@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::agents::handle::TakeError;
 use crate::agents::order::{OrderWork, ReportTo, ReportedEnd, SessionOrder, SessionReport};
-use crate::domain::budget::{Account, BudgetChange};
+use crate::domain::budget::{Account, Amount, BudgetChange, Limit};
 use crate::domain::check::Check;
 use crate::domain::compaction::SinceSnapshot;
 use crate::domain::fact::{Attempt, Fact};
@@ -326,7 +326,7 @@ impl RunActor {
     /// run ended without resuming them. Their use is unknown, so it is their ceiling.
     fn unsettled(&self, run: RunId) -> Result<Vec<(Account, BudgetChange)>, ActorProcessingErr> {
         let parts = &self.inside.parts;
-        if parts.agents.treasury().balance(&Account::Run(run))?.reserved == 0 {
+        if parts.agents.treasury().balance(&Account::Run(run))?.reserved == Amount::default() {
             return Ok(Vec::new());
         }
         let mut open = BTreeMap::new();
@@ -336,12 +336,17 @@ impl RunActor {
                     attempt,
                     agent,
                     reserved,
+                    reserved_cost,
                     day,
                     ..
                 } => {
+                    let ceiling = Amount {
+                        tokens: reserved,
+                        cost: reserved_cost,
+                    };
                     let change = BudgetChange::Settle {
-                        reserved,
-                        spent: reserved,
+                        reserved: ceiling,
+                        spent: ceiling,
                     };
                     open.insert(attempt, (Account::AgentDay(agent, day), change));
                 }
@@ -396,7 +401,10 @@ impl RunActor {
             work,
             workspace: workspace(run_state),
             deadline,
-            run_tokens_max: spec.tokens_max,
+            run_limit: Limit {
+                tokens: spec.tokens_max,
+                cost: spec.cost_max,
+            },
             model: spec.model.clone(),
             skills: definition.and_then(|step| step.skills.clone()),
             exit_code_is_checked: definition.is_some_and(|step| {
@@ -528,6 +536,7 @@ fn reported(state: &mut RunActorState, report: SessionReport) -> Event {
         ReportedEnd::Failed { class, reason, tried } => AttemptEnd::Failed { class, reason, tried },
         ReportedEnd::Unknown(evidence) => AttemptEnd::Unknown { evidence },
         ReportedEnd::Asks(asks) => AttemptEnd::Asks { asks },
+        ReportedEnd::Rested { reason, until } => AttemptEnd::Rested { reason, until },
         ReportedEnd::Stopped => AttemptEnd::Stopped,
     };
     Event::Ended { attempt, end }

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::agents::treasury::{Bookings, TreasuryError};
 use crate::domain::approval::Given;
-use crate::domain::budget::{Account, BudgetChange};
+use crate::domain::budget::{Account, Amount, BudgetChange};
 use crate::domain::fact::{Attempt, Fact, Stamped};
 use crate::domain::id::RunId;
 use crate::domain::name::StepId;
@@ -153,9 +153,13 @@ impl RunsHandle {
         };
         let batch = Batch::reopen(run, now, vec![reopened, resolved]);
         // The accounts of the run were closed with it: what it has used so far still counts.
+        let figures = parts.store.statistics_of_run(run).map_err(RunsError::Store)?;
         let spent = BudgetChange::Settle {
-            reserved: 0,
-            spent: header.tokens,
+            reserved: Amount::default(),
+            spent: Amount {
+                tokens: header.tokens,
+                cost: figures.cost,
+            },
         };
         let bookings = Bookings {
             settle: vec![(Account::Run(run), spent)],

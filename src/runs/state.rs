@@ -28,6 +28,8 @@ pub enum StepPhase {
     Retrying(UtcMillis),
     /// Leased to a life of the process.
     Running,
+    /// Its attempt waits for a model without a slot; the same attempt goes on at this time.
+    Resting(UtcMillis),
     /// Its checks passed.
     Done,
     /// It failed for good.
@@ -165,7 +167,11 @@ impl StepState {
     pub fn has_ended(&self) -> bool {
         !matches!(
             self.phase,
-            StepPhase::Waiting | StepPhase::Retrying(_) | StepPhase::Running | StepPhase::Asking
+            StepPhase::Waiting
+                | StepPhase::Retrying(_)
+                | StepPhase::Running
+                | StepPhase::Resting(_)
+                | StepPhase::Asking
         )
     }
 
@@ -315,6 +321,7 @@ impl RunState {
                         };
                     }
                     step.phase = StepPhase::Running;
+                    step.reason = None;
                     step.leased_by = Some(*boot);
                 }
             }
@@ -363,6 +370,12 @@ impl RunState {
                             tried,
                         });
                     }
+                }
+            }
+            Fact::StepRested { attempt, reason, until } => {
+                if let Some(step) = self.step_mut(&attempt.step) {
+                    step.phase = StepPhase::Resting(*until);
+                    step.reason = Some(reason.clone());
                 }
             }
             Fact::StepSkipped { step, reason } => self.end_step(step, StepPhase::Skipped, Some(reason.clone()), at),
@@ -440,7 +453,6 @@ impl RunState {
             | Fact::TurnFailed { .. }
             | Fact::TurnDeferred { .. }
             | Fact::HistoryCompacted { .. }
-            | Fact::StepRested { .. }
             | Fact::AnswerRejected { .. }
             | Fact::CallIntended { .. }
             | Fact::CallFinished { .. }

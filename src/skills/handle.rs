@@ -1,13 +1,16 @@
 //! What other layers hold of the skills: the catalogue, the workers, and the spool of interrupted programs.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use metrics::Counter;
 use supervisors::{TaskExit, Tasks};
 
 use crate::domain::effect::EffectKey;
 use crate::domain::name::SkillName;
 use crate::domain::skill::CallOutcome;
+use crate::runtime::telemetry::{SKILL_CALLS, Telemetry};
 
 use super::catalogue::Catalogue;
 use super::preview::Preview;
@@ -22,6 +25,20 @@ pub struct SkillsHandle {
     workers: Workers,
     tasks: Tasks,
     runner: Arc<ProcessRunner>,
+    counters: Arc<BTreeMap<SkillName, [Counter; OUTCOMES.len()]>>,
+}
+
+/// How a call ends, as a label.
+const OUTCOMES: [&str; 6] = ["ok", "error", "failed", "crashed", "timed_out", "cancelled"];
+
+fn outcome(end: &WorkerEnd) -> usize {
+    match end {
+        WorkerEnd::Finished(Ok(end)) => usize::from(end.outcome.is_error),
+        WorkerEnd::Finished(Err(_)) => 2,
+        WorkerEnd::Panicked(_) => 3,
+        WorkerEnd::TimedOut => 4,
+        WorkerEnd::Cancelled => 5,
+    }
 }
 
 /// Why a call was not accepted.
@@ -68,7 +85,20 @@ impl SkillsHandle {
             workers: Workers::new(tasks.clone()),
             tasks,
             runner,
+            counters: Arc::default(),
         }
+    }
+
+    /// The same with its calls counted.
+    #[must_use]
+    pub fn counted(mut self, telemetry: &Telemetry) -> Self {
+        let names = self.catalogue.manifests().map(|skill| skill.name.clone());
+        let counters = names.map(|name| {
+            let counters = OUTCOMES.map(|outcome| telemetry.counter(&SKILL_CALLS, &[name.as_str(), outcome]));
+            (name, counters)
+        });
+        self.counters = Arc::new(counters.collect());
+        self
     }
 
     /// The catalogue.
@@ -91,6 +121,13 @@ impl SkillsHandle {
         let refused = |source| CallError::Refused {
             skill: name.clone(),
             source,
+        };
+        let (counters, counted) = (self.counters.clone(), name.clone());
+        let on_end = move |end: WorkerEnd| {
+            if let Some(counters) = counters.get(&counted) {
+                counters[outcome(&end)].increment(1);
+            }
+            on_end(end);
         };
         self.workers
             .call(skill, order, on_end)

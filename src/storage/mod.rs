@@ -12,6 +12,7 @@ pub mod codec;
 pub mod error;
 pub mod journal;
 pub mod record;
+pub mod statistics;
 pub mod store;
 pub mod table;
 mod tables;

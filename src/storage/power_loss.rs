@@ -164,6 +164,7 @@ fn spec() -> Arc<RunSpec> {
         output_schema: None,
         deadline: UtcMillis(u64::MAX),
         tokens_max: None,
+        cost_max: None,
         model: None,
         origin: "api".into(),
         retry_of: None,

@@ -9,17 +9,22 @@ use crate::domain::budget::{Account, Balance};
 use crate::domain::id::{KeyId, RunId};
 use crate::domain::incident::Incident;
 use crate::domain::memory::{MemoryEntry, MemoryKey};
+use crate::domain::name::AgentName;
 use crate::domain::run::{RunHeader, RunStatus};
+use crate::domain::statistics::{Counting, Figures, StatisticsKey};
 
 use super::codec;
 use super::error::{StoreError, step};
-use super::record::balance::{BalanceRecord, account_key};
+use super::record::balance::{account_key, read_balance};
 use super::record::header::HeaderRecord;
 use super::record::incident::IncidentRecord;
 use super::record::key::KeyRecord;
 use super::record::memory::{MemoryRecord, memory_row};
+use super::record::statistics::{day_prefix, read_statistics_row, statistics_row};
+use super::statistics::{self, Statistics};
 use super::table::{
-    ACTIVE, BLOBS, BUDGETS, INCIDENTS, JOURNAL, KEYS, LAYOUT_VERSION, MEMORY, META, RUNS, SNAPSHOTS, SUBMISSIONS,
+    ACTIVE, BLOBS, BUDGETS, INCIDENTS, JOURNAL, KEYS, LAYOUT_VERSION, MEMORY, META, RUNS, SNAPSHOTS, STATISTICS,
+    SUBMISSIONS,
 };
 
 /// Default size of redb's page cache, in bytes: small, because the working set is the active runs' tails.
@@ -85,7 +90,9 @@ impl Store {
             let transaction = self.database.begin_read().map_err(step("begin reading"))?;
             match transaction.open_table(META) {
                 Ok(meta) => match meta.get("layout").map_err(step("read the layout"))? {
-                    Some(found) if found.value() == LAYOUT_VERSION => return Ok(()),
+                    Some(found) if found.value() == LAYOUT_VERSION => {
+                        return self.add_later_tables(&transaction);
+                    }
                     Some(found) if found.value() > LAYOUT_VERSION => {
                         return Err(StoreError::Version {
                             path: self.path.to_path_buf(),
@@ -116,6 +123,25 @@ impl Store {
             transaction.open_table(MEMORY).map_err(step("make the tables"))?;
             transaction.open_table(KEYS).map_err(step("make the tables"))?;
             transaction.open_table(INCIDENTS).map_err(step("make the tables"))?;
+            transaction.open_table(STATISTICS).map_err(step("make the tables"))?;
+        }
+        transaction.commit().map_err(step("commit the tables"))
+    }
+
+    /// Makes the tables that came after the first program with this layout. The figures are folded from the journal:
+    /// once, which takes as long as reading the whole of it.
+    fn add_later_tables(&self, reading: &redb::ReadTransaction) -> Result<(), StoreError> {
+        match reading.open_table(STATISTICS) {
+            Ok(_) => return Ok(()),
+            Err(redb::TableError::TableDoesNotExist(_)) => {}
+            Err(error) => return Err(step("open the figures")(error)),
+        }
+        let sums = self.fold_statistics()?;
+        let mut transaction = self.database.begin_write().map_err(step("begin writing"))?;
+        transaction.set_quick_repair(true);
+        {
+            let mut table = transaction.open_table(STATISTICS).map_err(step("make the tables"))?;
+            statistics::write(&mut table, &sums)?;
         }
         transaction.commit().map_err(step("commit the tables"))
     }
@@ -203,8 +229,7 @@ impl Store {
         let Some(value) = budgets.get(key.as_str()).map_err(step("read a balance"))? else {
             return Ok(Balance::default());
         };
-        let record: BalanceRecord = codec::decode(|| format!("balance of {key}"), value.value())?;
-        Ok(record.into())
+        read_balance(&key, value.value())
     }
 
     /// A memory entry.
@@ -245,5 +270,71 @@ impl Store {
     /// The path as an owned value, for messages.
     pub fn path_buf(&self) -> PathBuf {
         self.path.to_path_buf()
+    }
+}
+
+impl Store {
+    /// Figures of all agents, or of one, by prompt and model.
+    pub fn statistics_of_agents(&self, agent: Option<&AgentName>) -> Result<Statistics, StoreError> {
+        match agent {
+            Some(agent) => self.statistics_between(&format!("agent/{agent}/"), &format!("agent/{agent}0")),
+            // The character after the slash.
+            None => self.statistics_between("agent/", "agent0"),
+        }
+    }
+
+    /// Figures by day, agent and model, of the days from `first` to `last`, both included.
+    pub fn statistics_of_days(&self, first: u32, last: u32) -> Result<Statistics, StoreError> {
+        self.statistics_between(&day_prefix(first), &day_prefix(last.saturating_add(1)))
+    }
+
+    /// Figures of a run; nothing when no model was asked.
+    pub fn statistics_of_run(&self, run: RunId) -> Result<Figures, StoreError> {
+        let transaction = self.database.begin_read().map_err(step("begin reading"))?;
+        let table = transaction.open_table(STATISTICS).map_err(step("open the figures"))?;
+        let row = statistics_row(&StatisticsKey::Run(run));
+        let value = table.get(row.as_str()).map_err(step("read figures"))?;
+        value.map_or_else(|| Ok(Figures::default()), |value| statistics::read(&row, value.value()))
+    }
+
+    /// All figures.
+    pub fn statistics(&self) -> Result<Statistics, StoreError> {
+        self.statistics_between("", "\u{10ffff}")
+    }
+
+    fn statistics_between(&self, from: &str, to: &str) -> Result<Statistics, StoreError> {
+        let transaction = self.database.begin_read().map_err(step("begin reading"))?;
+        let table = transaction.open_table(STATISTICS).map_err(step("open the figures"))?;
+        let mut found = Statistics::new();
+        for entry in table.range::<&str>(from..to).map_err(step("read the figures"))? {
+            let (row, value) = entry.map_err(step("read the figures"))?;
+            let row = row.value();
+            let key = read_statistics_row(row).ok_or_else(|| StoreError::Corrupt {
+                what: format!("figures of {row}"),
+                reason: "it is not known what they are of".into(),
+            })?;
+            found.insert(key, statistics::read(row, value.value())?);
+        }
+        Ok(found)
+    }
+
+    /// The figures that the whole journal adds up to. Reads everything: for stores that are older than the figures, and
+    /// for tests.
+    pub fn fold_statistics(&self) -> Result<Statistics, StoreError> {
+        let mut sums = Statistics::new();
+        let runs: Vec<RunId> = {
+            let transaction = self.database.begin_read().map_err(step("begin reading"))?;
+            let runs = transaction.open_table(RUNS).map_err(step("open the runs"))?;
+            let keys = runs.iter().map_err(step("read the headers"))?;
+            let keys = keys.map(|entry| Ok(RunId::from_bytes(*entry.map_err(step("read the headers"))?.0.value())));
+            keys.collect::<Result<_, StoreError>>()?
+        };
+        for run in runs {
+            let mut counting = Counting::default();
+            for stamped in self.facts(run, 0)? {
+                statistics::count(&mut sums, &counting.take(run, stamped.at, &stamped.fact));
+            }
+        }
+        Ok(sums)
     }
 }

@@ -30,3 +30,5 @@ pub const MEMORY: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("memor
 pub const KEYS: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("keys-1");
 /// Incidents.
 pub const INCIDENTS: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("incidents-1");
+/// Figures of agents, days and runs.
+pub const STATISTICS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("statistics-1");

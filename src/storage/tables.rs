@@ -7,7 +7,8 @@ use redb::{Key, Table, TableDefinition, Value, WriteTransaction};
 
 use super::error::{StoreError, step};
 use super::table::{
-    ACTIVE, BLOBS, BUDGETS, INCIDENTS, JOURNAL, JournalKey, KEYS, MEMORY, META, RUNS, SNAPSHOTS, SUBMISSIONS,
+    ACTIVE, BLOBS, BUDGETS, INCIDENTS, JOURNAL, JournalKey, KEYS, MEMORY, META, RUNS, SNAPSHOTS, STATISTICS,
+    SUBMISSIONS,
 };
 
 type Bytes<'txn, K> = Table<'txn, K, &'static [u8]>;
@@ -28,6 +29,7 @@ pub(super) struct Tables<'txn> {
     memory: Option<Bytes<'txn, &'static str>>,
     keys: Option<Bytes<'txn, Id>>,
     incidents: Option<Bytes<'txn, Id>>,
+    statistics: Option<Bytes<'txn, &'static str>>,
 }
 
 fn open<'table, 'txn, K: Key + 'static, V: Value + 'static>(
@@ -58,6 +60,7 @@ impl<'txn> Tables<'txn> {
             memory: None,
             keys: None,
             incidents: None,
+            statistics: None,
         }
     }
 
@@ -108,5 +111,9 @@ impl<'txn> Tables<'txn> {
 
     pub(super) fn incidents(&mut self) -> Result<&mut Bytes<'txn, Id>, StoreError> {
         open(self.transaction, &mut self.incidents, INCIDENTS, "open the incidents")
+    }
+
+    pub(super) fn statistics(&mut self) -> Result<&mut Bytes<'txn, &'static str>, StoreError> {
+        open(self.transaction, &mut self.statistics, STATISTICS, "open the figures")
     }
 }

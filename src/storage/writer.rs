@@ -13,6 +13,7 @@ use crate::domain::id::RunId;
 use crate::domain::limits::INLINE_BYTES_MAX;
 use crate::domain::memory::MemoryEntry;
 use crate::domain::run::{Outcome, RunHeader, RunStatus};
+use crate::domain::statistics::{Counting, Happening};
 use crate::domain::text::preview;
 use crate::domain::time::UtcMillis;
 
@@ -20,12 +21,13 @@ use super::batch::{Append, Batch, Op, Receipt, Refused, Submission};
 use super::codec;
 use super::error::{StoreError, step};
 use super::journal::{IN_BLOB, INLINE, journal_key};
-use super::record::balance::{BalanceRecord, account_key};
+use super::record::balance::{account_key, read_balance, write_balance};
 use super::record::fact::SnapshotRecord;
 use super::record::header::HeaderRecord;
 use super::record::incident::IncidentRecord;
 use super::record::memory::{MemoryRecord, memory_row};
 use super::record::submission::SubmissionRecord;
+use super::statistics::{self, Statistics};
 use super::store::Store;
 use super::tables::Tables;
 
@@ -41,6 +43,8 @@ pub struct Writer {
     store: Store,
     next_seq: u64,
     active: BTreeSet<RunId>,
+    counting: Counting,
+    happened: Vec<Happening>,
 }
 
 /// What a transaction has changed in memory so far; taken over when it commits.
@@ -51,6 +55,8 @@ struct Draft {
     /// Balances touched, written once at the end of the transaction.
     balances: BTreeMap<Account, Balance>,
     dropped: BTreeSet<Account>,
+    counting: Counting,
+    happened: Vec<Happening>,
 }
 
 impl Writer {
@@ -61,6 +67,8 @@ impl Writer {
             next_seq: store.next_seq()?,
             active,
             store,
+            counting: Counting::default(),
+            happened: Vec::new(),
         })
     }
 
@@ -80,6 +88,9 @@ impl Writer {
             left: BTreeSet::new(),
             balances: BTreeMap::new(),
             dropped: BTreeSet::new(),
+            // Not given back when the commit fails: then this writer must not be used again.
+            counting: std::mem::take(&mut self.counting),
+            happened: Vec::new(),
         };
         let mut tables = Tables::of(&transaction);
         let mut verdicts = Vec::with_capacity(batches.len());
@@ -87,6 +98,11 @@ impl Writer {
             verdicts.push(self.apply(&mut tables, &mut draft, batch)?);
         }
         write_balances(&mut tables, &draft)?;
+        let mut sums = Statistics::new();
+        statistics::count(&mut sums, &draft.happened);
+        if !sums.is_empty() {
+            statistics::write(tables.statistics()?, &sums)?;
+        }
         if draft.next_seq != self.next_seq {
             let meta = tables.meta()?;
             meta.insert("next_seq", draft.next_seq)
@@ -97,7 +113,14 @@ impl Writer {
         self.next_seq = draft.next_seq;
         self.active.extend(draft.began);
         self.active.retain(|run| !draft.left.contains(run));
+        self.counting = draft.counting;
+        self.happened = draft.happened;
         Ok(verdicts)
+    }
+
+    /// What the facts of the last commit count for.
+    pub fn happened(&self) -> &[Happening] {
+        &self.happened
     }
 
     fn apply(&self, tables: &mut Tables<'_>, draft: &mut Draft, batch: &Batch) -> Result<Verdict, StoreError> {
@@ -118,7 +141,14 @@ impl Writer {
             draft.next_seq += append.facts.len() as u64;
             receipt.last_seq = draft.next_seq - 1;
             write_entry(tables, append, receipt.first_seq)?;
+            let is_new = batch.submission.is_some();
+            if !is_new && !draft.counting.knows(append.run) {
+                // Accepted by an earlier life: nothing of it has been written in this one, so what is committed is all
+                // that came before.
+                draft.counting.load(append.run, &self.store.facts(append.run, 0)?);
+            }
             for fact in &append.facts {
+                draft.happened.extend(draft.counting.take(append.run, append.at, fact));
                 project(tables, draft, append.run, append.at, fact)?;
             }
         }
@@ -283,7 +313,7 @@ fn leave(
     draft.left.insert(run);
     let active = tables.active()?;
     active.remove(&run.to_bytes()).map_err(step("remove an active run"))?;
-    let tokens = balance(tables, draft, &Account::Run(run))?.used();
+    let tokens = balance(tables, draft, &Account::Run(run))?.used().tokens;
     let header = header_of(tables, run)?.ok_or_else(|| StoreError::Corrupt {
         what: format!("header of {run}"),
         reason: "it is missing".into(),
@@ -305,7 +335,7 @@ fn balance(tables: &mut Tables<'_>, draft: &mut Draft, account: &Account) -> Res
     let key = account_key(account);
     let found = match budgets.get(key.as_str()).map_err(step("read a balance"))? {
         None => Balance::default(),
-        Some(value) => codec::decode::<BalanceRecord>(|| format!("balance of {key}"), value.value())?.into(),
+        Some(value) => read_balance(&key, value.value())?,
     };
     Ok(found)
 }
@@ -323,7 +353,7 @@ fn write_balances(tables: &mut Tables<'_>, draft: &Draft) -> Result<(), StoreErr
     }
     let budgets = tables.budgets()?;
     for (account, balance) in &draft.balances {
-        let record = codec::encode(&BalanceRecord::from(*balance));
+        let record = write_balance(*balance);
         budgets
             .insert(account_key(account).as_str(), record.as_slice())
             .map_err(step("write a balance"))?;

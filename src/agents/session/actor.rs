@@ -10,7 +10,7 @@ use supervisors::{TaskExit, TaskRef};
 use crate::agents::order::{ReportedEnd, SessionOrder, SessionReport};
 use crate::agents::parts::{ActiveSession, AgentsParts};
 use crate::agents::treasury::TreasuryError;
-use crate::agents::turn::decision::{Effect, Event, Reaction, SessionEnd, react};
+use crate::agents::turn::decision::{Effect, Event, Reaction, SessionEnd, Surroundings as _, react};
 use crate::agents::turn::state::{OpenTurn, Phase, TurnRules, TurnState};
 use crate::domain::agent::AgentDefinition;
 use crate::domain::compaction::SinceSnapshot;
@@ -32,6 +32,7 @@ use crate::skills::workers::WorkerEnd;
 use crate::storage::batch::{Batch, Op};
 
 use super::booking::bookings;
+use super::hearing::Hearing;
 use super::incoming::{asked, called};
 use super::message::SessionMessage;
 use super::preparing::{call_order, rules, surroundings};
@@ -70,7 +71,9 @@ pub struct SessionState {
     since_snapshot: SinceSnapshot,
     /// Effects of this session whose programs may have left a report.
     spooled: Vec<EffectKey>,
-    timers: Vec<Timer>,
+    /// The time to send a request that waits.
+    rest: Option<Timer>,
+    _deadline: Timer,
     _counted: Option<ActiveSession>,
 }
 
@@ -109,8 +112,12 @@ impl Actor for SessionActor {
             definition,
             incarnation,
         } = start;
-        let around = surroundings(&self.parts, &order, definition.as_deref());
-        let rules = rules(&order, definition.as_deref(), &around.model);
+        let to = myself.clone();
+        let wake = move || {
+            to.cast(SessionMessage::PlaceFree).ok();
+        };
+        let around = surroundings(&self.parts, &order, definition.as_deref(), wake);
+        let rules = rules(&self.parts, &order, definition.as_deref(), &around);
         // What the journal has of the attempt is read with the first message and not here: the supervisor starts one
         // session after the other, and after a crash there may be thousands.
         let turn = TurnState::new(rules);
@@ -145,7 +152,8 @@ impl Actor for SessionActor {
             resumes,
             since_snapshot: SinceSnapshot::default(),
             spooled: Vec::new(),
-            timers: vec![deadline],
+            rest: None,
+            _deadline: deadline,
             _counted: counted,
         })
     }
@@ -183,7 +191,7 @@ impl Actor for SessionActor {
             }
             SessionMessage::Asked { turn, result } => {
                 state.asking = None;
-                asked(&state.turn, turn, result, now)
+                asked(turn, result)
             }
             SessionMessage::Called { ordinal, end } => {
                 state.calls.remove(&ordinal);
@@ -204,6 +212,7 @@ impl Actor for SessionActor {
                 }
             }
             SessionMessage::RestDue => Event::Rested,
+            SessionMessage::PlaceFree => Event::PlaceFree,
         };
         if state.ending.is_some() {
             return self.settle_while_ending(&myself, state, event, local, now);
@@ -246,7 +255,7 @@ impl SessionActor {
                 // request is not made.
                 reaction.facts.retain(|fact| !matches!(fact, Fact::TurnIntended { .. }));
                 let submitted = self.submit(state, &reaction.facts, open, &local, now)?;
-                let reason = format!("a token budget does not allow the next turn: {exhausted}").into();
+                let reason = format!("a budget does not allow the next turn: {exhausted}").into();
                 let end = SessionEnd::Failed {
                     class: FailureClass::Budget,
                     reason,
@@ -291,9 +300,7 @@ impl SessionActor {
                 }
                 Effect::Rest { until } => {
                     let wait = self.parts.clock.until(until);
-                    state
-                        .timers
-                        .push(Timer::after(myself, wait, || SessionMessage::RestDue));
+                    state.rest = Some(Timer::after(myself, wait, || SessionMessage::RestDue));
                 }
                 Effect::End(end) => {
                     report(myself, state, end);
@@ -342,17 +349,31 @@ impl SessionActor {
                 })
                 .ok();
         };
-        let model = match self.parts.models.get(&state.around.model) {
+        // Its place at the gate goes back when this returns without a request.
+        let permit = state.around.take_permit();
+        let model = match self.parts.models.get(&state.turn.asked) {
             Ok(model) => model,
             Err(error) => return failed(AskError::unspent(FailureClass::Config, error.to_string())),
         };
-        let request = state.around.request(&state.turn.messages);
+        let request = state.around.request(&state.turn.asked, &state.turn.messages);
         let deadline = Duration::from_millis(state.order.deadline.since(now));
+        let hearing = Hearing::new(&self.parts, &state.order, turn, permit);
+        if state.turn.asks > 1 {
+            hearing.restart();
+        }
         let to = myself.clone();
         let name = format!("{} turn {turn}", state.order.session_id());
         let spawned = self.parts.asking.spawn(
             name,
-            async move { model.ask(request, Asking::quietly(deadline)).await },
+            async move {
+                let asking = Asking {
+                    listener: hearing.clone(),
+                    ..Asking::quietly(deadline)
+                };
+                let result = model.ask(request, asking).await;
+                hearing.ended(result.as_ref().err());
+                result
+            },
             move |exit| {
                 let result = match exit {
                     TaskExit::Done(result) => result.map(Arc::new),
@@ -431,7 +452,7 @@ impl SessionActor {
         let open = state.turn.open_turn;
         let fact = match event {
             Event::Answered { turn, answer } => {
-                let cost = state.around.price.cost(answer.usage);
+                let cost = state.around.price(&state.turn.asked).cost(answer.usage);
                 Some(Fact::TurnFinished {
                     attempt,
                     turn,
@@ -464,7 +485,7 @@ impl SessionActor {
                 ordinal,
                 evidence,
             }),
-            Event::Begun | Event::Rested | Event::NotHappened { .. } => None,
+            Event::Begun | Event::Rested | Event::PlaceFree | Event::NotHappened { .. } => None,
         };
         if let Some(fact) = fact {
             state.turn.fold(&fact);
@@ -529,6 +550,7 @@ fn report(myself: &ActorRef<SessionMessage>, state: &SessionState, end: SessionE
         SessionEnd::Failed { class, reason } => ReportedEnd::Failed { class, reason, tried },
         SessionEnd::Unknown { evidence } => ReportedEnd::Unknown(evidence),
         SessionEnd::Asks(asks) => ReportedEnd::Asks(asks),
+        SessionEnd::Rested { reason, until } => ReportedEnd::Rested { reason, until },
     };
     send(state, end);
     myself.stop(None);

@@ -45,8 +45,10 @@ pub enum SessionMessage {
         /// What it said.
         answer: ProbeAnswer,
     },
-    /// The time to repeat a request has come.
+    /// The time to send a request has come.
     RestDue,
+    /// A request that was put off may perhaps go earlier.
+    PlaceFree,
     /// The deadline has passed.
     DeadlinePassed,
 }

@@ -1,6 +1,6 @@
 //! What is fixed for a session: its rules, its view of skills and model, the orders of its calls.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::agents::handoff::compile;
@@ -10,7 +10,6 @@ use crate::agents::turn::state::{SessionWork, TurnRules};
 use crate::domain::agent::AgentDefinition;
 use crate::domain::brief::{Brief, lesson_line, render};
 use crate::domain::effect::EffectKey;
-use crate::domain::money::Price;
 use crate::domain::name::{AgentName, ModelAlias};
 use crate::domain::time::UtcMillis;
 use crate::llm::estimate::Fixed;
@@ -41,7 +40,12 @@ pub(super) fn call_order(
     }
 }
 
-pub(super) fn rules(order: &SessionOrder, definition: Option<&AgentDefinition>, model: &ModelAlias) -> TurnRules {
+pub(super) fn rules(
+    parts: &AgentsParts,
+    order: &SessionOrder,
+    definition: Option<&AgentDefinition>,
+    around: &SessionSurroundings,
+) -> TurnRules {
     let work = match &order.work {
         OrderWork::Agent { handoff, context } => SessionWork::Agent {
             brief: render(&Brief {
@@ -67,7 +71,11 @@ pub(super) fn rules(order: &SessionOrder, definition: Option<&AgentDefinition>, 
         run: order.run,
         attempt: order.attempt.clone(),
         agent: agent.unwrap_or_else(|| AgentName::new(NO_AGENT).expect("a valid name")),
-        model: model.clone(),
+        model: around.model.clone(),
+        fallback: parts.models.fallback(&around.model),
+        deadline: order.deadline,
+        rest_over_ms: parts.rest_over.as_millis() as u64,
+        prompt: definition.map_or_else(|| "".into(), |agent| agent.prompt_version.clone()),
         work,
         turns_max: definition.map_or(1, |agent| agent.turns_max),
         turn_retries_max: definition.map_or(0, |agent| agent.retries_max),
@@ -80,6 +88,7 @@ pub(super) fn surroundings(
     parts: &AgentsParts,
     order: &SessionOrder,
     definition: Option<&AgentDefinition>,
+    wake: impl Fn() + Send + Sync + 'static,
 ) -> SessionSurroundings {
     let catalogue = parts.skills.catalogue();
     let offered = match (&order.work, definition) {
@@ -103,20 +112,23 @@ pub(super) fn surroundings(
     }
     let output_tokens_max = definition.map_or(0, |agent| agent.output_tokens_max);
     let fixed = Fixed::of(&system, &offered, output_schema.as_deref(), output_tokens_max);
-    let fallback = || ModelAlias::new(crate::llm::registry::OFFLINE_ALIAS).expect("a valid alias");
+    let offline = || ModelAlias::new(crate::llm::registry::OFFLINE_ALIAS).expect("a valid alias");
+    let model = order
+        .model
+        .clone()
+        .or_else(|| definition.map(|agent| agent.model.clone()))
+        .unwrap_or_else(offline);
     SessionSurroundings {
         skills: parts.skills.clone(),
         offered,
         system: system.into(),
-        model: order
-            .model
-            .clone()
-            .or_else(|| definition.map(|agent| agent.model.clone()))
-            .unwrap_or_else(fallback),
+        model,
         output_schema,
         validator,
         output_tokens_max,
-        price: Price::default(),
+        models: parts.models.clone(),
+        wake: Arc::new(wake),
+        permit: Mutex::default(),
         fixed,
         consent: Consent {
             rules: parts.approvals.clone(),

@@ -1,19 +1,22 @@
 //! What the turn loop may ask of the world.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
 use crate::agents::answer;
 use crate::agents::turn::agreement::Policy;
-use crate::agents::turn::decision::{CallVerdict, Surroundings};
+use crate::agents::turn::decision::{Admission, CallVerdict, Surroundings};
 use crate::domain::conversation::{CallRequest, Message, ModelRequest};
 use crate::domain::effect::EffectKey;
 use crate::domain::handoff::Finding;
 use crate::domain::money::Price;
 use crate::domain::name::{ModelAlias, SkillName};
 use crate::domain::skill::{CallOutcome, SkillManifest};
+use crate::domain::time::UtcMillis;
 use crate::llm::estimate::Fixed;
+use crate::llm::gate::shared::{Permit, Wake};
+use crate::llm::registry::Models;
 use crate::skills::handle::SkillsHandle;
 
 use super::consent::Consent;
@@ -34,8 +37,12 @@ pub struct SessionSurroundings {
     pub validator: Option<jsonschema::Validator>,
     /// Ceiling of one answer in tokens.
     pub output_tokens_max: u32,
-    /// What the model charges.
-    pub price: Price,
+    /// All models.
+    pub models: Arc<Models>,
+    /// Says to the session that a request which was put off may perhaps go.
+    pub wake: Arc<dyn Fn() + Send + Sync>,
+    /// The place of the request that is about to be sent.
+    pub permit: Mutex<Option<Permit>>,
     /// What every request costs before its messages.
     pub fixed: Fixed,
     /// Who has to agree to which call.
@@ -43,16 +50,23 @@ pub struct SessionSurroundings {
 }
 
 impl SessionSurroundings {
-    /// The request for these messages.
-    pub fn request(&self, messages: &[Message]) -> ModelRequest {
+    /// The request for these messages to this model.
+    pub fn request(&self, model: &ModelAlias, messages: &[Message]) -> ModelRequest {
         ModelRequest {
-            model: self.model.clone(),
+            model: model.clone(),
             system: self.system.clone(),
             messages: Arc::new(messages.to_vec()),
             skills: self.offered.clone(),
             output_schema: self.output_schema.clone(),
             output_tokens_max: self.output_tokens_max,
         }
+    }
+}
+
+impl SessionSurroundings {
+    /// The place that was taken for the next request; none at a model that has no gate.
+    pub fn take_permit(&self) -> Option<Permit> {
+        self.permit.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -96,8 +110,29 @@ impl Surroundings for SessionSurroundings {
         self.fixed.ceiling(messages)
     }
 
-    fn price(&self) -> Price {
-        self.price
+    fn price(&self, model: &ModelAlias) -> Price {
+        self.models.price(model)
+    }
+
+    fn admit(&self, model: &ModelAlias, tokens: u64, waited: bool, now: UtcMillis) -> Admission {
+        let Some(gate) = self.models.gate(model) else {
+            return Admission::Go;
+        };
+        let wake = || -> Wake {
+            let wake = self.wake.clone();
+            Box::new(move || wake())
+        };
+        match gate.admit(tokens, waited, now, wake) {
+            Ok(permit) => {
+                *self.permit.lock().unwrap_or_else(PoisonError::into_inner) = Some(permit);
+                Admission::Go
+            }
+            Err(wait) => Admission::Wait {
+                until: wait.until,
+                reason: format!("model `{model}` {}", wait.why.as_str()).into(),
+                early: wait.early,
+            },
+        }
     }
 
     fn judge_answer(&self, text: &str) -> Result<Value, Vec<Finding>> {

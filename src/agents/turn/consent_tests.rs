@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::agreement::Policy;
-use super::decision::{CallVerdict, Effect, Event, SessionEnd, Surroundings, react};
+use super::decision::{Admission, CallVerdict, Effect, Event, SessionEnd, Surroundings, react};
 use super::state::{Phase, TurnState};
 use super::tests::{rules, says};
 use crate::domain::approval::{Ask, Given, TIMED_OUT};
@@ -15,7 +15,7 @@ use crate::domain::effect::{EffectClass, EffectKey};
 use crate::domain::fact::Fact;
 use crate::domain::handoff::Finding;
 use crate::domain::money::Price;
-use crate::domain::name::SkillName;
+use crate::domain::name::{ModelAlias, SkillName};
 use crate::domain::resolution::Resolution;
 use crate::domain::skill::CallOutcome;
 use crate::domain::time::UtcMillis;
@@ -42,8 +42,12 @@ impl Surroundings for Careful {
         1
     }
 
-    fn price(&self) -> Price {
+    fn price(&self, _: &ModelAlias) -> Price {
         Price::default()
+    }
+
+    fn admit(&self, _: &ModelAlias, _: u64, _: bool, _: UtcMillis) -> Admission {
+        Admission::Go
     }
 
     fn judge_answer(&self, text: &str) -> Result<Value, Vec<Finding>> {

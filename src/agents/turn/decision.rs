@@ -1,5 +1,7 @@
 //! What a turn loop does next: a pure function of its state, the time and what the surroundings say.
 
+mod asking;
+
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -12,10 +14,11 @@ use crate::domain::failure::FailureClass;
 use crate::domain::handoff::Finding;
 use crate::domain::limits::CALLS_PER_TURN_MAX;
 use crate::domain::money::{MicroUsd, Price};
-use crate::domain::name::SkillName;
+use crate::domain::name::{ModelAlias, SkillName};
 use crate::domain::skill::CallOutcome;
 use crate::domain::time::UtcMillis;
 
+use self::asking::{ask, rest, retry_at};
 use super::agreement::{Agreed, Policy, agreed};
 use super::state::{CallState, Phase, REPEATS_MAX, SessionWork, TurnRules, TurnState};
 
@@ -25,8 +28,11 @@ pub trait Surroundings {
     fn judge_call(&self, call: &CallRequest) -> CallVerdict;
     /// The most that a request with these messages can cost, in tokens.
     fn ceiling(&self, messages: &[Message]) -> u64;
-    /// What the model charges.
-    fn price(&self) -> Price;
+    /// What a model charges.
+    fn price(&self, model: &ModelAlias) -> Price;
+    /// Whether a model may be asked now, with a request that can use so many tokens. The place of a request that may
+    /// go is taken until it has ended. `waited` says that it comes at the time that it was told.
+    fn admit(&self, model: &ModelAlias, tokens: u64, waited: bool, now: UtcMillis) -> Admission;
     /// The output that a final answer stands for, or what is wrong with it.
     fn judge_answer(&self, text: &str) -> Result<Value, Vec<Finding>>;
     /// The outcome that a call left behind although its intent has none in the journal.
@@ -36,6 +42,22 @@ pub trait Surroundings {
         let _ = (skill, arguments, key);
         Policy::Auto
     }
+}
+
+/// Whether a model may be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Admission {
+    /// Now.
+    Go,
+    /// Not yet.
+    Wait {
+        /// When to try again.
+        until: UtcMillis,
+        /// In words.
+        reason: Arc<str>,
+        /// Whether it may be earlier; then [`Event::PlaceFree`] says so.
+        early: bool,
+    },
 }
 
 /// What becomes of a call that the model wants.
@@ -86,7 +108,7 @@ pub enum Effect {
         /// The name of its effect.
         key: EffectKey,
     },
-    /// Repeat the request at this time.
+    /// Send the request at this time.
     Rest {
         /// When.
         until: UtcMillis,
@@ -117,6 +139,13 @@ pub enum SessionEnd {
     },
     /// All that is left to do has to be agreed to by a person; the attempt goes on with the answers.
     Asks(Vec<Ask>),
+    /// It has to wait so long that it gives its slot back. The same attempt goes on from its facts.
+    Rested {
+        /// Why.
+        reason: Arc<str>,
+        /// When it goes on.
+        until: UtcMillis,
+    },
 }
 
 /// Something that happened around the loop.
@@ -141,11 +170,15 @@ pub enum Event {
         reason: Arc<str>,
         /// Whether the provider surely did nothing.
         unspent: bool,
-        /// When the request may be repeated: the provider's wish or the backoff.
-        retry_at: UtcMillis,
+        /// How long the provider asks to wait, in milliseconds.
+        retry_after_ms: Option<u64>,
+        /// Any number, so that requests that failed together are not repeated together.
+        jitter: u64,
     },
-    /// The time to repeat a request has come.
+    /// The time to send a request has come.
     Rested,
+    /// A request that was put off may perhaps go earlier than it was told.
+    PlaceFree,
     /// A call ended.
     CallEnded {
         /// Which.
@@ -210,7 +243,7 @@ pub fn react(state: &mut TurnState, event: Event, now: UtcMillis, around: &dyn S
             if !is_awaited(state, turn) {
                 return reaction;
             }
-            let cost = around.price().cost(answer.usage);
+            let cost = around.price(&state.asked).cost(answer.usage);
             let fact = Fact::TurnFinished {
                 attempt,
                 turn,
@@ -224,7 +257,8 @@ pub fn react(state: &mut TurnState, event: Event, now: UtcMillis, around: &dyn S
             class,
             reason,
             unspent,
-            retry_at,
+            retry_after_ms,
+            jitter,
         } => {
             let Some(open) = state
                 .open_turn
@@ -232,7 +266,7 @@ pub fn react(state: &mut TurnState, event: Event, now: UtcMillis, around: &dyn S
             else {
                 return reaction;
             };
-            let again = class.retries_turn() && state.turn_failures < state.rules.turn_retries_max;
+            let retry_at = retry_at(state, class, retry_after_ms, jitter, now);
             let fact = Fact::TurnFailed {
                 attempt,
                 turn,
@@ -240,11 +274,16 @@ pub fn react(state: &mut TurnState, event: Event, now: UtcMillis, around: &dyn S
                 reason,
                 charged: if unspent { 0 } else { open.reserved },
                 cost: if unspent { MicroUsd::ZERO } else { open.reserved_cost },
-                retry_at: again.then_some(retry_at),
+                retry_at,
             };
             take(state, &mut reaction, fact);
         }
         Event::Rested => {}
+        // Only the gate of a model put it off: a request that failed keeps its wait.
+        Event::PlaceFree if state.deferred.is_some() && matches!(state.phase, Phase::Resting(_)) => {
+            state.put_off(now, false);
+        }
+        Event::PlaceFree => return reaction,
         Event::CallEnded { ordinal, outcome } => {
             if state.call(ordinal).is_none_or(|call| !call.is_open()) {
                 return reaction;
@@ -294,7 +333,7 @@ fn advance(state: &mut TurnState, reaction: &mut Reaction, now: UtcMillis, aroun
         match state.phase.clone() {
             Phase::Asking => return,
             Phase::Resting(until) if until > now => {
-                reaction.effects.push(Effect::Rest { until });
+                reaction.effects.push(rest(state, until, now));
                 return;
             }
             Phase::Resting(_) | Phase::Ready => {
@@ -311,24 +350,9 @@ fn advance(state: &mut TurnState, reaction: &mut Reaction, now: UtcMillis, aroun
                     }));
                     return;
                 }
-                let turn = if matches!(state.phase, Phase::Resting(_)) {
-                    state.turn.max(1)
-                } else {
-                    state.turn + 1
-                };
-                let reserved = around.ceiling(&state.messages);
-                let fact = Fact::TurnIntended {
-                    attempt: state.rules.attempt.clone(),
-                    turn,
-                    agent: state.rules.agent.clone(),
-                    model: state.rules.model.clone(),
-                    reserved,
-                    reserved_cost: around.price().ceiling(reserved),
-                    day: now.day(),
-                };
-                take(state, reaction, fact);
-                reaction.effects.push(Effect::Ask { turn });
-                return;
+                if ask(state, reaction, now, around) {
+                    return;
+                }
             }
             Phase::Calling => {
                 if !advance_calls(state, reaction, around) {

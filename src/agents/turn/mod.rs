@@ -6,6 +6,8 @@ pub mod decision;
 pub mod state;
 
 #[cfg(test)]
+mod asking_tests;
+#[cfg(test)]
 mod consent_tests;
 #[cfg(test)]
 mod tests;

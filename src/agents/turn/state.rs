@@ -3,6 +3,7 @@
 //! **Invariant**: [`TurnState::messages`] always satisfies `conversation::check_history` when the phase is
 //! [`Phase::Ready`]: a call without a result cannot reach a model, also after a crash.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -21,12 +22,15 @@ use crate::domain::name::{AgentName, ModelAlias, SkillName};
 use crate::domain::resolution::Resolution;
 use crate::domain::skill::CallOutcome;
 use crate::domain::text::{cut, preview};
+use crate::domain::text_policy::shared_for_prompt;
 use crate::domain::time::UtcMillis;
 
 /// Lines of "what was tried" that are kept for the next attempt.
 const TRIED_MAX: usize = 12;
 /// Equal rounds of calls in a row after which the loop is cut.
 pub const REPEATS_MAX: u32 = 3;
+/// Refusals for the rate that count as one failure: to wait cures them, and the gate sees to it that all wait.
+const LIMITED_PER_RETRY: u32 = 4;
 
 /// What the attempt does.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,6 +60,15 @@ pub struct TurnRules {
     pub agent: AgentName,
     /// Which model is asked.
     pub model: ModelAlias,
+    /// Who is asked instead, in order, when it cannot be had.
+    pub fallback: Vec<ModelAlias>,
+    /// When the attempt must be done.
+    pub deadline: UtcMillis,
+    /// The longest wait, in milliseconds, for which the attempt keeps its slot; before a longer one it ends and goes
+    /// on later.
+    pub rest_over_ms: u64,
+    /// The version of the agent's prompt.
+    pub prompt: Arc<str>,
     /// What is done.
     pub work: SessionWork,
     /// Turns before the attempt fails.
@@ -76,7 +89,7 @@ pub enum Phase {
     Ready,
     /// A request is out.
     Asking,
-    /// A request failed and is repeated at this time.
+    /// A request failed and is repeated at this time, or may not be sent before.
     Resting(UtcMillis),
     /// Calls of the last answer are being made.
     Calling,
@@ -136,6 +149,17 @@ pub struct OpenTurn {
     pub day: u32,
 }
 
+/// How one model failed a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Failures {
+    /// Refusals for the rate.
+    pub limited: u32,
+    /// Other failures that may pass.
+    pub passing: u32,
+    /// Whether it failed in a way that does not pass.
+    pub lasting: bool,
+}
+
 /// The state of one attempt.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TurnState {
@@ -147,8 +171,18 @@ pub struct TurnState {
     pub messages: Vec<Message>,
     /// The last turn begun.
     pub turn: u32,
-    /// Failures of the present request in a row.
-    pub turn_failures: u32,
+    /// Which model was asked last.
+    pub asked: ModelAlias,
+    /// How often the present request was sent.
+    pub asks: u32,
+    /// Failures of the present request in a row, by the model that was asked.
+    pub failures: BTreeMap<ModelAlias, Failures>,
+    /// Until when the present request waits by the last fact that says so; none when it was not put off.
+    pub deferred: Option<UtcMillis>,
+    /// Whether it waits for the time that it was told, and not for others to end.
+    pub on_time: bool,
+    /// Why it rests.
+    pub rests_for: Arc<str>,
     /// Answers sent back.
     pub rejections: u32,
     /// The calls of the present turn.
@@ -172,7 +206,7 @@ impl TurnState {
     /// The state before any fact.
     pub fn new(rules: TurnRules) -> Self {
         let (phase, messages, calls) = match &rules.work {
-            SessionWork::Agent { brief } => (Phase::Ready, vec![Message::User(brief.clone())], Vec::new()),
+            SessionWork::Agent { brief } => (Phase::Ready, vec![Message::User(shared_for_prompt(brief))], Vec::new()),
             SessionWork::Skill { skill, arguments } => {
                 let request = CallRequest {
                     id: "call_0".into(),
@@ -183,11 +217,16 @@ impl TurnState {
             }
         };
         Self {
+            asked: rules.model.clone(),
             rules,
             phase,
             messages,
             turn: 0,
-            turn_failures: 0,
+            asks: 0,
+            failures: BTreeMap::new(),
+            deferred: None,
+            on_time: true,
+            rests_for: "".into(),
             rejections: 0,
             calls,
             first_ordinal: 0,
@@ -221,12 +260,16 @@ impl TurnState {
             Fact::HandoffAccepted { .. } => self.accepted = true,
             Fact::TurnIntended {
                 turn,
+                model,
                 reserved,
                 reserved_cost,
                 day,
                 ..
             } => {
-                self.turn = *turn;
+                self.begin_turn(*turn);
+                self.asked = model.clone();
+                self.asks += 1;
+                self.deferred = None;
                 self.open_turn = Some(OpenTurn {
                     turn: *turn,
                     reserved: *reserved,
@@ -243,8 +286,16 @@ impl TurnState {
                 ..
             } => {
                 self.open_turn = None;
-                // A crash of this program says nothing about the request.
-                self.turn_failures += u32::from(*class != FailureClass::Crash);
+                self.deferred = None;
+                self.rests_for = reason.clone();
+                let failures = self.failures.entry(self.asked.clone()).or_default();
+                match class {
+                    // A crash of this program says nothing about the request.
+                    FailureClass::Crash => {}
+                    FailureClass::Rate => failures.limited += 1,
+                    class if class.retries_turn() => failures.passing += 1,
+                    _ => failures.lasting = true,
+                }
                 self.phase = match retry_at {
                     Some(at) => Phase::Resting(*at),
                     None => Phase::Failed {
@@ -253,7 +304,14 @@ impl TurnState {
                     },
                 };
             }
-            Fact::TurnDeferred { until, .. } => self.phase = Phase::Resting(*until),
+            Fact::TurnDeferred {
+                turn, until, reason, ..
+            } => {
+                self.begin_turn(*turn);
+                self.deferred = Some(*until);
+                self.rests_for = reason.clone();
+                self.phase = Phase::Resting(*until);
+            }
             Fact::AnswerRejected { findings, .. } => {
                 self.rejections += 1;
                 self.messages.push(Message::User(correction(findings).into()));
@@ -303,6 +361,46 @@ impl TurnState {
         self.calls.get_mut(ordinal.checked_sub(self.first_ordinal)? as usize)
     }
 
+    fn begin_turn(&mut self, turn: u32) {
+        if turn != self.turn {
+            self.turn = turn;
+            self.asks = 0;
+            self.failures.clear();
+        }
+    }
+
+    /// The request that was put off may be tried now, or has to wait a little longer than the journal says. Not a
+    /// fact: a new life asks again.
+    pub fn put_off(&mut self, until: UtcMillis, on_time: bool) {
+        self.phase = Phase::Resting(until);
+        self.on_time = on_time;
+    }
+
+    /// The models that may be asked, the best first.
+    pub fn all_models(&self) -> Vec<ModelAlias> {
+        let all = [&self.rules.model].into_iter().chain(&self.rules.fallback);
+        all.cloned().collect()
+    }
+
+    /// Those that may still be asked for the present answer.
+    pub fn candidates(&self) -> Vec<ModelAlias> {
+        let known = self.failures.get(&self.asked).copied().unwrap_or_default();
+        self.candidates_with(known)
+    }
+
+    /// Those that may still be asked when the model that was asked last has failed so.
+    pub fn candidates_with(&self, failed: Failures) -> Vec<ModelAlias> {
+        let max = self.rules.turn_retries_max;
+        let may_ask = |model: &ModelAlias| {
+            let known = self.failures.get(model).copied().unwrap_or_default();
+            let failures = if *model == self.asked { failed } else { known };
+            !failures.lasting && failures.passing <= max && failures.limited <= max.saturating_mul(LIMITED_PER_RETRY)
+        };
+        let mut all = self.all_models();
+        all.retain(may_ask);
+        all
+    }
+
     /// Marks a call as started by this life.
     pub fn mark_started(&mut self, ordinal: u32) {
         if let Some(call) = self.call_mut(ordinal) {
@@ -340,7 +438,7 @@ impl TurnState {
 
     fn fold_answer(&mut self, answer: &ModelAnswer) {
         self.open_turn = None;
-        self.turn_failures = 0;
+        self.failures.clear();
         self.messages.push(Message::Assistant {
             text: answer.text.clone(),
             calls: answer.calls.clone(),
@@ -410,14 +508,17 @@ impl TurnState {
             };
             return;
         }
-        let results = outcomes().map(|(request, outcome)| CallResult {
-            id: request.id.clone(),
-            content: if outcome.content.len() > RESULT_BYTES_MAX {
-                cut(&outcome.content, RESULT_BYTES_MAX).into()
-            } else {
-                outcome.content.clone()
-            },
-            is_error: outcome.is_error,
+        let results = outcomes().map(|(request, outcome)| {
+            let content = shared_for_prompt(&outcome.content);
+            CallResult {
+                id: request.id.clone(),
+                content: if content.len() > RESULT_BYTES_MAX {
+                    cut(&content, RESULT_BYTES_MAX).into()
+                } else {
+                    content
+                },
+                is_error: outcome.is_error,
+            }
         });
         let results = results.collect();
         self.messages.push(Message::Results(results));

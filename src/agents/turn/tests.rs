@@ -7,7 +7,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::decision::{CallVerdict, Effect, Event, SessionEnd, Surroundings, react};
+use super::decision::{Admission, CallVerdict, Effect, Event, SessionEnd, Surroundings, react};
 use super::state::{SessionWork, TurnRules, TurnState};
 use crate::domain::conversation::{Arguments, CallRequest, Message, ModelAnswer, Stop, Usage, check_history};
 use crate::domain::effect::{EffectClass, EffectKey};
@@ -28,6 +28,10 @@ pub(super) fn rules() -> TurnRules {
         },
         agent: AgentName::new("a").expect("valid"),
         model: ModelAlias::new("m").expect("valid"),
+        fallback: Vec::new(),
+        deadline: UtcMillis(600_000),
+        rest_over_ms: 60_000,
+        prompt: "v1".into(),
         work: SessionWork::Agent { brief: "do it".into() },
         turns_max: 10,
         turn_retries_max: 2,
@@ -50,8 +54,12 @@ fn class_of(skill: &str) -> Option<EffectClass> {
 }
 
 impl Surroundings for World {
-    fn price(&self) -> crate::domain::money::Price {
+    fn price(&self, _: &ModelAlias) -> crate::domain::money::Price {
         crate::domain::money::Price::default()
+    }
+
+    fn admit(&self, _: &ModelAlias, _: u64, _: bool, _: UtcMillis) -> Admission {
+        Admission::Go
     }
 
     fn judge_call(&self, call: &CallRequest) -> CallVerdict {
@@ -272,7 +280,8 @@ fn a_failed_request_is_repeated_within_its_bound_and_unknown_use_is_charged_in_f
                 class,
                 reason: "x".into(),
                 unspent,
-                retry_at: UtcMillis(9),
+                retry_after_ms: Some(8),
+                jitter: 0,
             };
             reaction = react(&mut state, failed, UtcMillis(1), &world);
             for fact in &reaction.facts {
@@ -385,8 +394,12 @@ fn the_output_of_a_skill_step_is_never_sent_to_a_model() {
 struct Quiet;
 
 impl Surroundings for Quiet {
-    fn price(&self) -> crate::domain::money::Price {
+    fn price(&self, _: &ModelAlias) -> crate::domain::money::Price {
         crate::domain::money::Price::default()
+    }
+
+    fn admit(&self, _: &ModelAlias, _: u64, _: bool, _: UtcMillis) -> Admission {
+        Admission::Go
     }
 
     fn judge_call(&self, call: &CallRequest) -> CallVerdict {
@@ -439,4 +452,32 @@ fn the_exit_code_of_a_skill_step_is_judged_by_its_check_when_it_has_one() {
     check(Some(3), false, true);
     check(Some(3), true, false);
     check(None, true, true);
+}
+
+#[test]
+fn a_model_sees_results_and_orders_without_what_is_hidden_and_the_journal_keeps_it() {
+    let hidden = "a\0b\u{202e}c\u{e0041}👩\u{200d}🚀\u{feff}";
+    let seen = "a\u{fffd}bc👩\u{200d}🚀";
+    let mut rules = rules();
+    rules.work = SessionWork::Agent { brief: hidden.into() };
+    let outcome = Arc::new(CallOutcome::ok(hidden));
+    let finished = Fact::CallFinished {
+        attempt: rules.attempt.clone(),
+        ordinal: 0,
+        outcome: outcome.clone(),
+    };
+    let answer = Fact::TurnFinished {
+        attempt: rules.attempt.clone(),
+        turn: 1,
+        cost: crate::domain::money::MicroUsd::default(),
+        answer: says("", &["read"], 1),
+    };
+    let state = TurnState::load(rules.clone(), [&answer, &finished]);
+    assert_eq!(state.messages[0], Message::User(seen.into()));
+    let Some(Message::Results(results)) = state.messages.last() else {
+        panic!("{:?}", state.messages)
+    };
+    assert_eq!(&*results[0].content, seen);
+    assert_eq!(&*outcome.content, hidden);
+    assert_eq!(rules.work, SessionWork::Agent { brief: hidden.into() });
 }

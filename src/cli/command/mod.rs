@@ -1,7 +1,9 @@
 //! One file per command. None imports another; what two of them share lies one level up.
 
 pub mod agent;
+pub mod budget;
 pub mod config;
+pub mod doctor;
 pub mod init;
 pub mod quickstart;
 pub mod run;

@@ -112,6 +112,7 @@ fn body(arguments: &RunArguments) -> Result<Value, CliError> {
     put("model", arguments.model.as_ref().map(|model| model.as_str().into()));
     put("deadline_ms", arguments.deadline.map(Value::from));
     put("tokens_max", arguments.tokens_max.map(Value::from));
+    put("max_cost_usd", arguments.max_cost.map(|cost| cost.to_decimal().into()));
     put("plan", arguments.plan.as_deref().map(plan).transpose()?);
     Ok(Value::Object(body))
 }

@@ -14,6 +14,7 @@ use super::prompt::{self, PROMPT_BYTES_MAX};
 use super::setting::{Setting, Settings};
 use crate::domain::agent::{AgentDefinition, Role};
 use crate::domain::approval::ApprovalTable;
+use crate::domain::budget::Limit;
 use crate::domain::limits::TURNS_DEFAULT;
 use crate::domain::name::{AgentName, ModelAlias, SkillName};
 
@@ -30,10 +31,10 @@ pub struct AgentDefaults {
     pub output_tokens_max: u32,
     /// Sessions at once.
     pub concurrency: u32,
-    /// Tokens per UTC day.
-    pub tokens_daily_max: Option<u64>,
-    /// Tokens per run.
-    pub tokens_per_run_max: Option<u64>,
+    /// What one may use in a UTC day.
+    pub daily_max: Limit,
+    /// What one may use in one run.
+    pub per_run_max: Limit,
 }
 
 impl AgentDefaults {
@@ -46,14 +47,33 @@ impl AgentDefaults {
             turns_max: number(&["agent", "maxTurns"], u64::from(TURNS_DEFAULT)) as u32,
             output_tokens_max: number(&["agent", "maxOutputTokens"], 4_096) as u32,
             concurrency: number(&["agent", "concurrency"], 4) as u32,
-            tokens_daily_max: settings.number(&["agent", "tokenBudget", "daily"]),
-            tokens_per_run_max: settings.number(&["agent", "tokenBudget", "perRun"]),
+            daily_max: limit(settings, &["agent"], "daily"),
+            per_run_max: limit(settings, &["agent"], "perRun"),
         }
     }
 }
 
 const READING: &[&str] = &["fs.list", "fs.glob", "fs.read", "fs.search", "memory.get"];
 const WRITING: &[&str] = &["fs.write", "fs.patch", "fs.move", "memory.put"];
+
+/// The budgets of a kind that stand under a path.
+fn limit(settings: &Settings, under: &[&str], kind: &str) -> Limit {
+    let path = |group: &'static str| [under, &[group, kind]].concat();
+    Limit {
+        tokens: settings.number(&path("tokenBudget")),
+        cost: settings.usd(&path("costBudget")),
+    }
+}
+
+/// An agent's own limits; the general ones where it has none.
+fn own_limit(settings: &Settings, kind: &str, general: Limit) -> Limit {
+    let own = limit(settings, &[], kind);
+    Limit {
+        tokens: own.tokens.or(general.tokens),
+        cost: own.cost.or(general.cost),
+    }
+}
+
 const RUNNING: &[&str] = &["exec.run"];
 const FETCHING: &[&str] = &["web.fetch"];
 
@@ -243,10 +263,8 @@ fn define(
         retries_max: number("maxRetries", defaults.retries_max),
         timeout_ms: settings.number(&["timeout"]).unwrap_or(defaults.timeout_ms),
         output_tokens_max: number("maxOutputTokens", defaults.output_tokens_max),
-        tokens_daily_max: settings.number(&["tokenBudget", "daily"]).or(defaults.tokens_daily_max),
-        tokens_per_run_max: settings
-            .number(&["tokenBudget", "perRun"])
-            .or(defaults.tokens_per_run_max),
+        daily_max: own_limit(settings, "daily", defaults.daily_max),
+        per_run_max: own_limit(settings, "perRun", defaults.per_run_max),
         approvals: ApprovalTable::new(),
     }
 }

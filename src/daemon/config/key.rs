@@ -31,6 +31,9 @@ const CLASSES: &[&str] = &["read", "idempotent", "probe", "once"];
 /// Who agrees to a call.
 const APPROVALS: &[&str] = &["auto", "ask", "deny"];
 
+/// The words of `llm`'s providers; a test holds them against each other.
+const PROVIDERS: &[&str] = &["offline", "openai", "openai-responses", "anthropic"];
+
 const fn integer(min: u64, max: u64) -> Kind {
     Kind::Integer { min, max }
 }
@@ -73,11 +76,22 @@ pub const KEYS: &[Key] = &[
     key("agent.maxConcurrentSteps", integer(1, 10_000), "128", "", true, "Steps at once over all runs."),
     key("agent.tokenBudget.daily", integer(1, 1 << 50), "", "tokens", true, "Tokens of one agent per UTC day; unlimited when not set."),
     key("agent.tokenBudget.perRun", integer(1, 1 << 50), "", "tokens", true, "Tokens of one agent per run; unlimited when not set."),
-    key("models.<alias>.provider", Kind::Word(&["offline", "openai", "anthropic"]), "", "", true, "Which protocol the model speaks."),
+    key("agent.costBudget.daily", Kind::Usd, "", "USD", true, "Money of one agent per UTC day; unlimited when not set."),
+    key("agent.costBudget.perRun", Kind::Usd, "", "USD", true, "Money of one agent per run; unlimited when not set."),
+    key("models.<alias>.provider", Kind::Word(PROVIDERS), "", "", true, "Which protocol the model speaks."),
     key("models.<alias>.id", Kind::Text { bytes_max: 256 }, "", "", true, "The model's name at its provider; the alias when not set."),
     key("models.<alias>.baseUrl", Kind::Url, "", "", true, "Where the provider is; its public address when not set."),
     key("models.<alias>.apiKey", Kind::Secret, "", "", true, "Where the key is: \"${ENV}\" or \"file:path\"; never the key itself."),
     key("models.<alias>.timeout", integer(100, MS_MAX), "600000", "ms", true, "Longest time of one model call."),
+    key("models.<alias>.connectTimeout", integer(10, MS_MAX), "5000", "ms", true, "Longest time for a connection."),
+    key("models.<alias>.firstByteTimeout", integer(10, MS_MAX), "120000", "ms", true, "Longest time from the request to the first byte of the answer."),
+    key("models.<alias>.idleTimeout", integer(10, MS_MAX), "60000", "ms", true, "Longest silence within an answer; a ping counts as life."),
+    key("models.<alias>.stream", Kind::Flag, "true", "", true, "Whether answers come as a stream; some servers lose calls when they stream."),
+    key("models.<alias>.fallback", Kind::Texts { items_min: 0, items_max: 16 }, "", "", true, "Aliases that are asked instead, in order, when this one cannot be had."),
+    key("models.<alias>.price.input", Kind::Usd, "", "USD per million tokens", true, "What tokens of requests cost; needs price.output beside it."),
+    key("models.<alias>.price.output", Kind::Usd, "", "USD per million tokens", true, "What tokens of answers cost; needs price.input beside it."),
+    key("models.<alias>.price.cacheRead", Kind::Usd, "", "USD per million tokens", true, "What tokens read from the provider's cache cost; price.input when not set."),
+    key("models.<alias>.price.cacheWrite", Kind::Usd, "", "USD per million tokens", true, "What tokens written to the provider's cache cost; price.input when not set."),
     key("skills.commands.<name>.argv", Kind::Texts { items_min: 1, items_max: 256 }, "", "", true, "Program and arguments; no shell."),
     key("skills.commands.<name>.class", Kind::Word(CLASSES), "once", "", true, "What the command does to the world; decides what recovery may do."),
     key("skills.commands.<name>.probe", Kind::Texts { items_min: 1, items_max: 256 }, "", "", true, "For class probe: program that ends with 0 when the effect has happened, 1 when not."),
@@ -91,6 +105,8 @@ pub const KEYS: &[Key] = &[
     key("skills.search.title", Kind::Text { bytes_max: 256 }, "/title", "", true, "For kind json: a result's title."),
     key("skills.search.link", Kind::Text { bytes_max: 256 }, "/url", "", true, "For kind json: a result's address."),
     key("skills.search.snippet", Kind::Text { bytes_max: 256 }, "/content", "", true, "For kind json: some of a result's text."),
+    key("metrics.bind", Kind::Address, "127.0.0.1", "", false, "Loopback address on which metrics are served."),
+    key("metrics.port", integer(0, 65_535), "9464", "", false, "Port of the metrics; 0 takes any free one."),
     key("memory.gcInterval", integer(1, 30 * 24 * 3600), "3600", "s", true, "How often expired memory entries are collected."),
     key("log.level", Kind::Word(&["error", "warn", "info", "debug", "trace"]), "info", "", true, "Least important line that is logged."),
     key("log.format", Kind::Word(&["text", "json"]), "text", "", false, "Form of the log lines."),
@@ -114,6 +130,8 @@ pub const AGENT_KEYS: &[Key] = &[
     key("maxOutputTokens", integer(1, 1_000_000), "", "tokens", true, "Ceiling of one answer; agent.maxOutputTokens when not set."),
     key("tokenBudget.daily", integer(1, 1 << 50), "", "tokens", true, "Tokens per UTC day; agent.tokenBudget.daily when not set."),
     key("tokenBudget.perRun", integer(1, 1 << 50), "", "tokens", true, "Tokens per run; agent.tokenBudget.perRun when not set."),
+    key("costBudget.daily", Kind::Usd, "", "USD", true, "Money per UTC day; agent.costBudget.daily when not set."),
+    key("costBudget.perRun", Kind::Usd, "", "USD", true, "Money per run; agent.costBudget.perRun when not set."),
 ];
 
 /// A parsed dotted path; a segment may contain any character.
@@ -255,6 +273,8 @@ mod tests {
                 assert!(key.doc.ends_with('.') && key.doc.len() < 120, "{}", key.path);
             }
         }
+        let words = crate::llm::config::Provider::ALL.map(crate::llm::config::Provider::as_str);
+        assert_eq!(PROVIDERS, words);
         assert!(CLASSES.iter().all(|word| EffectClass::from_word(word).is_some()));
         assert!(APPROVALS.iter().all(|word| Approval::from_word(word).is_some()));
     }

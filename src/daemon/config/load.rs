@@ -16,7 +16,7 @@ use super::error::{BadValue, ConfigError, Place, Warning};
 use super::home::Home;
 use super::key::{self, KEYS, Path};
 use super::kind;
-use super::model::{BUILT_IN, ModelSettings, models};
+use super::model::{BUILT_IN, ModelSettings, PRICE_FIELDS, models};
 use super::pipeline::{Pipeline, pipelines};
 use super::setting::{Setting, Settings};
 use crate::domain::agent::AgentDefinition;
@@ -63,6 +63,15 @@ pub struct GatewayConfig {
     pub connections_max: usize,
 }
 
+/// Where metrics are served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MetricsConfig {
+    /// Where it listens; always a loopback address.
+    pub bind: IpAddr,
+    /// Its port; 0 takes any free one.
+    pub port: u16,
+}
+
 /// Form of the log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -106,6 +115,8 @@ impl std::fmt::Display for HostPort {
 pub struct Config {
     /// The network rim.
     pub gateway: GatewayConfig,
+    /// The metrics.
+    pub metrics: MetricsConfig,
     /// What agents have when their file does not say.
     pub agent: AgentDefaults,
     /// Steps at once over all runs.
@@ -181,11 +192,13 @@ pub fn load(home: &Home, overrides: &Overrides) -> Result<Loaded, ConfigError> {
             ),
         });
     }
+    let metrics = metrics(&settings, &mut bad);
     if !bad.is_empty() {
         return Err(ConfigError::Values(bad));
     }
     let config = Config {
         gateway,
+        metrics,
         agent: defaults,
         steps_concurrent_max: number(&settings, &["agent", "maxConcurrentSteps"]) as u32,
         memory_gc_interval_s: number(&settings, &["memory", "gcInterval"]),
@@ -230,12 +243,15 @@ fn layers(
             );
         }
     }
-    for (alias, provider, id, secret) in BUILT_IN {
-        for (field, value) in [("provider", provider), ("id", id), ("apiKey", secret)] {
-            if !value.is_empty() {
-                let path = ["models", alias, field].map(str::to_owned).to_vec();
-                put(&mut settings, path, Value::from(*value), Place::Default);
-            }
+    for model in BUILT_IN {
+        for (field, value) in model.fields() {
+            let path = ["models", model.alias].into_iter().chain(field.split('.'));
+            put(
+                &mut settings,
+                path.map(str::to_owned).collect(),
+                Value::from(value),
+                Place::Default,
+            );
         }
     }
     if let Some(source) = Source::read(&home.config_file())? {
@@ -263,7 +279,53 @@ fn layers(
             Err(wrong) => bad.push(wrong),
         }
     }
+    drop_foreign_prices(&mut settings);
     Ok(settings)
+}
+
+/// A built-in price belongs to the built-in model. Whoever puts another one under its alias says what that one costs.
+fn drop_foreign_prices(settings: &mut Settings) {
+    for model in BUILT_IN {
+        let is_own = |field: &str| {
+            let setting = settings.get(&["models", model.alias, field]);
+            setting.is_none_or(|setting| setting.origin == Place::Default)
+        };
+        if ["provider", "id", "baseUrl"].into_iter().all(is_own) {
+            continue;
+        }
+        for field in PRICE_FIELDS {
+            let path = ["models", model.alias, "price", field];
+            if settings
+                .get(&path)
+                .is_some_and(|setting| setting.origin == Place::Default)
+            {
+                settings.remove(&path);
+            }
+        }
+    }
+}
+
+/// Metrics say what agents do and cost, and nobody is asked for a key: they stay on this machine.
+fn metrics(settings: &Settings, bad: &mut Vec<BadValue>) -> MetricsConfig {
+    let setting = settings.get(&["metrics", "bind"]);
+    let bind = setting
+        .and_then(|setting| setting.value.as_str())
+        .and_then(|text| text.parse().ok());
+    let bind = bind.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    if !bind.is_loopback() {
+        bad.push(BadValue {
+            place: setting.map_or(Place::Default, |setting| setting.origin.clone()),
+            key: "metrics.bind".into(),
+            found: format!("\"{bind}\""),
+            allowed: "a loopback address such as 127.0.0.1 or ::1; a scraper on another machine needs a proxy that \
+                      asks for credentials"
+                .into(),
+        });
+    }
+    MetricsConfig {
+        bind,
+        port: number(settings, &["metrics", "port"]) as u16,
+    }
 }
 
 fn put(settings: &mut Settings, path: Path, value: Value, origin: Place) {

@@ -32,8 +32,8 @@ fn run_id(text: &str) -> Result<RunId, ApiError> {
     })
 }
 
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
-    serde_json::from_slice(body).map_err(|error| ApiError::invalid(format!("the body cannot be used: {error}")))
+fn read<T: DeserializeOwned>(body: &Body) -> Result<T, ApiError> {
+    serde_json::from_value(body.json()?).map_err(|error| ApiError::invalid(format!("the body cannot be used: {error}")))
 }
 
 fn who(key: &Authenticated) -> String {
@@ -59,7 +59,7 @@ pub async fn approve(
     State(parts): State<GatewayParts>,
     key: Authenticated,
     Path(id): Path<String>,
-    Body(body): Body,
+    body: Body,
 ) -> Result<Json<Value>, ApiError> {
     key.needs(SCOPE)?;
     let run = run_id(&id)?;
@@ -85,7 +85,7 @@ pub async fn resolve(
     State(parts): State<GatewayParts>,
     key: Authenticated,
     Path(id): Path<String>,
-    Body(body): Body,
+    body: Body,
 ) -> Result<Json<Value>, ApiError> {
     key.needs(SCOPE)?;
     let run = run_id(&id)?;

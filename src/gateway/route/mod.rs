@@ -6,3 +6,4 @@ pub mod health;
 pub mod router;
 pub mod runs;
 pub mod status;
+pub mod usage;

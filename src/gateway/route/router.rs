@@ -7,9 +7,10 @@ use axum::routing::{get, post};
 use crate::domain::code;
 use crate::gateway::auth::check_host;
 use crate::gateway::error::ApiError;
+use crate::gateway::metrics::{RequestMeter, meter};
 use crate::gateway::parts::GatewayParts;
 
-use super::{agents, answers, health, runs, status};
+use super::{agents, answers, health, runs, status, usage};
 
 /// The router.
 pub fn router(parts: GatewayParts) -> Router {
@@ -27,6 +28,9 @@ pub fn router(parts: GatewayParts) -> Router {
         .route("/v1/approvals", get(answers::list))
         .route("/v1/agents", get(agents::list))
         .route("/v1/agents/{name}", get(agents::show))
+        .route("/v1/agents/{name}/stats", get(usage::of_agent))
+        .route("/v1/usage", get(usage::usage))
+        .route("/v1/budgets", get(usage::budgets))
         .route("/v1/incidents", get(status::incidents))
         .route("/v1/status", get(status::status))
         .route("/v1/tree", get(status::tree))
@@ -40,5 +44,6 @@ pub fn router(parts: GatewayParts) -> Router {
             ApiError::new(code::ROUTE_NOT_FOUND, "this address does not take this method").hint("GET /openapi.json")
         })
         .layer(from_fn_with_state(parts.clone(), check_host))
+        .layer(from_fn_with_state(RequestMeter::new(parts.telemetry.clone()), meter))
         .with_state(parts)
 }

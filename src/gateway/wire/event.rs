@@ -7,6 +7,7 @@ use crate::domain::fact::{Fact, Stamped};
 use crate::domain::handoff::Lesson;
 use crate::domain::resolution::Resolution;
 use crate::domain::text::preview;
+use crate::runtime::live::{LivePiece, PieceKind};
 
 use super::run::time;
 
@@ -27,6 +28,27 @@ pub fn event(stamped: &Stamped) -> Value {
         fields.extend(own);
     }
     Value::Object(fields)
+}
+
+/// A piece of an answer that is not a fact yet: the name and the data of its event.
+pub fn delta(piece: &LivePiece) -> (&'static str, Value) {
+    let mut data = json!({ "step": piece.step.as_str(), "attempt": piece.attempt, "turn": piece.turn });
+    if piece.kind == PieceKind::Restart {
+        return ("restart", data);
+    }
+    data["type"] = piece.kind.as_str().into();
+    match piece.kind {
+        PieceKind::Call { index } => {
+            data["call"] = index.into();
+            data["skill"] = (&*piece.text).into();
+        }
+        PieceKind::Arguments { index } => {
+            data["call"] = index.into();
+            data["json"] = (&*piece.text).into();
+        }
+        _ => data["text"] = (&*piece.text).into(),
+    }
+    ("delta", data)
 }
 
 fn short(text: &str) -> Value {

@@ -114,6 +114,7 @@ fn phase(state: &StepState, ready: bool) -> &'static str {
         StepPhase::Waiting => "waiting",
         StepPhase::Retrying(_) => "retrying",
         StepPhase::Running => "running",
+        StepPhase::Resting(_) => "resting",
         StepPhase::Done => "done",
         StepPhase::Failed => "failed",
         StepPhase::Skipped => "skipped",

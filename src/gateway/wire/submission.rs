@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::domain::handoff::Finding;
 use crate::domain::limits::RUN_DEADLINE_DEFAULT_MS;
+use crate::domain::money::MicroUsd;
 use crate::domain::name::{AgentName, ModelAlias};
 use crate::domain::plan_document::{read_checks, read_plan};
 use crate::domain::run::RunSpec;
@@ -34,6 +35,8 @@ pub struct SubmissionWire {
     pub deadline_ms: Option<u64>,
     /// Tokens that it may use.
     pub tokens_max: Option<u64>,
+    /// US dollars that it may cost; a number or a decimal as text, with at most six digits after the point.
+    pub max_cost_usd: Option<Value>,
     /// The model of all its agents.
     pub model: Option<String>,
     /// Where it comes from, in one word.
@@ -55,6 +58,7 @@ impl SubmissionWire {
         let checks = read_checks("/checks", &self.checks).map_err(wrong)?;
         let agent = self.agent.map(|name| AgentName::new(&name)).transpose();
         let model = self.model.map(|name| ModelAlias::new(&name)).transpose();
+        let cost_max = self.max_cost_usd.as_ref().map(dollars).transpose()?;
         let own_folder = || {
             std::env::current_dir()
                 .map(|path| path.display().to_string())
@@ -74,9 +78,22 @@ impl SubmissionWire {
             output_schema: self.output_schema.map(Arc::new),
             deadline: now.plus_ms(self.deadline_ms.unwrap_or(RUN_DEADLINE_DEFAULT_MS)),
             tokens_max: self.tokens_max,
+            cost_max,
             model: model.map_err(|error| ApiError::invalid(error.to_string()))?,
             origin: origin.into(),
             retry_of: None,
         })
     }
+}
+
+/// An amount as it was written: the shortest text of a JSON number is what the client wrote.
+fn dollars(value: &Value) -> Result<MicroUsd, ApiError> {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let read = MicroUsd::from_decimal(&text);
+    read.ok_or_else(|| {
+        ApiError::invalid("max_cost_usd is US dollars such as 0.25, with at most six digits after the point")
+    })
 }

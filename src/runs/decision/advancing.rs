@@ -64,11 +64,15 @@ impl Turn<'_> {
         }
         // An amended plan must know how the running steps end, also those that another life began; nothing
         // else starts before.
-        self.take_back(|state| state.phase != StepPhase::Running);
+        self.take_back(|state| !matches!(state.phase, StepPhase::Running | StepPhase::Resting(_)));
+        let mut rests = false;
         if let Some(plan) = self.run.state.plan.clone() {
             for step in &plan.steps {
-                if self.run.state.steps[&step.id].phase == StepPhase::Running {
-                    self.want(step);
+                match self.run.state.steps[&step.id].phase {
+                    StepPhase::Running => self.want(step),
+                    StepPhase::Resting(at) if at <= self.now => self.want(step),
+                    StepPhase::Resting(_) => rests = true,
+                    _ => {}
                 }
             }
         }
@@ -78,7 +82,7 @@ impl Turn<'_> {
             .steps
             .values()
             .any(|step| step.phase == StepPhase::Asking);
-        if !self.run.live.is_empty() || !self.run.wanted.is_empty() || asks {
+        if rests || asks || !self.run.live.is_empty() || !self.run.wanted.is_empty() {
             return;
         }
         let reason = self.run.state.planning.reason.as_deref().unwrap_or("");
@@ -93,7 +97,7 @@ impl Turn<'_> {
                 self.skip_open(&reason);
                 self.finish(Outcome::Unknown, Value::String(reason));
             }
-            StepPhase::Retrying(at) if at > self.now => {}
+            StepPhase::Retrying(at) | StepPhase::Resting(at) if at > self.now => {}
             StepPhase::Asking => {}
             _ => {
                 let wish = SlotWish {
@@ -137,7 +141,7 @@ impl Turn<'_> {
             let state = &self.run.state.steps[&step.id];
             let wants = match state.phase {
                 StepPhase::Running => true,
-                StepPhase::Retrying(at) => at <= self.now,
+                StepPhase::Retrying(at) | StepPhase::Resting(at) => at <= self.now,
                 StepPhase::Waiting => self.run.state.readiness(step) == Readiness::Ready,
                 _ => false,
             };
@@ -147,12 +151,12 @@ impl Turn<'_> {
         }
         let is_over = self.run.live.is_empty()
             && self.run.wanted.is_empty()
-            && !self
-                .run
-                .state
-                .steps
-                .values()
-                .any(|step| matches!(step.phase, StepPhase::Retrying(_) | StepPhase::Asking));
+            && !self.run.state.steps.values().any(|step| {
+                matches!(
+                    step.phase,
+                    StepPhase::Retrying(_) | StepPhase::Resting(_) | StepPhase::Asking
+                )
+            });
         if is_over {
             self.conclude(&plan);
         }
@@ -166,7 +170,7 @@ impl Turn<'_> {
                 let state = &self.run.state.steps[&step.id];
                 let waits = matches!(
                     state.phase,
-                    StepPhase::Waiting | StepPhase::Retrying(_) | StepPhase::Asking
+                    StepPhase::Waiting | StepPhase::Retrying(_) | StepPhase::Resting(_) | StepPhase::Asking
                 );
                 if !waits || self.run.live.contains_key(&step.id) {
                     continue;
@@ -252,7 +256,7 @@ impl Turn<'_> {
             return;
         }
         let retries = self.all_steps().filter_map(|(_, step)| match step.phase {
-            StepPhase::Retrying(at) if at > self.now => Some(at),
+            StepPhase::Retrying(at) | StepPhase::Resting(at) if at > self.now => Some(at),
             _ => None,
         });
         let next = retries

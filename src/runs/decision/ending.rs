@@ -66,6 +66,7 @@ impl Turn<'_> {
                 }
             }
             AttemptEnd::Failed { class, reason, tried } => self.failed(attempt, class, reason, &tried),
+            AttemptEnd::Rested { reason, until } => self.take(Fact::StepRested { attempt, reason, until }),
         }
         self.leave_slot(&step);
     }

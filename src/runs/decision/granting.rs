@@ -23,7 +23,7 @@ impl Turn<'_> {
             return;
         }
         let state = self.run.state.step(id).expect("a step that may start is known");
-        let resume = state.phase == StepPhase::Running;
+        let resume = matches!(state.phase, StepPhase::Running | StepPhase::Resting(_));
         let number = if resume { state.attempt } else { state.attempt + 1 };
         let attempt = Attempt {
             step: id.clone(),
@@ -79,7 +79,7 @@ impl Turn<'_> {
         }
         match state.phase {
             StepPhase::Running => true,
-            StepPhase::Retrying(at) => at <= self.now,
+            StepPhase::Retrying(at) | StepPhase::Resting(at) => at <= self.now,
             StepPhase::Waiting => {
                 id.as_str() == PLANNING_STEP
                     || self

@@ -23,9 +23,10 @@ impl Turn<'_> {
         let open: Vec<StepId> = self
             .all_steps()
             .filter(|(_, step)| {
+                let phase = &step.phase;
                 matches!(
-                    step.phase,
-                    StepPhase::Running | StepPhase::Retrying(_) | StepPhase::Asking
+                    phase,
+                    StepPhase::Running | StepPhase::Retrying(_) | StepPhase::Resting(_) | StepPhase::Asking
                 )
             })
             .map(|(id, _)| id.clone())
@@ -77,9 +78,10 @@ impl Turn<'_> {
     pub(super) fn skip_open(&mut self, reason: &str) {
         let open = self.run.state.planned();
         let open = open.filter(|(_, step)| {
+            let phase = &step.phase;
             matches!(
-                step.phase,
-                StepPhase::Waiting | StepPhase::Retrying(_) | StepPhase::Asking
+                phase,
+                StepPhase::Waiting | StepPhase::Retrying(_) | StepPhase::Resting(_) | StepPhase::Asking
             )
         });
         let open: Vec<StepId> = open.map(|(step, _)| step.id.clone()).collect();

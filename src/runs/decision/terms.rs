@@ -131,6 +131,13 @@ pub enum AttemptEnd {
         /// The questions.
         asks: Vec<Ask>,
     },
+    /// It waits so long that it gives its slot back.
+    Rested {
+        /// Why.
+        reason: Arc<str>,
+        /// When the same attempt goes on.
+        until: UtcMillis,
+    },
     /// It was stopped, and nothing of it runs any more.
     Stopped,
 }

@@ -46,6 +46,7 @@ fn first_facts() -> Vec<Fact> {
         output_schema: None,
         deadline: UtcMillis(u64::MAX),
         tokens_max: None,
+        cost_max: None,
         model: None,
         origin: "api".into(),
         retry_of: None,
@@ -89,6 +90,7 @@ fn journal(choices: &[(usize, u8)]) -> (Vec<Stamped>, BTreeMap<usize, u32>) {
                     reserved: 5,
                     reserved_cost: crate::domain::money::MicroUsd(7),
                     day: 1,
+                    prompt: "v1".into(),
                 }
             }
             4..=6 => Fact::TurnFinished {
@@ -126,6 +128,18 @@ fn journal(choices: &[(usize, u8)]) -> (Vec<Stamped>, BTreeMap<usize, u32>) {
                 running.remove(step);
                 Fact::StepCancelled { step: attempt.step }
             }
+            11 => Fact::StepRested {
+                attempt,
+                reason: end("cools down"),
+                until: UtcMillis(4),
+            },
+            12 => Fact::TurnDeferred {
+                attempt,
+                turn: *turn + 1,
+                model: ModelAlias::new("m").expect("valid"),
+                reason: end("is full"),
+                until: UtcMillis(4),
+            },
             _ => Fact::CancelRequested {
                 outcome: crate::domain::run::Outcome::Cancelled,
                 reason: end("stop"),
@@ -146,6 +160,10 @@ fn session(attempt: Attempt, facts: &[Stamped]) -> TurnState {
         attempt,
         agent: AgentName::new("x").expect("valid"),
         model: ModelAlias::new("m").expect("valid"),
+        fallback: Vec::new(),
+        deadline: UtcMillis(1_000_000),
+        rest_over_ms: 60_000,
+        prompt: "v1".into(),
         work: SessionWork::Agent { brief: "t".into() },
         turns_max: 9,
         turn_retries_max: 1,
@@ -157,7 +175,7 @@ fn session(attempt: Attempt, facts: &[Stamped]) -> TurnState {
 
 proptest! {
     #[test]
-    fn a_snapshot_folds_to_the_same_state(choices in prop::collection::vec((0usize..3, 0u8..12), 0..60)) {
+    fn a_snapshot_folds_to_the_same_state(choices in prop::collection::vec((0usize..3, 0u8..14), 0..60)) {
         let (facts, running) = journal(&choices);
         let kept = compact(facts.clone());
         prop_assert!(kept.len() <= facts.len());

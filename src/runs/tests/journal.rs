@@ -86,6 +86,14 @@ fn audit(case: &Case, journal: &Journal) {
                     assert_eq!(attempt.number, *last, "a lease is taken up with its own attempt");
                     let again = !leased_in_this_life.insert(attempt.step.clone());
                     assert!(!again, "{attempt} is leased twice in one life");
+                } else if let StepPhase::Resting(until) = known.phase {
+                    assert_eq!(attempt.number, *last, "an attempt that rested goes on as itself");
+                    assert!(until <= stamped.at, "{attempt} goes on before its time");
+                    assert!(stamped.at.0 < case.deadline, "{attempt} goes on after the deadline");
+                    // A plan is mended when what was begun has ended.
+                    let may = !has_fatal_failure(&state) || state.needs_planning();
+                    assert!(may, "{attempt} goes on after a fatal failure");
+                    leased_in_this_life.insert(attempt.step.clone());
                 } else {
                     assert!(stamped.at < state.deadline, "{attempt} starts after the deadline");
                     assert_eq!(attempt.number, *last + 1, "attempts of {} rise by one", attempt.step);
@@ -121,6 +129,7 @@ fn audit(case: &Case, journal: &Journal) {
             Fact::PlanAccepted { .. } => begun.clear(),
             Fact::StepDone { attempt, .. }
             | Fact::StepFailed { attempt, .. }
+            | Fact::StepRested { attempt, .. }
             | Fact::HandoffSent { attempt, .. }
             | Fact::HandoffRejected { attempt, .. }
             | Fact::CheckMade { attempt, .. } => {
@@ -154,7 +163,7 @@ fn audit(case: &Case, journal: &Journal) {
     for (id, known) in &state.steps {
         let open = matches!(
             known.phase,
-            StepPhase::Running | StepPhase::Retrying(_) | StepPhase::Asking
+            StepPhase::Running | StepPhase::Retrying(_) | StepPhase::Resting(_) | StepPhase::Asking
         );
         assert!(!open, "{id} is left as {:?}", known.phase);
     }
@@ -314,6 +323,15 @@ fn a_plan() -> impl Strategy<Value = Arc<Plan>> {
     })
 }
 
+/// Attempts that give their slot back for a while.
+fn rests() -> impl Strategy<Value = BTreeMap<(StepId, u32), u64>> {
+    let step = (0usize..10).prop_map(|index| match index {
+        9 => id(PLANNING_STEP),
+        index => id(&format!("s{index}")),
+    });
+    prop::collection::btree_map((step, 1u32..4), START + 10..START + 2_000, 0..5)
+}
+
 fn a_case() -> impl Strategy<Value = Case> {
     let planner = |plan: Arc<Plan>| {
         let other = a_plan().prop_map(PlannerEnd::Plans);
@@ -339,24 +357,29 @@ fn a_case() -> impl Strategy<Value = Case> {
         0u32..3,
         moments,
         1u64..30,
+        rests(),
     )
-        .prop_flat_map(move |(plan, (given, echo), ends, slots, retries, moments, usual_ms)| {
-            let case = Case {
-                given: given.then(|| plan.clone()),
-                planner: Vec::new(),
-                ends: BTreeMap::new(),
-                usual_ms,
-                slots,
-                retries,
-                cancel_at: moments.0,
-                deadline: moments.1.unwrap_or(START + 10_000_000),
-                checks: Vec::new(),
-                echo,
-            };
-            (Just((case, ends)), planner(plan))
-        })
-        .prop_map(|((mut case, ends), planner)| {
+        .prop_flat_map(
+            move |(plan, (given, echo), ends, slots, retries, moments, usual_ms, rests)| {
+                let case = Case {
+                    given: given.then(|| plan.clone()),
+                    planner: Vec::new(),
+                    ends: BTreeMap::new(),
+                    usual_ms,
+                    rests: BTreeMap::new(),
+                    slots,
+                    retries,
+                    cancel_at: moments.0,
+                    deadline: moments.1.unwrap_or(START + 10_000_000),
+                    checks: Vec::new(),
+                    echo,
+                };
+                (Just((case, ends, rests)), planner(plan))
+            },
+        )
+        .prop_map(|((mut case, ends, rests), planner)| {
             case.planner = planner;
+            case.rests = rests;
             for (index, ends) in ends.into_iter().enumerate() {
                 let attempts = (1u32..).zip(ends);
                 case.ends

@@ -63,6 +63,7 @@ fn phase(phase: &StepPhase) -> &'static str {
         StepPhase::Waiting => "waits",
         StepPhase::Retrying(_) => "retries",
         StepPhase::Running => "runs",
+        StepPhase::Resting(_) => "rests",
         StepPhase::Done => "done",
         StepPhase::Failed => "failed",
         StepPhase::Skipped => "skipped",
@@ -573,4 +574,56 @@ fn an_amended_plan_may_drop_what_a_finished_step_needed() {
         .end("y", 1, REFUSAL)
         .end("z", 1, REFUSAL);
     check(case, "succeeded: plan 3 done, c 1 done, y 2 done");
+}
+
+#[test]
+fn an_attempt_that_rests_gives_its_slot_to_another_and_goes_on_as_itself() {
+    let mut case = given(vec![step("a"), step("b")]).rests("a", 1, START + 400);
+    case.slots = 1;
+    let journal = play(&case);
+    let shown: Vec<String> = facts(&journal)
+        .filter(|stamped| stamped.fact.kind().starts_with("step."))
+        .map(|stamped| {
+            let attempt = stamped.fact.attempt().expect("of a step");
+            format!("{} {attempt}", stamped.fact.kind())
+        })
+        .collect();
+    let expected = [
+        "step.leased a#1",
+        "step.rested a#1",
+        "step.leased b#1",
+        "step.done b#1",
+        "step.leased a#1",
+        "step.done a#1",
+    ];
+    assert_eq!(shown, expected);
+    let again = facts(&journal).filter(|stamped| stamped.fact.kind() == "handoff.sent");
+    assert_eq!(again.count(), 2, "its order is not sent again");
+    let (_, at) = facts(&journal)
+        .filter(|stamped| stamped.fact.kind() == "step.leased")
+        .map(|stamped| (stamped.seq, stamped.at))
+        .last()
+        .expect("leased");
+    assert!(at.0 >= START + 400, "{at:?}");
+}
+
+#[test]
+fn a_rest_ends_with_its_run() {
+    let check = |case: Case, expected: &str| assert_eq!(summary(&play(&case)), expected);
+    let resting = || given(vec![step("a"), step("b")]).rests("a", 1, START + 90_000);
+    check(
+        Case {
+            cancel_at: Some(START + 500),
+            ..resting()
+        },
+        "cancelled: a 1 cancelled, b 1 done",
+    );
+    check(
+        Case {
+            deadline: START + 500,
+            ..resting()
+        },
+        "expired: a 1 cancelled, b 1 done",
+    );
+    check(resting().end("b", 1, REFUSAL), "failed: a 1 skipped, b 1 failed");
 }

@@ -92,6 +92,8 @@ pub(super) struct Case {
     /// Attempts of steps with how long they take; others answer after [`Self::usual_ms`].
     pub ends: BTreeMap<(StepId, u32), (StepEnd, u64)>,
     pub usual_ms: u64,
+    /// Attempts that rest until this time whenever they are begun before it.
+    pub rests: BTreeMap<(StepId, u32), u64>,
     pub slots: usize,
     /// Retries where the plan does not say.
     pub retries: u32,
@@ -110,6 +112,7 @@ impl Default for Case {
             planner: Vec::new(),
             ends: BTreeMap::new(),
             usual_ms: 10,
+            rests: BTreeMap::new(),
             slots: 2,
             retries: 1,
             cancel_at: None,
@@ -179,6 +182,11 @@ impl Case {
         self
     }
 
+    pub(super) fn rests(mut self, name: &str, attempt: u32, until: u64) -> Self {
+        self.rests.insert((id(name), attempt), until);
+        self
+    }
+
     fn end_of(&self, attempt: &Attempt) -> (StepEnd, u64) {
         let key = (attempt.step.clone(), attempt.number);
         self.ends
@@ -198,6 +206,7 @@ impl Case {
             output_schema: None,
             deadline: UtcMillis(self.deadline),
             tokens_max: None,
+            cost_max: None,
             model: None,
             origin: "api".into(),
             retry_of: None,
@@ -598,6 +607,15 @@ impl<'c> Life<'c> {
             output: Arc::new(output),
             tried,
         };
+        let until = self.case.rests.get(&(attempt.step.clone(), attempt.number));
+        if let Some(until) = until.filter(|until| **until > self.now) {
+            let end = AttemptEnd::Rested {
+                reason: "the model cools down".into(),
+                until: UtcMillis(*until),
+            };
+            self.at(self.now + 1, Event::Ended { attempt, end });
+            return;
+        }
         let (end, ms) = if attempt.step.as_str() == PLANNING_STEP {
             let scripted = self.case.planner.get(attempt.number as usize - 1);
             let end = match scripted.or(self.case.planner.last()).expect("the planner has a script") {
@@ -673,7 +691,7 @@ impl<'c> Life<'c> {
         }
         let steps = state.steps.values().chain([&state.planning]);
         let retries = steps.filter_map(|step| match step.phase {
-            StepPhase::Retrying(at) if at.0 > self.now => Some(at.0),
+            StepPhase::Retrying(at) | StepPhase::Resting(at) if at.0 > self.now => Some(at.0),
             _ => None,
         });
         let asks = self.run.state.steps.values().flat_map(StepState::open_asks);

@@ -202,6 +202,20 @@ enum FactRecord {
         reason: String,
         until: u64,
     },
+    RunAcceptedCost {
+        spec: SpecRecord,
+        cost_max: Option<u64>,
+    },
+    TurnIntendedPrompt {
+        attempt: AttemptRecord,
+        turn: u32,
+        agent: String,
+        model: String,
+        reserved: u64,
+        reserved_cost: u64,
+        day: u32,
+        prompt: String,
+    },
     CallResolved {
         attempt: AttemptRecord,
         ordinal: u32,
@@ -311,7 +325,10 @@ impl SnapshotRecord {
 impl From<&Fact> for FactRecord {
     fn from(fact: &Fact) -> Self {
         match fact {
-            Fact::RunAccepted(spec) => Self::RunAccepted(SpecRecord::from(&**spec)),
+            Fact::RunAccepted(spec) => Self::RunAcceptedCost {
+                spec: SpecRecord::from(&**spec),
+                cost_max: spec.cost_max.map(|cost| cost.0),
+            },
             Fact::RunRecovered { boot } => Self::RunRecovered { boot: boot.to_bytes() },
             Fact::PlanProposed { round, plan } => Self::PlanProposed {
                 round: *round,
@@ -345,7 +362,8 @@ impl From<&Fact> for FactRecord {
                 reserved,
                 reserved_cost,
                 day,
-            } => Self::TurnIntendedCost {
+                prompt,
+            } => Self::TurnIntendedPrompt {
                 attempt: attempt_record(attempt),
                 turn: *turn,
                 agent: agent.to_string(),
@@ -353,6 +371,7 @@ impl From<&Fact> for FactRecord {
                 reserved: *reserved,
                 reserved_cost: reserved_cost.0,
                 day: *day,
+                prompt: prompt.to_string(),
             },
             Fact::TurnFinished {
                 attempt,
@@ -539,7 +558,8 @@ impl From<&Fact> for FactRecord {
 impl FactRecord {
     fn into_domain(self) -> Result<Fact, Reason> {
         Ok(match self {
-            Self::RunAccepted(spec) => Fact::RunAccepted(Arc::new(spec.into_domain()?)),
+            Self::RunAccepted(spec) => Fact::RunAccepted(Arc::new(spec.into_domain(None)?)),
+            Self::RunAcceptedCost { spec, cost_max } => Fact::RunAccepted(Arc::new(spec.into_domain(cost_max)?)),
             Self::RunRecovered { boot } => Fact::RunRecovered {
                 boot: BootId::from_bytes(boot),
             },
@@ -574,7 +594,7 @@ impl FactRecord {
                 model,
                 reserved,
                 day,
-            } => turn_intended(attempt, turn, &agent, &model, reserved, 0, day)?,
+            } => turn_intended(attempt, turn, [&agent, &model, ""], (reserved, 0), day)?,
             Self::TurnIntendedCost {
                 attempt,
                 turn,
@@ -583,7 +603,17 @@ impl FactRecord {
                 reserved,
                 reserved_cost,
                 day,
-            } => turn_intended(attempt, turn, &agent, &model, reserved, reserved_cost, day)?,
+            } => turn_intended(attempt, turn, [&agent, &model, ""], (reserved, reserved_cost), day)?,
+            Self::TurnIntendedPrompt {
+                attempt,
+                turn,
+                agent,
+                model,
+                reserved,
+                reserved_cost,
+                day,
+                prompt,
+            } => turn_intended(attempt, turn, [&agent, &model, &prompt], (reserved, reserved_cost), day)?,
             Self::TurnFinished { attempt, turn, answer } => {
                 turn_finished(attempt, turn, answer, AnswerExtras::default(), 0)?
             }
@@ -793,10 +823,8 @@ impl FactRecord {
 fn turn_intended(
     attempt: AttemptRecord,
     turn: u32,
-    agent: &str,
-    model: &str,
-    reserved: u64,
-    reserved_cost: u64,
+    [agent, model, prompt]: [&str; 3],
+    (reserved, reserved_cost): (u64, u64),
     day: u32,
 ) -> Result<Fact, Reason> {
     Ok(Fact::TurnIntended {
@@ -807,6 +835,7 @@ fn turn_intended(
         reserved,
         reserved_cost: MicroUsd(reserved_cost),
         day,
+        prompt: prompt.into(),
     })
 }
 

@@ -25,6 +25,8 @@ use crate::storage::codec;
 
 const GOLDEN_1: &[u8] = include_bytes!("golden/facts-1.bin");
 const GOLDEN_2: &[u8] = include_bytes!("golden/facts-2.bin");
+const GOLDEN_3: &[u8] = include_bytes!("golden/facts-3.bin");
+const GOLDEN_4: &[u8] = include_bytes!("golden/facts-4.bin");
 
 /// One fact of every kind, with text that likes to break things.
 fn samples() -> Vec<Fact> {
@@ -53,6 +55,7 @@ fn samples() -> Vec<Fact> {
         output_schema: Some(Arc::new(json!({ "type": "object" }))),
         deadline: UtcMillis(u64::MAX),
         tokens_max: Some(10),
+        cost_max: Some(MicroUsd(u64::MAX)),
         model: Some(ModelAlias::new("m").expect("valid")),
         origin: "cli".into(),
         retry_of: Some(run),
@@ -148,6 +151,7 @@ fn samples() -> Vec<Fact> {
             reserved: 4096,
             reserved_cost: MicroUsd(7),
             day: 20_000,
+            prompt: awkward.into(),
         },
         Fact::TurnFinished {
             cost: MicroUsd(9),
@@ -315,19 +319,41 @@ fn every_kind_of_fact_survives_the_disk_as_entry_and_as_snapshot() {
 /// Set to write the golden file of a new layout, once, under its own name.
 const WRITE_GOLDEN: &str = "OPENCLAW_WRITE_GOLDEN";
 
-/// The samples as the first layout knew them: no money, no cache, nothing kept, none of the later facts.
-fn samples_of_layout_1() -> Vec<Fact> {
+/// The samples as the third layout knew them: nothing that persons say.
+fn samples_of_layout_3() -> Vec<Fact> {
     let mut samples = samples();
     samples.retain(|fact| {
         !matches!(
             fact,
-            Fact::TurnDeferred { .. }
-                | Fact::HistoryCompacted { .. }
-                | Fact::StepRested { .. }
-                | Fact::CallResolved { .. }
+            Fact::CallResolved { .. }
                 | Fact::RunReopened { .. }
                 | Fact::ApprovalAsked { .. }
                 | Fact::ApprovalGiven { .. }
+        )
+    });
+    samples
+}
+
+/// The samples as the second layout knew them: no limit of a run in money, no version of a prompt.
+fn samples_of_layout_2() -> Vec<Fact> {
+    let mut samples = samples_of_layout_3();
+    for fact in &mut samples {
+        match fact {
+            Fact::RunAccepted(spec) => Arc::make_mut(spec).cost_max = None,
+            Fact::TurnIntended { prompt, .. } => *prompt = "".into(),
+            _ => {}
+        }
+    }
+    samples
+}
+
+/// The samples as the first layout knew them: no money, no cache, nothing kept, none of the later facts.
+fn samples_of_layout_1() -> Vec<Fact> {
+    let mut samples = samples_of_layout_2();
+    samples.retain(|fact| {
+        !matches!(
+            fact,
+            Fact::TurnDeferred { .. } | Fact::HistoryCompacted { .. } | Fact::StepRested { .. }
         )
     });
     for fact in &mut samples {
@@ -351,7 +377,7 @@ fn samples_of_layout_1() -> Vec<Fact> {
 fn the_golden_files_of_all_layouts_still_open_and_the_newest_is_still_written_so() {
     if std::env::var_os(WRITE_GOLDEN).is_some() {
         let bytes = codec::encode(&EntryRecord::from_domain(UtcMillis(1_700_000_000_000), &samples()));
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/storage/record/golden/facts-2.bin");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/storage/record/golden/facts-4.bin");
         std::fs::write(path, bytes).expect("written");
     }
     let check = |golden: &[u8], samples: Vec<Fact>| {
@@ -359,10 +385,12 @@ fn the_golden_files_of_all_layouts_still_open_and_the_newest_is_still_written_so
         assert_eq!(entry.into_domain(10), Ok(stamped(samples)));
     };
     check(GOLDEN_1, samples_of_layout_1());
-    check(GOLDEN_2, samples());
+    check(GOLDEN_2, samples_of_layout_2());
+    check(GOLDEN_3, samples_of_layout_3());
+    check(GOLDEN_4, samples());
     let written = codec::encode(&EntryRecord::from_domain(UtcMillis(1_700_000_000_000), &samples()));
     assert!(
-        written == GOLDEN_2,
+        written == GOLDEN_4,
         "the layout has changed: append a new variant with an upcaster instead"
     );
 }
@@ -374,15 +402,15 @@ fn damaged_records_are_refused_and_never_panic() {
             entry.into_domain(1).ok();
         }
     };
-    for position in 0..GOLDEN_2.len() {
+    for position in 0..GOLDEN_4.len() {
         for bit in [0, 3, 7] {
-            let mut bytes = GOLDEN_2.to_vec();
+            let mut bytes = GOLDEN_4.to_vec();
             bytes[position] ^= 1 << bit;
             check(&bytes);
         }
-        check(&GOLDEN_2[..position]);
+        check(&GOLDEN_4[..position]);
     }
-    let mut longer = GOLDEN_2.to_vec();
+    let mut longer = GOLDEN_4.to_vec();
     longer.push(0);
     assert!(
         codec::decode::<EntryRecord>(|| "longer".into(), &longer).is_err(),

@@ -13,6 +13,7 @@ pub mod key;
 pub mod memory;
 mod reading;
 mod spec;
+pub mod statistics;
 pub mod submission;
 
 #[cfg(test)]

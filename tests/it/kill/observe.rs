@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use openclaw::domain::budget::{Account, Amount, Balance};
 use openclaw::domain::memory::{MemoryKey, MemoryScope};
+use openclaw::domain::statistics::StatisticsKey;
 use openclaw::storage::store::Store;
 use serde_json::{Value, json};
 
@@ -57,6 +59,8 @@ pub struct Observed {
     pub attempts: Vec<Mark>,
     /// Versions of memory entries.
     pub memory: BTreeMap<String, u64>,
+    /// Figures of the store that are not what its journal adds up to.
+    pub wrong_figures: Vec<String>,
     /// Files of the workspace that were to be written.
     pub files: BTreeMap<String, String>,
 }
@@ -117,6 +121,38 @@ pub async fn answer_questions(client: &Client, ledger: Option<&Path>) -> Result<
     Ok(())
 }
 
+/// Figures that differ from the fold of the journal, or from what the accounts of agents and days have spent.
+fn wrong_figures(store: &Store) -> Vec<String> {
+    let kept = store.statistics().expect("readable");
+    let folded = store.fold_statistics().expect("readable");
+    let mut wrong = Vec::new();
+    if kept != folded {
+        wrong.push(format!("kept {kept:?}, the journal adds up to {folded:?}"));
+    }
+    let mut spent: BTreeMap<Account, Amount> = BTreeMap::new();
+    for (key, figures) in kept {
+        if let StatisticsKey::Day { day, agent, .. } = key {
+            let sum = spent.entry(Account::AgentDay(agent, day)).or_default();
+            let amount = Amount {
+                tokens: figures.tokens.total(),
+                cost: figures.cost,
+            };
+            *sum = sum.plus(amount);
+        }
+    }
+    for (account, spent) in spent {
+        let balance = store.balance(&account).expect("readable");
+        let expected = Balance {
+            spent,
+            ..Balance::default()
+        };
+        if balance != expected {
+            wrong.push(format!("{account} holds {balance:?}, its figures say {spent:?}"));
+        }
+    }
+    wrong
+}
+
 /// Waits until a daemon has nothing open, unknown calls included, collects its journals, ends it in order, and reads what it left.
 pub async fn finish(home: &TestHome, daemon: TestDaemon, submitted: Vec<Submitted>) -> Observed {
     let client = daemon.client();
@@ -159,6 +195,7 @@ pub async fn finish(home: &TestHome, daemon: TestDaemon, submitted: Vec<Submitte
         };
         store.memory(&key).expect("readable").map_or(0, |entry| entry.version)
     };
+    observed.wrong_figures = wrong_figures(&store);
     observed.memory.insert(SHARED_KEY.to_owned(), version(SHARED_KEY));
     for submitted in &observed.submitted {
         let scenario = &submitted.scenario;

@@ -42,6 +42,9 @@ pub fn judge(observed: &Observed) -> Vec<String> {
             shared += u64::from(step.kind == Kind::MemoryShared) * finished_calls(facts, step);
         }
     }
+    for wrong in &observed.wrong_figures {
+        judge.wrong("all", wrong);
+    }
     let version = observed.memory.get(SHARED_KEY).copied().unwrap_or_default();
     if version != shared {
         judge.wrong(

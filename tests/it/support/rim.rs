@@ -110,6 +110,11 @@ impl Rim {
         answer(stream).unwrap_or_else(|heard| panic!("{method} {path}: no answer: {heard}"))
     }
 
+    /// Reads the answer of what was opened.
+    pub fn answer(stream: TcpStream) -> Reply {
+        answer(stream).unwrap_or_else(|heard| panic!("no answer: {heard}"))
+    }
+
     /// GET from a gateway that may just be killed; none when the connection breaks.
     pub fn get_if_up(&self, path: &str) -> Option<Reply> {
         answer(self.open("GET", path, &[], "")).ok()

@@ -6,6 +6,8 @@ use super::super::edit;
 use super::super::kind::Kind;
 use super::*;
 use crate::domain::agent::Role;
+use crate::domain::budget::Limit;
+use crate::domain::money::{MicroUsd, Price};
 
 struct House {
     folder: tempfile::TempDir,
@@ -90,6 +92,8 @@ fn sample(kind: Kind) -> String {
         Kind::Url => "http://127.0.0.1:1".into(),
         Kind::Secret => "${A_KEY}".into(),
         Kind::Schema => "{ type = \"object\" }".into(),
+        Kind::Flag => "false".into(),
+        Kind::Usd => "0.25".into(),
     }
 }
 
@@ -127,13 +131,14 @@ fn every_key_refuses_a_wrong_value_with_file_line_key_found_and_allowed() {
     for key in KEYS {
         let dotted = key.path.replace("<alias>", "m").replace("<name>", "t");
         let file = FilePath::new("openclaw.toml");
-        let source = Source::parse(file, format!("# first line\n{dotted} = false\n")).expect("TOML");
+        let wrong = if key.kind == Kind::Flag { "-1" } else { "false" };
+        let source = Source::parse(file, format!("# first line\n{dotted} = {wrong}\n")).expect("TOML");
         let reading = source.settings(KEYS);
         let bad: Vec<String> = reading.bad.iter().map(ToString::to_string).collect();
         let found = if key.kind == Kind::Secret {
             "something that is not a reference (not shown, it may be a secret)"
         } else {
-            "false"
+            wrong
         };
         let allowed = key.kind.allowed();
         assert_eq!(
@@ -194,7 +199,7 @@ fn all_wrong_values_are_named_at_once() {
     insta::assert_snapshot!(house.refusal(), @r#"
     openclaw.toml:2: gateway.port: found 99999; allowed is a whole number from 0 to 65535
     openclaw.toml:7: models.leaky.apiKey: found something that is not a reference (not shown, it may be a secret); allowed is "${NAME}" (an environment variable) or "file:path"
-    openclaw.toml:4: models.mine.provider: found nothing; allowed is one of offline, openai, anthropic
+    openclaw.toml:4: models.mine.provider: found nothing; allowed is one of offline, openai, openai-responses, anthropic
     agents/alma.toml:1: model: found "nothing"; allowed is an alias that is configured: claude-haiku, claude-opus, claude-sonnet, gpt, leaky, offline
     agents/bert.toml:2: skills: found "Not A Name"; allowed is names of 1 to 64 characters of a-z, 0-9, `-`, `_` and `.`, starting with a letter or digit
     pipelines/p.toml:1: match: found "(" (unclosed group); allowed is a regular expression
@@ -235,11 +240,11 @@ fn an_agent_file_replaces_a_built_in_agent_and_fills_in_defaults() {
     let house = house(&[
         (
             "openclaw.toml",
-            "[agent]\nmaxRetries = 7\ntokenBudget.daily = 1000\n[skills.commands.build]\nargv = [\"make\"]\n",
+            "[agent]\nmaxRetries = 7\ntokenBudget.daily = 1000\ncostBudget.daily = 2.5\n[skills.commands.build]\nargv = [\"make\"]\n",
         ),
         (
             "agents/planner.toml",
-            "model = \"claude-sonnet\"\nmaxTurns = 3\ntokenBudget.perRun = 5\n",
+            "model = \"claude-sonnet\"\nmaxTurns = 3\ntokenBudget.perRun = 5\ncostBudget.perRun = \"0.10\"\n",
         ),
         (
             "agents/rust-coder.toml",
@@ -264,11 +269,14 @@ fn an_agent_file_replaces_a_built_in_agent_and_fills_in_defaults() {
     assert_eq!(
         (
             planner.retries_max,
-            planner.tokens_daily_max,
-            planner.tokens_per_run_max
+            planner.daily_max.tokens,
+            planner.per_run_max.tokens
         ),
         (7, Some(1000), Some(5))
     );
+    assert_eq!(planner.daily_max.cost, Some(MicroUsd(2_500_000)));
+    assert_eq!(planner.per_run_max.cost, Some(MicroUsd(100_000)));
+    assert_eq!(agent("coder").per_run_max, Limit::default());
     assert_eq!(
         &*agent("rust-coder").prompt,
         "You are rust-coder, the coder agent.\n\nWrite Rust.\n"
@@ -355,4 +363,90 @@ fn private_addresses_are_written_back_as_they_were_read() {
     )]);
     let shown: Vec<String> = house.config().network_allow.iter().map(ToString::to_string).collect();
     assert_eq!(shown, ["db:5432", "[::1]:80"]);
+}
+
+#[test]
+fn a_model_has_a_price_waits_and_fallbacks() {
+    let house = house(&[(
+        "openclaw.toml",
+        "[models.claude-opus]\nfallback = [\"claude-sonnet\", \"local\"]\nprice.output = 30\n\
+         [models.claude-haiku]\nid = \"claude-haiku-9\"\n\
+         [models.local]\nprovider = \"openai-responses\"\nbaseUrl = \"http://127.0.0.1:9/v1\"\nstream = false\n\
+         timeout = 1000\nconnectTimeout = 20\nfirstByteTimeout = 300\nidleTimeout = 40\n\
+         price = { input = 0.1, output = \"0.40\", cacheRead = 0 }\n",
+    )]);
+    let config = house.config();
+    let model = |alias: &str| &config.models[&ModelAlias::new(alias).expect("valid")];
+    let price = |[input, output, cache_read, cache_write]: [u64; 4]| {
+        Some(Price {
+            input,
+            output,
+            cache_read,
+            cache_write,
+        })
+    };
+    assert_eq!(
+        model("claude-sonnet").price,
+        price([3_000_000, 15_000_000, 300_000, 3_750_000])
+    );
+    // One part is corrected, the others stay.
+    assert_eq!(
+        model("claude-opus").price,
+        price([5_000_000, 30_000_000, 500_000, 6_250_000])
+    );
+    // Another model under a built-in alias does not inherit its price.
+    assert_eq!(model("claude-haiku").price, None);
+    let local = model("local");
+    assert_eq!(local.price, price([100_000, 400_000, 0, 100_000]));
+    let waits = local.timeouts;
+    assert_eq!(
+        (
+            waits.total_ms,
+            waits.connect_ms,
+            waits.first_byte_ms,
+            waits.idle_ms,
+            local.stream
+        ),
+        (1000, 20, 300, 40, false)
+    );
+    assert_eq!((model("offline").price, model("offline").stream), (None, true));
+    let fallback: Vec<&str> = model("claude-opus").fallback.iter().map(ModelAlias::as_str).collect();
+    assert_eq!(fallback, ["claude-sonnet", "local"]);
+}
+
+#[test]
+fn a_model_that_cannot_work_as_written_is_refused_with_its_place() {
+    let check = |text: &str, expected: &str| {
+        let refusal = house(&[("openclaw.toml", text)]).refusal();
+        assert!(refusal.contains(expected), "{text}\n{refusal}");
+    };
+    let model = "[models.m]\nprovider = \"openai\"\n";
+    check(
+        &format!("{model}fallback = [\"claude\"]\n"),
+        "openclaw.toml:3: models.m.fallback: found \"claude\"; allowed is aliases that are configured: claude-haiku,",
+    );
+    check(
+        &format!("{model}fallback = [\"m\"]\n"),
+        "models.m.fallback: found \"m\"; allowed is other models than itself",
+    );
+    check(
+        &format!("{model}fallback = [\"gpt\", \"gpt\"]\n"),
+        "models.m.fallback: found \"gpt\"; allowed is each alias once",
+    );
+    check(
+        &format!("{model}fallback = [\"gpt\"]\n[models.gpt]\nfallback = [\"offline\", \"m\"]\n"),
+        "models.gpt.fallback: found a chain that comes back to it; allowed is models whose own fallbacks do not lead back",
+    );
+    check(
+        &format!("{model}price.input = 1\n"),
+        "openclaw.toml:3: models.m.price.output: found nothing; allowed is US dollars such as 3 or 0.25",
+    );
+    check(
+        &format!("{model}price.input = -1\nprice.output = 1\n"),
+        "openclaw.toml:3: models.m.price.input: found -1; allowed is US dollars",
+    );
+    check(
+        "[metrics]\nbind = \"0.0.0.0\"\n",
+        "openclaw.toml:2: metrics.bind: found \"0.0.0.0\"; allowed is a loopback address",
+    );
 }

@@ -1,105 +1,34 @@
-//! Both dialects: bodies as servers send them, and requests read back by the other side.
+//! Whole bodies as servers send them, and requests read back by the other side.
 
 use std::sync::Arc;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{anthropic, openai_chat, serve};
-use crate::domain::approval::Approval;
+use super::support::{body_in, call, object, read_whole, request, result, task, told};
 use crate::domain::conversation::{
-    Arguments, CallRequest, CallResult, Message, ModelAnswer, ModelRequest, Stop, Usage, check_history,
+    Arguments, CallRequest, Message, ModelAnswer, ModelRequest, Stop, Usage, check_history,
 };
-use crate::domain::effect::EffectClass;
 use crate::domain::failure::FailureClass;
-use crate::domain::name::{ModelAlias, SkillName};
-use crate::domain::skill::SkillManifest;
-
-fn manifest(name: &str) -> SkillManifest {
-    SkillManifest {
-        name: SkillName::new(name).expect("valid"),
-        description: "does it".into(),
-        input_schema: Arc::new(json!({ "type": "object", "properties": { "path": { "type": "string" } } })),
-        class: EffectClass::Once,
-        timeout_ms: 0,
-        output_bytes_max: crate::domain::limits::RESULT_BYTES_MAX,
-        concurrency: 1,
-        approval: Approval::Auto,
-        examples: Arc::new([]),
-    }
-}
-
-fn request(messages: Vec<Message>) -> ModelRequest {
-    ModelRequest {
-        model: ModelAlias::new("m").expect("valid"),
-        system: "You are x, the coder agent.\nBe exact 👩‍🚀.".into(),
-        messages: messages.into(),
-        skills: vec![manifest("fs.read"), manifest("plain-name_2")].into(),
-        output_schema: None,
-        output_tokens_max: 1000,
-    }
-}
-
-fn task() -> ModelRequest {
-    request(vec![Message::User("task".into())])
-}
-
-fn call(id: &str, arguments: Arguments) -> CallRequest {
-    CallRequest {
-        id: id.into(),
-        skill: "fs.read".into(),
-        arguments,
-    }
-}
-
-fn result(id: &str, content: &str, is_error: bool) -> CallResult {
-    CallResult {
-        id: id.into(),
-        content: content.into(),
-        is_error,
-    }
-}
+use crate::llm::dialect::kind::Dialect;
+use crate::llm::dialect::serve;
 
 fn openai_body(request: &ModelRequest, model_id: &str, newest_fields: bool) -> Value {
-    serde_json::from_str(&openai_chat::write_request(request, model_id, newest_fields)).expect("JSON")
+    body_in(Dialect::OpenAiChat, request, model_id, newest_fields)
 }
 
 fn anthropic_body(request: &ModelRequest, model_id: &str) -> Value {
-    serde_json::from_str(&anthropic::write_request(request, model_id)).expect("JSON")
+    body_in(Dialect::Anthropic, request, model_id, true)
 }
 
-fn object(value: Value) -> Arguments {
-    Arguments::Object(value.into())
-}
-
-/// What an answer comes to, in one line that a table can hold.
-fn told(answer: &ModelAnswer) -> String {
-    let calls: Vec<String> = answer
-        .calls
-        .iter()
-        .map(|call| match &call.arguments {
-            Arguments::Object(value) => format!("{}:{}{value}", call.id, call.skill),
-            Arguments::Malformed { .. } => format!("{}:{}!malformed", call.id, call.skill),
-        })
-        .collect();
-    let mark = if answer.usage.estimated { "~" } else { "" };
-    let usage = if answer.usage.estimated {
-        String::new()
-    } else {
-        format!("{}+{}", answer.usage.input, answer.usage.output)
-    };
-    format!(
-        "{:?} {:?} [{}] {mark}{usage}",
-        answer.text,
-        answer.stop,
-        calls.join(" ")
-    )
+fn responses_body(request: &ModelRequest, model_id: &str) -> Value {
+    body_in(Dialect::OpenAiResponses, request, model_id, true)
 }
 
 #[test]
 fn chat_completions_of_many_servers_are_read() {
     let check = |body: &str, expected: &str| {
-        let answer = openai_chat::read_answer(body, &task()).unwrap_or_else(|error| panic!("{error:?}: {body}"));
+        let answer = read_whole(Dialect::OpenAiChat, body, &task()).unwrap_or_else(|error| panic!("{error:?}: {body}"));
         assert_eq!(told(&answer), expected, "{body}");
     };
     // The vendor's own form.
@@ -152,7 +81,7 @@ fn chat_completions_of_many_servers_are_read() {
 #[test]
 fn messages_are_read() {
     let check = |body: &str, expected: &str| {
-        let answer = anthropic::read_answer(body, &task()).unwrap_or_else(|error| panic!("{error:?}: {body}"));
+        let answer = read_whole(Dialect::Anthropic, body, &task()).unwrap_or_else(|error| panic!("{error:?}: {body}"));
         assert_eq!(told(&answer), expected, "{body}");
     };
     check(
@@ -181,9 +110,9 @@ fn messages_are_read() {
 #[test]
 fn what_is_no_answer_says_so() {
     let check = |body: &str, openai: FailureClass, anthropic_class: FailureClass| {
-        let error = openai_chat::read_answer(body, &task()).expect_err("no answer");
+        let error = read_whole(Dialect::OpenAiChat, body, &task()).expect_err("no answer");
         assert_eq!(error.class, openai, "openai: {body}");
-        let error = anthropic::read_answer(body, &task()).expect_err("no answer");
+        let error = read_whole(Dialect::Anthropic, body, &task()).expect_err("no answer");
         assert_eq!(error.class, anthropic_class, "anthropic: {body}");
     };
     let malformed = FailureClass::Malformed;
@@ -194,7 +123,7 @@ fn what_is_no_answer_says_so() {
     check(r#"{"choices":[{"message":{"content":"cut of"#, malformed, malformed);
     check(
         r#"{"type":"error","error":{"type":"rate_limit_error","message":"slow"}}"#,
-        FailureClass::Overload,
+        FailureClass::Rate,
         FailureClass::Rate,
     );
     let deep = format!("{{\"choices\":{}{}}}", "[".repeat(5000), "]".repeat(5000));
@@ -235,6 +164,8 @@ fn a_request_is_read_back_as_the_same_conversation() {
         check_history(&request.messages).expect("valid");
         let body = openai_body(&request, "m", false);
         assert_eq!(serve::read_openai_chat(&body), Ok(request.clone()), "{body:#}");
+        let body = responses_body(&request, "m");
+        assert_eq!(serve::read_openai_responses(&body), Ok(request.clone()), "{body:#}");
         let body = anthropic_body(&request, "m");
         assert_eq!(serve::read_anthropic(&body), Ok(request), "{body:#}");
     };
@@ -266,12 +197,19 @@ fn an_answer_is_read_back_as_it_was_written() {
         };
         let body = serve::write_openai_chat(&answer, "x", 0).to_string();
         assert_eq!(
-            openai_chat::read_answer(&body, &task()).expect("read"),
+            read_whole(Dialect::OpenAiChat, &body, &task()).expect("read"),
             answer,
             "{body}"
         );
+        let body = serve::write_openai_responses(&answer, "x", 0).to_string();
+        let read = read_whole(Dialect::OpenAiResponses, &body, &task()).expect("read");
+        assert_eq!(read, answer, "{body}");
         let body = serve::write_anthropic(&answer, "x").to_string();
-        assert_eq!(anthropic::read_answer(&body, &task()).expect("read"), answer, "{body}");
+        assert_eq!(
+            read_whole(Dialect::Anthropic, &body, &task()).expect("read"),
+            answer,
+            "{body}"
+        );
     };
     check("said 😀", vec![], Stop::End);
     check(
@@ -346,7 +284,7 @@ fn only_closed_schemas_are_sent_as_a_format() {
         let body = anthropic_body(&request, "claude");
         assert_eq!(body.get("output_config").is_some(), sent, "{schema}");
         assert!(
-            body["system"]
+            body["system"][0]["text"]
                 .as_str()
                 .is_some_and(|system| system.contains("JSON Schema"))
         );
@@ -371,6 +309,12 @@ fn bodies_that_are_no_requests_name_the_place() {
         assert_eq!(error.pointer, pointer, "{body}");
         let error = serve::read_anthropic(&body).expect_err("refused");
         assert_eq!(error.pointer, pointer, "{body}");
+        let mut body = body;
+        if let Some(messages) = body.get_mut("messages").map(Value::take) {
+            body["input"] = messages;
+        }
+        let error = serve::read_openai_responses(&body).expect_err("refused");
+        assert_eq!(error.pointer, pointer.replace("/messages", "/input"), "{body}");
     };
     check(json!({}), "/model");
     check(json!({ "model": "m", "messages": 3 }), "/messages");
@@ -385,8 +329,9 @@ fn bodies_that_are_no_requests_name_the_place() {
 proptest! {
     #[test]
     fn any_bytes_are_an_answer_or_an_error(body in "[\\[\\]{}\":,a-z0-9\\\\ud]{0,80}") {
-        let _ = openai_chat::read_answer(&body, &task());
-        let _ = anthropic::read_answer(&body, &task());
+        for dialect in Dialect::ALL {
+            let _ = read_whole(dialect, &body, &task());
+        }
     }
 
     #[test]
@@ -398,6 +343,7 @@ proptest! {
             Message::Results(vec![result("a", &content, false)]),
         ]);
         prop_assert_eq!(serve::read_openai_chat(&openai_body(&request, "m", true)), Ok(request.clone()));
+        prop_assert_eq!(serve::read_openai_responses(&responses_body(&request, "m")), Ok(request.clone()));
         prop_assert_eq!(serve::read_anthropic(&anthropic_body(&request, "m")), Ok(request));
     }
 }

@@ -1,14 +1,14 @@
-//! The other side of the dialects: a provider's request read as ours, our answer written as the provider's.
+//! A provider's request read as ours.
 //!
-//! For faces that speak a vendor's API and for serving a model of this program to another one. Refuses to know: HTTP.
-//! Invariant: what [`super::openai_chat`] and [`super::anthropic`] write is read back as the same conversation.
+//! Refuses to know: HTTP. Invariant: what the dialects write is read back as the same conversation, without the parts
+//! that were kept for their provider.
 
 use std::sync::Arc;
 
-use crate::domain::approval::Approval;
 use serde_json::{Value, json};
 
-use crate::domain::conversation::{Arguments, CallRequest, CallResult, Message, ModelAnswer, ModelRequest, Stop};
+use crate::domain::approval::Approval;
+use crate::domain::conversation::{Arguments, CallRequest, CallResult, Message, ModelRequest};
 use crate::domain::effect::EffectClass;
 use crate::domain::limits::RESULT_BYTES_MAX;
 use crate::domain::name::{ModelAlias, SkillName};
@@ -213,6 +213,83 @@ pub fn read_anthropic(body: &Value) -> Result<ModelRequest, ServeError> {
     })
 }
 
+/// Reads the body of `POST /v1/responses`. Items of other kinds than messages, calls and their outputs are skipped.
+pub fn read_openai_responses(body: &Value) -> Result<ModelRequest, ServeError> {
+    let mut system: Vec<String> = body["instructions"].as_str().map(str::to_owned).into_iter().collect();
+    let mut messages: Vec<Message> = Vec::new();
+    let items = match &body["input"] {
+        Value::String(text) => {
+            messages.push(Message::User(text.as_str().into()));
+            &[]
+        }
+        _ => list(body, "input")?,
+    };
+    for (index, item) in items.iter().enumerate() {
+        let at = format!("/input/{index}");
+        match item["type"].as_str().unwrap_or("message") {
+            "message" => {
+                let text = text_of(&item["content"]);
+                match item["role"].as_str() {
+                    Some("system" | "developer") => system.push(text),
+                    Some("user") => messages.push(Message::User(text.into())),
+                    Some("assistant") => messages.push(Message::Assistant {
+                        text: text.into(),
+                        calls: Vec::new(),
+                        kept: Arc::new([]),
+                    }),
+                    _ => return Err(wrong(format!("{at}/role"), "expected system, user or assistant")),
+                }
+            }
+            "function_call" => {
+                let call = CallRequest {
+                    id: item["call_id"].as_str().unwrap_or("").into(),
+                    skill: names::decode(item["name"].as_str().unwrap_or("")).into(),
+                    arguments: arguments::parse(item["arguments"].as_str().unwrap_or(""), false),
+                };
+                // Text and calls of one answer are items of their own here.
+                match messages.last_mut() {
+                    Some(Message::Assistant { calls, .. }) => calls.push(call),
+                    _ => messages.push(Message::Assistant {
+                        text: "".into(),
+                        calls: vec![call],
+                        kept: Arc::new([]),
+                    }),
+                }
+            }
+            "function_call_output" => {
+                let text = text_of(&item["output"]);
+                let error = text.strip_prefix("Error: ");
+                let result = CallResult {
+                    id: item["call_id"].as_str().unwrap_or("").into(),
+                    content: error.unwrap_or(&text).into(),
+                    is_error: error.is_some(),
+                };
+                match messages.last_mut() {
+                    Some(Message::Results(results)) => results.push(result),
+                    _ => messages.push(Message::Results(vec![result])),
+                }
+            }
+            _ => {}
+        }
+    }
+    let tools = list(body, "tools")?.iter().enumerate();
+    let tools = tools
+        .filter(|(_, tool)| tool["type"] == "function")
+        .map(|(index, tool)| {
+            let at = format!("/tools/{index}");
+            skill(&at, &tool["name"], &tool["description"], &tool["parameters"])
+        });
+    let schema = &body["text"]["format"]["schema"];
+    Ok(ModelRequest {
+        model: model(body)?,
+        system: instruction::strip(&system.join("\n\n")).into(),
+        messages: in_order(messages).into(),
+        skills: tools.collect::<Result<Vec<_>, _>>()?.into(),
+        output_schema: schema.is_object().then(|| Arc::new(schema.clone())),
+        output_tokens_max: tokens(body, &["max_output_tokens"]),
+    })
+}
+
 /// Results may come in any order; ours follow the calls.
 fn in_order(mut messages: Vec<Message>) -> Vec<Message> {
     for index in 1..messages.len() {
@@ -224,74 +301,4 @@ fn in_order(mut messages: Vec<Message>) -> Vec<Message> {
         }
     }
     messages
-}
-
-/// The arguments to show: what was malformed was never an object.
-fn shown(arguments: &Arguments) -> Value {
-    match arguments {
-        Arguments::Object(value) => (**value).clone(),
-        Arguments::Malformed { .. } => json!({}),
-    }
-}
-
-/// Writes the answer as a chat completion. `created_s` is Unix time.
-pub fn write_openai_chat(answer: &ModelAnswer, id: &str, created_s: u64) -> Value {
-    let calls: Vec<Value> = answer
-        .calls
-        .iter()
-        .map(|call| {
-            json!({ "id": &*call.id, "type": "function", "function": {
-                "name": names::encode(&call.skill), "arguments": shown(&call.arguments).to_string() } })
-        })
-        .collect();
-    let reason = match answer.stop {
-        Stop::Length => "length",
-        Stop::Refused => "content_filter",
-        Stop::End | Stop::Paused if calls.is_empty() => "stop",
-        Stop::End | Stop::Paused => "tool_calls",
-    };
-    let mut message = json!({ "role": "assistant", "content": &*answer.text, "refusal": null });
-    if !calls.is_empty() {
-        if answer.text.is_empty() {
-            message["content"] = Value::Null;
-        }
-        message["tool_calls"] = calls.into();
-    }
-    json!({
-        "id": id,
-        "object": "chat.completion",
-        "created": created_s,
-        "model": &*answer.answered_by,
-        "choices": [{ "index": 0, "message": message, "logprobs": null, "finish_reason": reason }],
-        "usage": { "prompt_tokens": answer.usage.input, "completion_tokens": answer.usage.output,
-                   "total_tokens": answer.usage.total() },
-    })
-}
-
-/// Writes the answer as a message.
-pub fn write_anthropic(answer: &ModelAnswer, id: &str) -> Value {
-    let mut content = Vec::new();
-    if !answer.text.is_empty() {
-        content.push(json!({ "type": "text", "text": &*answer.text }));
-    }
-    content.extend(answer.calls.iter().map(|call| {
-        let name = names::encode(&call.skill);
-        json!({ "type": "tool_use", "id": &*call.id, "name": name, "input": shown(&call.arguments) })
-    }));
-    let reason = match answer.stop {
-        Stop::Length => "max_tokens",
-        Stop::Refused => "refusal",
-        Stop::End if answer.calls.is_empty() => "end_turn",
-        Stop::End | Stop::Paused => "tool_use",
-    };
-    json!({
-        "id": id,
-        "type": "message",
-        "role": "assistant",
-        "model": &*answer.answered_by,
-        "content": content,
-        "stop_reason": reason,
-        "stop_sequence": null,
-        "usage": { "input_tokens": answer.usage.input, "output_tokens": answer.usage.output },
-    })
 }
