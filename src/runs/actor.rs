@@ -21,7 +21,7 @@ use crate::domain::failure::FailureClass;
 use crate::domain::handoff::{ContextSource, Handoff};
 use crate::domain::id::{IncidentId, RunId};
 use crate::domain::incident::Incident;
-use crate::domain::name::StepId;
+use crate::domain::name::{AgentName, StepId};
 use crate::domain::plan::Work;
 use crate::domain::time::UtcMillis;
 use crate::runtime::timer::Timer;
@@ -269,6 +269,8 @@ impl RunActor {
                         output: output.clone(),
                         exit_code: state.exit_codes.remove(&attempt.step),
                         skills: parts.skills.clone(),
+                        approvals: parts.agents.approvals().clone(),
+                        agent: agent_of(&state.run.state, &attempt.step),
                     };
                     self.check(myself, state, checking, checks, tried);
                 }
@@ -505,6 +507,14 @@ fn failed(attempt: Attempt, class: FailureClass, reason: &str) -> SessionReport 
             reason: reason.into(),
             tried: Vec::new(),
         },
+    }
+}
+
+/// Whose work a step is; none for one done by a skill. The planning step has no checks.
+fn agent_of(state: &RunState, step: &StepId) -> Option<AgentName> {
+    match &state.plan.as_ref()?.step(step)?.work {
+        Work::Agent(agent) => Some(agent.clone()),
+        Work::Skill(_) => None,
     }
 }
 

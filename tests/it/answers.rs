@@ -155,6 +155,32 @@ fn no_answer_in_time_is_a_no_and_a_denial_is_never_asked() {
     );
 }
 
+#[test]
+fn a_check_that_runs_a_command_is_no_way_around_the_policy() {
+    let check = |policy: &str, status: &str, reason: &str| {
+        let home = TestHome::new(&format!("[agent]\napprovals = {{ \"exec.run\" = \"{policy}\" }}\n"));
+        let daemon = home.start();
+        let rim = Rim::of(&daemon);
+        let command = json!({ "type": "command", "argv": ["touch", "made"] });
+        let id = rim.submit_plan(
+            &home.workspace(),
+            &json!([{ "id": "a", "skill": "fs.list", "inputs": { "path": "." }, "retries": 0, "checks": [command] }]),
+        );
+        let run = ended(&rim, &id);
+        assert_eq!(run["status"], status, "{run}");
+        let told = run["reason"].as_str().unwrap_or_default();
+        assert!(told.contains(reason), "{told}");
+        assert_eq!(
+            home.workspace().join("made").exists(),
+            status == "succeeded",
+            "{policy}"
+        );
+    };
+    check("auto", "succeeded", "");
+    check("ask", "failed", "checks ask nobody");
+    check("deny", "failed", "the operator does not allow exec.run");
+}
+
 /// A run whose `once` call was under way at a kill; what its program left says that it had begun.
 fn interrupted(home: &TestHome) -> String {
     let daemon = home.start();
