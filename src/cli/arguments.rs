@@ -9,7 +9,7 @@ use super::check::parse_check;
 use super::duration::parse_ms;
 use crate::domain::id::RunId;
 use crate::domain::money::MicroUsd;
-use crate::domain::name::{AgentName, ModelAlias};
+use crate::domain::name::{AgentName, ModelAlias, PackageName, ServerName, SkillName};
 
 /// An operating system for AI agents that you can leave running.
 #[derive(Debug, Parser)]
@@ -79,6 +79,15 @@ pub enum Command {
     Budget(BudgetCommand),
     /// Look at this installation and say what is wrong and what to do.
     Doctor(DoctorArguments),
+    /// Look at skills, add and remove packages, make one call.
+    #[command(subcommand)]
+    Skill(SkillCommand),
+    /// Servers of the Model Context Protocol whose tools are skills.
+    #[command(subcommand)]
+    Mcp(McpCommand),
+    /// Keep texts and find them again, by key and by meaning.
+    #[command(subcommand)]
+    Memory(MemoryCommand),
     /// Read and change the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -337,6 +346,170 @@ pub struct DoctorArguments {
     pub models: bool,
 }
 
+/// `openclaw skill …`.
+#[derive(Debug, Subcommand)]
+pub enum SkillCommand {
+    /// List the skills and packages of the running daemon.
+    List,
+    /// Show one skill or package.
+    Show {
+        /// Its name.
+        name: String,
+    },
+    /// Check packages without a daemon; 1 when one cannot be used.
+    Check {
+        /// A folder, or a package of the home; all packages when not given.
+        package: Option<String>,
+    },
+    /// Add a package, or a changed one again: pins it by its hash in skills.lock.
+    Add {
+        /// A folder, which is copied into the home's skills/, or a package that is there.
+        package: String,
+        /// What its scripts may touch (repeatable), such as exec or net:docs.rs:443; nothing when not given.
+        #[arg(long, value_name = "CAPABILITY")]
+        capability: Vec<String>,
+    },
+    /// Remove a package from skills.lock and from the home's skills/.
+    Remove {
+        /// The package.
+        name: PackageName,
+        /// Leave its files where they are.
+        #[arg(long)]
+        keep_files: bool,
+    },
+    /// Make one real call through the daemon and print what came of it.
+    Call {
+        /// The skill.
+        name: SkillName,
+        /// The arguments, a JSON object.
+        #[arg(long, value_name = "JSON", default_value = "{}")]
+        args: String,
+        /// The folder that it works in; this folder when not given.
+        #[arg(long, value_name = "DIR")]
+        workspace: Option<PathBuf>,
+    },
+}
+
+/// `openclaw mcp …`.
+#[derive(Debug, Subcommand)]
+pub enum McpCommand {
+    /// Add a server to openclaw.toml; comments stay.
+    Add {
+        /// Its name; its tools become mcp.NAME.TOOL.
+        name: ServerName,
+        /// Address of a server that answers to Streamable HTTP.
+        #[arg(
+            long,
+            value_name = "URL",
+            required_unless_present = "command",
+            conflicts_with = "command"
+        )]
+        url: Option<String>,
+        /// Where its token is: ${ENV} or file:PATH.
+        #[arg(long, value_name = "REFERENCE", requires = "url")]
+        bearer: Option<String>,
+        /// What its tools do to the world.
+        #[arg(long, value_parser = ["read", "idempotent", "once"])]
+        class: Option<String>,
+        /// A tool to take (repeatable); all when not given.
+        #[arg(long, value_name = "TOOL")]
+        tool: Vec<String>,
+        /// Program and arguments, after `--`.
+        #[arg(last = true, value_name = "COMMAND")]
+        command: Vec<String>,
+    },
+    /// List the servers and how they are.
+    List,
+    /// Start a server, list its tools and stop it again; 1 when it does not work.
+    Test {
+        /// The server.
+        name: ServerName,
+    },
+}
+
+/// Which part of the memory.
+#[derive(Debug, Clone, Args)]
+pub struct MemoryPart {
+    /// How far entries reach.
+    #[arg(long, default_value = "project", value_parser = ["session", "project", "global"])]
+    pub scope: String,
+    /// The project's folder; this folder when not given.
+    #[arg(long, value_name = "DIR")]
+    pub project: Option<PathBuf>,
+    /// The session, for scope session: run and step, as in run_…/step.
+    #[arg(long, value_name = "NAME")]
+    pub session: Option<String>,
+}
+
+/// `openclaw memory …`.
+#[derive(Debug, Subcommand)]
+pub enum MemoryCommand {
+    /// Keep a text; under a key it takes the place of what was there.
+    Put {
+        /// Where.
+        #[command(flatten)]
+        part: MemoryPart,
+        /// The key.
+        #[arg(long, value_name = "KEY")]
+        key: Option<String>,
+        /// The text.
+        #[arg(required = true, value_name = "TEXT")]
+        text: Vec<String>,
+        /// A word to filter by (repeatable).
+        #[arg(long)]
+        tag: Vec<String>,
+        /// 0 to 100.
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u8).range(0..=100))]
+        importance: u8,
+    },
+    /// Print the text under a key.
+    Get {
+        /// Where.
+        #[command(flatten)]
+        part: MemoryPart,
+        /// The key.
+        key: String,
+    },
+    /// Find what fits a question, best first.
+    Query {
+        /// Where.
+        #[command(flatten)]
+        part: MemoryPart,
+        /// The question.
+        #[arg(required = true, value_name = "TEXT")]
+        text: Vec<String>,
+        /// How many.
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
+        limit: u32,
+        /// Only entries with this tag (repeatable).
+        #[arg(long)]
+        tag: Vec<String>,
+        /// Show what each score is made of.
+        #[arg(long)]
+        explain: bool,
+    },
+    /// Remove what is under a key, with its history.
+    Forget {
+        /// Where.
+        #[command(flatten)]
+        part: MemoryPart,
+        /// The key.
+        key: String,
+    },
+    /// List what is kept, oldest first.
+    List {
+        /// Where.
+        #[command(flatten)]
+        part: MemoryPart,
+        /// Go on after this number.
+        #[arg(long, value_name = "ID")]
+        after: Option<u64>,
+        /// How many.
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
+        limit: u32,
+    },
+}
+
 /// `openclaw config …`.
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
@@ -420,6 +593,22 @@ mod tests {
             "openclaw budget set --agent coder --daily-tokens 100000 --per-run-tokens 5000 --per-run-cost 0.25",
             "openclaw doctor",
             "openclaw doctor --models --json",
+            "openclaw skill list --json",
+            "openclaw skill show fs.read",
+            "openclaw skill check",
+            "openclaw skill check ./pdf",
+            "openclaw skill add ./pdf --capability exec --capability net:docs.rs:443",
+            "openclaw skill remove pdf --keep-files",
+            "openclaw skill call fs.list --args {} --workspace .",
+            "openclaw mcp add files --class read --tool a --tool b -- npx server --root /srv",
+            "openclaw mcp add web --url https://example.org/mcp --bearer ${TOKEN}",
+            "openclaw mcp list",
+            "openclaw mcp test files",
+            "openclaw memory put --scope project --key auth-pattern tokens are rotated",
+            "openclaw memory get --scope project auth-pattern",
+            "openclaw memory query how are tokens rotated --explain --limit 3",
+            "openclaw memory forget --scope global old",
+            "openclaw memory list --scope global",
         ] {
             check(line);
         }
@@ -459,6 +648,11 @@ mod tests {
             "openclaw agent create Planner --model gpt",
             "openclaw agent create planner",
             "openclaw init --port 70000",
+            "openclaw skill remove ../x",
+            "openclaw skill call Bad",
+            "openclaw mcp add x",
+            "openclaw mcp add x --url http://a -- b",
+            "openclaw mcp add ../x -- b",
         ] {
             assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
         }

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
+pub use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
-use reqwest::{Method, Response, StatusCode, Url};
+use reqwest::{Response, StatusCode, Url};
 use serde_json::Value;
 
 use super::error::CliError;
@@ -83,7 +84,7 @@ pub struct Client {
 /// One request.
 #[derive(Debug, Clone)]
 pub struct Request<'request> {
-    /// GET or POST.
+    /// How.
     pub method: Method,
     /// Path and query, from `/`.
     pub path: &'request str,

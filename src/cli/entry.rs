@@ -92,6 +92,9 @@ async fn dispatch(context: &mut Context, command: Command, daemon: &impl DaemonS
         Command::Agent(sub) => command::agent::run(context, sub).await,
         Command::Budget(sub) => command::budget::run(context, sub).await,
         Command::Doctor(arguments) => command::doctor::run(context, &arguments).await,
+        Command::Skill(sub) => command::skill::run(context, sub).await,
+        Command::Mcp(sub) => command::mcp::run(context, sub).await,
+        Command::Memory(sub) => command::memory::run(context, sub).await,
         Command::Config(sub) => command::config::run(context, sub),
     }
 }

@@ -1,39 +1,59 @@
 //! From the configuration's shapes to those of the layers.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
 use crate::domain::fault::in_one_line as in_one_line_of;
 use crate::domain::handoff::Finding;
-use crate::domain::memory::{MemoryEntry, MemoryKey};
+use crate::domain::memory::{MemoryEntry, MemoryKey, ShardName};
 use crate::llm;
+use crate::memory::handle::MemoryHandle;
+use crate::memory::question::Question;
 use crate::runs::parts::Pipeline;
-use crate::runtime::committer::Committer;
 use crate::skills::builtin::web_search::{SearchBackend, SearchFields};
 use crate::skills::command::CommandDeclaration;
+use crate::skills::mcp::config::{Hidden, McpServer, Revision, Way};
 use crate::skills::memory_reader::MemoryReader;
-use crate::storage::store::Store;
+use crate::skills::process::program;
 
+use super::config::mcp::{McpSettings, McpVariable, McpWay};
 use super::config::model::{ModelSettings, SecretSource};
-use super::config::{self, Config};
+use super::config::{self, Config, Home};
 
-/// The memory as skills read it: with everything in it that was put before the call, also when its commit is still
-/// on the way. A step that reads what the step before it kept would else find nothing now and then.
-pub struct StoreMemory {
-    /// Where it is.
-    pub store: Store,
-    /// Who writes it.
-    pub committer: Committer,
-}
+/// The memory as skills read it.
+pub struct SkillsMemory(pub MemoryHandle);
 
-impl MemoryReader for StoreMemory {
+/// Longest wait of a skill for the memory.
+const MEMORY_ANSWER_MAX: Duration = Duration::from_secs(10);
+
+impl MemoryReader for SkillsMemory {
     fn get(&self, key: MemoryKey) -> BoxFuture<'static, Result<Option<MemoryEntry>, String>> {
-        let (store, committer) = (self.store.clone(), self.committer.clone());
+        let memory = self.0.clone();
+        Box::pin(async move { memory.get(&key).await.map_err(|error| in_one_line_of(&error)) })
+    }
+
+    fn query(
+        &self,
+        shard: ShardName,
+        question: Arc<str>,
+        limit: usize,
+        tokens_max: u64,
+    ) -> BoxFuture<'static, Result<Vec<MemoryEntry>, String>> {
+        let memory = self.0.clone();
         Box::pin(async move {
-            committer.settled().await.map_err(|error| in_one_line_of(&error))?;
-            store.memory(&key).map_err(|error| in_one_line_of(&error))
+            let question = Question {
+                limit,
+                tokens_max: Some(tokens_max),
+                ..Question::new(question)
+            };
+            let found = memory.query(&shard, question, MEMORY_ANSWER_MAX).await;
+            let found = found.map_err(|error| in_one_line_of(&error))?;
+            Ok(found.into_iter().map(|found| found.entry).collect())
         })
     }
 }
@@ -91,6 +111,57 @@ pub fn search(config: &Config) -> Option<SearchBackend> {
             },
         },
     })
+}
+
+/// A server as `skills` reaches it. Its program gets a home of its own and nothing of the daemon's environment but
+/// what the operator names; a program that is not found or a secret that cannot be had shows when it is started.
+pub fn mcp_server(settings: &McpSettings, home: &Home, path: &OsStr) -> McpServer {
+    let secret = |source: &SecretSource| {
+        let found = source.resolve(|name| std::env::var(name).ok());
+        found
+            .map_err(|error| tracing::warn!(server = %settings.name, %error, "a server lacks a secret"))
+            .ok()
+    };
+    let way = match &settings.way {
+        McpWay::Command(argv) => {
+            let found = program::resolve(&argv[0], path, home.config_dir());
+            let folder = home.mcp_dir().join(format!("{}.home", settings.name));
+            let mut env: BTreeMap<String, String> = [
+                ("PATH", path.to_string_lossy().into_owned()),
+                ("HOME", folder.display().to_string()),
+                ("LANG", "C.UTF-8".to_owned()),
+            ]
+            .map(|(name, value)| (name.to_owned(), value))
+            .into();
+            env.extend(settings.env.iter().filter_map(|(name, value)| match value {
+                McpVariable::Text(text) => Some((name.clone(), text.clone())),
+                McpVariable::Secret(source) => secret(source).map(|text| (name.clone(), text)),
+            }));
+            Way::Program {
+                program: found.unwrap_or_else(|_| PathBuf::from(&argv[0])),
+                argv: argv.clone(),
+                env: env.into_iter().map(|(name, value)| (name, Hidden(value))).collect(),
+                folder,
+            }
+        }
+        McpWay::Url(url, bearer) => Way::Http {
+            url: url.clone(),
+            bearer: bearer.as_ref().and_then(secret).map(Hidden),
+        },
+    };
+    McpServer {
+        name: settings.name.clone(),
+        way,
+        revision: Revision::from_word(&settings.protocol).unwrap_or(Revision::Auto),
+        timeout: Duration::from_millis(settings.timeout_ms),
+        start_timeout: Duration::from_millis(settings.start_timeout_ms),
+        tools: settings.tools.clone(),
+        class: settings.class,
+        classes: settings.classes.clone(),
+        trusts_hints: settings.trusts_hints,
+        network: settings.network.clone(),
+        concurrency: settings.concurrency,
+    }
 }
 
 /// Pipelines that planners may choose; those without a pattern are only used by name.

@@ -16,6 +16,8 @@ pub fn start(config: &LogConfig) {
     // The libraries below are only heard when they warn.
     let targets = Targets::new()
         .with_default(level.min(LevelFilter::WARN))
+        // What a server says is quoted in its warnings, whole.
+        .with_target("rmcp", level.min(LevelFilter::ERROR))
         .with_target("openclaw", level)
         .with_target("supervisors", level);
     let json = (config.format == LogFormat::Json).then(|| fmt::layer().json().with_writer(std::io::stderr));

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use supervisors::{ChildSpec, ExitReason, Strategy, Supervisor, SupervisorRef, SupervisorSpec, TaskSupervisor, Tasks};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -24,6 +25,9 @@ use crate::gateway::layer::MetricsListener;
 use crate::gateway::parts::{GatewayParts, GatewaySettings};
 use crate::identity::keyring::Keyring;
 use crate::llm::registry::{Models, RegistryError};
+use crate::memory;
+use crate::memory::handle::MemoryHandle;
+use crate::memory::parts::MemoryParts;
 use crate::runs;
 use crate::runs::parts::RunsParts;
 use crate::runtime::bus::Bus;
@@ -36,15 +40,21 @@ use crate::runtime::telemetry::Telemetry;
 use crate::skills::catalogue::{Catalogue, CatalogueError};
 use crate::skills::command::{CommandSkill, CommandSurroundings};
 use crate::skills::first_set::{Parts as SkillParts, first_set};
-use crate::skills::handle::SkillsHandle;
+use crate::skills::handle::{SkillsHandle, SkillsParts};
+use crate::skills::mcp;
+use crate::skills::mcp::handle::McpHandle;
+use crate::skills::mcp::memo::Memo;
+use crate::skills::mcp::server::{ServerParts, publish};
+use crate::skills::mcp::shared::Shared;
 use crate::skills::network::{NetworkPolicy, PolicyError};
+use crate::skills::package::library::Library;
 use crate::skills::process::runner::ProcessRunner;
 use crate::skills::skill::Skill;
 use crate::skills::spool::{Spool, SpoolError};
 use crate::storage::error::StoreError;
 use crate::storage::store::Store;
 
-use super::adapters::{StoreMemory, command_skill, in_one_line, model, pipelines, search, shown};
+use super::adapters::{SkillsMemory, command_skill, in_one_line, mcp_server, model, pipelines, search, shown};
 use super::config::{Config, DaemonFile, Home, HomeError};
 use super::guard::storage_layer;
 use super::layers::root;
@@ -56,6 +66,10 @@ const ASKING_MAX: usize = 4096;
 const CALLS_MAX: usize = 16_384;
 /// The longest wait for a model for which a session keeps its slot.
 const REST_OVER: Duration = Duration::from_secs(60);
+/// How long a part of the memory that nobody asks keeps its index.
+const MEMORY_IDLE: Duration = Duration::from_secs(600);
+/// Parts of the memory with an index at once.
+const MEMORY_OPEN_MAX: usize = 256;
 /// Longest wait for the calls under way when the daemon stops.
 const SUSPEND_MAX: Duration = Duration::from_secs(10);
 /// Longest orderly end; what has not ended by then resumes at the next start.
@@ -181,23 +195,29 @@ fn program_path() -> OsString {
     std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into())
 }
 
+/// The layer of the skills with its handle: calls, and the servers whose tools are skills.
 fn skills(
     home: &Home,
     config: &Config,
-    memory: StoreMemory,
-    calls: Tasks,
+    memory: MemoryHandle,
     telemetry: &Telemetry,
-) -> Result<SkillsHandle, DaemonError> {
+) -> Result<(SupervisorSpec, SkillsHandle), DaemonError> {
+    let (mut layer, calls) = tasks_layer("calls", CALLS_MAX);
     let spool = Spool::open(home.spool_dir()).map_err(DaemonError::Spool)?;
     let runner = ProcessRunner::new(Some(spool));
     let allowed: Vec<String> = config.network_allow.iter().map(ToString::to_string).collect();
     let network = NetworkPolicy::parse(allowed.iter().map(String::as_str)).map_err(DaemonError::Network)?;
+    let library = Arc::new(Library::new(home.config_dir(), config.skills_dirs.clone()));
+    for warning in library.look(None).warnings {
+        tracing::warn!("{warning}");
+    }
     let mut all = first_set(SkillParts {
+        library: library.clone(),
         runner: runner.clone(),
         path: program_path(),
         passed: Vec::new(),
         network,
-        memory: Arc::new(memory),
+        memory: Arc::new(SkillsMemory(memory)),
         search: search(config),
     });
     for declared in &config.command_skills {
@@ -216,7 +236,36 @@ fn skills(
         all.push(Arc::new(skill) as Arc<dyn Skill>);
     }
     let catalogue = Catalogue::new(all).map_err(DaemonError::Catalogue)?;
-    Ok(SkillsHandle::new(Arc::new(catalogue), calls, runner).counted(telemetry))
+    let catalogue = Arc::new(ArcSwap::from_pointee(catalogue));
+    let memo = Memo::new(&home.mcp_dir());
+    let servers = config.mcp.iter().map(|settings| {
+        let server = mcp_server(settings, home, &program_path());
+        let known = memo.read(&server.name);
+        let shared = Shared::new(server, known);
+        publish(&catalogue, &shared);
+        shared
+    });
+    let servers: Vec<Arc<Shared>> = servers.collect();
+    if !servers.is_empty() {
+        let (links, tasks) = mcp::layer::links(servers.len());
+        let parts = ServerParts {
+            tasks,
+            runner: runner.clone(),
+            keeper: "/proc/self/exe".into(),
+            home: home.state_dir().display().to_string(),
+            catalogue: catalogue.clone(),
+            memo,
+        };
+        layer = layer.child(ChildSpec::supervisor("mcp", mcp::layer::layer(links, &parts, &servers)));
+    }
+    let handle = SkillsHandle::new(SkillsParts {
+        catalogue,
+        tasks: calls,
+        runner,
+        library,
+        mcp: McpHandle::new(servers),
+    });
+    Ok((layer, handle.counted(telemetry)))
 }
 
 /// The listener of the metrics. A daemon works without them, so an address that is taken, as by a second daemon on the
@@ -269,7 +318,15 @@ impl Daemon {
         let committer = committer.map_err(DaemonError::Store)?;
 
         let (llm_layer, asking) = tasks_layer("asking", ASKING_MAX);
-        let (skills_layer, calls) = tasks_layer("calls", CALLS_MAX);
+        let (memory_layer, memory) = memory::layer::layer(&MemoryParts {
+            clock: clock.clone(),
+            store: store.clone(),
+            committer: committer.clone(),
+            entropy: entropy.clone(),
+            idle: MEMORY_IDLE,
+            open_max: MEMORY_OPEN_MAX,
+        });
+        let (skills_layer, skills) = skills(home, config, memory.clone(), &telemetry)?;
         let left = LeftBranches {
             storage: storage_layer(&committer),
             llm: llm_layer,
@@ -277,11 +334,6 @@ impl Daemon {
         };
         let models = Models::build(config.models.values().map(model)).map_err(DaemonError::Models)?;
         let models = Arc::new(models);
-        let memory = StoreMemory {
-            store: store.clone(),
-            committer: committer.clone(),
-        };
-        let skills = skills(home, config, memory, calls, &telemetry)?;
 
         let live = Live::default();
         let treasury = Treasury::new(store.clone(), committer.clone());
@@ -308,7 +360,7 @@ impl Daemon {
             committer: committer.clone(),
             bus,
             agents: agents.clone(),
-            skills,
+            skills: skills.clone(),
             planner: planner(config)?,
             pipelines: pipelines(config),
             skill_timeout_ms: config.agent.timeout_ms,
@@ -331,8 +383,10 @@ impl Daemon {
             keyring: Keyring::new(store.clone(), committer.clone(), clock, entropy),
             runs,
             agents: agents.clone(),
+            skills,
             models,
             live,
+            memory,
             committer: committer.clone(),
             store,
             tree: Arc::new(move || {
@@ -359,6 +413,7 @@ impl Daemon {
         let spec = root([
             ("storage", left.storage),
             ("llm", left.llm),
+            ("memory", memory_layer),
             ("skills", left.skills),
             ("agents", agents_layer),
             ("runs", runs_layer),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::approval::ApprovalTable;
 use super::budget::Limit;
+use super::capability::CapabilitySet;
 use super::name::{AgentName, ModelAlias, SkillName};
 
 /// What an agent is for; decides its default prompt and skills.
@@ -63,6 +64,8 @@ pub struct AgentDefinition {
     pub prompt_version: Arc<str>,
     /// The skills it may call.
     pub skills: Vec<SkillName>,
+    /// What its calls may touch; none means whatever its skills need.
+    pub capabilities: Option<CapabilitySet>,
     /// Sessions at once.
     pub concurrency: u32,
     /// Turns of one session.

@@ -75,6 +75,16 @@ codes! {
     SKILL_NOT_FOUND = "OC-5001", "skill_not_found", NotFound;
     /// A command skill is declared wrongly.
     SKILL_DECLARATION = "OC-5002", "skill_declaration", Invalid;
+    /// A skill package cannot be used.
+    SKILL_PACKAGE = "OC-5020", "skill_package", Invalid;
+    /// The files of a skill package are not those that were added.
+    SKILL_CHANGED = "OC-5021", "skill_changed", Conflict;
+    /// A call needs a capability that was not granted.
+    CAPABILITY_DENIED = "OC-5022", "capability_denied", Denied;
+    /// A server of the Model Context Protocol cannot be reached or used.
+    MCP_UNAVAILABLE = "OC-5023", "mcp_unavailable", Unavailable;
+    /// No server of the Model Context Protocol has this name.
+    MCP_NOT_FOUND = "OC-5024", "mcp_not_found", NotFound;
     /// A configuration file cannot be read as TOML.
     CONFIG_SYNTAX = "OC-6001", "config_syntax", Invalid;
     /// A configuration value is not allowed.
@@ -97,6 +107,10 @@ codes! {
     HOME_FILE = "OC-7006", "home_file", Unavailable;
     /// A thing of this name exists already.
     EXISTS = "OC-7007", "exists", Conflict;
+    /// Nothing is kept under this key.
+    MEMORY_NOT_FOUND = "OC-8001", "memory_not_found", NotFound;
+    /// Too many questions wait for this part of the memory, or too many parts are open.
+    MEMORY_BUSY = "OC-8002", "memory_busy", Overloaded;
     /// An invariant of the program is broken.
     BUG = "OC-9001", "bug", Bug;
 }

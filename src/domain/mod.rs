@@ -11,6 +11,7 @@ pub mod agent;
 pub mod approval;
 pub mod brief;
 pub mod budget;
+pub mod capability;
 pub mod check;
 pub mod code;
 pub mod compaction;

@@ -86,6 +86,16 @@ name! {
     |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_' || c == '.'
 }
 name! {
+    /// A skill package: a folder with a `SKILL.md` (`pdf-forms`).
+    PackageName, "skill package name", "a-z, 0-9 and `-`, starting with a letter or digit",
+    |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'
+}
+name! {
+    /// A server of the Model Context Protocol, as configured.
+    ServerName, "server name", "a-z, 0-9, `-` and `_`, starting with a letter or digit",
+    |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_'
+}
+name! {
     /// A model alias from the configuration (`claude-sonnet`).
     ModelAlias, "model alias", "a-z, 0-9, `-`, `_` and `.`, starting with a letter or digit",
     |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_' || c == '.'

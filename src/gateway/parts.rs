@@ -10,11 +10,13 @@ use crate::agents::handle::AgentsHandle;
 use crate::domain::id::BootId;
 use crate::identity::keyring::Keyring;
 use crate::llm::registry::Models;
+use crate::memory::handle::MemoryHandle;
 use crate::runs::handle::RunsHandle;
 use crate::runtime::clock::Clock;
 use crate::runtime::committer::Committer;
 use crate::runtime::live::Live;
 use crate::runtime::telemetry::Telemetry;
+use crate::skills::handle::SkillsHandle;
 use crate::storage::store::Store;
 
 /// Limits and times of the gateway.
@@ -59,10 +61,14 @@ pub struct GatewayParts {
     pub runs: RunsHandle,
     /// Agents.
     pub agents: AgentsHandle,
+    /// Skills.
+    pub skills: SkillsHandle,
     /// Models.
     pub models: Arc<Models>,
     /// Pieces of answers as they arrive.
     pub live: Live,
+    /// Memory.
+    pub memory: MemoryHandle,
     /// For figures.
     pub committer: Committer,
     /// For figures.

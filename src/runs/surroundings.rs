@@ -57,11 +57,8 @@ impl Surroundings for RunsParts {
             let skills: Vec<&str> = agent.skills.iter().map(AsRef::as_ref).collect();
             json!({ "name": agent.name.as_str(), "role": agent.role.as_str(), "skills": skills })
         });
-        let skills = self
-            .skills
-            .catalogue()
-            .manifests()
-            .map(|skill| json!(skill.name.as_str()));
+        let catalogue = self.skills.catalogue();
+        let skills = catalogue.manifests().map(|skill| json!(skill.name.as_str()));
         let mut context = vec![literal("agents", agents.collect()), literal("skills", skills.collect())];
         if !self.pipelines.is_empty() {
             let pipelines = self.pipelines.iter().map(|pipeline| {

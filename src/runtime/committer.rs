@@ -265,7 +265,7 @@ fn commit_all(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::memory::{MemoryKey, MemoryScope};
+    use crate::domain::memory::{MemoryKey, MemoryScope, MemorySource, NewMemory};
     use crate::domain::time::UtcMillis;
     use crate::storage::batch::Op;
 
@@ -275,11 +275,21 @@ mod tests {
             namespace: "".into(),
             key: "k".into(),
         };
-        Batch::ops(vec![Op::MemoryPut {
-            key,
+        Batch::ops(vec![Op::MemoryPut(Box::new(NewMemory {
+            shard: key.shard(),
+            key: Some(key.key),
             text: text.into(),
+            hash: [0; 16],
+            tags: Vec::new(),
+            source: MemorySource {
+                by: "person:test".into(),
+                run: None,
+            },
+            importance: 50,
+            expires_at: None,
+            vector: None,
             at: UtcMillis(1),
-        }])
+        }))])
     }
 
     #[tokio::test]

@@ -17,10 +17,14 @@ use super::builtin::git::Git;
 use super::builtin::http_request::HttpRequest;
 use super::builtin::memory_get::MemoryGet;
 use super::builtin::memory_put::MemoryPut;
+use super::builtin::memory_query::MemoryQuery;
 use super::builtin::web_fetch::WebFetch;
 use super::builtin::web_search::{SearchBackend, WebSearch};
 use super::memory_reader::MemoryReader;
 use super::network::NetworkPolicy;
+use super::package::library::Library;
+use super::package::read_skill::ReadSkill;
+use super::package::run_skill::RunSkill;
 use super::process::runner::ProcessRunner;
 use super::program_call::Programs;
 use super::skill::Skill;
@@ -39,6 +43,8 @@ pub struct Parts {
     pub memory: Arc<dyn MemoryReader>,
     /// Where the web is searched; none when the operator has not said.
     pub search: Option<SearchBackend>,
+    /// The skill packages.
+    pub library: Arc<Library>,
 }
 
 /// All built-in skills.
@@ -57,14 +63,22 @@ pub fn first_set(parts: Parts) -> Vec<Arc<dyn Skill>> {
         Arc::new(FsMove::new()),
         Arc::new(HttpRequest::new(parts.network.clone())),
         Arc::new(WebSearch::new(parts.network.clone(), parts.search)),
+        Arc::new(RunSkill::new(
+            parts.library.clone(),
+            parts.runner.clone(),
+            parts.path.clone(),
+            parts.passed.clone(),
+        )),
+        Arc::new(ReadSkill::new(parts.library)),
         Arc::new(ExecRun::new(parts.runner, parts.path, parts.passed)),
         Arc::new(FsList::new()),
         Arc::new(FsPatch::new()),
         Arc::new(FsRead::new()),
         Arc::new(FsSearch::new()),
         Arc::new(FsWrite::new()),
-        Arc::new(MemoryGet::new(parts.memory)),
+        Arc::new(MemoryGet::new(Arc::clone(&parts.memory))),
         Arc::new(MemoryPut::new()),
+        Arc::new(MemoryQuery::new(parts.memory)),
         Arc::new(WebFetch::new(parts.network)),
     ];
     all.extend(git);

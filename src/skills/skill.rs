@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 
+use crate::domain::capability::CapabilitySet;
 use crate::domain::effect::{EffectClass, EffectKey};
 use crate::domain::fault::Fault;
 use crate::domain::id::RunId;
@@ -17,6 +18,7 @@ use crate::domain::memory::MemoryKey;
 use crate::domain::name::StepId;
 use crate::domain::skill::{CallOutcome, SkillManifest};
 
+use super::needs;
 use super::preview::Preview;
 use super::process::runner::ProcessError;
 
@@ -40,6 +42,11 @@ pub trait Skill: Send + Sync {
     /// What the call would do, for a person who has to agree to it. Reads at most a file of 1 MiB.
     fn preview(&self, order: &CallOrder) -> Preview {
         Preview::of_arguments(&order.arguments)
+    }
+
+    /// What a call with these arguments touches. The arguments need not have been validated.
+    fn needs(&self, arguments: &Value, workspace: &Path) -> CapabilitySet {
+        needs::of(&self.manifest().name, arguments, workspace)
     }
 
     /// Asks whether the effect of an interrupted call happened. Only skills of class `probe` know.
@@ -186,6 +193,22 @@ pub enum SkillError {
         /// How long it waited.
         waited_ms: u64,
     },
+    /// The server that has the tool is not there; nothing was sent.
+    #[error("failed to reach the server {server}: {reason} [OC-5023]")]
+    ServerDown {
+        /// Which.
+        server: String,
+        /// Why.
+        reason: String,
+    },
+    /// The server that has the tool was lost while it worked; how far it came is not known.
+    #[error("failed to hear from the server {server}: {reason} [OC-5023]")]
+    ServerLost {
+        /// Which.
+        server: String,
+        /// What was seen.
+        reason: String,
+    },
     /// The call's time ran out within the machinery.
     #[error("failed to finish within {limit_ms} ms")]
     TimedOut {
@@ -195,6 +218,11 @@ pub enum SkillError {
 }
 
 impl SkillError {
+    /// Whether it is certain that the call did nothing.
+    pub fn nothing_happened(&self) -> bool {
+        matches!(self, Self::NotStarted { .. } | Self::ServerDown { .. })
+    }
+
     /// What a caller has to act on.
     pub fn fault(&self) -> Fault {
         match self {
@@ -202,7 +230,9 @@ impl SkillError {
             | Self::Files { .. }
             | Self::Memory { .. }
             | Self::Client(_)
-            | Self::Lost { .. } => Fault::Unavailable,
+            | Self::Lost { .. }
+            | Self::ServerDown { .. }
+            | Self::ServerLost { .. } => Fault::Unavailable,
             Self::Thread { .. } => Fault::Bug,
             Self::Process(error) => error.fault(),
             Self::NotStarted { .. } => Fault::Overloaded,

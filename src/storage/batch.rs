@@ -1,12 +1,10 @@
 //! What the committer applies in one transaction: facts of one run and what belongs with them.
 
-use std::sync::Arc;
-
 use crate::domain::budget::{Account, BudgetChange};
 use crate::domain::fact::{Fact, Stamped};
 use crate::domain::id::RunId;
 use crate::domain::incident::Incident;
-use crate::domain::memory::MemoryKey;
+use crate::domain::memory::{MemoryEdit, NewMemory, ShardName};
 use crate::domain::time::UtcMillis;
 
 use super::codec;
@@ -47,12 +45,16 @@ pub struct Submission {
 /// A change outside the journal that shares the transaction.
 #[derive(Debug, Clone)]
 pub enum Op {
-    /// Puts a memory entry; its version rises by one.
-    MemoryPut {
-        /// Which entry.
-        key: MemoryKey,
-        /// The new text.
-        text: Arc<str>,
+    /// Puts a memory entry: it supersedes the one of its key, joins the one of its text, or is new.
+    MemoryPut(Box<NewMemory>),
+    /// Changes a memory entry.
+    MemoryEdit {
+        /// Where it lives.
+        shard: ShardName,
+        /// Which.
+        id: u64,
+        /// How.
+        edit: MemoryEdit,
         /// When.
         at: UtcMillis,
     },

@@ -11,6 +11,8 @@ pub mod batch;
 pub mod codec;
 pub mod error;
 pub mod journal;
+pub mod memory_read;
+pub mod memory_write;
 pub mod record;
 pub mod statistics;
 pub mod store;

@@ -8,7 +8,6 @@ use redb::{Database, ReadableDatabase, ReadableTable};
 use crate::domain::budget::{Account, Balance};
 use crate::domain::id::{KeyId, RunId};
 use crate::domain::incident::Incident;
-use crate::domain::memory::{MemoryEntry, MemoryKey};
 use crate::domain::name::AgentName;
 use crate::domain::run::{RunHeader, RunStatus};
 use crate::domain::statistics::{Counting, Figures, StatisticsKey};
@@ -19,12 +18,10 @@ use super::record::balance::{account_key, read_balance};
 use super::record::header::HeaderRecord;
 use super::record::incident::IncidentRecord;
 use super::record::key::KeyRecord;
-use super::record::memory::{MemoryRecord, memory_row};
 use super::record::statistics::{day_prefix, read_statistics_row, statistics_row};
 use super::statistics::{self, Statistics};
 use super::table::{
-    ACTIVE, BLOBS, BUDGETS, INCIDENTS, JOURNAL, KEYS, LAYOUT_VERSION, MEMORY, META, RUNS, SNAPSHOTS, STATISTICS,
-    SUBMISSIONS,
+    ACTIVE, BLOBS, BUDGETS, INCIDENTS, JOURNAL, KEYS, LAYOUT_VERSION, META, RUNS, SNAPSHOTS, STATISTICS, SUBMISSIONS,
 };
 
 /// Default size of redb's page cache, in bytes: small, because the working set is the active runs' tails.
@@ -120,7 +117,6 @@ impl Store {
             transaction.open_table(ACTIVE).map_err(step("make the tables"))?;
             transaction.open_table(SUBMISSIONS).map_err(step("make the tables"))?;
             transaction.open_table(BUDGETS).map_err(step("make the tables"))?;
-            transaction.open_table(MEMORY).map_err(step("make the tables"))?;
             transaction.open_table(KEYS).map_err(step("make the tables"))?;
             transaction.open_table(INCIDENTS).map_err(step("make the tables"))?;
             transaction.open_table(STATISTICS).map_err(step("make the tables"))?;
@@ -230,18 +226,6 @@ impl Store {
             return Ok(Balance::default());
         };
         read_balance(&key, value.value())
-    }
-
-    /// A memory entry.
-    pub fn memory(&self, key: &MemoryKey) -> Result<Option<MemoryEntry>, StoreError> {
-        let transaction = self.database.begin_read().map_err(step("begin reading"))?;
-        let memory = transaction.open_table(MEMORY).map_err(step("open the memory"))?;
-        let row = memory_row(key);
-        let Some(value) = memory.get(row.as_str()).map_err(step("read a memory entry"))? else {
-            return Ok(None);
-        };
-        let record: MemoryRecord = codec::decode(|| format!("memory entry {row}"), value.value())?;
-        Ok(Some(record.into()))
     }
 
     /// The record of an API key.

@@ -6,9 +6,9 @@
 use redb::{Key, Table, TableDefinition, Value, WriteTransaction};
 
 use super::error::{StoreError, step};
+use super::memory_write::MemoryTables;
 use super::table::{
-    ACTIVE, BLOBS, BUDGETS, INCIDENTS, JOURNAL, JournalKey, KEYS, MEMORY, META, RUNS, SNAPSHOTS, STATISTICS,
-    SUBMISSIONS,
+    ACTIVE, BLOBS, BUDGETS, INCIDENTS, JOURNAL, JournalKey, KEYS, META, RUNS, SNAPSHOTS, STATISTICS, SUBMISSIONS,
 };
 
 type Bytes<'txn, K> = Table<'txn, K, &'static [u8]>;
@@ -26,7 +26,7 @@ pub(super) struct Tables<'txn> {
     active: Option<Table<'txn, Id, ()>>,
     submissions: Option<Bytes<'txn, Hash>>,
     budgets: Option<Bytes<'txn, &'static str>>,
-    memory: Option<Bytes<'txn, &'static str>>,
+    memory: Option<MemoryTables<'txn>>,
     keys: Option<Bytes<'txn, Id>>,
     incidents: Option<Bytes<'txn, Id>>,
     statistics: Option<Bytes<'txn, &'static str>>,
@@ -101,8 +101,11 @@ impl<'txn> Tables<'txn> {
         open(self.transaction, &mut self.budgets, BUDGETS, "open the budgets")
     }
 
-    pub(super) fn memory(&mut self) -> Result<&mut Bytes<'txn, &'static str>, StoreError> {
-        open(self.transaction, &mut self.memory, MEMORY, "open the memory")
+    pub(super) fn memory(&mut self) -> Result<&mut MemoryTables<'txn>, StoreError> {
+        Ok(match &mut self.memory {
+            Some(tables) => tables,
+            slot => slot.insert(MemoryTables::open(self.transaction)?),
+        })
     }
 
     pub(super) fn keys(&mut self) -> Result<&mut Bytes<'txn, Id>, StoreError> {

@@ -5,13 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use redb::ReadableTable;
+use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata};
 
 use crate::domain::budget::{Account, Balance, BudgetChange};
 use crate::domain::fact::Fact;
 use crate::domain::id::RunId;
 use crate::domain::limits::INLINE_BYTES_MAX;
-use crate::domain::memory::MemoryEntry;
 use crate::domain::run::{Outcome, RunHeader, RunStatus};
 use crate::domain::statistics::{Counting, Happening};
 use crate::domain::text::preview;
@@ -21,14 +20,16 @@ use super::batch::{Append, Batch, Op, Receipt, Refused, Submission};
 use super::codec;
 use super::error::{StoreError, step};
 use super::journal::{IN_BLOB, INLINE, journal_key};
+use super::memory_write::{MemoryTables, first_memory_key};
 use super::record::balance::{account_key, read_balance, write_balance};
 use super::record::fact::SnapshotRecord;
 use super::record::header::HeaderRecord;
 use super::record::incident::IncidentRecord;
-use super::record::memory::{MemoryRecord, memory_row};
+use super::record::memory::FirstMemoryRecord;
 use super::record::submission::SubmissionRecord;
 use super::statistics::{self, Statistics};
 use super::store::Store;
+use super::table::FIRST_MEMORY;
 use super::tables::Tables;
 
 /// Bytes of a task that are kept in the run's header.
@@ -62,6 +63,7 @@ struct Draft {
 impl Writer {
     /// Makes the writer of a store. There may be one at a time; redb would make a second one wait.
     pub fn new(store: Store) -> Result<Self, StoreError> {
+        take_over_first_memory(&store)?;
         let active = store.active_runs()?.into_iter().collect();
         Ok(Self {
             next_seq: store.next_seq()?,
@@ -368,26 +370,8 @@ fn write_balances(tables: &mut Tables<'_>, draft: &Draft) -> Result<(), StoreErr
 
 fn write_op(tables: &mut Tables<'_>, draft: &mut Draft, op: &Op) -> Result<(), StoreError> {
     match op {
-        Op::MemoryPut { key, text, at } => {
-            let memory = tables.memory()?;
-            let row = memory_row(key);
-            let version = match memory.get(row.as_str()).map_err(step("read a memory entry"))? {
-                None => 1,
-                Some(value) => {
-                    let record: MemoryRecord = codec::decode(|| format!("memory entry {row}"), value.value())?;
-                    MemoryEntry::from(record).version + 1
-                }
-            };
-            let entry = MemoryEntry {
-                text: text.clone(),
-                version,
-                updated_at: *at,
-            };
-            let record = codec::encode(&MemoryRecord::from(&entry));
-            memory
-                .insert(row.as_str(), record.as_slice())
-                .map_err(step("write a memory entry"))?;
-        }
+        Op::MemoryPut(new) => tables.memory()?.put(new)?,
+        Op::MemoryEdit { shard, id, edit, at } => tables.memory()?.edit(shard, *id, edit, *at)?,
         Op::Snapshot { run, through, facts } => {
             let snapshots = tables.snapshots()?;
             let record = codec::encode(&SnapshotRecord::from_domain(*through, facts));
@@ -420,4 +404,36 @@ fn write_op(tables: &mut Tables<'_>, draft: &mut Draft, op: &Op) -> Result<(), S
         }
     }
     Ok(())
+}
+
+/// Brings the memory of the first layout into the tables of today, once.
+fn take_over_first_memory(store: &Store) -> Result<(), StoreError> {
+    {
+        let transaction = store.database().begin_read().map_err(step("begin reading"))?;
+        match transaction.open_table(FIRST_MEMORY) {
+            Ok(first) if first.is_empty().map_err(step("read the memory"))? => return Ok(()),
+            Ok(_) => {}
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(()),
+            Err(error) => return Err(step("open the memory")(error)),
+        }
+    }
+    let mut transaction = store.database().begin_write().map_err(step("begin writing"))?;
+    transaction.set_quick_repair(true);
+    {
+        let mut first = transaction.open_table(FIRST_MEMORY).map_err(step("open the memory"))?;
+        let mut tables = MemoryTables::open(&transaction)?;
+        for row in first.iter().map_err(step("read the memory"))? {
+            let (row, value) = row.map_err(step("read the memory"))?;
+            let record: FirstMemoryRecord = codec::decode(|| format!("memory entry {}", row.value()), value.value())?;
+            let Some(key) = first_memory_key(row.value()) else {
+                return Err(StoreError::Corrupt {
+                    what: format!("memory entry {}", row.value()),
+                    reason: "its name cannot be read".into(),
+                });
+            };
+            tables.take_over(key, record)?;
+        }
+        first.retain(|_, _| false).map_err(step("empty the first memory"))?;
+    }
+    transaction.commit().map_err(step("commit"))
 }

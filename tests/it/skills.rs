@@ -11,7 +11,7 @@ use openclaw::domain::conversation::Arguments;
 use openclaw::domain::effect::{EffectClass, EffectKey};
 use openclaw::domain::id::RunId;
 use openclaw::domain::limits::RESULT_BYTES_MAX;
-use openclaw::domain::memory::{MemoryEntry, MemoryKey, MemoryScope};
+use openclaw::domain::memory::{MemoryEntry, MemoryKey, MemoryScope, MemoryState, ShardName};
 use openclaw::domain::name::{SkillName, StepId};
 use openclaw::domain::skill::CallOutcome;
 use openclaw::domain::time::UtcMillis;
@@ -20,6 +20,7 @@ use openclaw::skills::command::{CommandDeclaration, CommandSkill, CommandSurroun
 use openclaw::skills::first_set::{Parts, first_set};
 use openclaw::skills::memory_reader::MemoryReader;
 use openclaw::skills::network::NetworkPolicy;
+use openclaw::skills::package::library::Library;
 use openclaw::skills::process::runner::ProcessRunner;
 use openclaw::skills::skill::{CallEnd, CallOrder, LocalEffect, ProbeAnswer, Skill};
 use openclaw::skills::spool::Spool;
@@ -36,6 +37,19 @@ struct Shelf(HashMap<MemoryKey, MemoryEntry>);
 impl MemoryReader for Shelf {
     fn get(&self, key: MemoryKey) -> BoxFuture<'static, Result<Option<MemoryEntry>, String>> {
         Box::pin(std::future::ready(Ok(self.0.get(&key).cloned())))
+    }
+
+    fn query(
+        &self,
+        shard: ShardName,
+        question: Arc<str>,
+        limit: usize,
+        _tokens_max: u64,
+    ) -> BoxFuture<'static, Result<Vec<MemoryEntry>, String>> {
+        let own = self.0.iter().filter(|(key, _)| key.shard() == shard);
+        let fitting = own.filter(|(_, entry)| entry.text.contains(&*question));
+        let found = fitting.map(|(_, entry)| entry.clone()).take(limit).collect();
+        Box::pin(std::future::ready(Ok(found)))
     }
 }
 
@@ -55,10 +69,22 @@ pub(crate) fn house() -> House {
     std::fs::write(folder.path().join("secret"), "secret").expect("written");
     let spool = Spool::open(folder.path().join("spool")).expect("spool");
     let runner = ProcessRunner::with_shim(env!("CARGO_BIN_EXE_openclaw"), Some(spool));
+    let at = UtcMillis(5);
     let entry = MemoryEntry {
+        id: 1,
+        key: Some("auth".into()),
         text: "kept".into(),
+        tags: Vec::new(),
+        sources: Vec::new(),
+        importance: 50,
+        created_at: at,
+        updated_at: at,
+        used_at: at,
+        uses: 0,
+        expires_at: None,
         version: 2,
-        updated_at: UtcMillis(5),
+        previous: None,
+        state: MemoryState::Live,
     };
     let project = MemoryKey {
         scope: MemoryScope::Project,
@@ -72,6 +98,7 @@ pub(crate) fn house() -> House {
         network: NetworkPolicy::default(),
         memory: Arc::new(Shelf(HashMap::from([(project, entry)]))),
         search: None,
+        library: Arc::new(Library::new(folder.path(), Vec::new())),
     };
     let surroundings = CommandSurroundings {
         runner,

@@ -8,10 +8,12 @@ use crate::agents::turn::state::TurnState;
 use crate::domain::conversation::ModelAnswer;
 use crate::domain::effect::EffectClass;
 use crate::domain::fault::in_one_line;
+use crate::domain::memory::MemorySource;
 use crate::domain::skill::CallOutcome;
 use crate::domain::time::UtcMillis;
 use crate::llm::model::{AskError, Spent};
-use crate::skills::skill::{LocalEffect, SkillError};
+use crate::memory::keep::Wish;
+use crate::skills::skill::LocalEffect;
 use crate::skills::workers::WorkerEnd;
 use crate::storage::batch::Op;
 
@@ -62,7 +64,10 @@ pub(super) fn called(
     match end {
         WorkerEnd::Finished(Ok(end)) => {
             if let Some(LocalEffect::MemoryPut { key, text }) = end.local {
-                local.push(Op::MemoryPut { key, text, at: now });
+                let by = format!("agent:{}", loop_state.rules.agent).into();
+                let run = Some(loop_state.rules.run);
+                let wish = Wish::keyed(key, text, MemorySource { by, run });
+                local.push(Op::MemoryPut(Box::new(wish.prepare(now))));
             }
             hidden_text::warn("skill", &end.outcome.content);
             Event::CallEnded {
@@ -70,8 +75,8 @@ pub(super) fn called(
                 outcome: Arc::new(end.outcome),
             }
         }
-        // Its turn never came, so nothing happened.
-        WorkerEnd::Finished(Err(error @ SkillError::NotStarted { .. })) => Event::CallEnded {
+        // Its turn never came, or nobody was there to take it.
+        WorkerEnd::Finished(Err(error)) if error.nothing_happened() => Event::CallEnded {
             ordinal,
             outcome: Arc::new(CallOutcome::error(in_one_line(&error))),
         },

@@ -21,6 +21,8 @@ use super::surroundings::SessionSurroundings;
 
 /// Answers that may be sent back because they do not match.
 const REJECTIONS_MAX: u32 = 2;
+/// The skill that gives the text of a package.
+const PACKAGE_READER: &str = "skill.read";
 /// The agent name under which skill steps are journaled; they book no tokens.
 const NO_AGENT: &str = "none";
 
@@ -94,11 +96,11 @@ pub(super) fn surroundings(
     let offered = match (&order.work, definition) {
         (OrderWork::Skill { skill, .. }, _) => catalogue.manifests_for(std::slice::from_ref(skill)),
         (OrderWork::Agent { .. }, Some(agent)) => {
-            let allowed = agent.skills.iter().filter(|skill| match &order.skills {
-                Some(narrowed) => narrowed.contains(skill),
-                None => true,
-            });
-            catalogue.manifests_for(&allowed.cloned().collect::<Vec<_>>())
+            let mut allowed = catalogue.expand(&agent.skills);
+            if let Some(narrowed) = &order.skills {
+                allowed.retain(|skill| narrowed.contains(skill));
+            }
+            catalogue.manifests_for(&allowed)
         }
         (OrderWork::Agent { .. }, None) => Arc::new([]),
     };
@@ -109,6 +111,12 @@ pub(super) fn surroundings(
     if let Some(schema) = &output_schema {
         system.push_str("\n\nYour final answer is JSON, without other text, that matches this JSON Schema:\n");
         system.push_str(&schema.to_string());
+    }
+    // The first tier of skill packages: names and descriptions, for sessions that can read on.
+    let reads_packages = offered.iter().any(|skill| skill.name.as_str() == PACKAGE_READER);
+    if reads_packages && let Some(offer) = parts.skills.library().offer(Some(&order.workspace)) {
+        system.push_str("\n\n");
+        system.push_str(&offer);
     }
     let output_tokens_max = definition.map_or(0, |agent| agent.output_tokens_max);
     let fixed = Fixed::of(&system, &offered, output_schema.as_deref(), output_tokens_max);
@@ -121,6 +129,8 @@ pub(super) fn surroundings(
     SessionSurroundings {
         skills: parts.skills.clone(),
         offered,
+        capabilities: definition.and_then(|agent| agent.capabilities.clone()),
+        workspace: order.workspace.clone(),
         system: system.into(),
         model,
         output_schema,

@@ -1,5 +1,6 @@
 //! What the turn loop may ask of the world.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
@@ -7,6 +8,8 @@ use serde_json::Value;
 use crate::agents::answer;
 use crate::agents::turn::agreement::Policy;
 use crate::agents::turn::decision::{Admission, CallVerdict, Surroundings};
+use crate::domain::capability::{CapabilitySet, effective};
+use crate::domain::code;
 use crate::domain::conversation::{CallRequest, Message, ModelRequest};
 use crate::domain::effect::EffectKey;
 use crate::domain::handoff::Finding;
@@ -27,6 +30,10 @@ pub struct SessionSurroundings {
     pub skills: SkillsHandle,
     /// Those that this session may use, as they are offered to the model.
     pub offered: Arc<[SkillManifest]>,
+    /// What its calls may touch; none means whatever its skills need.
+    pub capabilities: Option<CapabilitySet>,
+    /// The folder that it works in.
+    pub workspace: Arc<Path>,
     /// The system text.
     pub system: Arc<str>,
     /// The model.
@@ -68,6 +75,17 @@ impl SessionSurroundings {
     pub fn take_permit(&self) -> Option<Permit> {
         self.permit.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
+
+    /// Why this call may not be made, when something that it touches is not granted.
+    fn denied(&self, skill: &SkillName, arguments: &Value) -> Option<String> {
+        let agent = self.capabilities.as_ref()?;
+        let needs = self.skills.needs(skill, arguments, &self.workspace);
+        // A parent and a key join here as further parts.
+        let granted = effective(&[agent, &needs]);
+        let missing: Vec<String> = needs.missing_from(&granted).map(ToString::to_string).collect();
+        let code = code::CAPABILITY_DENIED.id;
+        (!missing.is_empty()).then(|| format!("this agent may not do that: it lacks {} [{code}]", missing.join(", ")))
+    }
 }
 
 impl Surroundings for SessionSurroundings {
@@ -90,14 +108,17 @@ impl Surroundings for SessionSurroundings {
             ));
         };
         match self.skills.catalogue().validate(&manifest.name, &call.arguments) {
-            Ok(arguments) => CallVerdict::Make {
-                skill: manifest.name.clone(),
-                class: self
-                    .skills
-                    .catalogue()
-                    .class_of(&manifest.name, &arguments)
-                    .unwrap_or(manifest.class),
-                arguments,
+            Ok(arguments) => match self.denied(&manifest.name, &arguments) {
+                None => CallVerdict::Make {
+                    skill: manifest.name.clone(),
+                    class: self
+                        .skills
+                        .catalogue()
+                        .class_of(&manifest.name, &arguments)
+                        .unwrap_or(manifest.class),
+                    arguments,
+                },
+                Some(denied) => CallVerdict::Refuse(denied),
             },
             Err(findings) => {
                 let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();

@@ -15,8 +15,9 @@ use super::setting::{Setting, Settings};
 use crate::domain::agent::{AgentDefinition, Role};
 use crate::domain::approval::ApprovalTable;
 use crate::domain::budget::Limit;
+use crate::domain::capability::{CapabilityError, CapabilitySet};
 use crate::domain::limits::TURNS_DEFAULT;
-use crate::domain::name::{AgentName, ModelAlias, SkillName};
+use crate::domain::name::{AgentName, ModelAlias, NameError, SkillName};
 
 /// What agents have when their file does not say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +54,15 @@ impl AgentDefaults {
     }
 }
 
-const READING: &[&str] = &["fs.list", "fs.glob", "fs.read", "fs.search", "memory.get"];
+const READING: &[&str] = &[
+    "fs.list",
+    "fs.glob",
+    "fs.read",
+    "fs.search",
+    "memory.get",
+    "memory.query",
+    "skill.read",
+];
 const WRITING: &[&str] = &["fs.write", "fs.patch", "fs.move", "memory.put"];
 
 /// The budgets of a kind that stand under a path.
@@ -74,7 +83,7 @@ fn own_limit(settings: &Settings, kind: &str, general: Limit) -> Limit {
     }
 }
 
-const RUNNING: &[&str] = &["exec.run"];
+const RUNNING: &[&str] = &["exec.run", "skill.run"];
 const FETCHING: &[&str] = &["web.fetch"];
 
 /// The built-in skills of a role when the agent's file does not name any. Declared programs are added for the
@@ -185,13 +194,16 @@ fn agent(
         );
     }
     for skill in settings.texts(&["skills"]).unwrap_or_default() {
-        if let Err(error) = SkillName::new(&skill) {
+        if let Err(error) = skill_name(&skill) {
             refuse(
                 "skills",
                 &skill,
                 format!("names of 1 to 64 characters of {}", error.allowed),
             );
         }
+    }
+    if let Some(Err(error)) = settings.texts(&["capabilities"]).map(|texts| capabilities(&texts)) {
+        refuse("capabilities", &error.found, error.allowed.to_owned());
     }
     if settings.get(&["prompt"]).is_some() && settings.get(&["promptFile"]).is_some() {
         refuse("promptFile", "both prompt and promptFile", "one of them".into());
@@ -228,6 +240,18 @@ fn agent(
     Ok(Some(agent))
 }
 
+/// A skill, or with `.*` at its end a family of them, which is kept as its common beginning.
+fn skill_name(text: &str) -> Result<SkillName, NameError> {
+    match text.strip_suffix('*') {
+        Some(family) if family.ends_with('.') => SkillName::new(family),
+        _ => SkillName::new(text),
+    }
+}
+
+fn capabilities(texts: &[String]) -> Result<CapabilitySet, CapabilityError> {
+    CapabilitySet::parse(texts.iter().map(String::as_str))
+}
+
 fn prompt_file(home: &Home, name: &AgentName) -> Result<Option<String>, ConfigError> {
     let text = read_text(&home.prompts_dir().join(format!("{name}.md")), PROMPT_BYTES_MAX)?;
     Ok(text.filter(|text| !text.trim().is_empty()))
@@ -245,7 +269,7 @@ fn define(
     let (prompt, prompt_version) = prompt::assemble(&name, role, own);
     let number = |key: &str, default: u32| settings.number(&[key]).map_or(default, |number| number as u32);
     let skills = if let Some(names) = settings.texts(&["skills"]) {
-        names.iter().filter_map(|name| SkillName::new(name).ok()).collect()
+        names.iter().filter_map(|name| skill_name(name).ok()).collect()
     } else {
         let runs_things = matches!(role, Role::Coder | Role::Debugger | Role::Executor);
         let commands = around.commands.iter().filter(|_| runs_things).cloned();
@@ -258,6 +282,9 @@ fn define(
         prompt,
         prompt_version,
         skills,
+        capabilities: settings
+            .texts(&["capabilities"])
+            .and_then(|texts| capabilities(&texts).ok()),
         concurrency: number("concurrency", defaults.concurrency),
         turns_max: number("maxTurns", defaults.turns_max),
         retries_max: number("maxRetries", defaults.retries_max),

@@ -33,6 +33,8 @@ const APPROVALS: &[&str] = &["auto", "ask", "deny"];
 
 /// The words of `llm`'s providers; a test holds them against each other.
 const PROVIDERS: &[&str] = &["offline", "openai", "openai-responses", "anthropic"];
+/// A server's tool cannot be asked whether it happened.
+const TOOL_CLASSES: &[&str] = &["read", "idempotent", "once"];
 
 const fn integer(min: u64, max: u64) -> Kind {
     Kind::Integer { min, max }
@@ -98,6 +100,7 @@ pub const KEYS: &[Key] = &[
     key("skills.commands.<name>.description", Kind::Text { bytes_max: 1024 }, "", "", true, "What it does and when to use it, for the model."),
     key("skills.commands.<name>.timeout", integer(100, MS_MAX), "60000", "ms", true, "Deadline of one call."),
     key("skills.commands.<name>.schema", Kind::Schema, "", "", true, "JSON Schema of the arguments; any object when not set."),
+    key("skills.dirs", Kind::Texts { items_min: 0, items_max: 64 }, "[]", "", false, "Further folders with skill packages, relative to the configuration folder."),
     key("skills.network.allow", Kind::HostPorts, "[]", "", true, "Private addresses (host:port) that skills may reach all the same."),
     key("skills.search.url", Kind::Url, "", "", true, "The search service of web.search; {query} in it stands for the words, else they are sent as q."),
     key("skills.search.kind", Kind::Word(&["searxng", "json"]), "searxng", "", true, "How the search service answers."),
@@ -107,6 +110,19 @@ pub const KEYS: &[Key] = &[
     key("skills.search.snippet", Kind::Text { bytes_max: 256 }, "/content", "", true, "For kind json: some of a result's text."),
     key("metrics.bind", Kind::Address, "127.0.0.1", "", false, "Loopback address on which metrics are served."),
     key("metrics.port", integer(0, 65_535), "9464", "", false, "Port of the metrics; 0 takes any free one."),
+    key("mcp.<name>.command", Kind::Texts { items_min: 1, items_max: 256 }, "", "", false, "Program and arguments of a server that speaks on its standard input and output."),
+    key("mcp.<name>.url", Kind::Url, "", "", false, "Address of a server that answers to Streamable HTTP."),
+    key("mcp.<name>.bearer", Kind::Secret, "", "", false, "Where the server's token is: \"${ENV}\" or \"file:path\"."),
+    key("mcp.<name>.env.<variable>", Kind::Text { bytes_max: 32_768 }, "", "", false, "A variable of the program; \"${ENV}\" and \"file:path\" are looked up."),
+    key("mcp.<name>.timeout", integer(100, MS_MAX), "60000", "ms", false, "Deadline of one call."),
+    key("mcp.<name>.startTimeout", integer(100, 600_000), "30000", "ms", false, "Time until the server has told its tools."),
+    key("mcp.<name>.tools", Kind::Texts { items_min: 1, items_max: 256 }, "", "", false, "The tools that are taken, by the server's own names; all when not set."),
+    key("mcp.<name>.class", Kind::Word(TOOL_CLASSES), "once", "", false, "What its tools do to the world; decides what recovery may do."),
+    key("mcp.<name>.classes.<tool>", Kind::Word(TOOL_CLASSES), "", "", false, "What one tool does to the world, by the server's own name for it."),
+    key("mcp.<name>.trust", Kind::Word(&["none", "hints"]), "none", "", false, "With hints, a tool that the server calls read-only is of class read."),
+    key("mcp.<name>.network", Kind::HostPorts, "[]", "", false, "Where the server connects to (host:port); its callers need it too."),
+    key("mcp.<name>.concurrency", integer(1, 256), "4", "", false, "Calls of one tool at once."),
+    key("mcp.<name>.protocol", Kind::Word(&["auto", "2026-07-28", "2025-11-25"]), "auto", "", false, "Revision of the protocol; the newest that both know when auto."),
     key("memory.gcInterval", integer(1, 30 * 24 * 3600), "3600", "s", true, "How often expired memory entries are collected."),
     key("log.level", Kind::Word(&["error", "warn", "info", "debug", "trace"]), "info", "", true, "Least important line that is logged."),
     key("log.format", Kind::Word(&["text", "json"]), "text", "", false, "Form of the log lines."),
@@ -123,6 +139,7 @@ pub const AGENT_KEYS: &[Key] = &[
     key("promptFile", Kind::Text { bytes_max: 4_096 }, "", "", true, "A file with its prompt, relative to the configuration folder."),
     key("skills", Kind::Texts { items_min: 0, items_max: 256 }, "", "", true, "The skills it may call; those of its role when not set."),
     key("approvals.<name>", Kind::Word(APPROVALS), "", "", true, "Who agrees to its calls of a skill; agent.approvals when not set."),
+    key("capabilities", Kind::Texts { items_min: 0, items_max: 256 }, "", "", true, "What its calls may touch, such as net:docs.rs:443; what its skills need when not set."),
     key("concurrency", integer(1, 1_024), "", "", true, "Sessions at once; agent.concurrency when not set."),
     key("maxTurns", integer(1, 1_000), "", "", true, "Model calls of one session; agent.maxTurns when not set."),
     key("maxRetries", integer(0, 100), "", "", true, "Further attempts after a failed one; agent.maxRetries when not set."),

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
 
 use serde_json::Value;
 
@@ -16,6 +17,7 @@ use super::error::{BadValue, ConfigError, Place, Warning};
 use super::home::Home;
 use super::key::{self, KEYS, Path};
 use super::kind;
+use super::mcp::{McpSettings, mcp_servers};
 use super::model::{BUILT_IN, ModelSettings, PRICE_FIELDS, models};
 use super::pipeline::{Pipeline, pipelines};
 use super::setting::{Setting, Settings};
@@ -133,6 +135,10 @@ pub struct Config {
     pub models: BTreeMap<ModelAlias, ModelSettings>,
     /// Skills that are a program.
     pub command_skills: Vec<CommandSkill>,
+    /// Servers whose tools are skills.
+    pub mcp: Vec<McpSettings>,
+    /// Further folders with skill packages.
+    pub skills_dirs: Vec<PathBuf>,
     /// Private addresses that skills may reach.
     pub network_allow: Vec<HostPort>,
     /// Plans kept as files.
@@ -171,7 +177,9 @@ pub fn load(home: &Home, overrides: &Overrides) -> Result<Loaded, ConfigError> {
     let defaults = AgentDefaults::from_settings(&settings);
     let models = models(&settings, home.config_dir(), &mut bad);
     let command_skills = command_skills(&settings, &mut bad);
-    let commands: Vec<SkillName> = command_skills.iter().map(|skill| skill.name.clone()).collect();
+    let mcp = mcp_servers(&settings, home.config_dir(), &mut bad);
+    let mut commands: Vec<SkillName> = command_skills.iter().map(|skill| skill.name.clone()).collect();
+    commands.extend(mcp.iter().map(McpSettings::family));
     let around = Around {
         home,
         defaults: &defaults,
@@ -213,6 +221,8 @@ pub fn load(home: &Home, overrides: &Overrides) -> Result<Loaded, ConfigError> {
         agents,
         models,
         command_skills,
+        mcp,
+        skills_dirs: skills_dirs(&settings, home),
         network_allow: network_allow(&settings),
         pipelines,
         approvals,
@@ -395,6 +405,11 @@ fn search(settings: &Settings) -> Option<SearchConfig> {
         url,
         fields: is_json.then(|| ["results", "title", "link", "snippet"].map(text)),
     })
+}
+
+fn skills_dirs(settings: &Settings, home: &Home) -> Vec<PathBuf> {
+    let folders = settings.texts(&["skills", "dirs"]).unwrap_or_default();
+    folders.iter().map(|folder| home.config_dir().join(folder)).collect()
 }
 
 fn network_allow(settings: &Settings) -> Vec<HostPort> {

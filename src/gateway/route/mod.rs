@@ -3,7 +3,9 @@
 pub mod agents;
 pub mod answers;
 pub mod health;
+pub mod memory;
 pub mod router;
 pub mod runs;
+pub mod skills;
 pub mod status;
 pub mod usage;

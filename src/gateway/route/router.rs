@@ -10,7 +10,7 @@ use crate::gateway::error::ApiError;
 use crate::gateway::metrics::{RequestMeter, meter};
 use crate::gateway::parts::GatewayParts;
 
-use super::{agents, answers, health, runs, status, usage};
+use super::{agents, answers, health, memory, runs, skills, status, usage};
 
 /// The router.
 pub fn router(parts: GatewayParts) -> Router {
@@ -31,6 +31,15 @@ pub fn router(parts: GatewayParts) -> Router {
         .route("/v1/agents/{name}/stats", get(usage::of_agent))
         .route("/v1/usage", get(usage::usage))
         .route("/v1/budgets", get(usage::budgets))
+        .route("/v1/skills", get(skills::list))
+        .route("/v1/skills/{name}", get(skills::show))
+        .route("/v1/mcp", get(skills::servers))
+        .route("/v1/memory/query", post(memory::query))
+        .route("/v1/memory/{scope}", get(memory::list).post(memory::add))
+        .route(
+            "/v1/memory/{scope}/{key}",
+            get(memory::get).put(memory::put).delete(memory::forget),
+        )
         .route("/v1/incidents", get(status::incidents))
         .route("/v1/status", get(status::status))
         .route("/v1/tree", get(status::tree))

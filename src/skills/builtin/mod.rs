@@ -14,5 +14,6 @@ pub mod git;
 pub mod http_request;
 pub mod memory_get;
 pub mod memory_put;
+pub mod memory_query;
 pub mod web_fetch;
 pub mod web_search;

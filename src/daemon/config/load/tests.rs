@@ -7,6 +7,7 @@ use super::super::kind::Kind;
 use super::*;
 use crate::domain::agent::Role;
 use crate::domain::budget::Limit;
+use crate::domain::effect::EffectClass;
 use crate::domain::money::{MicroUsd, Price};
 
 struct House {
@@ -104,7 +105,9 @@ fn every_key_round_trips_through_the_file() {
         let dotted = key
             .path
             .replace("<alias>", "\"my.model\"")
-            .replace("<name>", "\"my.tool\"");
+            .replace("<name>", "\"my.tool\"")
+            .replace("<variable>", "A_NAME")
+            .replace("<tool>", "\"its tool\"");
         let file = house.home.config_file();
         edit::set(&file, &dotted, &sample(key.kind)).expect("set");
         let path = key::parse_path(&dotted).expect("a path");
@@ -130,6 +133,7 @@ fn every_key_round_trips_through_the_file() {
 fn every_key_refuses_a_wrong_value_with_file_line_key_found_and_allowed() {
     for key in KEYS {
         let dotted = key.path.replace("<alias>", "m").replace("<name>", "t");
+        let dotted = dotted.replace("<variable>", "v").replace("<tool>", "u");
         let file = FilePath::new("openclaw.toml");
         let wrong = if key.kind == Kind::Flag { "-1" } else { "false" };
         let source = Source::parse(file, format!("# first line\n{dotted} = {wrong}\n")).expect("TOML");
@@ -448,5 +452,95 @@ fn a_model_that_cannot_work_as_written_is_refused_with_its_place() {
     check(
         "[metrics]\nbind = \"0.0.0.0\"\n",
         "openclaw.toml:2: metrics.bind: found \"0.0.0.0\"; allowed is a loopback address",
+    );
+}
+
+#[test]
+fn a_server_is_reached_in_one_way_and_what_is_said_of_it_is_kept() {
+    let check = |text: &str, wanted: &[&str]| {
+        let house = house(&[("openclaw.toml", text)]);
+        match load(&house.home, &Overrides::default()) {
+            Ok(loaded) => {
+                assert!(wanted.is_empty(), "{text}: {wanted:?}");
+                Some(loaded.config)
+            }
+            Err(error) => {
+                let error = error.to_string();
+                assert!(!wanted.is_empty(), "{text}: {error}");
+                assert!(wanted.iter().all(|wanted| error.contains(wanted)), "{text}: {error}");
+                None
+            }
+        }
+    };
+    check("[mcp.a]\nclass = \"read\"", &["neither command nor url"]);
+    check(
+        "[mcp.a]\ncommand = [\"x\"]\nurl = \"http://a\"",
+        &["both command and url"],
+    );
+    check("[mcp.\"../a\"]\ncommand = [\"x\"]", &["1 to 24 characters"]);
+    check(
+        "[mcp.a]\ncommand = [\"x\"]\nbearer = \"${A}\"",
+        &["a token for a program"],
+    );
+    check("[mcp.a]\nurl = \"http://a\"\nenv.A = \"b\"", &["variables for a url"]);
+    check(
+        "[mcp.a]\ncommand = [\"x\"]\nenv.OPENCLAW_HOME = \"b\"",
+        &["does not begin with OPENCLAW_"],
+    );
+    check(
+        "[mcp.a]\ncommand = [\"x\"]\nclass = \"probe\"",
+        &["one of read, idempotent, once"],
+    );
+    let text = "[mcp.files]\ncommand = [\"npx\", \"x\"]\nenv.TOKEN = \"${A}\"\nclasses = { list = \"read\" }\n\
+                trust = \"hints\"\ntools = [\"list\"]\nnetwork = [\"api.example.org:443\"]\n";
+    let config = check(text, &[]).expect("loaded");
+    let server = &config.mcp[0];
+    assert_eq!(
+        (server.class, server.trusts_hints, server.timeout_ms),
+        (EffectClass::Once, true, 60_000)
+    );
+    assert_eq!(server.classes["list"], EffectClass::Read);
+    assert_eq!(server.network[0].to_string(), "net:api.example.org:443");
+    let coder = config
+        .agents
+        .iter()
+        .find(|agent| agent.name.as_str() == "coder")
+        .expect("there");
+    let skills: Vec<&str> = coder.skills.iter().map(AsRef::as_ref).collect();
+    assert!(
+        skills.contains(&"mcp.files.") && skills.contains(&"skill.read"),
+        "{skills:?}"
+    );
+}
+
+#[test]
+fn an_agent_has_the_capabilities_of_its_file_and_no_file_means_what_its_skills_need() {
+    let capable = |text: &str| {
+        let house = house(&[("agents/alma.toml", text)]);
+        load(&house.home, &Overrides::default()).map(|loaded| {
+            let alma = loaded
+                .config
+                .agents
+                .into_iter()
+                .find(|agent| agent.name.as_str() == "alma");
+            let alma = alma.expect("there");
+            (
+                alma.capabilities
+                    .map(|set| set.iter().map(ToString::to_string).collect::<Vec<_>>()),
+                alma.skills,
+            )
+        })
+    };
+    assert_eq!(capable("role = \"coder\"").expect("loaded").0, None);
+    assert_eq!(capable("capabilities = []").expect("loaded").0, Some(Vec::new()));
+    let (set, skills) =
+        capable("capabilities = [\"fs.read\", \"exec:cargo\"]\nskills = [\"mcp.files.*\", \"fs.read\"]")
+            .expect("loaded");
+    assert_eq!(set, Some(vec!["fs.read:*".to_owned(), "exec:cargo".to_owned()]));
+    assert_eq!(skills[0].as_str(), "mcp.files.");
+    let refused = capable("capabilities = [\"root\"]").expect_err("refused").to_string();
+    assert!(
+        refused.contains("capabilities") && refused.contains("fs.read, fs.write, net"),
+        "{refused}"
     );
 }
