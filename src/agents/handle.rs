@@ -8,6 +8,7 @@ use std::time::Duration;
 use supervisors::{CallError, ChildRef};
 
 use crate::domain::agent::AgentDefinition;
+use crate::domain::approval::ApprovalRules;
 use crate::domain::budget::Account;
 use crate::domain::fact::Attempt;
 use crate::domain::fault::Fault;
@@ -34,6 +35,7 @@ pub struct AgentsHandle {
     sessions: Sessions,
     definitions: Definitions,
     treasury: Treasury,
+    approvals: Arc<ApprovalRules>,
     suspended: Arc<AtomicBool>,
 }
 
@@ -78,12 +80,14 @@ impl AgentsHandle {
         sessions: Sessions,
         definitions: Definitions,
         treasury: Treasury,
+        approvals: Arc<ApprovalRules>,
     ) -> Self {
         Self {
             agents: Arc::new(agents),
             sessions,
             definitions,
             treasury,
+            approvals,
             suspended: Arc::default(),
         }
     }
@@ -147,6 +151,11 @@ impl AgentsHandle {
     /// The token accounts.
     pub fn treasury(&self) -> &Treasury {
         &self.treasury
+    }
+
+    /// Who has to agree to which call.
+    pub fn approvals(&self) -> &Arc<ApprovalRules> {
+        &self.approvals
     }
 
     /// How many sessions are under way.

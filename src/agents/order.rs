@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use crate::domain::approval::Ask;
 use crate::domain::budget::Limit;
 use crate::domain::fact::Attempt;
 use crate::domain::failure::FailureClass;
@@ -109,6 +110,8 @@ pub enum ReportedEnd {
     },
     /// A call may or may not have happened.
     Unknown(Arc<str>),
+    /// Calls wait for a person's yes; a session that resumes the attempt goes on with the answers.
+    Asks(Vec<Ask>),
     /// It waits so long that it gives its slot back; the same attempt goes on from its facts.
     Rested {
         /// Why.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use supervisors::Tasks;
 
 use crate::domain::agent::AgentDefinition;
+use crate::domain::approval::ApprovalRules;
 use crate::domain::name::AgentName;
 use crate::llm::registry::Models;
 use crate::runtime::clock::Clock;
@@ -43,6 +44,8 @@ pub struct AgentsParts {
     pub skills: SkillsHandle,
     /// The agents as configured now.
     pub definitions: Definitions,
+    /// Who has to agree to which call.
+    pub approvals: Arc<ApprovalRules>,
 }
 
 /// The definitions by name.

@@ -233,6 +233,50 @@ pub enum RunsCommand {
         #[arg(long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
+    /// Agree to a call that waits for it, or refuse it; shows what it would do.
+    Approve {
+        /// The run.
+        id: RunId,
+        /// The step; may be left out when one call waits.
+        #[arg(long, value_name = "STEP")]
+        step: Option<String>,
+        /// The call of the step.
+        #[arg(long, value_name = "N")]
+        call: Option<u32>,
+        /// Say no.
+        #[arg(long)]
+        deny: bool,
+        /// Why, or the answer to a question.
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+        /// The hash that was shown; without it the call is taken as it is now.
+        #[arg(long, value_name = "HASH")]
+        hash: Option<String>,
+    },
+    /// Say what became of a call when the machine cannot know; the run goes on from there.
+    #[command(group = clap::ArgGroup::new("what").required(true))]
+    Resolve {
+        /// The run.
+        id: RunId,
+        /// The step; may be left out when one call is unknown.
+        #[arg(long, value_name = "STEP")]
+        step: Option<String>,
+        /// The call of the step.
+        #[arg(long, value_name = "N")]
+        call: Option<u32>,
+        /// It happened: the session goes on with the output.
+        #[arg(long, group = "what")]
+        happened: bool,
+        /// What the call gave back.
+        #[arg(long, value_name = "TEXT", conflicts_with_all = ["not_happened", "abandon"])]
+        output: Option<String>,
+        /// It did not happen: it is made again, under the same key.
+        #[arg(long, group = "what")]
+        not_happened: bool,
+        /// Nobody will know: the step fails.
+        #[arg(long, group = "what")]
+        abandon: bool,
+    },
     /// Submit an ended run again, as a new run that knows what failed.
     Retry {
         /// The run.
@@ -590,6 +634,15 @@ mod tests {
         check(&format!("openclaw runs retry {run} --follow"));
         check(&format!("openclaw runs cassette {run} --output c.jsonl"));
         check(&format!("openclaw runs show {run} --timeline"));
+        check(&format!("openclaw runs approve {run}"));
+        check(&format!(
+            "openclaw runs approve {run} --step a --call 1 --deny --reason no"
+        ));
+        check(&format!(
+            "openclaw runs resolve {run} --step a --call 1 --happened --output done"
+        ));
+        check(&format!("openclaw runs resolve {run} --not-happened"));
+        check(&format!("openclaw runs resolve {run} --abandon"));
     }
 
     #[test]
@@ -598,6 +651,9 @@ mod tests {
             "openclaw",
             "openclaw run",
             "openclaw runs show run_1",
+            "openclaw runs resolve run_01arz3ndektsv4rrffq69g5fav",
+            "openclaw runs resolve run_01arz3ndektsv4rrffq69g5fav --happened --abandon",
+            "openclaw runs resolve run_01arz3ndektsv4rrffq69g5fav --abandon --output x",
             "openclaw run x --deadline 10",
             "openclaw run x --max-cost 1e3",
             "openclaw budget set --agent coder",

@@ -11,6 +11,7 @@
 //!
 //! What it refuses to know: the store, the actors, and everything else that only the daemon touches.
 
+mod answers;
 pub mod arguments;
 pub mod cassette;
 pub mod check;

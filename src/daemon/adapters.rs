@@ -15,6 +15,7 @@ use crate::llm;
 use crate::memory::handle::MemoryHandle;
 use crate::memory::question::Question;
 use crate::runs::parts::Pipeline;
+use crate::skills::builtin::web_search::{SearchBackend, SearchFields};
 use crate::skills::command::CommandDeclaration;
 use crate::skills::mcp::config::{Hidden, McpServer, Revision, Way};
 use crate::skills::memory_reader::MemoryReader;
@@ -95,6 +96,22 @@ pub fn command_skill(skill: &config::command_skill::CommandSkill) -> CommandDecl
         input_schema: skill.schema.clone(),
         timeout_ms: skill.timeout_ms,
     }
+}
+
+/// The search service as `skills` takes it.
+pub fn search(config: &Config) -> Option<SearchBackend> {
+    config.search.as_ref().map(|search| SearchBackend {
+        url: search.url.clone(),
+        fields: match search.fields.clone() {
+            None => SearchFields::searxng(),
+            Some([results, title, link, snippet]) => SearchFields {
+                results,
+                title,
+                link,
+                snippet,
+            },
+        },
+    })
 }
 
 /// A server as `skills` reaches it. Its program gets a home of its own and nothing of the daemon's environment but

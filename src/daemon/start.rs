@@ -55,7 +55,7 @@ use crate::skills::spool::{Spool, SpoolError};
 use crate::storage::error::StoreError;
 use crate::storage::store::Store;
 
-use super::adapters::{SkillsMemory, command_skill, in_one_line, mcp_server, model, pipelines, shown};
+use super::adapters::{SkillsMemory, command_skill, in_one_line, mcp_server, model, pipelines, search, shown};
 use super::config::{Config, DaemonFile, Home, HomeError};
 use super::guard::storage_layer;
 use super::layers::root;
@@ -219,6 +219,7 @@ fn skills(
         passed: Vec::new(),
         network,
         memory: Arc::new(SkillsMemory(memory)),
+        search: search(config),
     });
     for declared in &config.command_skills {
         let surroundings = CommandSurroundings {
@@ -349,6 +350,7 @@ impl Daemon {
             asking,
             skills: skills.clone(),
             definitions: Definitions::new(config.agents.iter().cloned()),
+            approvals: Arc::new(config.approvals.clone()),
         };
         let (agents_layer, agents) = agents::layer::layer(&agents_parts);
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::approval::ApprovalTable;
 use super::budget::Limit;
 use super::capability::CapabilitySet;
 use super::name::{AgentName, ModelAlias, SkillName};
@@ -82,4 +83,6 @@ pub struct AgentDefinition {
     /// Estimated tokens of a request from which on its conversation is compacted; none means three quarters of what its
     /// model holds.
     pub compact_at: Option<u64>,
+    /// Who has to agree to its calls, before what holds for all agents.
+    pub approvals: ApprovalTable,
 }

@@ -47,6 +47,10 @@ codes! {
     RUN_ACTIVE = "OC-1011", "run_active", Conflict;
     /// The daemon is stopping and accepts nothing new.
     STOPPING = "OC-1012", "stopping", Unavailable;
+    /// No such question is open: it has changed, or the run went on without it.
+    NOT_ASKED = "OC-1031", "not_asked", Conflict;
+    /// The question was answered before, differently.
+    ANSWERED_BEFORE = "OC-1032", "answered_before", Conflict;
     /// A token budget does not allow the request.
     BUDGET_EXHAUSTED = "OC-1203", "budget_exhausted", Overloaded;
     /// No key was sent.

@@ -26,8 +26,14 @@ pub fn compact(facts: Vec<Stamped>) -> Vec<Stamped> {
             _ => {}
         }
     }
-    let decides_nothing =
-        |fact: &Fact| fact.is_of_session() && fact.attempt().is_some_and(|attempt| ended.contains(attempt));
+    let decides_nothing = |fact: &Fact| {
+        let is_of_attempt = fact.is_of_session()
+            || matches!(
+                fact,
+                Fact::ApprovalAsked { .. } | Fact::ApprovalGiven { .. } | Fact::CallResolved { .. }
+            );
+        is_of_attempt && fact.attempt().is_some_and(|attempt| ended.contains(attempt))
+    };
     facts
         .into_iter()
         .filter(|stamped| !decides_nothing(&stamped.fact))

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::approval::{Ask, Given};
 use super::check::CheckReport;
 use super::conversation::ModelAnswer;
 use super::effect::{EffectClass, EffectKey};
@@ -14,6 +15,7 @@ use super::id::BootId;
 use super::money::MicroUsd;
 use super::name::{AgentName, ModelAlias, SkillName, StepId};
 use super::plan::Plan;
+use super::resolution::Resolution;
 use super::run::{Outcome, RunSpec};
 use super::skill::CallOutcome;
 use super::time::UtcMillis;
@@ -287,6 +289,40 @@ pub enum Fact {
         /// Why.
         reason: Arc<str>,
     },
+    /// A person said what became of an unknown call.
+    CallResolved {
+        /// Which attempt.
+        attempt: Attempt,
+        /// Which call.
+        ordinal: u32,
+        /// What became of it.
+        resolution: Resolution,
+        /// Who said so.
+        by: Arc<str>,
+    },
+    /// A run that had ended unknown goes on, because a person could say what nobody knew.
+    RunReopened {
+        /// When it expires now: the time that it waited does not count.
+        deadline: UtcMillis,
+    },
+    /// A person is asked whether a call may be made; its session has ended and goes on with the answer.
+    ApprovalAsked {
+        /// Which attempt.
+        attempt: Attempt,
+        /// What is asked, of which call.
+        ask: Ask,
+        /// Until when; no answer by then is a no.
+        until: UtcMillis,
+    },
+    /// A question was answered, or its time has passed.
+    ApprovalGiven {
+        /// Which attempt.
+        attempt: Attempt,
+        /// Which call.
+        ordinal: u32,
+        /// The answer.
+        given: Given,
+    },
 }
 
 impl Fact {
@@ -328,6 +364,10 @@ impl Fact {
             Self::CancelRequested { .. } => "run.cancel_requested",
             Self::RunDone { .. } => "run.done",
             Self::RunParked { .. } => "run.parked",
+            Self::CallResolved { .. } => "call.resolved",
+            Self::RunReopened { .. } => "run.reopened",
+            Self::ApprovalAsked { .. } => "approval.asked",
+            Self::ApprovalGiven { .. } => "approval.given",
         }
     }
 
@@ -352,7 +392,10 @@ impl Fact {
             | Self::StepDone { attempt, .. }
             | Self::StepFailed { attempt, .. }
             | Self::StepRested { attempt, .. }
-            | Self::StepUnknown { attempt, .. } => Some(attempt),
+            | Self::StepUnknown { attempt, .. }
+            | Self::CallResolved { attempt, .. }
+            | Self::ApprovalAsked { attempt, .. }
+            | Self::ApprovalGiven { attempt, .. } => Some(attempt),
             _ => None,
         }
     }

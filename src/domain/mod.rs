@@ -8,6 +8,7 @@
 //! What this layer refuses to know: who calls it.
 
 pub mod agent;
+pub mod approval;
 pub mod brief;
 pub mod budget;
 pub mod capability;
@@ -30,6 +31,7 @@ pub mod name;
 pub mod plan;
 pub mod plan_admission;
 pub mod plan_document;
+pub mod resolution;
 pub mod run;
 pub mod skill;
 pub mod statistics;

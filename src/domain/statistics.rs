@@ -424,6 +424,11 @@ impl Counting {
                 Vec::new()
             }
             Fact::RunRecovered { .. } => vec![Happening::RunRecovered],
+            Fact::RunReopened { .. } => {
+                // What it took until it had ended unknown is counted; its next end counts from here.
+                open.accepted_at = at;
+                Vec::new()
+            }
             Fact::RunDone { .. } | Fact::RunParked { .. } => {
                 let open = self.0.remove(&run).unwrap_or_default();
                 let charged = open.requests.into_values();

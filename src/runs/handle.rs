@@ -25,6 +25,7 @@ use crate::storage::batch::{Batch, Op, Refused, Submission};
 use crate::storage::error::StoreError;
 
 use super::cassette;
+use super::decision::AnswerRefused;
 use super::message::{RunArgument, RunMessage};
 use super::parts::RunsInside;
 use super::state::RunState;
@@ -35,7 +36,7 @@ const ONLY_STEP: &str = "work";
 /// A cheap clone; resolves the actors at each call.
 #[derive(Clone)]
 pub struct RunsHandle {
-    inside: RunsInside,
+    pub(super) inside: RunsInside,
     recovered: watch::Receiver<bool>,
 }
 
@@ -100,6 +101,15 @@ pub enum RunsError {
     /// The run was not recorded.
     #[error("write the cassette of {0}: it was not recorded")]
     NotRecorded(RunId),
+    /// An answer does not count.
+    #[error("answer")]
+    Answer(#[source] AnswerRefused),
+    /// More than one call is unknown, and the answer does not say which it means.
+    #[error("answer: {} calls are unknown", .0.len())]
+    SeveralUnknown(Vec<String>),
+    /// A balance cannot be read.
+    #[error("read a balance")]
+    Balance(#[source] Arc<StoreError>),
     /// The write failed.
     #[error("commit")]
     Commit(#[source] CommitError),
@@ -112,7 +122,9 @@ impl RunsError {
     /// The code that users see.
     pub fn code(&self) -> Code {
         match self {
-            Self::Task(_) => code::INVALID_REQUEST,
+            Self::Task(_) | Self::SeveralUnknown(_) => code::INVALID_REQUEST,
+            Self::Answer(AnswerRefused::NotAsked) => code::NOT_ASKED,
+            Self::Answer(AnswerRefused::Contradicts { .. }) => code::ANSWERED_BEFORE,
             Self::Plan(_) => code::PLAN_REJECTED,
             Self::NoAgent(_) => code::AGENT_NOT_FOUND,
             Self::Workspace(_) => code::WORKSPACE_INVALID,
@@ -123,7 +135,7 @@ impl RunsError {
             Self::Active(_) => code::RUN_ACTIVE,
             Self::NotRecorded(_) => code::CASSETTE_ABSENT,
             Self::Store(StoreError::Corrupt { .. }) => code::STORE_CORRUPT,
-            Self::Commit(_) | Self::Store(_) => code::STORE_FAILED,
+            Self::Commit(_) | Self::Store(_) | Self::Balance(_) => code::STORE_FAILED,
         }
     }
 }

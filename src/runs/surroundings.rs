@@ -40,11 +40,7 @@ impl Surroundings for RunsParts {
 
     fn judge_plan(&self, plan: &Plan, state: &RunState, now: UtcMillis) -> Result<(), Vec<Finding>> {
         let spec = state.spec.as_ref();
-        self.judge_submitted_plan(
-            plan,
-            spec.map_or(u64::MAX, |spec| spec.deadline.since(now)),
-            spec.and_then(|spec| spec.tokens_max),
-        )
+        self.judge_submitted_plan(plan, state.deadline.since(now), spec.and_then(|spec| spec.tokens_max))
     }
 
     fn judge_handoff(&self, order: &Handoff, now: UtcMillis) -> Vec<Finding> {

@@ -10,6 +10,7 @@ use jsonschema::Validator;
 use serde_json::Value;
 
 use crate::domain::conversation::Arguments;
+use crate::domain::effect::EffectClass;
 use crate::domain::handoff::Finding;
 use crate::domain::json;
 use crate::domain::limits::{ARGUMENTS_BYTES_MAX, JSON_DEPTH_MAX};
@@ -123,6 +124,11 @@ impl Catalogue {
     /// The manifest of this name.
     pub fn manifest(&self, name: &SkillName) -> Option<&SkillManifest> {
         self.entries.get(name).map(|entry| entry.skill.manifest())
+    }
+
+    /// What a call of this skill with these arguments does to the world.
+    pub fn class_of(&self, name: &SkillName, arguments: &Value) -> Option<EffectClass> {
+        self.entries.get(name).map(|entry| entry.skill.class_of(arguments))
     }
 
     /// All manifests, by name.

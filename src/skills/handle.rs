@@ -20,6 +20,7 @@ use super::catalogue::Catalogue;
 use super::mcp::handle::McpHandle;
 use super::needs;
 use super::package::library::Library;
+use super::preview::Preview;
 use super::process::runner::ProcessRunner;
 use super::skill::{CallOrder, ProbeAnswer, Skill};
 use super::workers::{CallRefused, CallTicket, WorkerEnd, Workers};
@@ -204,6 +205,11 @@ impl SkillsHandle {
             skill: name.clone(),
             source: CallRefused::Down,
         })
+    }
+
+    /// What a call would do, for a person who has to agree to it; none when there is no such skill.
+    pub fn preview(&self, name: &SkillName, order: &CallOrder) -> Option<Preview> {
+        self.catalogue().get(name).map(|skill| skill.preview(order))
     }
 
     /// The outcome that an interrupted program left in the spool.

@@ -46,7 +46,8 @@ pub(super) fn of(name: &SkillName, arguments: &Value, workspace: &Path) -> Capab
             ]
         }
         // The operator's own packages are for every agent that has the skill.
-        "skill.read" => Vec::new(),
+        // A question to a person touches nothing.
+        "skill.read" | "ask.person" => Vec::new(),
         "skill.run" => {
             let (skill, script) = (text("skill").unwrap_or_default(), text("script").unwrap_or_default());
             vec![scoped(CapabilityKind::Exec, Some(&format!("{skill}/{script}")))]

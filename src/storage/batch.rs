@@ -17,6 +17,8 @@ use super::record::key::KeyRecord;
 pub struct Batch {
     pub(super) append: Option<Append>,
     pub(super) submission: Option<Submission>,
+    /// Whether the facts take up a run that had ended unknown.
+    pub(super) reopens: bool,
     pub(super) ops: Vec<Op>,
 }
 
@@ -134,7 +136,21 @@ impl Batch {
                 encoded,
             }),
             submission: None,
+            reopens: false,
             ops: Vec::new(),
+        }
+    }
+
+    /// Facts that take up a run that had ended unknown; they start with `RunReopened`. Refused when the run is active
+    /// or has ended otherwise.
+    pub fn reopen(run: RunId, at: UtcMillis, facts: Vec<Fact>) -> Self {
+        assert!(
+            matches!(facts.first(), Some(Fact::RunReopened { .. })),
+            "reopening starts with RunReopened"
+        );
+        Self {
+            reopens: true,
+            ..Self::facts(run, at, facts)
         }
     }
 

@@ -11,7 +11,7 @@ use crate::domain::budget::{Account, Balance, BudgetChange};
 use crate::domain::fact::Fact;
 use crate::domain::id::RunId;
 use crate::domain::limits::INLINE_BYTES_MAX;
-use crate::domain::run::{RunHeader, RunStatus};
+use crate::domain::run::{Outcome, RunHeader, RunStatus};
 use crate::domain::statistics::{Counting, Happening};
 use crate::domain::text::preview;
 use crate::domain::time::UtcMillis;
@@ -132,7 +132,12 @@ impl Writer {
             last_seq: 0,
         };
         if let Some(append) = &batch.append {
-            if let Some(refused) = self.judge(tables, draft, append, batch.submission.as_ref())? {
+            let refused = if batch.reopens {
+                reopen(tables, draft, append.run)?
+            } else {
+                self.judge(tables, draft, append, batch.submission.as_ref())?
+            };
+            if let Some(refused) = refused {
                 return Ok(Err(refused));
             }
             receipt.first_seq = draft.next_seq;
@@ -202,13 +207,54 @@ impl Writer {
                 }));
             }
         }
-        draft.began.insert(append.run);
-        let active = tables.active()?;
-        active
-            .insert(&append.run.to_bytes(), ())
-            .map_err(step("write an active run"))?;
+        begin(tables, draft, append.run)?;
         Ok(None)
     }
+}
+
+/// Takes a run up that has ended unknown. The limit of active runs does not hold it back: it was accepted once.
+fn reopen(tables: &mut Tables<'_>, draft: &mut Draft, run: RunId) -> Result<Option<Refused>, StoreError> {
+    let header = header_of(tables, run)?;
+    let Some(header) = header.filter(|header| header.status == RunStatus::Ended(Outcome::Unknown)) else {
+        return Ok(Some(Refused::NotActive(run)));
+    };
+    begin(tables, draft, run)?;
+    write_header(
+        tables,
+        &RunHeader {
+            status: RunStatus::Active,
+            ended_at: None,
+            ..header
+        },
+    )?;
+    Ok(None)
+}
+
+fn begin(tables: &mut Tables<'_>, draft: &mut Draft, run: RunId) -> Result<(), StoreError> {
+    draft.left.remove(&run);
+    draft.began.insert(run);
+    let active = tables.active()?;
+    active
+        .insert(&run.to_bytes(), ())
+        .map_err(step("write an active run"))?;
+    Ok(())
+}
+
+fn header_of(tables: &mut Tables<'_>, run: RunId) -> Result<Option<RunHeader>, StoreError> {
+    let runs = tables.runs()?;
+    let Some(value) = runs.get(&run.to_bytes()).map_err(step("read a header"))? else {
+        return Ok(None);
+    };
+    let record = codec::decode::<HeaderRecord>(|| format!("header of {run}"), value.value())?;
+    record.into_domain(run).map(Some)
+}
+
+fn write_header(tables: &mut Tables<'_>, header: &RunHeader) -> Result<(), StoreError> {
+    let runs = tables.runs()?;
+    let record = codec::encode(&HeaderRecord::from(header));
+    runs.insert(&header.run.to_bytes(), record.as_slice())
+        .map_err(step("write a header"))?;
+    Ok(())
 }
 
 fn write_entry(tables: &mut Tables<'_>, append: &Append, first_seq: u64) -> Result<(), StoreError> {
@@ -251,10 +297,7 @@ fn project(
                 ended_at: None,
                 tokens: 0,
             };
-            let runs = tables.runs()?;
-            let record = codec::encode(&HeaderRecord::from(&header));
-            runs.insert(&run.to_bytes(), record.as_slice())
-                .map_err(step("write a header"))?;
+            write_header(tables, &header)?;
         }
         Fact::RunDone { outcome, .. } => leave(tables, draft, run, at, RunStatus::Ended(*outcome))?,
         Fact::RunParked { .. } => leave(tables, draft, run, at, RunStatus::Parked)?,
@@ -274,25 +317,17 @@ fn leave(
     let active = tables.active()?;
     active.remove(&run.to_bytes()).map_err(step("remove an active run"))?;
     let tokens = balance(tables, draft, &Account::Run(run))?.used().tokens;
-    let runs = tables.runs()?;
-    let header = {
-        let value = runs.get(&run.to_bytes()).map_err(step("read a header"))?;
-        let value = value.ok_or_else(|| StoreError::Corrupt {
-            what: format!("header of {run}"),
-            reason: "it is missing".into(),
-        })?;
-        codec::decode::<HeaderRecord>(|| format!("header of {run}"), value.value())?.into_domain(run)?
-    };
+    let header = header_of(tables, run)?.ok_or_else(|| StoreError::Corrupt {
+        what: format!("header of {run}"),
+        reason: "it is missing".into(),
+    })?;
     let header = RunHeader {
         status,
         ended_at: Some(at),
         tokens,
         ..header
     };
-    let record = codec::encode(&HeaderRecord::from(&header));
-    runs.insert(&run.to_bytes(), record.as_slice())
-        .map_err(step("write a header"))?;
-    Ok(())
+    write_header(tables, &header)
 }
 
 fn balance(tables: &mut Tables<'_>, draft: &mut Draft, account: &Account) -> Result<Balance, StoreError> {

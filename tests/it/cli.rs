@@ -160,7 +160,7 @@ fn quickstart_does_a_real_task_on_a_fresh_machine_and_ends() {
     assert!(interleaved.count() >= 3, "facts of the free steps are interleaved");
     let mut names: Vec<&str> = run.as_object().expect("an object").keys().map(String::as_str).collect();
     names.sort_unstable();
-    insta::assert_snapshot!(names.join(" "), @"accepted_at agent deadline ended_at id origin reason result retry_of status steps task tokens url workspace");
+    insta::assert_snapshot!(names.join(" "), @"accepted_at agent deadline ended_at id origin reason result retry_of status steps task tokens url waiting workspace");
 
     // Again, for people, on the home that is there: a new run, a new file, the time line in words.
     let ended = claw_ends(&home, "quickstart --once --port 0", 0);

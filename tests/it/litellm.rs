@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use openclaw::domain::approval::Approval;
 use openclaw::domain::conversation::{Message, ModelRequest};
 use openclaw::domain::effect::EffectClass;
 use openclaw::domain::name::{ModelAlias, SkillName};
@@ -92,6 +93,8 @@ fn request() -> ModelRequest {
         timeout_ms: 1000,
         output_bytes_max: 1000,
         concurrency: 1,
+        approval: Approval::Auto,
+        examples: Arc::new([]),
     };
     ModelRequest {
         model: ModelAlias::new("offline").expect("valid"),

@@ -5,7 +5,9 @@
     reason = "bounds on real processes are held against real time"
 )]
 
+mod answers;
 mod budget;
+mod builtins;
 mod cancel;
 mod capabilities;
 mod cassette;

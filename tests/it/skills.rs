@@ -54,15 +54,15 @@ impl MemoryReader for Shelf {
 }
 
 /// A workspace with the first set of skills and one that an operator declared.
-struct House {
+pub(crate) struct House {
     _folder: tempfile::TempDir,
-    root: PathBuf,
-    catalogue: Catalogue,
+    pub(crate) root: PathBuf,
+    pub(crate) catalogue: Catalogue,
 }
 
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
-fn house() -> House {
+pub(crate) fn house() -> House {
     let folder = tempfile::tempdir().expect("folder");
     let root = folder.path().join("work");
     std::fs::create_dir(&root).expect("folder");
@@ -97,6 +97,7 @@ fn house() -> House {
         passed: vec![("TOOL_HOME".to_owned(), "/opt/tool".to_owned())],
         network: NetworkPolicy::default(),
         memory: Arc::new(Shelf(HashMap::from([(project, entry)]))),
+        search: None,
         library: Arc::new(Library::new(folder.path(), Vec::new())),
     };
     let surroundings = CommandSurroundings {
@@ -139,17 +140,17 @@ fn words(words: &[&str]) -> Vec<String> {
 }
 
 impl House {
-    fn put(&self, path: &str, content: &[u8]) {
+    pub(crate) fn put(&self, path: &str, content: &[u8]) {
         let file = self.root.join(path);
         std::fs::create_dir_all(file.parent().expect("parent")).expect("folders");
         std::fs::write(file, content).expect("written");
     }
 
-    fn text(&self, path: &str) -> String {
+    pub(crate) fn text(&self, path: &str) -> String {
         std::fs::read_to_string(self.root.join(path)).expect(path)
     }
 
-    fn order(&self, key: EffectKey, arguments: Value) -> CallOrder {
+    pub(crate) fn order(&self, key: EffectKey, arguments: Value) -> CallOrder {
         CallOrder {
             key,
             run: RunId::new(UtcMillis(1), 1),
@@ -160,12 +161,12 @@ impl House {
         }
     }
 
-    fn skill(&self, name: &str) -> Arc<dyn Skill> {
+    pub(crate) fn skill(&self, name: &str) -> Arc<dyn Skill> {
         self.catalogue.get(&SkillName::new(name).expect("name")).expect(name)
     }
 
     /// Validates and calls, as an agent's session does.
-    fn call_as(&self, key: EffectKey, name: &str, arguments: Value) -> CallEnd {
+    pub(crate) fn call_as(&self, key: EffectKey, name: &str, arguments: Value) -> CallEnd {
         let validated = self.catalogue.validate(
             &SkillName::new(name).expect("name"),
             &Arguments::Object(arguments.into()),
@@ -176,18 +177,18 @@ impl House {
         end
     }
 
-    fn call(&self, name: &str, arguments: Value) -> CallOutcome {
+    pub(crate) fn call(&self, name: &str, arguments: Value) -> CallOutcome {
         self.call_as(key(), name, arguments).outcome
     }
 
-    fn json(&self, name: &str, arguments: Value) -> Value {
+    pub(crate) fn json(&self, name: &str, arguments: Value) -> Value {
         let outcome = self.call(name, arguments);
         assert!(!outcome.is_error, "{name}: {}", outcome.content);
         serde_json::from_str(&outcome.content).expect("JSON")
     }
 
     #[track_caller]
-    fn refused(&self, name: &str, arguments: Value, says: &str) {
+    pub(crate) fn refused(&self, name: &str, arguments: Value, says: &str) {
         let outcome = self.call(name, arguments.clone());
         assert!(
             outcome.is_error && outcome.content.contains(says),
@@ -507,7 +508,7 @@ fn arguments_that_do_not_fit_are_refused_with_the_place() {
         "fs.none",
         object(json!({})),
         "",
-        "there is no skill `fs.none`; there are: deploy, exec.run",
+        "there is no skill `fs.none`; there are: ask.person, code.run",
     );
     check("fs.read", object(json!({})), "", "\"path\" is a required property");
     check(

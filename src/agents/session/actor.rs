@@ -183,6 +183,10 @@ impl Actor for SessionActor {
                 }
                 Event::Begun
             }
+            SessionMessage::AreYouThere { reply } => {
+                reply.send(()).ok();
+                return Ok(());
+            }
             SessionMessage::Stop => {
                 wind_down(&myself, state, Ending::Stopped);
                 return Ok(());
@@ -581,6 +585,7 @@ fn report(myself: &ActorRef<SessionMessage>, state: &SessionState, end: SessionE
         },
         SessionEnd::Failed { class, reason } => ReportedEnd::Failed { class, reason, tried },
         SessionEnd::Unknown { evidence } => ReportedEnd::Unknown(evidence),
+        SessionEnd::Asks(asks) => ReportedEnd::Asks(asks),
         SessionEnd::Rested { reason, until } => ReportedEnd::Rested { reason, until },
     };
     send(state, end);

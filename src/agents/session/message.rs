@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
+
 use crate::domain::conversation::ModelAnswer;
 use crate::llm::model::AskError;
 use crate::skills::skill::ProbeAnswer;
@@ -12,6 +14,11 @@ use crate::skills::workers::WorkerEnd;
 pub enum SessionMessage {
     /// Go.
     Begin,
+    /// Say whether you go on. One that has reported and is on its way out does not answer.
+    AreYouThere {
+        /// The answer.
+        reply: oneshot::Sender<()>,
+    },
     /// Stop all work, then report.
     Stop,
     /// Begin nothing new; let the calls under way end and journal them; then go without a report. The next life of

@@ -6,6 +6,7 @@
 
 pub mod actor;
 mod booking;
+pub mod consent;
 mod hearing;
 mod incoming;
 pub mod message;

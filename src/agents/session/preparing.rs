@@ -17,6 +17,7 @@ use crate::llm::estimate::Fixed;
 use crate::runtime::clock::rfc3339;
 use crate::skills::skill::CallOrder;
 
+use super::consent::Consent;
 use super::surroundings::SessionSurroundings;
 
 /// Answers that may be sent back because they do not match.
@@ -150,5 +151,12 @@ pub(super) fn surroundings(
         replays: false,
         fixed,
         compaction,
+        consent: Consent {
+            rules: parts.approvals.clone(),
+            agent: definition.map(|agent| agent.name.clone()),
+            run: order.run,
+            step: order.attempt.step.clone(),
+            workspace: order.workspace.clone(),
+        },
     }
 }

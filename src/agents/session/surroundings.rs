@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::Value;
 
 use crate::agents::answer;
+use crate::agents::turn::agreement::Policy;
 use crate::agents::turn::decision::{Admission, CallVerdict, Surroundings};
 use crate::agents::turn::state::TurnState;
 use crate::agents::turn::summary::{Compaction, SUMMARY_SYSTEM, SUMMARY_TOKENS_MAX, transcript};
@@ -22,6 +23,8 @@ use crate::llm::estimate::{Fixed, text_tokens};
 use crate::llm::gate::shared::{Permit, Wake};
 use crate::llm::registry::Models;
 use crate::skills::handle::SkillsHandle;
+
+use super::consent::Consent;
 
 /// Tokens of what a summary is made from when no window is known.
 const TRANSCRIPT_TOKENS: u64 = 16_000;
@@ -58,6 +61,8 @@ pub struct SessionSurroundings {
     pub fixed: Fixed,
     /// When and how the conversation is compacted.
     pub compaction: Compaction,
+    /// Who has to agree to which call.
+    pub consent: Consent,
 }
 
 impl SessionSurroundings {
@@ -134,7 +139,11 @@ impl Surroundings for SessionSurroundings {
             Ok(arguments) => match self.denied(&manifest.name, &arguments) {
                 None => CallVerdict::Make {
                     skill: manifest.name.clone(),
-                    class: manifest.class,
+                    class: self
+                        .skills
+                        .catalogue()
+                        .class_of(&manifest.name, &arguments)
+                        .unwrap_or(manifest.class),
                     arguments,
                 },
                 Some(denied) => CallVerdict::Refuse(denied),
@@ -190,6 +199,10 @@ impl Surroundings for SessionSurroundings {
 
     fn judge_answer(&self, text: &str) -> Result<Value, Vec<Finding>> {
         answer::judge(text, self.validator.as_ref())
+    }
+
+    fn policy(&self, skill: &SkillName, arguments: &Value, key: EffectKey) -> Policy {
+        self.consent.policy(&self.skills, skill, arguments, key)
     }
 
     fn spooled(&self, key: EffectKey) -> Option<CallOutcome> {

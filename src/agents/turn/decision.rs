@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::domain::approval::Ask;
 use crate::domain::conversation::{CallRequest, ModelAnswer};
 use crate::domain::effect::{EffectClass, EffectKey, Interrupted};
 use crate::domain::fact::{Attempt, Fact};
@@ -18,6 +19,7 @@ use crate::domain::skill::CallOutcome;
 use crate::domain::time::UtcMillis;
 
 use self::asking::{ask, rest, retry_at};
+use super::agreement::{Agreed, Policy, agreed};
 use super::compaction;
 use super::state::{CallState, Phase, REPEATS_MAX, SessionWork, TurnRules, TurnState};
 use super::summary::Compaction;
@@ -41,6 +43,11 @@ pub trait Surroundings {
     fn judge_answer(&self, text: &str) -> Result<Value, Vec<Finding>>;
     /// The outcome that a call left behind although its intent has none in the journal.
     fn spooled(&self, key: EffectKey) -> Option<CallOutcome>;
+    /// Whether a call that was judged sound is made by itself, is shown to a person first, or is not made.
+    fn policy(&self, skill: &SkillName, arguments: &Value, key: EffectKey) -> Policy {
+        let _ = (skill, arguments, key);
+        Policy::Auto
+    }
 }
 
 /// Whether a model may be asked.
@@ -136,6 +143,8 @@ pub enum SessionEnd {
         /// What is known.
         evidence: Arc<str>,
     },
+    /// All that is left to do has to be agreed to by a person; the attempt goes on with the answers.
+    Asks(Vec<Ask>),
     /// It has to wait so long that it gives its slot back. The same attempt goes on from its facts.
     Rested {
         /// Why.
@@ -462,6 +471,7 @@ fn has_turns(state: &TurnState) -> bool {
 /// Settles or starts the open calls; true when the round closed without waiting.
 fn advance_calls(state: &mut TurnState, reaction: &mut Reaction, around: &dyn Surroundings) -> bool {
     let rules = state.rules.clone();
+    let mut asks = Vec::new();
     for index in 0..state.calls.len() {
         let ordinal = state.first_ordinal + index as u32;
         let call = state.calls[index].clone();
@@ -482,13 +492,20 @@ fn advance_calls(state: &mut TurnState, reaction: &mut Reaction, around: &dyn Su
                 state.mark_started(ordinal);
                 reaction.effects.push(effect);
             }
+            NextOfCall::Ask(ask) => asks.push(ask),
         }
+    }
+    // What its siblings do is journaled before anybody waits for a person: it is not done again afterwards.
+    let is_under_way = state.calls.iter().any(|call| call.started && call.is_open());
+    if !asks.is_empty() && !is_under_way {
+        reaction.effects.push(Effect::End(SessionEnd::Asks(asks)));
     }
     false
 }
 
 enum NextOfCall {
     Settle(Fact),
+    Ask(Ask),
     Do { intent: Option<Fact>, effect: Effect },
 }
 
@@ -572,11 +589,24 @@ fn next_of_call(
             }
         };
     }
-    let (intent, key) = if let Some((_, key)) = call.intent {
+    let derived = EffectKey::derive(rules.run, &attempt.step, attempt.number, ordinal);
+    if call.intent.is_none() {
+        match agreed(
+            around.policy(&skill, &arguments, derived),
+            ordinal,
+            &skill,
+            call.given.as_ref(),
+        ) {
+            Agreed::Make => {}
+            Agreed::Settle(outcome) => return finished(outcome),
+            Agreed::Ask(ask) => return NextOfCall::Ask(ask),
+        }
+    }
+    let (intent, key) = if let Some((_, key)) = call.intent.filter(|_| !call.cleared) {
         // A probe said that it did not happen: its intent stands.
         (None, key)
     } else {
-        let key = EffectKey::derive(rules.run, &attempt.step, attempt.number, ordinal);
+        let key = call.intent.map_or(derived, |(_, key)| key);
         let intent = Fact::CallIntended {
             attempt,
             ordinal,

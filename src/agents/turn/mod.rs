@@ -1,6 +1,7 @@
 //! The turn loop of one attempt at one step: ask the model, make the calls it wants, give it the results, until
 //! it answers. Pure: facts in, facts and effects out.
 
+pub mod agreement;
 mod compaction;
 pub mod decision;
 pub mod history;
@@ -11,5 +12,7 @@ pub mod summary;
 mod asking_tests;
 #[cfg(test)]
 mod compaction_tests;
+#[cfg(test)]
+mod consent_tests;
 #[cfg(test)]
 mod tests;

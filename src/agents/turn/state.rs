@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::domain::approval::Given;
 use crate::domain::conversation::{Arguments, CallRequest, CallResult, Message, ModelAnswer, Stop};
 use crate::domain::effect::{EffectClass, EffectKey};
 use crate::domain::fact::{Attempt, Fact};
@@ -18,6 +19,7 @@ use crate::domain::json::canonical;
 use crate::domain::limits::RESULT_BYTES_MAX;
 use crate::domain::money::MicroUsd;
 use crate::domain::name::{AgentName, ModelAlias, SkillName};
+use crate::domain::resolution::Resolution;
 use crate::domain::skill::CallOutcome;
 use crate::domain::text::{cut, preview};
 use crate::domain::text_policy::shared_for_prompt;
@@ -132,6 +134,11 @@ pub struct CallState {
     pub started: bool,
     /// Whether its intent was found when the session was loaded: it may have happened.
     pub interrupted: bool,
+    /// Whether a person said that it did not happen: its next try needs an intent of its own, or a crash could make
+    /// it a third time.
+    pub cleared: bool,
+    /// The last answer to a question about it.
+    pub given: Option<Given>,
 }
 
 /// A request that is out, with what was booked for it.
@@ -261,7 +268,8 @@ impl TurnState {
             }
         }
         for call in &mut state.calls {
-            call.interrupted = call.intent.is_some() && call.outcome.is_none() && call.unknown.is_none();
+            call.interrupted =
+                call.intent.is_some() && call.outcome.is_none() && call.unknown.is_none() && !call.cleared;
         }
         state
     }
@@ -355,6 +363,7 @@ impl TurnState {
             } => {
                 if let Some(call) = self.call_mut(*ordinal) {
                     call.intent = Some((*class, *key));
+                    call.cleared = false;
                 }
             }
             Fact::CallFinished { ordinal, outcome, .. } => {
@@ -370,6 +379,14 @@ impl TurnState {
                 if let Some(call) = self.call_mut(*ordinal) {
                     call.unknown = Some(evidence.clone());
                     self.close_round();
+                }
+            }
+            Fact::CallResolved {
+                ordinal, resolution, ..
+            } => self.fold_resolution(*ordinal, resolution),
+            Fact::ApprovalGiven { ordinal, given, .. } => {
+                if let Some(call) = self.call_mut(*ordinal) {
+                    call.given = Some(given.clone());
                 }
             }
             _ => {}
@@ -440,6 +457,26 @@ impl TurnState {
         if let Some(call) = self.call_mut(ordinal) {
             call.interrupted = false;
             call.started = false;
+        }
+    }
+
+    fn fold_resolution(&mut self, ordinal: u32, resolution: &Resolution) {
+        let Some(call) = self.call_mut(ordinal).filter(|call| call.unknown.is_some()) else {
+            return;
+        };
+        match resolution {
+            Resolution::Happened { output } => {
+                call.unknown = None;
+                call.outcome = Some(Arc::new(CallOutcome::ok(output.clone())));
+                self.close_round();
+            }
+            Resolution::NotHappened => {
+                call.unknown = None;
+                call.cleared = true;
+                self.phase = Phase::Calling;
+            }
+            // The step fails; no session goes on with it.
+            Resolution::Abandoned => {}
         }
     }
 
@@ -545,6 +582,8 @@ impl CallState {
             unknown: None,
             started: false,
             interrupted: false,
+            cleared: false,
+            given: None,
         }
     }
 

@@ -20,7 +20,7 @@ use crate::domain::name::{AgentName, ModelAlias, SkillName, StepId};
 use crate::domain::skill::CallOutcome;
 use crate::domain::time::UtcMillis;
 
-fn rules() -> TurnRules {
+pub(super) fn rules() -> TurnRules {
     TurnRules {
         run: RunId::new(UtcMillis(1), 1),
         attempt: Attempt {
@@ -95,7 +95,7 @@ impl Surroundings for World {
     }
 }
 
-fn says(text: &str, calls: &[&str], turn: u32) -> Arc<ModelAnswer> {
+pub(super) fn says(text: &str, calls: &[&str], turn: u32) -> Arc<ModelAnswer> {
     let calls = calls.iter().enumerate().map(|(index, skill)| CallRequest {
         id: format!("{turn}-{index}").into(),
         skill: (*skill).into(),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::approval;
 use super::document::Source;
 use super::error::{BadValue, ConfigError, Place, Warning};
 use super::file::{list, read_text};
@@ -12,6 +13,7 @@ use super::model::ModelSettings;
 use super::prompt::{self, PROMPT_BYTES_MAX};
 use super::setting::{Setting, Settings};
 use crate::domain::agent::{AgentDefinition, Role};
+use crate::domain::approval::ApprovalTable;
 use crate::domain::budget::Limit;
 use crate::domain::capability::{CapabilityError, CapabilitySet};
 use crate::domain::limits::TURNS_DEFAULT;
@@ -55,6 +57,17 @@ impl AgentDefaults {
     }
 }
 
+const READING: &[&str] = &[
+    "fs.list",
+    "fs.glob",
+    "fs.read",
+    "fs.search",
+    "memory.get",
+    "memory.query",
+    "skill.read",
+];
+const WRITING: &[&str] = &["fs.write", "fs.patch", "fs.move", "memory.put"];
+
 /// The budgets of a kind that stand under a path.
 fn limit(settings: &Settings, under: &[&str], kind: &str) -> Limit {
     let path = |group: &'static str| [under, &[group, kind]].concat();
@@ -73,15 +86,6 @@ fn own_limit(settings: &Settings, kind: &str, general: Limit) -> Limit {
     }
 }
 
-const READING: &[&str] = &[
-    "fs.list",
-    "fs.read",
-    "fs.search",
-    "memory.get",
-    "memory.query",
-    "skill.read",
-];
-const WRITING: &[&str] = &["fs.write", "fs.patch", "memory.put"];
 const RUNNING: &[&str] = &["exec.run", "skill.run"];
 const FETCHING: &[&str] = &["web.fetch"];
 
@@ -228,10 +232,15 @@ fn agent(
     let (Ok(name), Some(model)) = (name, model) else {
         return Ok(None);
     };
+    let approvals = approval::table(&settings, &["approvals"], bad);
     if bad.len() > before {
         return Ok(None);
     }
-    Ok(Some(define(around, name, role, model, own.as_deref(), &settings)))
+    let agent = AgentDefinition {
+        approvals,
+        ..define(around, name, role, model, own.as_deref(), &settings)
+    };
+    Ok(Some(agent))
 }
 
 /// A skill, or with `.*` at its end a family of them, which is kept as its common beginning.
@@ -287,5 +296,6 @@ fn define(
         daily_max: own_limit(settings, "daily", defaults.daily_max),
         per_run_max: own_limit(settings, "perRun", defaults.per_run_max),
         compact_at: settings.number(&["compactAt"]).or(defaults.compact_at),
+        approvals: ApprovalTable::new(),
     }
 }

@@ -28,6 +28,9 @@ const MS_MAX: u64 = 7 * 24 * 3600 * 1000;
 /// Not `local`: a program cannot take part in a transaction of the store.
 const CLASSES: &[&str] = &["read", "idempotent", "probe", "once"];
 
+/// Who agrees to a call.
+const APPROVALS: &[&str] = &["auto", "ask", "deny"];
+
 /// The words of `llm`'s providers; a test holds them against each other.
 const PROVIDERS: &[&str] = &["offline", "openai", "openai-responses", "anthropic"];
 /// A server's tool cannot be asked whether it happened.
@@ -70,6 +73,8 @@ pub const KEYS: &[Key] = &[
     key("agent.maxTurns", integer(1, 1_000), "24", "", true, "Model calls of one session."),
     key("agent.maxOutputTokens", integer(1, 1_000_000), "4096", "tokens", true, "Ceiling of one answer."),
     key("agent.concurrency", integer(1, 1_024), "4", "", true, "Sessions of one agent at once."),
+    key("agent.approvals.<name>", Kind::Word(APPROVALS), "", "", true, "Who agrees to calls of a skill (\"exec.run\", \"fs.*\", \"*\"): auto, ask, deny; a deny anywhere wins."),
+    key("agent.approvalTimeout", integer(1_000, MS_MAX), "3600000", "ms", true, "How long a call waits for a person's yes; then it counts as a no."),
     key("agent.maxConcurrentSteps", integer(1, 10_000), "128", "", true, "Steps at once over all runs."),
     key("agent.compactAt", integer(1_000, 1 << 30), "", "tokens", true, "Length from which on a conversation is compacted; 3/4 of the model's when not set."),
     key("agent.tokenBudget.daily", integer(1, 1 << 50), "", "tokens", true, "Tokens of one agent per UTC day; unlimited when not set."),
@@ -99,6 +104,12 @@ pub const KEYS: &[Key] = &[
     key("skills.commands.<name>.schema", Kind::Schema, "", "", true, "JSON Schema of the arguments; any object when not set."),
     key("skills.dirs", Kind::Texts { items_min: 0, items_max: 64 }, "[]", "", false, "Further folders with skill packages, relative to the configuration folder."),
     key("skills.network.allow", Kind::HostPorts, "[]", "", true, "Private addresses (host:port) that skills may reach all the same."),
+    key("skills.search.url", Kind::Url, "", "", true, "The search service of web.search; {query} in it stands for the words, else they are sent as q."),
+    key("skills.search.kind", Kind::Word(&["searxng", "json"]), "searxng", "", true, "How the search service answers."),
+    key("skills.search.results", Kind::Text { bytes_max: 256 }, "/results", "", true, "For kind json: where the list of results is, as a JSON Pointer."),
+    key("skills.search.title", Kind::Text { bytes_max: 256 }, "/title", "", true, "For kind json: a result's title."),
+    key("skills.search.link", Kind::Text { bytes_max: 256 }, "/url", "", true, "For kind json: a result's address."),
+    key("skills.search.snippet", Kind::Text { bytes_max: 256 }, "/content", "", true, "For kind json: some of a result's text."),
     key("metrics.bind", Kind::Address, "127.0.0.1", "", false, "Loopback address on which metrics are served."),
     key("metrics.port", integer(0, 65_535), "9464", "", false, "Port of the metrics; 0 takes any free one."),
     key("mcp.<name>.command", Kind::Texts { items_min: 1, items_max: 256 }, "", "", false, "Program and arguments of a server that speaks on its standard input and output."),
@@ -129,6 +140,7 @@ pub const AGENT_KEYS: &[Key] = &[
     key("prompt", Kind::Text { bytes_max: 65_536 }, "", "", true, "The text of its prompt."),
     key("promptFile", Kind::Text { bytes_max: 4_096 }, "", "", true, "A file with its prompt, relative to the configuration folder."),
     key("skills", Kind::Texts { items_min: 0, items_max: 256 }, "", "", true, "The skills it may call; those of its role when not set."),
+    key("approvals.<name>", Kind::Word(APPROVALS), "", "", true, "Who agrees to its calls of a skill; agent.approvals when not set."),
     key("capabilities", Kind::Texts { items_min: 0, items_max: 256 }, "", "", true, "What its calls may touch, such as net:docs.rs:443; what its skills need when not set."),
     key("concurrency", integer(1, 1_024), "", "", true, "Sessions at once; agent.concurrency when not set."),
     key("maxTurns", integer(1, 1_000), "", "", true, "Model calls of one session; agent.maxTurns when not set."),
@@ -266,6 +278,7 @@ pub fn class_of(word: &str) -> EffectClass {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::approval::Approval;
 
     #[test]
     fn every_default_is_allowed_and_every_key_is_found_by_its_own_path() {
@@ -283,6 +296,7 @@ mod tests {
         let words = crate::llm::config::Provider::ALL.map(crate::llm::config::Provider::as_str);
         assert_eq!(PROVIDERS, words);
         assert!(CLASSES.iter().all(|word| EffectClass::from_word(word).is_some()));
+        assert!(APPROVALS.iter().all(|word| Approval::from_word(word).is_some()));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::agent::{AgentDefaults, Around, agents};
+use super::approval;
 use super::command_skill::{CommandSkill, command_skills};
 use super::document::{Source, found};
 use super::error::{BadValue, ConfigError, Place, Warning};
@@ -21,6 +22,7 @@ use super::model::{BUILT_IN, ModelSettings, PRICE_FIELDS, models};
 use super::pipeline::{Pipeline, pipelines};
 use super::setting::{Setting, Settings};
 use crate::domain::agent::AgentDefinition;
+use crate::domain::approval::ApprovalRules;
 use crate::domain::name::{ModelAlias, SkillName};
 
 /// What comes from outside the files.
@@ -141,6 +143,19 @@ pub struct Config {
     pub network_allow: Vec<HostPort>,
     /// Plans kept as files.
     pub pipelines: Vec<Pipeline>,
+    /// Who has to agree to which calls.
+    pub approvals: ApprovalRules,
+    /// The search service.
+    pub search: Option<SearchConfig>,
+}
+
+/// The search service of `web.search`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SearchConfig {
+    /// Its address.
+    pub url: String,
+    /// Where its answer has the list, and in it title, address and text; none for a SearXNG.
+    pub fields: Option<[String; 4]>,
 }
 
 /// A configuration with what is known of its origin.
@@ -172,6 +187,7 @@ pub fn load(home: &Home, overrides: &Overrides) -> Result<Loaded, ConfigError> {
         commands: &commands,
     };
     let agents = agents(&around, &mut bad, &mut warnings)?;
+    let approvals = approval::rules(&settings, &agents, &mut bad);
     let pipelines = pipelines(home, &mut bad)?;
     let gateway = gateway(&settings);
     if !gateway.bind.is_loopback() {
@@ -209,6 +225,8 @@ pub fn load(home: &Home, overrides: &Overrides) -> Result<Loaded, ConfigError> {
         skills_dirs: skills_dirs(&settings, home),
         network_allow: network_allow(&settings),
         pipelines,
+        approvals,
+        search: search(&settings),
     };
     Ok(Loaded {
         config,
@@ -372,6 +390,21 @@ fn gateway(settings: &Settings) -> GatewayConfig {
         body_bytes_max: number(settings, &["gateway", "maxBodyBytes"]) as usize,
         connections_max: number(settings, &["gateway", "maxConnections"]) as usize,
     }
+}
+
+fn search(settings: &Settings) -> Option<SearchConfig> {
+    let text = |name: &str| {
+        settings
+            .text(&["skills", "search", name])
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let url = text("url");
+    let is_json = text("kind") == "json";
+    (!url.is_empty()).then(|| SearchConfig {
+        url,
+        fields: is_json.then(|| ["results", "title", "link", "snippet"].map(text)),
+    })
 }
 
 fn skills_dirs(settings: &Settings, home: &Home) -> Vec<PathBuf> {

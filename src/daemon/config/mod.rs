@@ -9,6 +9,7 @@
 //! What it refuses to know: who uses the values. It opens no socket and no store.
 
 pub mod agent;
+mod approval;
 pub mod command_skill;
 pub mod daemon_file;
 pub mod document;

@@ -1,6 +1,7 @@
 //! The routes, one file for each thing; they never import each other.
 
 pub mod agents;
+pub mod answers;
 pub mod health;
 pub mod memory;
 pub mod router;

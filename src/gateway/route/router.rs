@@ -10,7 +10,7 @@ use crate::gateway::error::ApiError;
 use crate::gateway::metrics::{RequestMeter, meter};
 use crate::gateway::parts::GatewayParts;
 
-use super::{agents, health, memory, runs, skills, status, usage};
+use super::{agents, answers, health, memory, runs, skills, status, usage};
 
 /// The router.
 pub fn router(parts: GatewayParts) -> Router {
@@ -24,6 +24,9 @@ pub fn router(parts: GatewayParts) -> Router {
         .route("/v1/runs/{id}/cassette", get(runs::cassette))
         .route("/v1/runs/{id}/cancel", post(runs::cancel))
         .route("/v1/runs/{id}/retry", post(runs::retry))
+        .route("/v1/runs/{id}/approve", post(answers::approve))
+        .route("/v1/runs/{id}/resolve", post(answers::resolve))
+        .route("/v1/approvals", get(answers::list))
         .route("/v1/agents", get(agents::list))
         .route("/v1/agents/{name}", get(agents::show))
         .route("/v1/agents/{name}/stats", get(usage::of_agent))

@@ -146,12 +146,12 @@ fn is_last(fact: &Fact) -> bool {
 
 fn current(parts: &GatewayParts, run: RunId) -> Result<Value, ApiError> {
     let header = parts.runs.header(run)?;
-    let state = parts.runs.state(run)?;
+    let (state, waiting) = parts.runs.look(run)?;
     let tokens = match header.status {
         RunStatus::Active => parts.agents.tokens_of(run),
         _ => header.tokens,
     };
-    Ok(view(&state, tokens))
+    Ok(view(&state, tokens, &waiting))
 }
 
 /// Query of `GET /v1/runs`.
@@ -390,8 +390,14 @@ fn facts_after(parts: GatewayParts, run: RunId, after: u64) -> impl Stream<Item 
         loop {
             if let Some(stamped) = state.ready.next() {
                 state.seen = stamped.seq;
-                state.ended = is_last(&stamped.fact);
-                let data = event(&stamped).to_string();
+                // A run that had ended unknown may have gone on.
+                let goes_on = is_last(&stamped.fact) && !state.ready.as_slice().is_empty();
+                state.ended = is_last(&stamped.fact) && !goes_on;
+                let mut data = event(&stamped);
+                if goes_on {
+                    data["reopened"] = true.into();
+                }
+                let data = data.to_string();
                 let event = Event::default()
                     .id(stamped.seq.to_string())
                     .event(stamped.fact.kind())
@@ -413,10 +419,11 @@ fn facts_after(parts: GatewayParts, run: RunId, after: u64) -> impl Stream<Item 
                 }
                 continue;
             }
+            // Asked before the journal is read: a run that ends between the two has facts that are still to come.
+            let status = state.parts.runs.header(state.run).map(|header| header.status);
             match state.parts.runs.facts(state.run, state.seen) {
                 Ok(facts) if facts.is_empty() => {
                     // A stream that starts after the end has nothing to wait for.
-                    let status = state.parts.runs.header(state.run).map(|header| header.status);
                     if status.is_ok_and(|status| status != RunStatus::Active) {
                         return None;
                     }

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::domain::conversation::Arguments;
 use crate::domain::fact::{Fact, Stamped};
 use crate::domain::handoff::Lesson;
+use crate::domain::resolution::Resolution;
 use crate::domain::text::preview;
 use crate::runtime::live::{LivePiece, PieceKind};
 
@@ -173,6 +174,27 @@ fn own(fact: &Fact) -> Value {
         Fact::CancelRequested { outcome, reason } => json!({ "outcome": outcome.as_str(), "reason": short(reason) }),
         Fact::RunDone { outcome, result } => json!({ "outcome": outcome.as_str(), "result": short(result) }),
         Fact::RunParked { reason } => json!({ "reason": short(reason) }),
+        Fact::CallResolved {
+            ordinal,
+            resolution,
+            by,
+            ..
+        } => {
+            let output = match resolution {
+                Resolution::Happened { output } => short(output),
+                Resolution::NotHappened | Resolution::Abandoned => Value::Null,
+            };
+            json!({ "call": ordinal, "resolution": resolution.as_str(), "output": output, "by": &**by })
+        }
+        Fact::RunReopened { deadline } => json!({ "deadline": time(*deadline) }),
+        Fact::ApprovalAsked { ask, until, .. } => json!({
+            "call": ask.ordinal, "skill": ask.skill.as_str(), "hash": &*ask.hash, "shown": short(&ask.shown),
+            "until": time(*until),
+        }),
+        Fact::ApprovalGiven { ordinal, given, .. } => json!({
+            "call": ordinal, "hash": &*given.hash, "granted": given.granted, "by": &*given.by,
+            "reason": short(&given.reason),
+        }),
     }
 }
 
@@ -231,6 +253,22 @@ pub fn line(fact: &Fact) -> String {
         Fact::CancelRequested { reason, .. } => format!("end requested: {}", short(reason)),
         Fact::RunDone { outcome, .. } => outcome.as_str().into(),
         Fact::RunParked { reason } => format!("parked: {}", short(reason)),
+        Fact::CallResolved {
+            ordinal,
+            resolution,
+            by,
+            ..
+        } => format!("call {ordinal} {}, says {}", resolution.as_str(), short(by)),
+        Fact::RunReopened { .. } => "reopened".into(),
+        Fact::ApprovalAsked { ask, .. } => format!("asks to call {}: {}", ask.skill, short(&ask.shown)),
+        Fact::ApprovalGiven { ordinal, given, .. } => {
+            let word = if given.granted { "agreed to" } else { "refused" };
+            format!(
+                "call {ordinal} {word} by {}: {}",
+                short(&given.by),
+                short(&given.reason)
+            )
+        }
     }
 }
 

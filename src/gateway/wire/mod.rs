@@ -2,6 +2,7 @@
 
 pub mod event;
 pub mod money;
+pub mod question;
 pub mod run;
 pub mod statistics;
 pub mod submission;

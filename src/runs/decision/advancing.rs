@@ -37,6 +37,7 @@ impl Turn<'_> {
             self.effect(Effect::Leave);
             return;
         }
+        self.settle_waits();
         if self.now >= self.run_deadline() && self.run.state.cancel.is_none() {
             let reason = "the deadline of the run has passed".into();
             self.take(Fact::CancelRequested {
@@ -75,7 +76,13 @@ impl Turn<'_> {
                 }
             }
         }
-        if rests || !self.run.live.is_empty() || !self.run.wanted.is_empty() {
+        let asks = self
+            .run
+            .state
+            .steps
+            .values()
+            .any(|step| step.phase == StepPhase::Asking);
+        if rests || asks || !self.run.live.is_empty() || !self.run.wanted.is_empty() {
             return;
         }
         let reason = self.run.state.planning.reason.as_deref().unwrap_or("");
@@ -91,6 +98,7 @@ impl Turn<'_> {
                 self.finish(Outcome::Unknown, Value::String(reason));
             }
             StepPhase::Retrying(at) | StepPhase::Resting(at) if at > self.now => {}
+            StepPhase::Asking => {}
             _ => {
                 let wish = SlotWish {
                     step: planning.clone(),
@@ -143,12 +151,12 @@ impl Turn<'_> {
         }
         let is_over = self.run.live.is_empty()
             && self.run.wanted.is_empty()
-            && !self
-                .run
-                .state
-                .steps
-                .values()
-                .any(|step| matches!(step.phase, StepPhase::Retrying(_) | StepPhase::Resting(_)));
+            && !self.run.state.steps.values().any(|step| {
+                matches!(
+                    step.phase,
+                    StepPhase::Retrying(_) | StepPhase::Resting(_) | StepPhase::Asking
+                )
+            });
         if is_over {
             self.conclude(&plan);
         }
@@ -162,7 +170,7 @@ impl Turn<'_> {
                 let state = &self.run.state.steps[&step.id];
                 let waits = matches!(
                     state.phase,
-                    StepPhase::Waiting | StepPhase::Retrying(_) | StepPhase::Resting(_)
+                    StepPhase::Waiting | StepPhase::Retrying(_) | StepPhase::Resting(_) | StepPhase::Asking
                 );
                 if !waits || self.run.live.contains_key(&step.id) {
                     continue;
@@ -172,7 +180,7 @@ impl Turn<'_> {
                         step.id.clone(),
                         format!("step {failed} failed, so nothing new is started"),
                     ));
-                } else if self.run.state.readiness(step) == Readiness::Impossible {
+                } else if state.phase != StepPhase::Asking && self.run.state.readiness(step) == Readiness::Impossible {
                     let needs: Vec<&str> = step.needs.iter().map(|need| need.step.as_str()).collect();
                     skipped.push((
                         step.id.clone(),
@@ -252,6 +260,7 @@ impl Turn<'_> {
             _ => None,
         });
         let next = retries
+            .chain(self.next_overdue())
             .chain([self.run_deadline()])
             .min()
             .unwrap_or(UtcMillis(u64::MAX));

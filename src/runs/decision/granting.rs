@@ -57,7 +57,8 @@ impl Turn<'_> {
             });
         }
         let deadline = match &handoff {
-            Some(handoff) => handoff.deadline,
+            // What it waited for persons is not its own time.
+            Some(handoff) => handoff.deadline.plus_ms(self.waited_ms(id)).min(self.run_deadline()),
             None => self.deadline_of(id),
         };
         self.run.live.insert(id.clone(), Live::Working);

@@ -26,7 +26,7 @@ impl Turn<'_> {
                 let phase = &step.phase;
                 matches!(
                     phase,
-                    StepPhase::Running | StepPhase::Retrying(_) | StepPhase::Resting(_)
+                    StepPhase::Running | StepPhase::Retrying(_) | StepPhase::Resting(_) | StepPhase::Asking
                 )
             })
             .map(|(id, _)| id.clone())
@@ -81,7 +81,7 @@ impl Turn<'_> {
             let phase = &step.phase;
             matches!(
                 phase,
-                StepPhase::Waiting | StepPhase::Retrying(_) | StepPhase::Resting(_)
+                StepPhase::Waiting | StepPhase::Retrying(_) | StepPhase::Resting(_) | StepPhase::Asking
             )
         });
         let open: Vec<StepId> = open.map(|(step, _)| step.id.clone()).collect();

@@ -17,7 +17,7 @@ use crate::runs::decision::Effect;
 use crate::runs::state::StepPhase;
 
 /// A step with what differs from the default.
-fn with(name: &str, needs: &[&str], change: impl Fn(&mut Step)) -> Step {
+pub(super) fn with(name: &str, needs: &[&str], change: impl Fn(&mut Step)) -> Step {
     let mut made = step(name);
     let needs = needs.iter().map(|need| Need {
         step: id(need),
@@ -28,7 +28,7 @@ fn with(name: &str, needs: &[&str], change: impl Fn(&mut Step)) -> Step {
     made
 }
 
-fn on_failure(policy: OnFailure) -> impl Fn(&mut Step) {
+pub(super) fn on_failure(policy: OnFailure) -> impl Fn(&mut Step) {
     move |step| step.on_failure = policy
 }
 
@@ -36,7 +36,7 @@ fn join(join: Join) -> impl Fn(&mut Step) {
     move |step| step.join = join
 }
 
-fn given(steps: Vec<Step>) -> Case {
+pub(super) fn given(steps: Vec<Step>) -> Case {
     Case {
         given: Some(Arc::new(plan(steps))),
         ..Case::default()
@@ -69,11 +69,12 @@ fn phase(phase: &StepPhase) -> &'static str {
         StepPhase::Skipped => "skipped",
         StepPhase::Cancelled => "cancelled",
         StepPhase::Unknown => "unknown",
+        StepPhase::Asking => "asks",
     }
 }
 
 /// The end of the run, and of each step with its last attempt: `failed: plan 1 done, a 2 failed, b 0 skipped`.
-fn summary(journal: &Journal) -> String {
+pub(super) fn summary(journal: &Journal) -> String {
     let state = load(journal);
     let plan = (state.planning.attempt > 0)
         .then(|| format!("plan {} {}", state.planning.attempt, phase(&state.planning.phase)));
@@ -94,7 +95,7 @@ fn orders(journal: &Journal, step: &str) -> Vec<Arc<Handoff>> {
 }
 
 /// When each attempt of a step was leased, after the start.
-fn leases(journal: &Journal, step: &str) -> Vec<u64> {
+pub(super) fn leases(journal: &Journal, step: &str) -> Vec<u64> {
     let leased = facts(journal).filter_map(|stamped| match &stamped.fact {
         Fact::StepLeased { attempt, .. } if attempt.step.as_str() == step => Some(stamped.at.0 - START),
         _ => None,

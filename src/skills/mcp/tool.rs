@@ -145,6 +145,8 @@ pub fn manifest(server: &McpServer, name: SkillName, tool: &ToolEntry) -> SkillM
         timeout_ms: server.timeout.as_millis() as u64,
         output_bytes_max: RESULT_BYTES_MAX,
         concurrency: server.concurrency,
+        approval: crate::domain::approval::Approval::Auto,
+        examples: Arc::new([]),
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bincode::{Decode, Encode};
 
+use crate::domain::approval::{Ask, Given};
 use crate::domain::check::CheckReport;
 use crate::domain::effect::{EffectClass, EffectKey};
 use crate::domain::fact::{Attempt, Fact, Stamped};
@@ -14,6 +15,7 @@ use crate::domain::id::BootId;
 use crate::domain::money::MicroUsd;
 use crate::domain::name::{AgentName, ModelAlias, SkillName, StepId};
 use crate::domain::plan_document::write_plan;
+use crate::domain::resolution::Resolution;
 use crate::domain::run::Outcome;
 use crate::domain::skill::CallOutcome;
 use crate::domain::time::UtcMillis;
@@ -217,6 +219,33 @@ enum FactRecord {
     CompactionBegun {
         attempt: AttemptRecord,
         through: u32,
+    },
+    CallResolved {
+        attempt: AttemptRecord,
+        ordinal: u32,
+        resolution: String,
+        output: String,
+        by: String,
+    },
+    RunReopened {
+        deadline: u64,
+    },
+    ApprovalAsked {
+        attempt: AttemptRecord,
+        ordinal: u32,
+        skill: String,
+        hash: String,
+        shown: String,
+        timeout_ms: u64,
+        until: u64,
+    },
+    ApprovalGiven {
+        attempt: AttemptRecord,
+        ordinal: u32,
+        hash: String,
+        granted: bool,
+        by: String,
+        reason: String,
     },
 }
 
@@ -493,6 +522,43 @@ impl From<&Fact> for FactRecord {
             Fact::RunParked { reason } => Self::RunParked {
                 reason: reason.to_string(),
             },
+            Fact::CallResolved {
+                attempt,
+                ordinal,
+                resolution,
+                by,
+            } => Self::CallResolved {
+                attempt: attempt_record(attempt),
+                ordinal: *ordinal,
+                resolution: resolution.as_str().to_owned(),
+                output: match resolution {
+                    Resolution::Happened { output } => output.to_string(),
+                    Resolution::NotHappened | Resolution::Abandoned => String::new(),
+                },
+                by: by.to_string(),
+            },
+            Fact::RunReopened { deadline } => Self::RunReopened { deadline: deadline.0 },
+            Fact::ApprovalAsked { attempt, ask, until } => Self::ApprovalAsked {
+                attempt: attempt_record(attempt),
+                ordinal: ask.ordinal,
+                skill: ask.skill.to_string(),
+                hash: ask.hash.to_string(),
+                shown: ask.shown.to_string(),
+                timeout_ms: ask.timeout_ms,
+                until: until.0,
+            },
+            Fact::ApprovalGiven {
+                attempt,
+                ordinal,
+                given,
+            } => Self::ApprovalGiven {
+                attempt: attempt_record(attempt),
+                ordinal: *ordinal,
+                hash: given.hash.to_string(),
+                granted: given.granted,
+                by: given.by.to_string(),
+                reason: given.reason.to_string(),
+            },
         }
     }
 }
@@ -710,6 +776,58 @@ impl FactRecord {
                 result: result.into(),
             },
             Self::RunParked { reason } => Fact::RunParked { reason: reason.into() },
+            Self::CallResolved {
+                attempt,
+                ordinal,
+                resolution,
+                output,
+                by,
+            } => Fact::CallResolved {
+                attempt: attempt_domain(attempt)?,
+                ordinal,
+                resolution: Resolution::from_word(&resolution, &output)
+                    .ok_or_else(|| format!("the word `{resolution}` is not known"))?,
+                by: by.into(),
+            },
+            Self::RunReopened { deadline } => Fact::RunReopened {
+                deadline: UtcMillis(deadline),
+            },
+            Self::ApprovalAsked {
+                attempt,
+                ordinal,
+                skill,
+                hash,
+                shown,
+                timeout_ms,
+                until,
+            } => Fact::ApprovalAsked {
+                attempt: attempt_domain(attempt)?,
+                ask: Ask {
+                    ordinal,
+                    skill: named::<SkillName>(&skill)?,
+                    hash: hash.into(),
+                    shown: shown.into(),
+                    timeout_ms,
+                },
+                until: UtcMillis(until),
+            },
+            Self::ApprovalGiven {
+                attempt,
+                ordinal,
+                hash,
+                granted,
+                by,
+                reason,
+            } => Fact::ApprovalGiven {
+                attempt: attempt_domain(attempt)?,
+                ordinal,
+                given: Given {
+                    hash: hash.into(),
+                    granted,
+                    by: by.into(),
+                    reason: reason.into(),
+                },
+            },
         })
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::fact::{EntryRecord, SnapshotRecord};
+use crate::domain::approval::{Ask, Given};
 use crate::domain::check::CheckReport;
 use crate::domain::conversation::{Arguments, CallRequest, KeptBlock, ModelAnswer, Stop, Usage};
 use crate::domain::effect::{EffectClass, EffectKey};
@@ -16,6 +17,7 @@ use crate::domain::id::{BootId, RunId};
 use crate::domain::money::MicroUsd;
 use crate::domain::name::{AgentName, ModelAlias, SkillName, StepId};
 use crate::domain::plan_document::{read_checks, read_plan};
+use crate::domain::resolution::Resolution;
 use crate::domain::run::{Outcome, RunSpec};
 use crate::domain::skill::CallOutcome;
 use crate::domain::time::UtcMillis;
@@ -250,6 +252,48 @@ fn samples() -> Vec<Fact> {
             result: "null".into(),
         },
         Fact::RunParked { reason: "stuck".into() },
+        Fact::CallResolved {
+            attempt: attempt(),
+            ordinal: 6,
+            resolution: Resolution::Happened { output: awkward.into() },
+            by: "operator".into(),
+        },
+        Fact::CallResolved {
+            attempt: attempt(),
+            ordinal: 7,
+            resolution: Resolution::NotHappened,
+            by: "operator".into(),
+        },
+        Fact::CallResolved {
+            attempt: attempt(),
+            ordinal: 8,
+            resolution: Resolution::Abandoned,
+            by: "operator".into(),
+        },
+        Fact::RunReopened {
+            deadline: UtcMillis(300_000),
+        },
+        Fact::ApprovalAsked {
+            attempt: attempt(),
+            ask: Ask {
+                ordinal: 9,
+                skill: SkillName::new("exec.run").expect("valid"),
+                hash: "00ff".into(),
+                shown: awkward.into(),
+                timeout_ms: 70_000,
+            },
+            until: UtcMillis(101),
+        },
+        Fact::ApprovalGiven {
+            attempt: attempt(),
+            ordinal: 9,
+            given: Given {
+                hash: "00ff".into(),
+                granted: true,
+                by: "operator".into(),
+                reason: awkward.into(),
+            },
+        },
     ]
 }
 
@@ -279,10 +323,19 @@ fn every_kind_of_fact_survives_the_disk_as_entry_and_as_snapshot() {
 /// Set to write the golden file of a new layout, once, under its own name.
 const WRITE_GOLDEN: &str = "OPENCLAW_WRITE_GOLDEN";
 
-/// The samples as the third layout knew them: no beginning of a compaction.
+/// The samples as the third layout knew them: no beginning of a compaction, nothing that persons say.
 fn samples_of_layout_3() -> Vec<Fact> {
     let mut samples = samples();
-    samples.retain(|fact| !matches!(fact, Fact::CompactionBegun { .. }));
+    samples.retain(|fact| {
+        !matches!(
+            fact,
+            Fact::CompactionBegun { .. }
+                | Fact::CallResolved { .. }
+                | Fact::RunReopened { .. }
+                | Fact::ApprovalAsked { .. }
+                | Fact::ApprovalGiven { .. }
+        )
+    });
     samples
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use crate::domain::approval::Approval;
 use crate::domain::conversation::{Arguments, CallRequest, CallResult, Message, ModelRequest};
 use crate::domain::effect::EffectClass;
 use crate::domain::limits::RESULT_BYTES_MAX;
@@ -74,6 +75,8 @@ fn skill(pointer: &str, name: &Value, description: &Value, schema: &Value) -> Re
         timeout_ms: 0,
         output_bytes_max: RESULT_BYTES_MAX,
         concurrency: 1,
+        approval: Approval::Auto,
+        examples: Arc::new([]),
     })
 }
 

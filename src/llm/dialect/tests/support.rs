@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use crate::domain::approval::Approval;
 use crate::domain::conversation::{Arguments, CallRequest, CallResult, Message, ModelAnswer, ModelRequest};
 use crate::domain::effect::EffectClass;
 use crate::domain::name::{ModelAlias, SkillName};
@@ -22,6 +23,8 @@ pub(super) fn manifest(name: &str) -> SkillManifest {
         timeout_ms: 0,
         output_bytes_max: crate::domain::limits::RESULT_BYTES_MAX,
         concurrency: 1,
+        approval: Approval::Auto,
+        examples: Arc::new([]),
     }
 }
 

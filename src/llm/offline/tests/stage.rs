@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::super::answer;
+use crate::domain::approval::Approval;
 use crate::domain::brief::{self, Brief};
 use crate::domain::conversation::{
     Arguments, CallRequest, CallResult, Message, ModelAnswer, ModelRequest, check_history,
@@ -150,6 +151,8 @@ pub(super) fn manifest(name: &str) -> SkillManifest {
         timeout_ms: 1000,
         output_bytes_max: 96 * 1024,
         concurrency: 1,
+        approval: Approval::Auto,
+        examples: Arc::new([]),
     }
 }
 
