@@ -9,15 +9,23 @@ use supervisors::{ExitReason, Fact, Report, TreePath};
 use crate::agents::handle::AgentsHandle;
 use crate::domain::budget::Account;
 use crate::domain::time::UtcMillis;
+use crate::llm::registry::Models;
 use crate::runtime::clock::Clock;
 use crate::runtime::telemetry::{
-    ACTOR_RESTARTS, BUDGET_COST, BUDGET_TOKENS, Family, PROCESS_FILES, PROCESS_MEMORY, PROCESS_START, STORE_BYTES,
-    TOKIO_QUEUE, TOKIO_TASKS, TOKIO_WORKERS, Telemetry,
+    ACTOR_RESTARTS, BUDGET_COST, BUDGET_TOKENS, Family, MODEL_ASKING, MODEL_OPEN, PROCESS_FILES, PROCESS_MEMORY,
+    PROCESS_START, STORE_BYTES, TOKIO_QUEUE, TOKIO_TASKS, TOKIO_WORKERS, Telemetry,
 };
 use crate::storage::store::Store;
 
-/// Sets the gauges of budgets, store, process and runtime whenever somebody reads the metrics.
-pub fn refresh(telemetry: &Telemetry, clock: Clock, agents: AgentsHandle, store: Store, started_at: UtcMillis) {
+/// Sets the gauges of budgets, models, store, process and runtime whenever somebody reads the metrics.
+pub fn refresh(
+    telemetry: &Telemetry,
+    clock: Clock,
+    agents: AgentsHandle,
+    models: Arc<Models>,
+    store: Store,
+    started_at: UtcMillis,
+) {
     let runtime = tokio::runtime::Handle::current();
     telemetry.refresh_with(move |telemetry| {
         for agent in agents.definitions().values().filter(|agent| !agent.daily_max.is_none()) {
@@ -34,6 +42,13 @@ pub fn refresh(telemetry: &Telemetry, clock: Clock, agents: AgentsHandle, store:
                 let gauge = telemetry.gauge(&BUDGET_COST, &[agent.name.as_str()]);
                 gauge.set(limit.minus(used.cost).0 as f64 / 1_000_000.0);
             }
+        }
+        for (alias, gate) in models.gates(clock.now()) {
+            let open = telemetry.gauge(&MODEL_OPEN, &[alias.as_str()]);
+            open.set(f64::from(u8::from(gate.state == "closed")));
+            telemetry
+                .gauge(&MODEL_ASKING, &[alias.as_str()])
+                .set(f64::from(gate.asking));
         }
         telemetry.gauge(&STORE_BYTES, &[]).set(store.file_bytes() as f64);
         let figures = runtime.metrics();

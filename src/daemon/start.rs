@@ -372,7 +372,14 @@ impl Daemon {
         let (stop, _) = watch::channel(false);
         let tree: Arc<OnceLock<SupervisorRef>> = Arc::default();
         let for_gateway = tree.clone();
-        measuring::refresh(&telemetry, clock.clone(), agents.clone(), store.clone(), started_at);
+        measuring::refresh(
+            &telemetry,
+            clock.clone(),
+            agents.clone(),
+            models.clone(),
+            store.clone(),
+            started_at,
+        );
         let metrics = listen_for_metrics(config).await;
         let gateway_parts = GatewayParts {
             metrics: metrics.as_ref().map(|(_, address)| address.clone()),

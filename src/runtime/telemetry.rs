@@ -89,6 +89,8 @@ metrics_table! {
     GATEWAY_DURATION = "openclaw_gateway_request_duration_seconds", MetricKind::Histogram(SHORT), ["route"], "Time from a request's head to the head of its answer; a stream goes on after that.";
     COMMIT_DURATION = "openclaw_store_commit_duration_seconds", MetricKind::Histogram(SHORT), [], "Time of one transaction, its sync included.";
     COMMIT_BATCH = "openclaw_store_commit_batch_size", MetricKind::Histogram(SIZES), [], "Batches in one transaction.";
+    MODEL_OPEN = "openclaw_model_gate_open", MetricKind::Gauge, ["model"], "1 while requests to the model are let through; 0 while its breaker is open or it cools down.";
+    MODEL_ASKING = "openclaw_model_requests_in_flight", MetricKind::Gauge, ["model"], "Requests to the model under way.";
     STORE_BYTES = "openclaw_store_bytes", MetricKind::Gauge, [], "Size of the store's file.";
     PROCESS_MEMORY = "process_resident_memory_bytes", MetricKind::Gauge, [], "Resident memory of the process.";
     PROCESS_FILES = "process_open_fds", MetricKind::Gauge, [], "Open file descriptors of the process.";

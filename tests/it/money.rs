@@ -222,6 +222,7 @@ fn metrics_are_served_as_prometheus_text_with_every_family_of_the_table() {
     );
     check("openclaw_cost_usd_total{agent=\"executor\",model=\"far\"}", 0.00007);
     check("openclaw_budget_remaining_tokens{agent=\"executor\"}", 999_985.0);
+    check("openclaw_model_gate_open{model=\"gpt\"}", 1.0);
     check("openclaw_budget_remaining_usd{agent=\"executor\"}", 4.99993);
     check(
         "openclaw_gateway_requests_total{route=\"/v1/runs\",method=\"POST\",status=\"202\"}",
