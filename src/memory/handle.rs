@@ -110,7 +110,7 @@ impl MemoryHandle {
 
     /// Asks one shard. What was put before is found.
     ///
-    /// **Limits**: [`WAITING_MAX`] questions to a shard may wait, `open_max` shards may be open; a shard that nobody
+    /// **Limits**: 256 questions to a shard may wait, `open_max` shards may be open; a shard that nobody
     /// has asked for longest is closed for a new one.
     pub async fn query(
         &self,

@@ -3,7 +3,7 @@
 //! **Shape**: the first line is `{"cassette":1,"task":…}`. Each further line is one answered request, in the order in
 //! which the answers came: `step`, `attempt`, `turn`; `request`, its name; `head`, what all requests of the conversation
 //! share; `messages`, those that the earlier lines of the same attempt have not told, from number `after`; `answer`.
-//! **Limits**: [`CASSETTE_BYTES_MAX`](crate::domain::limits::CASSETTE_BYTES_MAX) bytes.
+//! **Limits**: [`CASSETTE_BYTES_MAX`] bytes.
 
 use std::sync::Arc;
 

@@ -2,7 +2,7 @@
 //!
 //! Refuses to know: any dialect. Invariants: what comes out is what a fresh memo would give; messages are remembered
 //! by what they are (the same text in memory, or else an equal one), so a changed beginning is written anew; at most
-//! [`SHEETS_MAX`] dialects are remembered.
+//! `SHEETS_MAX` dialects are remembered.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
