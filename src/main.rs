@@ -1,14 +1,15 @@
-//! The `openclaw` binary: the commands, and the two small lives of the binary beside programs.
+//! The `openclaw` binary: the commands, and the three small lives of the binary beside programs.
 
 use std::process::ExitCode;
 
 use openclaw::runtime::tls::install_provider;
 
 fn main() -> ExitCode {
-    // Before anything else: these two lives of the binary must stay small and single-purpose.
+    // Before anything else: these lives of the binary must stay small and single-purpose.
     match std::env::args_os().nth(1).as_deref().and_then(std::ffi::OsStr::to_str) {
         Some("__shim") => return openclaw::skills::process::shim_main(),
-        Some("__exec") => return openclaw::skills::process::exec_main(),
+        Some("__exec") => return openclaw::skills::sandbox::exec_main(),
+        Some("__probe") => return openclaw::skills::sandbox::probe_main(),
         _ => {}
     }
     install_provider();

@@ -63,6 +63,8 @@ pub enum Command {
     Stop(StopArguments),
     /// Show whether the daemon runs and how it is.
     Status,
+    /// Check this installation: 0 good, 1 findings, 2 something could not be checked.
+    Doctor,
     /// Show the tree of supervised actors.
     Tree,
     /// Give the daemon a task.

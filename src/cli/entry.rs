@@ -86,6 +86,7 @@ async fn dispatch(context: &mut Context, command: Command, daemon: &impl DaemonS
         Command::Start(arguments) => command::start::run(context, daemon, &arguments).await,
         Command::Stop(arguments) => command::stop::run(context, &arguments).await,
         Command::Status => command::status::run(context).await,
+        Command::Doctor => command::doctor::run(context),
         Command::Tree => command::tree::run(context).await,
         Command::Run(arguments) => command::run::run(context, *arguments).await,
         Command::Runs(sub) => command::runs::run(context, sub).await,

@@ -30,12 +30,17 @@ use crate::runtime::clock::Clock;
 use crate::runtime::committer::Committer;
 use crate::runtime::crash_point::CrashPoint;
 use crate::runtime::entropy::Entropy;
+use crate::skills;
 use crate::skills::catalogue::{Catalogue, CatalogueError};
 use crate::skills::command::{CommandSkill, CommandSurroundings};
+use crate::skills::egress::Egress;
+use crate::skills::egress::secret::EgressSecret;
 use crate::skills::first_set::{Parts as SkillParts, first_set};
 use crate::skills::handle::SkillsHandle;
 use crate::skills::network::{NetworkPolicy, PolicyError};
 use crate::skills::process::runner::ProcessRunner;
+use crate::skills::sandbox::policy::SandboxMode;
+use crate::skills::sandbox::report::SandboxReport;
 use crate::skills::skill::Skill;
 use crate::skills::spool::{Spool, SpoolError};
 use crate::storage::error::StoreError;
@@ -87,6 +92,21 @@ pub enum DaemonError {
     /// The allow list is wrong.
     #[error("read skills.network.allow")]
     Network(#[source] PolicyError),
+    /// A secret for programs cannot be used.
+    #[error("read skills.secrets: {reason}")]
+    Secret {
+        /// Why.
+        reason: String,
+    },
+    /// The proxy for programs cannot be listened at.
+    #[error("listen for programs at {path}")]
+    Egress {
+        /// The socket.
+        path: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The spool cannot be opened.
     #[error("open the spool of programs")]
     Spool(#[source] SpoolError),
@@ -116,10 +136,10 @@ impl DaemonError {
             Self::Store(StoreError::Corrupt { .. }) => code::STORE_CORRUPT,
             Self::Store(_) | Self::GaveUp(_) => code::STORE_FAILED,
             Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => code::ADDRESS_IN_USE,
-            Self::Listen { .. } | Self::NoPlanner | Self::Network(_) => code::CONFIG_VALUE,
+            Self::Listen { .. } | Self::NoPlanner | Self::Network(_) | Self::Secret { .. } => code::CONFIG_VALUE,
             Self::Models(_) => code::MODEL_NOT_CONFIGURED,
             Self::Catalogue(_) | Self::CommandSkill { .. } => code::SKILL_DECLARATION,
-            Self::Spool(_) | Self::Home(_) => code::HOME_FILE,
+            Self::Spool(_) | Self::Home(_) | Self::Egress { .. } => code::HOME_FILE,
             Self::Tree(_) | Self::Signals(_) => code::BUG,
         }
     }
@@ -167,11 +187,60 @@ fn program_path() -> OsString {
     std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into())
 }
 
-fn skills(home: &Home, config: &Config, store: &Store, calls: Tasks) -> Result<SkillsHandle, DaemonError> {
-    let spool = Spool::open(home.spool_dir()).map_err(DaemonError::Spool)?;
-    let runner = ProcessRunner::new(Some(spool));
-    let allowed: Vec<String> = config.network_allow.iter().map(ToString::to_string).collect();
-    let network = NetworkPolicy::parse(allowed.iter().map(String::as_str)).map_err(DaemonError::Network)?;
+/// The proxy by which programs reach the network.
+fn egress(home: &Home, config: &Config, network: NetworkPolicy, entropy: Entropy) -> Result<Egress, DaemonError> {
+    let secrets = config.program_secrets.iter().filter_map(|secret| {
+        // A secret that is not there is said where it is missed: the request goes out without it.
+        let value = secret.value.resolve(|name| std::env::var(name).ok());
+        let value =
+            value.map_err(|error| tracing::warn!(secret = secret.name, %error, "a secret for programs is missing"));
+        Some((secret, value.ok()?))
+    });
+    let secrets = secrets.map(|(secret, value)| {
+        EgressSecret::new(&secret.server, &secret.header, &value).map_err(|error| DaemonError::Secret {
+            reason: format!("{}: {error}", secret.name),
+        })
+    });
+    let secrets = secrets.collect::<Result<_, _>>()?;
+    Ok(Egress::new(
+        home.state_dir().join("egress.sock"),
+        network,
+        secrets,
+        entropy,
+    ))
+}
+
+/// Tries the sandbox before the first program and says what it is worth.
+async fn sandbox(runner: &ProcessRunner) -> Arc<SandboxReport> {
+    let report = runner.sandbox().await;
+    let (level, mode) = (report.level().as_str(), report.mode.as_str());
+    match report.mode {
+        SandboxMode::On if report.refusal().is_none() => tracing::info!(level, "programs are confined"),
+        SandboxMode::On => {
+            let code = code::SANDBOX_REFUSED.id;
+            tracing::error!(code, reasons = ?report.reasons(), "programs cannot be confined here and are not started");
+        }
+        _ => {
+            let reasons = report.reasons();
+            tracing::error!(
+                mode,
+                level,
+                ?reasons,
+                "skills.sandbox is not on: programs can reach more than their workspace"
+            );
+        }
+    }
+    Arc::new(report.clone())
+}
+
+fn skills(
+    home: &Home,
+    config: &Config,
+    store: &Store,
+    calls: Tasks,
+    runner: &Arc<ProcessRunner>,
+    network: NetworkPolicy,
+) -> Result<SkillsHandle, DaemonError> {
     let mut all = first_set(SkillParts {
         runner: runner.clone(),
         path: program_path(),
@@ -195,7 +264,7 @@ fn skills(home: &Home, config: &Config, store: &Store, calls: Tasks) -> Result<S
         all.push(Arc::new(skill) as Arc<dyn Skill>);
     }
     let catalogue = Catalogue::new(all).map_err(DaemonError::Catalogue)?;
-    Ok(SkillsHandle::new(Arc::new(catalogue), calls, runner))
+    Ok(SkillsHandle::new(Arc::new(catalogue), calls, runner.clone()))
 }
 
 fn planner(config: &Config) -> Result<AgentName, DaemonError> {
@@ -232,6 +301,18 @@ impl Daemon {
 
         let (llm_layer, asking) = tasks_layer("asking", ASKING_MAX);
         let (skills_layer, calls) = tasks_layer("calls", CALLS_MAX);
+        let allowed: Vec<String> = config.network_allow.iter().map(ToString::to_string).collect();
+        let network = NetworkPolicy::parse(allowed.iter().map(String::as_str)).map_err(DaemonError::Network)?;
+        let spool = Spool::open(home.spool_dir()).map_err(DaemonError::Spool)?;
+        let runner = ProcessRunner::new(Some(spool), config.sandbox.clone());
+        let sandbox = sandbox(&runner).await;
+        let egress = egress(home, config, network.clone(), entropy.clone())?;
+        let egress_branch = skills::egress::layer(&egress).map_err(|source| DaemonError::Egress {
+            path: home.state_dir().display().to_string(),
+            source,
+        })?;
+        runner.open_egress(egress);
+        let skills_layer = skills_layer.child(ChildSpec::supervisor("egress", egress_branch));
         let left = LeftBranches {
             storage: storage_layer(&committer),
             llm: llm_layer,
@@ -239,7 +320,7 @@ impl Daemon {
         };
         let models = Models::build(config.models.values().map(model)).map_err(DaemonError::Models)?;
         let models = Arc::new(models);
-        let skills = skills(home, config, &store, calls)?;
+        let skills = skills(home, config, &store, calls, &runner, network)?;
 
         let treasury = Treasury::new(store.clone(), committer.clone());
         let agents_parts = AgentsParts {
@@ -282,6 +363,7 @@ impl Daemon {
             runs,
             agents: agents.clone(),
             models,
+            sandbox,
             committer: committer.clone(),
             store,
             tree: Arc::new(move || {

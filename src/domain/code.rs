@@ -71,6 +71,8 @@ codes! {
     SKILL_NOT_FOUND = "OC-5001", "skill_not_found", NotFound;
     /// A command skill is declared wrongly.
     SKILL_DECLARATION = "OC-5002", "skill_declaration", Invalid;
+    /// Programs cannot be confined as the configuration wants, so they are not started.
+    SANDBOX_REFUSED = "OC-5010", "sandbox_refused", Denied;
     /// A configuration file cannot be read as TOML.
     CONFIG_SYNTAX = "OC-6001", "config_syntax", Invalid;
     /// A configuration value is not allowed.

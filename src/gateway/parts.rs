@@ -13,6 +13,7 @@ use crate::llm::registry::Models;
 use crate::runs::handle::RunsHandle;
 use crate::runtime::clock::Clock;
 use crate::runtime::committer::Committer;
+use crate::skills::sandbox::report::SandboxReport;
 use crate::storage::store::Store;
 
 /// Limits and times of the gateway.
@@ -55,6 +56,8 @@ pub struct GatewayParts {
     pub agents: AgentsHandle,
     /// Models.
     pub models: Arc<Models>,
+    /// How far programs are confined.
+    pub sandbox: Arc<SandboxReport>,
     /// For figures.
     pub committer: Committer,
     /// For figures.

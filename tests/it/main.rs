@@ -12,6 +12,7 @@ mod gateway;
 mod kill;
 mod models;
 mod process;
+mod sandbox;
 mod skills;
 mod stop;
 mod supervision;

@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod config;
+pub mod doctor;
 pub mod init;
 pub mod quickstart;
 pub mod run;

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::kind::Kind;
 use crate::domain::effect::EffectClass;
+use crate::skills::sandbox::policy::SandboxMode;
 
 /// One configuration key. A segment in angle brackets stands for any name.
 #[derive(Debug, Clone, Copy)]
@@ -80,6 +81,16 @@ pub const KEYS: &[Key] = &[
     key("skills.commands.<name>.timeout", integer(100, MS_MAX), "60000", "ms", true, "Deadline of one call."),
     key("skills.commands.<name>.schema", Kind::Schema, "", "", true, "JSON Schema of the arguments; any object when not set."),
     key("skills.network.allow", Kind::HostPorts, "[]", "", true, "Private addresses (host:port) that skills may reach all the same."),
+    key("skills.commands.<name>.network", Kind::HostPorts, "", "", true, "Hosts (host:port) that the command reaches through the daemon's proxy; none when not set."),
+    key("skills.network.programs", Kind::HostPorts, "[]", "", true, "Hosts (host:port) that every program reaches through the daemon's proxy."),
+    key("skills.sandbox", Kind::Word(SandboxMode::WORDS), "on", "", false, "Programs are confined: on, or none; permissive, as far as possible; off, not at all."),
+    key("skills.readPaths", Kind::Texts { items_min: 0, items_max: 256 }, "", "", true, "Files and folders outside the workspace that programs read and run."),
+    key("skills.writePaths", Kind::Texts { items_min: 0, items_max: 256 }, "", "", true, "Folders outside the workspace that programs write to."),
+    key("skills.memoryBytes", integer(16 << 20, 1 << 44), "4294967296", "bytes", true, "Memory of a program together with all that it starts."),
+    key("skills.processes", integer(1, 1 << 20), "1024", "", true, "Processes and threads of a program together with all that it starts."),
+    key("skills.secrets.<name>.server", Kind::Url, "", "", true, "Server whose requests by programs get a secret from the proxy."),
+    key("skills.secrets.<name>.header", Kind::Text { bytes_max: 64 }, "", "", true, "Header that carries the secret; a bearer token in Authorization when not set."),
+    key("skills.secrets.<name>.value", Kind::Secret, "", "", true, "Where the secret is: \"${ENV}\" or \"file:path\"; never the secret itself."),
     key("memory.gcInterval", integer(1, 30 * 24 * 3600), "3600", "s", true, "How often expired memory entries are collected."),
     key("log.level", Kind::Word(&["error", "warn", "info", "debug", "trace"]), "info", "", true, "Least important line that is logged."),
     key("log.format", Kind::Word(&["text", "json"]), "text", "", false, "Form of the log lines."),

@@ -17,9 +17,11 @@ use super::key::{self, KEYS, Path};
 use super::kind;
 use super::model::{BUILT_IN, ModelSettings, models};
 use super::pipeline::{Pipeline, pipelines};
+use super::sandbox::{ProgramSecret, program_secrets, sandbox};
 use super::setting::{Setting, Settings};
 use crate::domain::agent::AgentDefinition;
 use crate::domain::name::{ModelAlias, SkillName};
+use crate::skills::sandbox::policy::SandboxSettings;
 
 /// What comes from outside the files.
 #[derive(Debug, Clone, Default)]
@@ -122,6 +124,10 @@ pub struct Config {
     pub command_skills: Vec<CommandSkill>,
     /// Private addresses that skills may reach.
     pub network_allow: Vec<HostPort>,
+    /// How programs are confined.
+    pub sandbox: SandboxSettings,
+    /// Secrets that the proxy adds for programs.
+    pub program_secrets: Vec<ProgramSecret>,
     /// Plans kept as files.
     pub pipelines: Vec<Pipeline>,
 }
@@ -152,6 +158,7 @@ pub fn load(home: &Home, overrides: &Overrides) -> Result<Loaded, ConfigError> {
         models: &models,
         commands: &commands,
     };
+    let program_secrets = program_secrets(&settings, home.config_dir(), &mut bad);
     let agents = agents(&around, &mut bad, &mut warnings)?;
     let pipelines = pipelines(home, &mut bad)?;
     let gateway = gateway(&settings);
@@ -185,6 +192,8 @@ pub fn load(home: &Home, overrides: &Overrides) -> Result<Loaded, ConfigError> {
         models,
         command_skills,
         network_allow: network_allow(&settings),
+        sandbox: sandbox(&settings, home.config_dir()),
+        program_secrets,
         pipelines,
     };
     Ok(Loaded {

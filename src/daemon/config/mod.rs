@@ -22,6 +22,7 @@ pub mod load;
 pub mod model;
 pub mod pipeline;
 pub mod prompt;
+pub mod sandbox;
 pub mod setting;
 pub mod template;
 

@@ -17,6 +17,7 @@ use crate::skills::environment;
 use crate::skills::process::end::Rendering;
 use crate::skills::process::program;
 use crate::skills::process::runner::{ProcessRunner, ProgramOrder};
+use crate::skills::sandbox::policy::Confinement;
 use crate::skills::skill::{CallEnd, CallOrder, Skill, SkillError};
 use crate::skills::stop::Stop;
 use crate::skills::workspace::Workspace;
@@ -106,6 +107,7 @@ impl ExecRun {
             output_bytes_max: RESULT_BYTES_MAX / 2,
             spooled: true,
             rendering: Rendering::Json,
+            confinement: Confinement::to_workspace(order.workspace.to_path_buf()),
         })
     }
 }

@@ -1,0 +1,154 @@
+//! `openclaw doctor`: looks at this installation and says what is wrong and what to do.
+//!
+//! Needs no daemon. Each check is one function in [`checks`]; a check that cannot be made says so instead of passing.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::cli::context::Context;
+use crate::cli::error::{CliError, Exit};
+use crate::cli::output::Output;
+use crate::daemon::config::Config;
+use crate::skills::sandbox::policy::SandboxMode;
+use crate::skills::sandbox::report::{SandboxLevel, SandboxReport};
+use crate::skills::sandbox::self_test::self_test;
+
+/// What a check came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Good,
+    Finding,
+    Unchecked,
+}
+
+impl State {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Finding => "finding",
+            Self::Unchecked => "unchecked",
+        }
+    }
+}
+
+/// One check.
+#[derive(Debug)]
+struct Check {
+    name: &'static str,
+    state: State,
+    /// What was found, one line each.
+    found: Vec<String>,
+    /// What to do; empty when there is nothing to do.
+    hint: &'static str,
+    /// More for programs.
+    detail: Value,
+}
+
+/// Runs all checks. The exit code is the worst: 2 for one that could not be made comes before 1 for a finding.
+pub fn run(context: &mut Context) -> Result<Exit, CliError> {
+    let config = context.load()?.config;
+    let checks = checks(&config);
+    let has = |state: State| checks.iter().any(|check| check.state == state);
+    // Both exits are the numbers that programs which check are known by.
+    let exit = if has(State::Unchecked) {
+        Exit::Usage
+    } else if has(State::Finding) {
+        Exit::Failed
+    } else {
+        Exit::Done
+    };
+    let each = checks.iter().map(|check| {
+        json!({
+            "name": check.name, "state": check.state.as_str(), "found": check.found, "hint": check.hint,
+            "detail": check.detail,
+        })
+    });
+    let value = json!({ "checks": each.collect::<Vec<_>>() });
+    context.output.result(&value, |output| show(output, &checks));
+    Ok(exit)
+}
+
+fn checks(config: &Config) -> Vec<Check> {
+    // The running binary, as the daemon would start it.
+    vec![sandbox(&self_test(Path::new("/proc/self/exe"), config.sandbox.mode))]
+}
+
+fn sandbox(report: &SandboxReport) -> Check {
+    let level = report.level();
+    let (state, hint) = match (report.mode, level) {
+        (SandboxMode::On, SandboxLevel::Refused) if report.controls.is_empty() => (
+            State::Unchecked,
+            "programs are not started: see OC-5010 (`ops/errors/OC-5010.md`)",
+        ),
+        (SandboxMode::On, SandboxLevel::Refused) => (
+            State::Finding,
+            "programs are not started: see OC-5010 (`ops/errors/OC-5010.md`)",
+        ),
+        (SandboxMode::On, SandboxLevel::NoNamespaces) => (
+            State::Good,
+            "let the daemon make user namespaces, if programs are to reach the network",
+        ),
+        (SandboxMode::On, _) => (State::Good, ""),
+        _ => (
+            State::Finding,
+            "`openclaw config set skills.sandbox on` confines programs again",
+        ),
+    };
+    let mut found = vec![format!("programs: {}, {}", report.mode.as_str(), level.as_str())];
+    found.extend(report.reasons());
+    Check {
+        name: "sandbox",
+        state,
+        found,
+        hint,
+        detail: report.to_json(),
+    }
+}
+
+fn show(output: &Output, checks: &[Check]) -> String {
+    let mut shown = String::new();
+    for check in checks {
+        let _ = writeln!(shown, "{:<8} {}", check.name, output.status(check.state.as_str()));
+        for line in &check.found {
+            let _ = writeln!(shown, "         {line}");
+        }
+        if !check.hint.is_empty() {
+            let _ = writeln!(shown, "         hint: {}", check.hint);
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::skills::sandbox::report::Control;
+
+    #[test]
+    fn only_a_sandbox_that_holds_and_is_on_is_good() {
+        let check = |mode: SandboxMode, failure: Option<&str>, state: State| {
+            let report = SandboxReport {
+                mode,
+                namespaces: true,
+                network: true,
+                cgroup: None,
+                controls: failure
+                    .map(|failure| Control {
+                        name: "x".to_owned(),
+                        failure: failure.to_owned(),
+                    })
+                    .into_iter()
+                    .collect(),
+                notes: Vec::new(),
+            };
+            assert_eq!(sandbox(&report).state, state, "{report:?}");
+        };
+        check(SandboxMode::On, Some(""), State::Good);
+        check(SandboxMode::On, Some("possible"), State::Finding);
+        check(SandboxMode::On, None, State::Unchecked);
+        check(SandboxMode::Permissive, Some(""), State::Finding);
+        check(SandboxMode::Off, None, State::Finding);
+    }
+}
