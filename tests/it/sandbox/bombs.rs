@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use openclaw::skills::process::end::{Ended, ProgramEnd};
 use openclaw::skills::sandbox::policy::SandboxSettings;
 
-use super::ground::{Ground, as_each_user};
+use super::ground::{Ground, as_each_user, skipped};
 use crate::process::{alive, block_on};
 
 fn bomb(settings: SandboxSettings, script: &str) -> ProgramEnd {
@@ -38,7 +38,7 @@ fn a_fork_bomb_ends_with_everything_that_it_made() {
             ..SandboxSettings::default()
         };
         if rustix::process::geteuid().is_root() && block_on(Ground::new().runner.sandbox()).cgroup.is_none() {
-            eprintln!("SKIPPED: without control groups the kernel does not bound the processes of root");
+            skipped("SKIPPED: without control groups the kernel does not bound the processes of root");
             return;
         }
         // Nine doublings and no more: a bomb that nothing stops must not take the machine of the tests with it.

@@ -45,6 +45,11 @@ pub fn as_each_user(name: &str, test: impl Fn()) {
     );
 }
 
+/// Says loudly that something is not tested here.
+pub fn skipped(why: &str) {
+    std::io::Write::write_all(&mut std::io::stderr(), format!("{why}\n").as_bytes()).ok();
+}
+
 /// The folders of one test.
 pub struct Ground {
     _folder: tempfile::TempDir,

@@ -6,7 +6,7 @@ use openclaw::skills::process::end::Ended;
 use openclaw::skills::sandbox::policy::SandboxSettings;
 use serde_json::Value;
 
-use super::ground::{Ground, as_each_user};
+use super::ground::{Ground, as_each_user, skipped};
 
 const PROBE: &str = include_str!("probe.py");
 /// Fewer would mean that the script skipped what it should try.
@@ -73,7 +73,7 @@ fn without_namespaces_what_is_forbidden_is_refused_all_the_same() {
 #[test]
 fn a_program_of_a_daemon_that_is_root_runs_as_the_owner_of_its_workspace() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED: only root can choose another user");
+        skipped("SKIPPED: only root can choose another user");
         return;
     }
     let check = |owner: u32, wanted: &str| {
