@@ -7,6 +7,7 @@ pub mod domain;
 pub mod gateway;
 pub mod identity;
 pub mod llm;
+pub mod memory;
 pub mod runs;
 pub mod runtime;
 pub mod skills;

@@ -1,4 +1,4 @@
-//! The `openclaw` binary: the commands, and the three small lives of the binary beside programs.
+//! The `openclaw` binary: the commands, and the small lives of the binary beside programs.
 
 use std::process::ExitCode;
 
@@ -8,6 +8,8 @@ fn main() -> ExitCode {
     // Before anything else: these lives of the binary must stay small and single-purpose.
     match std::env::args_os().nth(1).as_deref().and_then(std::ffi::OsStr::to_str) {
         Some("__shim") => return openclaw::skills::process::shim_main(),
+        Some("__keep") => return openclaw::skills::mcp::keeper::keep_main(),
+        Some("__serve") => return openclaw::skills::mcp::keeper::serve_main(),
         Some("__exec") => return openclaw::skills::sandbox::exec_main(),
         Some("__probe") => return openclaw::skills::sandbox::probe_main(),
         _ => {}

@@ -50,7 +50,8 @@ impl Home {
             use std::fmt::Write as _;
             write!(
                 config,
-                "\n[models.m{place}]\nprovider = \"openai\"\nid = \"{script}\"\nbaseUrl = \"{models_at}\"\n"
+                "\n[models.m{place}]\nprovider = \"openai\"\nid = \"{script}\"\nbaseUrl = \"{models_at}\"\n\
+                 contextTokens = 1000000000\n"
             )
             .map_err(io::Error::other)?;
         }

@@ -50,6 +50,7 @@ fn run(batches: &mut Vec<Batch>, number: u64) {
         output_schema: None,
         deadline: at.plus_ms(1000),
         tokens_max: None,
+        cost_max: None,
         model: None,
         origin: "api".into(),
         retry_of: None,
@@ -72,6 +73,7 @@ fn run(batches: &mut Vec<Batch>, number: u64) {
         RUN_BYTES / 2,
     ];
     let finished = turns.iter().enumerate().map(|(turn, bytes)| Fact::TurnFinished {
+        cost: openclaw::domain::money::MicroUsd(9),
         attempt: attempt.clone(),
         turn: turn as u32 + 1,
         answer: Arc::new(ModelAnswer {
@@ -80,6 +82,7 @@ fn run(batches: &mut Vec<Batch>, number: u64) {
             stop: Stop::End,
             usage: Usage::default(),
             answered_by: "history".into(),
+            kept: Arc::new([]),
         }),
     });
     batches.push(Batch::accept(

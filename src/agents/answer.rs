@@ -1,8 +1,11 @@
 //! From the text of a final answer to the output of a step.
 
+use std::fmt::Display;
+
 use serde_json::Value;
 
 use crate::domain::handoff::Finding;
+use crate::llm::wire::strict;
 
 /// Findings about one answer; more are not reported.
 const FINDINGS_MAX: usize = 12;
@@ -11,15 +14,16 @@ const FINDINGS_MAX: usize = 12;
 /// matches; a Markdown fence around it is allowed, because models like to put one there.
 pub fn judge(text: &str, schema: Option<&jsonschema::Validator>) -> Result<Value, Vec<Finding>> {
     let Some(schema) = schema else {
-        // An object or a list can be pointed into by later steps and checks; anything else is text.
-        return Ok(match serde_json::from_str(text) {
-            Ok(value @ (Value::Object(_) | Value::Array(_))) => value,
-            _ => Value::String(text.to_owned()),
-        });
+        // An object or a list can be pointed into by later steps and checks; anything else is text, and so is what
+        // would lose something as a value: a member that comes twice, a number that does not fit.
+        let is_container = text.trim_start().starts_with(['{', '[']);
+        let value = (is_container && strict::check(text).is_ok()).then(|| serde_json::from_str(text).ok());
+        return Ok(value.flatten().unwrap_or_else(|| Value::String(text.to_owned())));
     };
     let json = unfenced(text);
-    let value: Value = serde_json::from_str(json)
-        .map_err(|error| vec![Finding::new("", format!("the answer is not JSON: {error}"))])?;
+    let refuse = |reason: &dyn Display| vec![Finding::new("", format!("the answer is not JSON: {reason}"))];
+    strict::check(json).map_err(|error| refuse(&error))?;
+    let value: Value = serde_json::from_str(json).map_err(|error| refuse(&error))?;
     let findings: Vec<Finding> = schema
         .iter_errors(&value)
         .take(FINDINGS_MAX)
@@ -60,6 +64,15 @@ mod tests {
         check("{\"a\":\"x\"}", Err("/a"));
         check("{}", Err(""));
         check("sure! {\"a\":1}", Err(""));
+        check("{\"a\":1,\"a\":2}", Err(""));
+        for text in [
+            "{\"a\":1,\"a\":2}",
+            "[18446744073709551616]",
+            "[\"\\ud83d\"]",
+            &format!("{}{}", "[".repeat(65), "]".repeat(65)),
+        ] {
+            assert_eq!(judge(text, None), Ok(json!(text)), "nothing of it is lost");
+        }
         assert_eq!(judge("plain", None), Ok(json!("plain")));
         assert_eq!(judge("17", None), Ok(json!("17")), "a number in words is text");
         assert_eq!(judge("{\"b\":[1]}", None), Ok(json!({ "b": [1] })));

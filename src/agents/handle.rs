@@ -8,7 +8,8 @@ use std::time::Duration;
 use supervisors::{CallError, ChildRef};
 
 use crate::domain::agent::AgentDefinition;
-use crate::domain::budget::{Account, Balance};
+use crate::domain::approval::ApprovalRules;
+use crate::domain::budget::Account;
 use crate::domain::fact::Attempt;
 use crate::domain::fault::Fault;
 use crate::domain::handoff::Finding;
@@ -34,6 +35,7 @@ pub struct AgentsHandle {
     sessions: Sessions,
     definitions: Definitions,
     treasury: Treasury,
+    approvals: Arc<ApprovalRules>,
     suspended: Arc<AtomicBool>,
 }
 
@@ -78,12 +80,14 @@ impl AgentsHandle {
         sessions: Sessions,
         definitions: Definitions,
         treasury: Treasury,
+        approvals: Arc<ApprovalRules>,
     ) -> Self {
         Self {
             agents: Arc::new(agents),
             sessions,
             definitions,
             treasury,
+            approvals,
             suspended: Arc::default(),
         }
     }
@@ -149,6 +153,11 @@ impl AgentsHandle {
         &self.treasury
     }
 
+    /// Who has to agree to which call.
+    pub fn approvals(&self) -> &Arc<ApprovalRules> {
+        &self.approvals
+    }
+
     /// How many sessions are under way.
     pub fn sessions_active(&self) -> usize {
         self.sessions.count()
@@ -161,6 +170,8 @@ impl AgentsHandle {
 
     /// Tokens that an active run has used, reserved ones included; 0 when its balance cannot be read.
     pub fn tokens_of(&self, run: RunId) -> u64 {
-        self.treasury.balance(&Account::Run(run)).map_or(0, Balance::used)
+        self.treasury
+            .balance(&Account::Run(run))
+            .map_or(0, |balance| balance.used().tokens)
     }
 }

@@ -54,6 +54,7 @@ pub fn layer(parts: &AgentsParts) -> (SupervisorSpec, AgentsHandle) {
         sessions_handle,
         parts.definitions.clone(),
         parts.treasury.clone(),
+        parts.approvals.clone(),
     );
     // A supervisor that forgot all sessions must not come back quietly: runs would wait for reports that nobody
     // writes. The layer ends with it, so that the root starts the runs anew as well, and they give their orders again.

@@ -5,9 +5,11 @@
 pub mod answer;
 pub mod handle;
 pub mod handoff;
+pub mod hidden_text;
 pub mod layer;
 pub mod order;
 pub mod parts;
+pub mod players;
 pub mod roster;
 pub mod session;
 pub mod treasury;

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use crate::domain::approval::Ask;
+use crate::domain::budget::Limit;
 use crate::domain::fact::Attempt;
 use crate::domain::failure::FailureClass;
 use crate::domain::handoff::{Finding, Handoff};
@@ -25,8 +27,8 @@ pub struct SessionOrder {
     pub workspace: Arc<Path>,
     /// When it must be done.
     pub deadline: UtcMillis,
-    /// Tokens that the run may use.
-    pub run_tokens_max: Option<u64>,
+    /// What the run may use.
+    pub run_limit: Limit,
     /// A model instead of the agent's own.
     pub model: Option<ModelAlias>,
     /// The skills that may be used, out of the agent's own; none means all of them.
@@ -108,6 +110,15 @@ pub enum ReportedEnd {
     },
     /// A call may or may not have happened.
     Unknown(Arc<str>),
+    /// Calls wait for a person's yes; a session that resumes the attempt goes on with the answers.
+    Asks(Vec<Ask>),
+    /// It waits so long that it gives its slot back; the same attempt goes on from its facts.
+    Rested {
+        /// Why.
+        reason: Arc<str>,
+        /// When it goes on.
+        until: UtcMillis,
+    },
     /// It was told to stop; nothing of it runs any more.
     Stopped,
 }

@@ -2,17 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
 
 use supervisors::Tasks;
 
 use crate::domain::agent::AgentDefinition;
+use crate::domain::approval::ApprovalRules;
 use crate::domain::name::AgentName;
 use crate::llm::registry::Models;
 use crate::runtime::clock::Clock;
 use crate::runtime::committer::Committer;
+use crate::runtime::live::Live;
 use crate::skills::handle::SkillsHandle;
 use crate::storage::store::Store;
 
+use super::players::Players;
 use super::treasury::Treasury;
 
 /// Everything below that a session uses.
@@ -28,12 +32,20 @@ pub struct AgentsParts {
     pub treasury: Treasury,
     /// The models.
     pub models: Arc<Models>,
+    /// Where pieces of answers go while they arrive.
+    pub live: Live,
+    /// The longest wait for a model for which a session keeps its slot.
+    pub rest_over: Duration,
+    /// The cassettes that are played.
+    pub players: Players,
     /// Where model requests run.
     pub asking: Tasks,
     /// The skills.
     pub skills: SkillsHandle,
     /// The agents as configured now.
     pub definitions: Definitions,
+    /// Who has to agree to which call.
+    pub approvals: Arc<ApprovalRules>,
 }
 
 /// The definitions by name.

@@ -4,9 +4,11 @@
 //! and an order that got no answer is given again by the run.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use supervisors::{ApiError, DynamicRef};
+use tokio::sync::oneshot;
 
 use crate::domain::agent::AgentDefinition;
 use crate::domain::handoff::Finding;
@@ -16,6 +18,12 @@ use super::handoff::judge;
 use super::order::SessionOrder;
 use super::parts::AgentsParts;
 use super::session::message::SessionMessage;
+
+/// How long a session that is there already may take to say so; one that works answers between two messages.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// Looks for the end of a session that is on its way out, and the pause between them.
+const LOOKS_MAX: u32 = 200;
+const LOOK: Duration = Duration::from_millis(5);
 
 /// What an agent is told.
 pub enum AgentMessage {
@@ -132,15 +140,30 @@ impl AgentActor {
     }
 }
 
-/// Starts the session of an order; one that runs already is left to go on, and will report.
+/// Starts the session of an order; one that runs already is left to go on, and will report. One that has reported
+/// and is on its way out, because it waits for a person or rests, is waited for: its attempt goes on in a new one.
 pub async fn start(sessions: &Sessions, order: SessionOrder, definition: Option<Arc<AgentDefinition>>) -> Taken {
     let id = order.session_id();
     let argument = SessionArgument {
         order: Arc::new(order),
         definition,
     };
-    match sessions.start_child(id, argument).await {
-        Ok(_) | Err(ApiError::AlreadyStarted { .. } | ApiError::Restarting(_)) => Taken::Accepted,
-        Err(error) => Taken::NotStarted(error),
+    for _ in 0..LOOKS_MAX {
+        match sessions.start_child(id.clone(), argument.clone()).await {
+            Ok(_) | Err(ApiError::Restarting(_)) => return Taken::Accepted,
+            Err(ApiError::AlreadyStarted { .. }) => {}
+            Err(error) => return Taken::NotStarted(error),
+        }
+        let (reply, answer) = oneshot::channel();
+        let asked = sessions
+            .get(id.clone())
+            .is_some_and(|session| session.cast(SessionMessage::AreYouThere { reply }).is_ok());
+        // One that is busy answers late and goes on; one that goes drops the question at once.
+        if asked && !matches!(tokio::time::timeout(ANSWER_MAX, answer).await, Ok(Err(_))) {
+            return Taken::Accepted;
+        }
+        tokio::time::sleep(LOOK).await;
     }
+    // It has not gone in all this time, so it is left to be.
+    Taken::Accepted
 }

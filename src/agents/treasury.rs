@@ -1,4 +1,4 @@
-//! The treasury: every batch that touches token accounts goes through here on its way to the committer.
+//! The treasury: every batch that touches accounts goes through here on its way to the committer.
 //!
 //! Not an actor, on purpose: checking an account and queueing the batch that books it must be one step for all
 //! sessions, and the critical section is a few map look-ups. Because the booking is queued before the lock is
@@ -10,7 +10,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
-use crate::domain::budget::{Account, Balance, BudgetChange, BudgetExhausted, Ledger};
+use crate::domain::budget::{Account, Amount, Balance, BudgetChange, BudgetExhausted, Ledger, Limit};
 use crate::domain::id::RunId;
 use crate::domain::name::AgentName;
 use crate::runtime::committer::{CommitError, Committer, Pending};
@@ -18,7 +18,7 @@ use crate::storage::batch::{Batch, Op};
 use crate::storage::error::StoreError;
 use crate::storage::store::Store;
 
-/// Books tokens and passes batches on. Cheap to clone.
+/// Books tokens and money and passes batches on. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Treasury {
     committer: Committer,
@@ -36,7 +36,7 @@ struct Books {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum TreasuryError {
     /// A limit does not allow the reservation; nothing was booked or queued.
-    #[error("reserve tokens")]
+    #[error("reserve a budget")]
     Exhausted(#[source] BudgetExhausted),
     /// A balance cannot be read.
     #[error("read a balance")]
@@ -55,13 +55,13 @@ pub struct Bookings {
     pub reserve: Option<Reservation>,
 }
 
-/// Tokens to book on several accounts, on all or on none.
+/// What to book on several accounts, on all or on none.
 #[derive(Debug, Clone)]
 pub struct Reservation {
     /// The accounts with their limits.
-    pub accounts: Vec<(Account, Option<u64>)>,
-    /// Tokens on each.
-    pub tokens: u64,
+    pub accounts: Vec<(Account, Limit)>,
+    /// How much on each.
+    pub amount: Amount,
 }
 
 impl Books {
@@ -110,9 +110,9 @@ impl Treasury {
         let mut changes = bookings.settle;
         let reserved = match bookings.reserve {
             None => Ok(()),
-            Some(Reservation { accounts, tokens }) => books.ledger.reserve(&accounts, tokens).map(|()| {
+            Some(Reservation { accounts, amount }) => books.ledger.reserve(&accounts, amount).map(|()| {
                 let accounts = accounts.into_iter();
-                changes.extend(accounts.map(|(account, _)| (account, BudgetChange::Reserve(tokens))));
+                changes.extend(accounts.map(|(account, _)| (account, BudgetChange::Reserve(amount))));
             }),
         };
         let submitted = reserved.map_err(TreasuryError::Exhausted).and_then(|()| {
@@ -178,6 +178,7 @@ impl Treasury {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::money::MicroUsd;
     use crate::domain::time::UtcMillis;
     use crate::runtime::bus::Bus;
 
@@ -188,25 +189,40 @@ mod tests {
         let committer = Committer::start(store.clone(), Bus::default()).expect("starts");
         let treasury = Treasury::new(store, committer);
         let account = Account::Run(RunId::new(UtcMillis(1), 1));
-        let bookings = |settle: &[BudgetChange], tokens: u64| Bookings {
+        let amount = |tokens, cost| Amount {
+            tokens,
+            cost: MicroUsd(cost),
+        };
+        let limit = Limit {
+            tokens: Some(100),
+            cost: Some(MicroUsd(1_000)),
+        };
+        let bookings = |settle: &[BudgetChange], wanted: Amount| Bookings {
             settle: settle.iter().map(|change| (account.clone(), *change)).collect(),
             reserve: Some(Reservation {
-                accounts: vec![(account.clone(), Some(100))],
-                tokens,
+                accounts: vec![(account.clone(), limit)],
+                amount: wanted,
             }),
         };
-        let check = |bookings: Bookings, passes: bool, reserved: u64, spent: u64| {
+        let check = |bookings: Bookings, passes: bool, reserved: Amount, spent: Amount| {
             let submitted = treasury.submit(Batch::default(), bookings);
             assert_eq!(submitted.map(Pending::detach).is_ok(), passes);
             let balance = treasury.balance(&account).expect("readable");
             assert_eq!(balance, Balance { reserved, spent });
         };
         let settled = BudgetChange::Settle {
-            reserved: 60,
-            spent: 50,
+            reserved: amount(60, 600),
+            spent: amount(50, 100),
         };
-        check(bookings(&[], 60), true, 60, 0);
-        check(bookings(&[settled], 51), false, 60, 0);
-        check(bookings(&[settled], 50), true, 50, 50);
+        let nothing = Amount::default();
+        check(bookings(&[], amount(60, 600)), true, amount(60, 600), nothing);
+        check(bookings(&[settled], amount(51, 1)), false, amount(60, 600), nothing);
+        check(bookings(&[settled], amount(1, 901)), false, amount(60, 600), nothing);
+        check(
+            bookings(&[settled], amount(50, 900)),
+            true,
+            amount(50, 900),
+            amount(50, 100),
+        );
     }
 }

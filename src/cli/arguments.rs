@@ -8,7 +8,8 @@ use serde_json::Value;
 use super::check::parse_check;
 use super::duration::parse_ms;
 use crate::domain::id::RunId;
-use crate::domain::name::{AgentName, ModelAlias};
+use crate::domain::money::MicroUsd;
+use crate::domain::name::{AgentName, ModelAlias, PackageName, ServerName, SkillName};
 
 /// An operating system for AI agents that you can leave running.
 #[derive(Debug, Parser)]
@@ -63,8 +64,6 @@ pub enum Command {
     Stop(StopArguments),
     /// Show whether the daemon runs and how it is.
     Status,
-    /// Check this installation: 0 good, 1 findings, 2 something could not be checked.
-    Doctor,
     /// Show the tree of supervised actors.
     Tree,
     /// Give the daemon a task.
@@ -75,6 +74,20 @@ pub enum Command {
     /// Define agents and look at them.
     #[command(subcommand)]
     Agent(AgentCommand),
+    /// Look at budgets and set them.
+    #[command(subcommand)]
+    Budget(BudgetCommand),
+    /// Check this installation and say what to do: 0 good, 1 findings, 2 something could not be checked.
+    Doctor(DoctorArguments),
+    /// Look at skills, add and remove packages, make one call.
+    #[command(subcommand)]
+    Skill(SkillCommand),
+    /// Servers of the Model Context Protocol whose tools are skills.
+    #[command(subcommand)]
+    Mcp(McpCommand),
+    /// Keep texts and find them again, by key and by meaning.
+    #[command(subcommand)]
+    Memory(MemoryCommand),
     /// Read and change the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -156,12 +169,21 @@ pub struct RunArguments {
     /// Tokens that the run may use.
     #[arg(long, value_name = "N")]
     pub tokens_max: Option<u64>,
+    /// US dollars that the run may cost, such as 0.25.
+    #[arg(long, value_name = "USD", value_parser = parse_usd)]
+    pub max_cost: Option<MicroUsd>,
     /// A plan document (JSON) instead of one made by the planner.
     #[arg(long, value_name = "FILE")]
     pub plan: Option<PathBuf>,
     /// Names the submission: sent twice, it is accepted once.
     #[arg(long, value_name = "KEY")]
     pub idempotency_key: Option<String>,
+    /// Write what the models were asked and answered into this file at the run's end; follows the run.
+    #[arg(long, value_name = "FILE", conflicts_with = "wait")]
+    pub record: Option<PathBuf>,
+    /// Answer every model request of the run from this file, which --record wrote; no model is asked.
+    #[arg(long, value_name = "FILE")]
+    pub replay: Option<PathBuf>,
     /// Wait this long for the end without showing steps, such as 30s.
     #[arg(long, value_name = "TIME", conflicts_with = "follow", value_parser = parse_ms)]
     pub wait: Option<u64>,
@@ -203,6 +225,58 @@ pub enum RunsCommand {
         #[arg(long)]
         reason: Option<String>,
     },
+    /// Write the cassette of a run that was recorded.
+    Cassette {
+        /// The run.
+        id: RunId,
+        /// The file; the standard output when not given.
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Agree to a call that waits for it, or refuse it; shows what it would do.
+    Approve {
+        /// The run.
+        id: RunId,
+        /// The step; may be left out when one call waits.
+        #[arg(long, value_name = "STEP")]
+        step: Option<String>,
+        /// The call of the step.
+        #[arg(long, value_name = "N")]
+        call: Option<u32>,
+        /// Say no.
+        #[arg(long)]
+        deny: bool,
+        /// Why, or the answer to a question.
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+        /// The hash that was shown; without it the call is taken as it is now.
+        #[arg(long, value_name = "HASH")]
+        hash: Option<String>,
+    },
+    /// Say what became of a call when the machine cannot know; the run goes on from there.
+    #[command(group = clap::ArgGroup::new("what").required(true))]
+    Resolve {
+        /// The run.
+        id: RunId,
+        /// The step; may be left out when one call is unknown.
+        #[arg(long, value_name = "STEP")]
+        step: Option<String>,
+        /// The call of the step.
+        #[arg(long, value_name = "N")]
+        call: Option<u32>,
+        /// It happened: the session goes on with the output.
+        #[arg(long, group = "what")]
+        happened: bool,
+        /// What the call gave back.
+        #[arg(long, value_name = "TEXT", conflicts_with_all = ["not_happened", "abandon"])]
+        output: Option<String>,
+        /// It did not happen: it is made again, under the same key.
+        #[arg(long, group = "what")]
+        not_happened: bool,
+        /// Nobody will know: the step fails.
+        #[arg(long, group = "what")]
+        abandon: bool,
+    },
     /// Submit an ended run again, as a new run that knows what failed.
     Retry {
         /// The run.
@@ -237,6 +311,217 @@ pub enum AgentCommand {
         /// The agent.
         name: AgentName,
     },
+    /// Show what agents used, how long their work took and how often it succeeded.
+    Stats {
+        /// One agent, with its prompts and models.
+        name: Option<AgentName>,
+    },
+}
+
+/// `openclaw budget …`.
+#[derive(Debug, Subcommand)]
+pub enum BudgetCommand {
+    /// Show limits, and what is left of this UTC day.
+    Show {
+        /// One agent.
+        agent: Option<AgentName>,
+    },
+    /// Set limits, of all agents or of one; the others stay.
+    Set(BudgetSetArguments),
+}
+
+/// `openclaw budget set`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("limits").required(true).multiple(true)
+    .args(["daily_tokens", "per_run_tokens", "daily_cost", "per_run_cost"]))]
+pub struct BudgetSetArguments {
+    /// Only this agent: writes agents/NAME.toml instead of openclaw.toml.
+    #[arg(long, value_name = "NAME")]
+    pub agent: Option<AgentName>,
+    /// Tokens of one agent per UTC day.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub daily_tokens: Option<u64>,
+    /// Tokens of one agent per run.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub per_run_tokens: Option<u64>,
+    /// US dollars of one agent per UTC day, such as 2.50.
+    #[arg(long, value_name = "USD", value_parser = parse_usd)]
+    pub daily_cost: Option<MicroUsd>,
+    /// US dollars of one agent per run, such as 0.25.
+    #[arg(long, value_name = "USD", value_parser = parse_usd)]
+    pub per_run_cost: Option<MicroUsd>,
+}
+
+/// `openclaw doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArguments {
+    /// Ask each configured model once, which may cost a few tokens, with the keys of this shell.
+    #[arg(long)]
+    pub models: bool,
+}
+
+/// `openclaw skill …`.
+#[derive(Debug, Subcommand)]
+pub enum SkillCommand {
+    /// List the skills and packages of the running daemon.
+    List,
+    /// Show one skill or package.
+    Show {
+        /// Its name.
+        name: String,
+    },
+    /// Check packages without a daemon; 1 when one cannot be used.
+    Check {
+        /// A folder, or a package of the home; all packages when not given.
+        package: Option<String>,
+    },
+    /// Add a package, or a changed one again: pins it by its hash in skills.lock.
+    Add {
+        /// A folder, which is copied into the home's skills/, or a package that is there.
+        package: String,
+        /// What its scripts may touch (repeatable), such as exec or net:docs.rs:443; nothing when not given.
+        #[arg(long, value_name = "CAPABILITY")]
+        capability: Vec<String>,
+    },
+    /// Remove a package from skills.lock and from the home's skills/.
+    Remove {
+        /// The package.
+        name: PackageName,
+        /// Leave its files where they are.
+        #[arg(long)]
+        keep_files: bool,
+    },
+    /// Make one real call through the daemon and print what came of it.
+    Call {
+        /// The skill.
+        name: SkillName,
+        /// The arguments, a JSON object.
+        #[arg(long, value_name = "JSON", default_value = "{}")]
+        args: String,
+        /// The folder that it works in; this folder when not given.
+        #[arg(long, value_name = "DIR")]
+        workspace: Option<PathBuf>,
+    },
+}
+
+/// `openclaw mcp …`.
+#[derive(Debug, Subcommand)]
+pub enum McpCommand {
+    /// Add a server to openclaw.toml; comments stay.
+    Add {
+        /// Its name; its tools become mcp.NAME.TOOL.
+        name: ServerName,
+        /// Address of a server that answers to Streamable HTTP.
+        #[arg(
+            long,
+            value_name = "URL",
+            required_unless_present = "command",
+            conflicts_with = "command"
+        )]
+        url: Option<String>,
+        /// Where its token is: ${ENV} or file:PATH.
+        #[arg(long, value_name = "REFERENCE", requires = "url")]
+        bearer: Option<String>,
+        /// What its tools do to the world.
+        #[arg(long, value_parser = ["read", "idempotent", "once"])]
+        class: Option<String>,
+        /// A tool to take (repeatable); all when not given.
+        #[arg(long, value_name = "TOOL")]
+        tool: Vec<String>,
+        /// Program and arguments, after `--`.
+        #[arg(last = true, value_name = "COMMAND")]
+        command: Vec<String>,
+    },
+    /// List the servers and how they are.
+    List,
+    /// Start a server, list its tools and stop it again; 1 when it does not work.
+    Test {
+        /// The server.
+        name: ServerName,
+    },
+}
+
+/// Which part of the memory.
+#[derive(Debug, Clone, Args)]
+pub struct MemoryPart {
+    /// How far entries reach.
+    #[arg(long, default_value = "project", value_parser = ["session", "project", "global"])]
+    pub scope: String,
+    /// The project's folder; this folder when not given.
+    #[arg(long, value_name = "DIR")]
+    pub project: Option<PathBuf>,
+    /// The session, for scope session: run and step, as in run_…/step.
+    #[arg(long, value_name = "NAME")]
+    pub session: Option<String>,
+}
+
+/// `openclaw memory …`.
+#[derive(Debug, Subcommand)]
+pub enum MemoryCommand {
+    /// Keep a text; under a key it takes the place of what was there.
+    Put {
+        /// Where.
+        #[command(flatten)]
+        part: MemoryPart,
+        /// The key.
+        #[arg(long, value_name = "KEY")]
+        key: Option<String>,
+        /// The text.
+        #[arg(required = true, value_name = "TEXT")]
+        text: Vec<String>,
+        /// A word to filter by (repeatable).
+        #[arg(long)]
+        tag: Vec<String>,
+        /// 0 to 100.
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u8).range(0..=100))]
+        importance: u8,
+    },
+    /// Print the text under a key.
+    Get {
+        /// Where.
+        #[command(flatten)]
+        part: MemoryPart,
+        /// The key.
+        key: String,
+    },
+    /// Find what fits a question, best first.
+    Query {
+        /// Where.
+        #[command(flatten)]
+        part: MemoryPart,
+        /// The question.
+        #[arg(required = true, value_name = "TEXT")]
+        text: Vec<String>,
+        /// How many.
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
+        limit: u32,
+        /// Only entries with this tag (repeatable).
+        #[arg(long)]
+        tag: Vec<String>,
+        /// Show what each score is made of.
+        #[arg(long)]
+        explain: bool,
+    },
+    /// Remove what is under a key, with its history.
+    Forget {
+        /// Where.
+        #[command(flatten)]
+        part: MemoryPart,
+        /// The key.
+        key: String,
+    },
+    /// List what is kept, oldest first.
+    List {
+        /// Where.
+        #[command(flatten)]
+        part: MemoryPart,
+        /// Go on after this number.
+        #[arg(long, value_name = "ID")]
+        after: Option<u64>,
+        /// How many.
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
+        limit: u32,
+    },
 }
 
 /// `openclaw config …`.
@@ -259,6 +544,11 @@ pub enum ConfigCommand {
     List,
     /// Check every file of the configuration.
     Validate,
+}
+
+fn parse_usd(text: &str) -> Result<MicroUsd, String> {
+    let wanted = "US dollars such as 3 or 0.25, with at most six digits after the point";
+    MicroUsd::from_decimal(text).ok_or_else(|| format!("`{text}` is not {wanted}"))
 }
 
 #[cfg(test)]
@@ -302,12 +592,38 @@ mod tests {
             "openclaw status --url http://127.0.0.1:8080 --key ocl_1_2",
             "openclaw tree --json --no-color -q",
             "openclaw run review --follow --agent reviewer -vv",
+            "openclaw run x --max-cost 0.25",
             "openclaw run one two three --file a.rs --file b.rs --workspace . --deadline 10m",
             "openclaw run x --check file:REVIEW.md:200 --check exit:0 --model offline --idempotency-key k --wait 30s",
+            "openclaw run x --record cassette.jsonl --replay other.jsonl --follow",
             "openclaw runs list --status failed --limit 5 --json",
             "openclaw agent create alma --model gpt --role coder --prompt-file p.md",
             "openclaw agent list",
             "openclaw agent show planner",
+            "openclaw agent stats",
+            "openclaw agent stats coder --json",
+            "openclaw budget show",
+            "openclaw budget show coder --json",
+            "openclaw budget set --daily-cost 2.50",
+            "openclaw budget set --agent coder --daily-tokens 100000 --per-run-tokens 5000 --per-run-cost 0.25",
+            "openclaw doctor",
+            "openclaw doctor --models --json",
+            "openclaw skill list --json",
+            "openclaw skill show fs.read",
+            "openclaw skill check",
+            "openclaw skill check ./pdf",
+            "openclaw skill add ./pdf --capability exec --capability net:docs.rs:443",
+            "openclaw skill remove pdf --keep-files",
+            "openclaw skill call fs.list --args {} --workspace .",
+            "openclaw mcp add files --class read --tool a --tool b -- npx server --root /srv",
+            "openclaw mcp add web --url https://example.org/mcp --bearer ${TOKEN}",
+            "openclaw mcp list",
+            "openclaw mcp test files",
+            "openclaw memory put --scope project --key auth-pattern tokens are rotated",
+            "openclaw memory get --scope project auth-pattern",
+            "openclaw memory query how are tokens rotated --explain --limit 3",
+            "openclaw memory forget --scope global old",
+            "openclaw memory list --scope global",
         ] {
             check(line);
         }
@@ -316,7 +632,17 @@ mod tests {
         }
         check(&format!("openclaw runs cancel {run} --reason late"));
         check(&format!("openclaw runs retry {run} --follow"));
+        check(&format!("openclaw runs cassette {run} --output c.jsonl"));
         check(&format!("openclaw runs show {run} --timeline"));
+        check(&format!("openclaw runs approve {run}"));
+        check(&format!(
+            "openclaw runs approve {run} --step a --call 1 --deny --reason no"
+        ));
+        check(&format!(
+            "openclaw runs resolve {run} --step a --call 1 --happened --output done"
+        ));
+        check(&format!("openclaw runs resolve {run} --not-happened"));
+        check(&format!("openclaw runs resolve {run} --abandon"));
     }
 
     #[test]
@@ -325,12 +651,25 @@ mod tests {
             "openclaw",
             "openclaw run",
             "openclaw runs show run_1",
+            "openclaw runs resolve run_01arz3ndektsv4rrffq69g5fav",
+            "openclaw runs resolve run_01arz3ndektsv4rrffq69g5fav --happened --abandon",
+            "openclaw runs resolve run_01arz3ndektsv4rrffq69g5fav --abandon --output x",
             "openclaw run x --deadline 10",
+            "openclaw run x --max-cost 1e3",
+            "openclaw budget set --agent coder",
+            "openclaw budget set --daily-cost much",
+            "openclaw budget set --daily-tokens 0",
             "openclaw run x --check nonsense",
             "openclaw run x --wait 1s --follow",
+            "openclaw run x --wait 1s --record c.jsonl",
             "openclaw agent create Planner --model gpt",
             "openclaw agent create planner",
             "openclaw init --port 70000",
+            "openclaw skill remove ../x",
+            "openclaw skill call Bad",
+            "openclaw mcp add x",
+            "openclaw mcp add x --url http://a -- b",
+            "openclaw mcp add ../x -- b",
         ] {
             assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
         }

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
+pub use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
-use reqwest::{Method, Response, StatusCode, Url};
+use reqwest::{Response, StatusCode, Url};
 use serde_json::Value;
 
 use super::error::CliError;
@@ -83,7 +84,7 @@ pub struct Client {
 /// One request.
 #[derive(Debug, Clone)]
 pub struct Request<'request> {
-    /// GET or POST.
+    /// How.
     pub method: Method,
     /// Path and query, from `/`.
     pub path: &'request str,
@@ -163,9 +164,15 @@ impl Client {
         self.base.as_str().trim_end_matches('/')
     }
 
-    /// Sends a request and reads the whole answer as JSON. A submission under an idempotency key is sent a second
-    /// time when the connection broke, because then nobody knows whether the first arrived.
+    /// Sends a request and reads the whole answer as JSON.
     pub async fn send(&self, request: &Request<'_>) -> Result<Value, CliError> {
+        let bytes = self.read(request).await?;
+        serde_json::from_slice(&bytes).map_err(|error| self.protocol(request.path, error.to_string()))
+    }
+
+    /// Sends a request and reads the whole answer. A submission under an idempotency key is sent a second
+    /// time when the connection broke, because then nobody knows whether the first arrived.
+    pub async fn read(&self, request: &Request<'_>) -> Result<Vec<u8>, CliError> {
         let mut response = match self
             .open(request, Some(ANSWER_MS.saturating_add(request.wait_ms)))
             .await
@@ -190,7 +197,7 @@ impl Client {
         if !status.is_success() {
             return Err(self.refusal(request.path, status, &bytes));
         }
-        serde_json::from_slice(&bytes).map_err(|error| self.protocol(request.path, error.to_string()))
+        Ok(bytes)
     }
 
     /// Opens an event stream; the answer's body is read by the caller.

@@ -86,11 +86,15 @@ async fn dispatch(context: &mut Context, command: Command, daemon: &impl DaemonS
         Command::Start(arguments) => command::start::run(context, daemon, &arguments).await,
         Command::Stop(arguments) => command::stop::run(context, &arguments).await,
         Command::Status => command::status::run(context).await,
-        Command::Doctor => command::doctor::run(context),
         Command::Tree => command::tree::run(context).await,
         Command::Run(arguments) => command::run::run(context, *arguments).await,
         Command::Runs(sub) => command::runs::run(context, sub).await,
         Command::Agent(sub) => command::agent::run(context, sub).await,
+        Command::Budget(sub) => command::budget::run(context, sub).await,
+        Command::Doctor(arguments) => command::doctor::run(context, &arguments).await,
+        Command::Skill(sub) => command::skill::run(context, sub).await,
+        Command::Mcp(sub) => command::mcp::run(context, sub).await,
+        Command::Memory(sub) => command::memory::run(context, sub).await,
         Command::Config(sub) => command::config::run(context, sub),
     }
 }

@@ -56,7 +56,8 @@ pub struct RunEvent {
 impl RunEvent {
     /// Whether nothing follows that a reader would wait for. A parked run waits for a person.
     pub fn is_last(&self) -> bool {
-        matches!(self.kind.as_str(), "run.done" | "run.parked")
+        // A run that ended unknown may have been reopened; the stream says so.
+        matches!(self.kind.as_str(), "run.done" | "run.parked") && self.data["reopened"] != true
     }
 }
 

@@ -4,12 +4,16 @@
 //! - [`client`]: requests to the gateway; [`events`]: its event streams; [`view`]: the parts of its answers that
 //!   people see.
 //! - [`output`]: lines for people or JSON for programs; [`progress`] and [`follow`]: a run as it goes on.
+//! - [`cassette`]: recorded model traffic as files.
+//! - [`model_check`]: whether configured models answer.
 //! - [`seam`]: what the daemon does for a command in this process; `in_this_process`: the real one.
 //! - `command`: one file per command; they never import each other.
 //!
 //! What it refuses to know: the store, the actors, and everything else that only the daemon touches.
 
+mod answers;
 pub mod arguments;
+pub mod cassette;
 pub mod check;
 pub mod client;
 mod command;
@@ -22,6 +26,7 @@ pub mod events;
 mod fake;
 pub mod follow;
 mod in_this_process;
+pub mod model_check;
 pub mod output;
 pub mod progress;
 pub mod seam;

@@ -1,13 +1,15 @@
 //! What a command prints: lines for people on one hand, one stable JSON form for programs on the other.
 //!
 //! **Invariants**: with `--json` the standard output carries nothing but JSON, one document a line. What the daemon
-//! sends cannot move a terminal's cursor or change its colours: control characters are taken out of human output.
+//! sends cannot move a terminal's cursor, change its colours or reorder what is read: such characters are escaped.
 //! A reader that goes away (a closed pipe) is no error.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write};
 
 use serde_json::Value;
+
+use crate::domain::text_policy::for_terminal;
 
 /// What a text means; decides its colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +118,12 @@ impl Output {
         }
     }
 
+    /// Lines that are for programs and people alike, as they are.
+    pub fn raw(&mut self, text: &str) {
+        let _ = self.out.write_all(text.as_bytes());
+        let _ = self.out.flush();
+    }
+
     /// A line that says what goes on; nothing with `--json` or `--quiet`.
     pub fn note(&mut self, text: &str) {
         if !self.json && !self.quiet {
@@ -126,7 +134,7 @@ impl Output {
     /// A warning; nothing with `--quiet`. It goes to the standard error, so it does not disturb JSON.
     pub fn warn(&mut self, text: &str) {
         if !self.quiet {
-            let _ = writeln!(self.err, "warning: {text}");
+            let _ = writeln!(self.err, "warning: {}", for_terminal(text));
         }
     }
 
@@ -135,7 +143,7 @@ impl Output {
         let _ = if self.json {
             writeln!(self.err, "{value}")
         } else {
-            write!(self.err, "{text}")
+            write!(self.err, "{}", for_terminal(text))
         };
     }
 
@@ -159,7 +167,7 @@ impl Output {
         let tone = match word {
             "succeeded" | "done" | "running" | "ready" => Tone::Good,
             "failed" => Tone::Bad,
-            "unknown" | "parked" | "expired" | "retrying" | "checking" => Tone::Odd,
+            "unknown" | "parked" | "expired" | "retrying" | "resting" | "checking" => Tone::Odd,
             _ => Tone::Dim,
         };
         self.paint(tone, &one_line(word, 32))
@@ -207,17 +215,16 @@ pub fn one_line(text: &str, bytes_max: usize) -> String {
     crate::domain::text::preview(text, bytes_max)
 }
 
-/// A text from elsewhere with its line ends, without what could drive a terminal.
+/// A text from elsewhere with its line ends; what could drive a terminal, reorder or hide is escaped.
 pub fn harmless(text: &str) -> String {
-    let keep = |character: &char| !character.is_control() || matches!(character, '\n' | '\t');
-    text.chars().filter(keep).collect()
+    for_terminal(text).into_owned()
 }
 
 /// A value from elsewhere for people: a text as it is, anything else as indented JSON.
 pub fn show_value(value: &Value) -> String {
     match value {
         Value::String(text) => harmless(text),
-        other => format!("{other:#}"),
+        other => harmless(&format!("{other:#}")),
     }
 }
 
@@ -279,7 +286,8 @@ mod tests {
 
     #[test]
     fn text_from_elsewhere_cannot_drive_the_terminal() {
-        assert_eq!(harmless("a\u{1b}[2Jb\r\n\tc\u{7}"), "a[2Jb\n\tc");
+        assert_eq!(harmless("a\u{1b}[2Jb\r\n\tc\u{7}"), "a\\u{1b}[2Jb\r\n\tc\\u{7}");
+        assert_eq!(harmless("user\u{202e}nimda"), "user\\u{202e}nimda");
         assert_eq!(one_line("a\u{1b}]0;x\u{7}\nb", 40), "a ]0;x  b");
         assert_eq!(show_value(&json!({ "a": [1] })), "{\n  \"a\": [\n    1\n  ]\n}");
     }

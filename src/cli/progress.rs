@@ -7,13 +7,18 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
 use super::events::RunEvent;
-use super::output::{Output, Tone, one_line};
+use super::output::{Output, Tone, harmless, one_line};
 use super::view::between;
+
+/// Bytes of a line of an answer that is shown before its end.
+const LINE_BYTES_MAX: usize = 2_000;
 
 /// Shows the events of one run.
 pub struct Progress {
     bars: Option<MultiProgress>,
     open: BTreeMap<String, ProgressBar>,
+    /// What has arrived of answers and is no whole line yet, by step.
+    texts: BTreeMap<String, String>,
     began_at: Option<String>,
 }
 
@@ -41,6 +46,8 @@ fn line(kind: &str) -> Option<Line> {
         "check.passed" => (Tone::Good, "check passed", false),
         "check.failed" => (Tone::Odd, "check failed", true),
         "turn.failed" => (Tone::Odd, "model request failed", true),
+        "turn.deferred" => (Tone::Dim, "waits for its model", true),
+        "step.rested" => (Tone::Odd, "rests without a slot", true),
         "answer.rejected" => (Tone::Odd, "answer rejected", true),
         "handoff.rejected" => (Tone::Odd, "hand-off rejected", true),
         "call.unknown" => (Tone::Odd, "call unknown", true),
@@ -67,6 +74,7 @@ impl Progress {
         Self {
             bars,
             open: BTreeMap::new(),
+            texts: BTreeMap::new(),
             began_at: None,
         }
     }
@@ -77,11 +85,20 @@ impl Progress {
             output.json_line(&json!({ "event": event.kind, "seq": event.seq, "data": event.data }));
             return;
         }
+        if event.seq.is_none() {
+            self.piece(output, event);
+            return;
+        }
         let at = event.data["at"].as_str().map(str::to_owned);
         if self.began_at.is_none() {
             self.began_at.clone_from(&at);
         }
         let step = event.data["step"].as_str().map(|step| one_line(step, 64));
+        if let Some(step) = &step
+            && matches!(event.kind.as_str(), "turn.finished" | "turn.failed")
+        {
+            self.flush(output, step);
+        }
         if let (Some(bars), Some(step)) = (&self.bars, &step) {
             match event.kind.as_str() {
                 "step.leased" => {
@@ -95,7 +112,7 @@ impl Progress {
                         old.finish_and_clear();
                     }
                 }
-                "step.done" | "step.failed" | "step.skipped" | "step.cancelled" | "step.unknown" => {
+                "step.done" | "step.failed" | "step.rested" | "step.skipped" | "step.cancelled" | "step.unknown" => {
                     if let Some(bar) = self.open.remove(step) {
                         bar.finish_and_clear();
                     }
@@ -132,6 +149,59 @@ impl Progress {
         let word = output.paint(line.tone, line.word);
         let text = format!("{time:>8}  {:<20} {word}{attempt}{detail}", step.unwrap_or("run"));
         text.trim_end().to_owned()
+    }
+
+    /// Shows a piece of an answer as it arrives, line by line, so that steps at work side by side stay readable.
+    fn piece(&mut self, output: &mut Output, event: &RunEvent) {
+        let Some(step) = event.data["step"].as_str().map(|step| one_line(step, 64)) else {
+            return;
+        };
+        if event.kind == "restart" {
+            self.flush(output, &step);
+            self.say(
+                output,
+                &step,
+                "(asked again: what was shown of this answer does not count)",
+            );
+            return;
+        }
+        if event.kind != "delta" || event.data["type"] != "text" {
+            return;
+        }
+        let text = self.texts.entry(step.clone()).or_default();
+        text.push_str(event.data["text"].as_str().unwrap_or_default());
+        let mut lines: Vec<String> = Vec::new();
+        while let Some(end) = text.find('\n') {
+            lines.push(text.drain(..=end).collect());
+        }
+        // A line without an end is shown in parts.
+        if text.len() > LINE_BYTES_MAX {
+            lines.push(std::mem::take(text));
+        }
+        if let Some(bar) = self.open.get(&step) {
+            let skipped = text.chars().count().saturating_sub(60);
+            let tail: String = text.chars().skip(skipped).collect();
+            bar.set_message(one_line(&tail, 240));
+        }
+        for line in lines {
+            self.say(output, &step, &line);
+        }
+    }
+
+    /// Shows what has arrived of an answer that is over.
+    fn flush(&mut self, output: &mut Output, step: &str) {
+        if let Some(text) = self.texts.remove(step).filter(|text| !text.is_empty()) {
+            self.say(output, step, &text);
+        }
+    }
+
+    fn say(&self, output: &mut Output, step: &str, line: &str) {
+        let line = harmless(line.trim_end());
+        let text = format!("{:>8}  {step:<20} {}", "", output.paint(Tone::Dim, &line));
+        match &self.bars {
+            Some(bars) if !output.is_quiet() => bars.suspend(|| output.note(&text)),
+            _ => output.note(&text),
+        }
     }
 
     /// Takes the bars away.

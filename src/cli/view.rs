@@ -39,8 +39,42 @@ pub struct RunView {
     pub reason: Option<String>,
     /// The run that it repeats.
     pub retry_of: Option<String>,
+    /// What it waits for a person to say.
+    pub waiting: Vec<QuestionView>,
     /// Its steps.
     pub steps: Vec<StepView>,
+}
+
+/// One thing that a run waits for a person to say.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct QuestionView {
+    /// `approval` or `unknown`.
+    pub kind: String,
+    /// The run.
+    pub run: String,
+    /// The step.
+    pub step: String,
+    /// The call of the step.
+    pub call: u32,
+    /// The skill.
+    pub skill: String,
+    /// What it was or would be called with.
+    pub arguments: Value,
+    /// What would be done.
+    pub shown: Option<String>,
+    /// Names what would be done.
+    pub hash: String,
+    /// RFC 3339; no answer by then is a no.
+    pub until: Option<String>,
+    /// What is known of an unknown call.
+    pub evidence: Option<String>,
+    /// The effect's key.
+    pub key: Option<String>,
+    /// RFC 3339.
+    pub started_at: Option<String>,
+    /// Place of the question in the journal.
+    pub seq: u64,
 }
 
 /// One step of a run.
@@ -132,11 +166,55 @@ pub fn show_run(output: &Output, run: &RunView) -> String {
         text.push('\n');
         text.push_str(&show_steps(output, &run.steps));
     }
+    for question in &run.waiting {
+        text.push('\n');
+        text.push_str(&show_question(question));
+        text.push('\n');
+    }
     if !run.result.is_null() {
         text.push('\n');
         text.push_str(harmless(&show_value(&run.result)).trim_end());
         text.push('\n');
     }
+    text
+}
+
+/// What is asked, with how to answer it.
+pub fn show_question(question: &QuestionView) -> String {
+    let (run, step) = (one_line(&question.run, 64), one_line(&question.step, 64));
+    let call = format!("{run} --step {step} --call {}", question.call);
+    let mut text = String::new();
+    if question.kind == "approval" {
+        let _ = writeln!(
+            text,
+            "waits for a person: {} in step {step}, until {}",
+            one_line(&question.skill, 64),
+            one_line(question.until.as_deref().unwrap_or("-"), 40)
+        );
+        for line in question.shown.as_deref().unwrap_or_default().lines() {
+            let _ = writeln!(text, "  {}", harmless(line));
+        }
+        let _ = write!(text, "answer: openclaw runs approve {call} [--deny]");
+        return text;
+    }
+    let _ = writeln!(
+        text,
+        "waits for a person: whether {} in step {step} happened",
+        one_line(&question.skill, 64)
+    );
+    let mut field = |name: &str, value: &str| {
+        if !value.is_empty() {
+            let _ = writeln!(text, "  {name:<10} {}", one_line(value, 400));
+        }
+    };
+    field("arguments", &question.arguments.to_string());
+    field("started", question.started_at.as_deref().unwrap_or_default());
+    field("key", question.key.as_deref().unwrap_or_default());
+    field("evidence", question.evidence.as_deref().unwrap_or_default());
+    let _ = write!(
+        text,
+        "answer: openclaw runs resolve {call} --happened | --not-happened | --abandon"
+    );
     text
 }
 
@@ -217,7 +295,7 @@ mod tests {
         a     done    fs.list   1         40ms  list
         b     failed  reviewer  4         -     too short
 
-        a[2Jb
+        a\u{1b}[2Jb
         ");
     }
 

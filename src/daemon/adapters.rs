@@ -1,58 +1,87 @@
 //! From the configuration's shapes to those of the layers.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
+use crate::domain::fault::in_one_line as in_one_line_of;
 use crate::domain::handoff::Finding;
-use crate::domain::memory::{MemoryEntry, MemoryKey};
+use crate::domain::memory::{MemoryEntry, MemoryKey, ShardName};
 use crate::llm;
+use crate::memory::handle::MemoryHandle;
+use crate::memory::question::Question;
 use crate::runs::parts::Pipeline;
+use crate::skills::builtin::web_search::{SearchBackend, SearchFields};
 use crate::skills::command::CommandDeclaration;
+use crate::skills::mcp::config::{Hidden, McpServer, Revision, Way};
 use crate::skills::memory_reader::MemoryReader;
-use crate::storage::store::Store;
+use crate::skills::process::program;
 
-use super::config::model::{ModelSettings, Provider, SecretSource};
-use super::config::{self, Config};
+use super::config::mcp::{McpSettings, McpVariable, McpWay};
+use super::config::model::{ModelSettings, SecretSource};
+use super::config::{self, Config, Home};
 
 /// The memory as skills read it.
-pub struct StoreMemory(pub Store);
+pub struct SkillsMemory(pub MemoryHandle);
 
-impl MemoryReader for StoreMemory {
+/// Longest wait of a skill for the memory.
+const MEMORY_ANSWER_MAX: Duration = Duration::from_secs(10);
+
+impl MemoryReader for SkillsMemory {
     fn get(&self, key: MemoryKey) -> BoxFuture<'static, Result<Option<MemoryEntry>, String>> {
-        let found = self.0.memory(&key).map_err(|error| error.to_string());
-        Box::pin(std::future::ready(found))
+        let memory = self.0.clone();
+        Box::pin(async move { memory.get(&key).await.map_err(|error| in_one_line_of(&error)) })
+    }
+
+    fn query(
+        &self,
+        shard: ShardName,
+        question: Arc<str>,
+        limit: usize,
+        tokens_max: u64,
+    ) -> BoxFuture<'static, Result<Vec<MemoryEntry>, String>> {
+        let memory = self.0.clone();
+        Box::pin(async move {
+            let question = Question {
+                limit,
+                tokens_max: Some(tokens_max),
+                ..Question::new(question)
+            };
+            let found = memory.query(&shard, question, MEMORY_ANSWER_MAX).await;
+            let found = found.map_err(|error| in_one_line_of(&error))?;
+            Ok(found.into_iter().map(|found| found.entry).collect())
+        })
     }
 }
 
 /// A model as `llm` builds it. A secret that cannot be had leaves the model without a key: asking it says so.
 pub fn model(settings: &ModelSettings) -> llm::config::ModelConfig {
-    let provider = match settings.provider {
-        Provider::Offline => llm::config::Provider::Offline,
-        Provider::OpenAi => llm::config::Provider::OpenAiChat,
-        Provider::Anthropic => llm::config::Provider::Anthropic,
-    };
     let secret = settings.api_key.as_ref().and_then(|source| {
         source
             .resolve(|name| std::env::var(name).ok())
             .map_err(|error| tracing::debug!(%error, "a model has no key"))
             .ok()
     });
-    let variable = match &settings.api_key {
-        Some(SecretSource::Environment(name)) => Some(name.as_str().into()),
-        _ => None,
-    };
-    let defaults = llm::config::ModelConfig::new(settings.alias.clone(), provider, settings.id.as_str());
+    let source = settings.api_key.as_ref().filter(|_| settings.key_is_named);
     llm::config::ModelConfig {
+        alias: settings.alias.clone(),
+        provider: settings.provider,
+        id: settings.id.as_str().into(),
         base_url: (!settings.base_url.is_empty()).then(|| settings.base_url.as_str().into()),
         api_key: secret.as_deref().and_then(llm::config::Secret::new),
-        api_key_env: variable,
-        timeouts: llm::config::Timeouts {
-            total_ms: settings.timeout_ms,
-            ..defaults.timeouts
-        },
-        ..defaults
+        api_key_env: source.map(|source| match source {
+            SecretSource::Environment(name) => name.as_str().into(),
+            SecretSource::File(path) => path.display().to_string().into(),
+        }),
+        timeouts: settings.timeouts,
+        stream: settings.stream,
+        price: settings.price,
+        fallback: settings.fallback.clone(),
+        context_tokens: settings.context_tokens,
     }
 }
 
@@ -67,6 +96,73 @@ pub fn command_skill(skill: &config::command_skill::CommandSkill) -> CommandDecl
         input_schema: skill.schema.clone(),
         timeout_ms: skill.timeout_ms,
         network: skill.network.clone(),
+    }
+}
+
+/// The search service as `skills` takes it.
+pub fn search(config: &Config) -> Option<SearchBackend> {
+    config.search.as_ref().map(|search| SearchBackend {
+        url: search.url.clone(),
+        fields: match search.fields.clone() {
+            None => SearchFields::searxng(),
+            Some([results, title, link, snippet]) => SearchFields {
+                results,
+                title,
+                link,
+                snippet,
+            },
+        },
+    })
+}
+
+/// A server as `skills` reaches it. Its program gets a home of its own and nothing of the daemon's environment but
+/// what the operator names; a program that is not found or a secret that cannot be had shows when it is started.
+pub fn mcp_server(settings: &McpSettings, home: &Home, path: &OsStr) -> McpServer {
+    let secret = |source: &SecretSource| {
+        let found = source.resolve(|name| std::env::var(name).ok());
+        found
+            .map_err(|error| tracing::warn!(server = %settings.name, %error, "a server lacks a secret"))
+            .ok()
+    };
+    let way = match &settings.way {
+        McpWay::Command(argv) => {
+            let found = program::resolve(&argv[0], path, home.config_dir());
+            let folder = home.mcp_dir().join(format!("{}.home", settings.name));
+            let mut env: BTreeMap<String, String> = [
+                ("PATH", path.to_string_lossy().into_owned()),
+                ("HOME", folder.display().to_string()),
+                ("LANG", "C.UTF-8".to_owned()),
+            ]
+            .map(|(name, value)| (name.to_owned(), value))
+            .into();
+            env.extend(settings.env.iter().filter_map(|(name, value)| match value {
+                McpVariable::Text(text) => Some((name.clone(), text.clone())),
+                McpVariable::Secret(source) => secret(source).map(|text| (name.clone(), text)),
+            }));
+            Way::Program {
+                program: found.unwrap_or_else(|_| PathBuf::from(&argv[0])),
+                argv: argv.clone(),
+                env: env.into_iter().map(|(name, value)| (name, Hidden(value))).collect(),
+                folder,
+            }
+        }
+        McpWay::Url(url, bearer) => Way::Http {
+            url: url.clone(),
+            bearer: bearer.as_ref().and_then(secret).map(Hidden),
+        },
+    };
+    McpServer {
+        name: settings.name.clone(),
+        way,
+        revision: Revision::from_word(&settings.protocol).unwrap_or(Revision::Auto),
+        timeout: Duration::from_millis(settings.timeout_ms),
+        start_timeout: Duration::from_millis(settings.start_timeout_ms),
+        tools: settings.tools.clone(),
+        class: settings.class,
+        classes: settings.classes.clone(),
+        trusts_hints: settings.trusts_hints,
+        network: settings.network.clone(),
+        concurrency: settings.concurrency,
     }
 }
 

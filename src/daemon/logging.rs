@@ -8,6 +8,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt};
 
 use super::config::load::{LogConfig, LogFormat};
+use super::log_writer::LogWriter;
 
 /// Starts logging; a second call in one process changes nothing.
 pub fn start(config: &LogConfig) {
@@ -15,6 +16,8 @@ pub fn start(config: &LogConfig) {
     // The libraries below are only heard when they warn.
     let targets = Targets::new()
         .with_default(level.min(LevelFilter::WARN))
+        // What a server says is quoted in its warnings, whole.
+        .with_target("rmcp", level.min(LevelFilter::ERROR))
         .with_target("openclaw", level)
         .with_target("supervisors", level);
     let json = (config.format == LogFormat::Json).then(|| fmt::layer().json().with_writer(std::io::stderr));
@@ -22,7 +25,7 @@ pub fn start(config: &LogConfig) {
         fmt::layer()
             .with_target(false)
             .with_ansi(std::io::stderr().is_terminal())
-            .with_writer(std::io::stderr)
+            .with_writer(|| LogWriter(std::io::stderr()))
     });
     let layers = json
         .map(tracing_subscriber::Layer::boxed)

@@ -6,8 +6,11 @@ pub mod adapters;
 pub mod config;
 pub mod guard;
 pub mod layers;
+pub mod log_writer;
 pub mod logging;
+mod measuring;
 pub mod operator_key;
+mod programs;
 pub mod start;
 
 #[cfg(test)]

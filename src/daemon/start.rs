@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use supervisors::{ChildSpec, ExitReason, Strategy, Supervisor, SupervisorRef, SupervisorSpec, TaskSupervisor, Tasks};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,15 +15,20 @@ use tokio::sync::watch;
 use crate::agents;
 use crate::agents::handle::AgentsHandle;
 use crate::agents::parts::{AgentsParts, Definitions};
+use crate::agents::players::Players;
 use crate::agents::treasury::Treasury;
 use crate::domain::agent::Role;
 use crate::domain::code::{self, Code};
 use crate::domain::id::BootId;
 use crate::domain::name::AgentName;
 use crate::gateway;
+use crate::gateway::layer::MetricsListener;
 use crate::gateway::parts::{GatewayParts, GatewaySettings};
 use crate::identity::keyring::Keyring;
 use crate::llm::registry::{Models, RegistryError};
+use crate::memory;
+use crate::memory::handle::MemoryHandle;
+use crate::memory::parts::MemoryParts;
 use crate::runs;
 use crate::runs::parts::RunsParts;
 use crate::runtime::bus::Bus;
@@ -30,31 +36,42 @@ use crate::runtime::clock::Clock;
 use crate::runtime::committer::Committer;
 use crate::runtime::crash_point::CrashPoint;
 use crate::runtime::entropy::Entropy;
-use crate::skills;
+use crate::runtime::live::Live;
+use crate::runtime::telemetry::Telemetry;
 use crate::skills::catalogue::{Catalogue, CatalogueError};
 use crate::skills::command::{CommandSkill, CommandSurroundings};
-use crate::skills::egress::Egress;
-use crate::skills::egress::secret::EgressSecret;
 use crate::skills::first_set::{Parts as SkillParts, first_set};
-use crate::skills::handle::SkillsHandle;
+use crate::skills::handle::{SkillsHandle, SkillsParts};
+use crate::skills::mcp;
+use crate::skills::mcp::handle::McpHandle;
+use crate::skills::mcp::memo::Memo;
+use crate::skills::mcp::server::{ServerParts, publish};
+use crate::skills::mcp::shared::Shared;
 use crate::skills::network::{NetworkPolicy, PolicyError};
+use crate::skills::package::library::Library;
 use crate::skills::process::runner::ProcessRunner;
-use crate::skills::sandbox::policy::SandboxMode;
-use crate::skills::sandbox::report::SandboxReport;
 use crate::skills::skill::Skill;
 use crate::skills::spool::{Spool, SpoolError};
 use crate::storage::error::StoreError;
 use crate::storage::store::Store;
 
-use super::adapters::{StoreMemory, command_skill, in_one_line, model, pipelines, shown};
+use super::adapters::{SkillsMemory, command_skill, in_one_line, mcp_server, model, pipelines, search, shown};
 use super::config::{Config, DaemonFile, Home, HomeError};
 use super::guard::storage_layer;
 use super::layers::root;
+use super::measuring;
+use super::programs::{self, EgressError};
 
 /// Model requests at once.
 const ASKING_MAX: usize = 4096;
 /// Skill calls at once, waiting ones included.
 const CALLS_MAX: usize = 16_384;
+/// The longest wait for a model for which a session keeps its slot.
+const REST_OVER: Duration = Duration::from_secs(60);
+/// How long a part of the memory that nobody asks keeps its index.
+const MEMORY_IDLE: Duration = Duration::from_secs(600);
+/// Parts of the memory with an index at once.
+const MEMORY_OPEN_MAX: usize = 256;
 /// Longest wait for the calls under way when the daemon stops.
 const SUSPEND_MAX: Duration = Duration::from_secs(10);
 /// Longest orderly end; what has not ended by then resumes at the next start.
@@ -92,21 +109,9 @@ pub enum DaemonError {
     /// The allow list is wrong.
     #[error("read skills.network.allow")]
     Network(#[source] PolicyError),
-    /// A secret for programs cannot be used.
-    #[error("read skills.secrets: {reason}")]
-    Secret {
-        /// Why.
-        reason: String,
-    },
-    /// The proxy for programs cannot be listened at.
-    #[error("listen for programs at {path}")]
-    Egress {
-        /// The socket.
-        path: String,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
+    /// There is no way from programs to the network.
+    #[error("make the proxy of programs")]
+    Egress(#[source] EgressError),
     /// The spool cannot be opened.
     #[error("open the spool of programs")]
     Spool(#[source] SpoolError),
@@ -136,10 +141,12 @@ impl DaemonError {
             Self::Store(StoreError::Corrupt { .. }) => code::STORE_CORRUPT,
             Self::Store(_) | Self::GaveUp(_) => code::STORE_FAILED,
             Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => code::ADDRESS_IN_USE,
-            Self::Listen { .. } | Self::NoPlanner | Self::Network(_) | Self::Secret { .. } => code::CONFIG_VALUE,
+            Self::Listen { .. } | Self::NoPlanner | Self::Network(_) | Self::Egress(EgressError::Secret { .. }) => {
+                code::CONFIG_VALUE
+            }
             Self::Models(_) => code::MODEL_NOT_CONFIGURED,
             Self::Catalogue(_) | Self::CommandSkill { .. } => code::SKILL_DECLARATION,
-            Self::Spool(_) | Self::Home(_) | Self::Egress { .. } => code::HOME_FILE,
+            Self::Spool(_) | Self::Home(_) | Self::Egress(EgressError::Listen { .. }) => code::HOME_FILE,
             Self::Tree(_) | Self::Signals(_) => code::BUG,
         }
     }
@@ -167,6 +174,14 @@ pub struct Daemon {
     pub gateway: String,
 }
 
+/// The longest wait for a model for which a session keeps its slot: [`REST_OVER`], or what a test asks for, because
+/// it cannot wait for minutes.
+fn rest_over() -> Duration {
+    let asked = std::env::var("OPENCLAW_REST_OVER_MS").ok();
+    let ms = asked.and_then(|text| text.parse().ok());
+    ms.map_or(REST_OVER, Duration::from_millis)
+}
+
 struct LeftBranches {
     storage: SupervisorSpec,
     llm: SupervisorSpec,
@@ -187,66 +202,28 @@ fn program_path() -> OsString {
     std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into())
 }
 
-/// The proxy by which programs reach the network.
-fn egress(home: &Home, config: &Config, network: NetworkPolicy, entropy: Entropy) -> Result<Egress, DaemonError> {
-    let secrets = config.program_secrets.iter().filter_map(|secret| {
-        // A secret that is not there is said where it is missed: the request goes out without it.
-        let value = secret.value.resolve(|name| std::env::var(name).ok());
-        let value =
-            value.map_err(|error| tracing::warn!(secret = secret.name, %error, "a secret for programs is missing"));
-        Some((secret, value.ok()?))
-    });
-    let secrets = secrets.map(|(secret, value)| {
-        EgressSecret::new(&secret.server, &secret.header, &value).map_err(|error| DaemonError::Secret {
-            reason: format!("{}: {error}", secret.name),
-        })
-    });
-    let secrets = secrets.collect::<Result<_, _>>()?;
-    Ok(Egress::new(
-        home.state_dir().join("egress.sock"),
-        network,
-        secrets,
-        entropy,
-    ))
-}
-
-/// Tries the sandbox before the first program and says what it is worth.
-async fn sandbox(runner: &ProcessRunner) -> Arc<SandboxReport> {
-    let report = runner.sandbox().await;
-    let (level, mode) = (report.level().as_str(), report.mode.as_str());
-    match report.mode {
-        SandboxMode::On if report.refusal().is_none() => tracing::info!(level, "programs are confined"),
-        SandboxMode::On => {
-            let code = code::SANDBOX_REFUSED.id;
-            tracing::error!(code, reasons = ?report.reasons(), "programs cannot be confined here and are not started");
-        }
-        _ => {
-            let reasons = report.reasons();
-            tracing::error!(
-                mode,
-                level,
-                ?reasons,
-                "skills.sandbox is not on: programs can reach more than their workspace"
-            );
-        }
-    }
-    Arc::new(report.clone())
-}
-
+/// The layer of the skills with its handle: calls, and the servers whose tools are skills.
 fn skills(
     home: &Home,
     config: &Config,
-    store: &Store,
-    calls: Tasks,
-    runner: &Arc<ProcessRunner>,
     network: NetworkPolicy,
-) -> Result<SkillsHandle, DaemonError> {
+    runner: Arc<ProcessRunner>,
+    memory: MemoryHandle,
+    telemetry: &Telemetry,
+) -> Result<(SupervisorSpec, SkillsHandle), DaemonError> {
+    let (mut layer, calls) = tasks_layer("calls", CALLS_MAX);
+    let library = Arc::new(Library::new(home.config_dir(), config.skills_dirs.clone()));
+    for warning in library.look(None).warnings {
+        tracing::warn!("{warning}");
+    }
     let mut all = first_set(SkillParts {
+        library: library.clone(),
         runner: runner.clone(),
         path: program_path(),
         passed: Vec::new(),
         network,
-        memory: Arc::new(StoreMemory(store.clone())),
+        memory: Arc::new(SkillsMemory(memory)),
+        search: search(config),
     });
     for declared in &config.command_skills {
         let surroundings = CommandSurroundings {
@@ -264,7 +241,51 @@ fn skills(
         all.push(Arc::new(skill) as Arc<dyn Skill>);
     }
     let catalogue = Catalogue::new(all).map_err(DaemonError::Catalogue)?;
-    Ok(SkillsHandle::new(Arc::new(catalogue), calls, runner.clone()))
+    let catalogue = Arc::new(ArcSwap::from_pointee(catalogue));
+    let memo = Memo::new(&home.mcp_dir());
+    let servers = config.mcp.iter().map(|settings| {
+        let server = mcp_server(settings, home, &program_path());
+        let known = memo.read(&server.name);
+        let shared = Shared::new(server, known);
+        publish(&catalogue, &shared);
+        shared
+    });
+    let servers: Vec<Arc<Shared>> = servers.collect();
+    if !servers.is_empty() {
+        let (links, tasks) = mcp::layer::links(servers.len());
+        let parts = ServerParts {
+            tasks,
+            runner: runner.clone(),
+            keeper: "/proc/self/exe".into(),
+            home: home.state_dir().display().to_string(),
+            catalogue: catalogue.clone(),
+            memo,
+        };
+        layer = layer.child(ChildSpec::supervisor("mcp", mcp::layer::layer(links, &parts, &servers)));
+    }
+    let handle = SkillsHandle::new(SkillsParts {
+        catalogue,
+        tasks: calls,
+        runner,
+        library,
+        mcp: McpHandle::new(servers),
+    });
+    Ok((layer, handle.counted(telemetry)))
+}
+
+/// The listener of the metrics. A daemon works without them, so an address that is taken, as by a second daemon on the
+/// same machine, is a warning and no reason not to start; `openclaw status` shows where they are.
+async fn listen_for_metrics(config: &Config) -> Option<MetricsListener> {
+    let wanted = SocketAddr::new(config.metrics.bind, config.metrics.port);
+    let listening = TcpListener::bind(wanted).await;
+    let listening = listening.and_then(|listener| listener.local_addr().map(|address| (listener, address)));
+    match listening {
+        Ok((listener, address)) => Some((Arc::new(listener), address.to_string().into())),
+        Err(error) => {
+            tracing::warn!(address = %wanted, %error, "metrics are not served; metrics.port chooses another port");
+            None
+        }
+    }
 }
 
 fn planner(config: &Config) -> Result<AgentName, DaemonError> {
@@ -297,22 +318,29 @@ impl Daemon {
         })?;
         let bus = Bus::default();
         let crash_point = CrashPoint::from_variables(|name| std::env::var(name).ok());
-        let committer = Committer::start_with(store.clone(), bus.clone(), crash_point).map_err(DaemonError::Store)?;
+        let telemetry = Telemetry::default();
+        let committer = Committer::start_with(store.clone(), bus.clone(), crash_point, telemetry.clone());
+        let committer = committer.map_err(DaemonError::Store)?;
 
         let (llm_layer, asking) = tasks_layer("asking", ASKING_MAX);
-        let (skills_layer, calls) = tasks_layer("calls", CALLS_MAX);
         let allowed: Vec<String> = config.network_allow.iter().map(ToString::to_string).collect();
         let network = NetworkPolicy::parse(allowed.iter().map(String::as_str)).map_err(DaemonError::Network)?;
         let spool = Spool::open(home.spool_dir()).map_err(DaemonError::Spool)?;
         let runner = ProcessRunner::new(Some(spool), config.sandbox.clone());
-        let sandbox = sandbox(&runner).await;
-        let egress = egress(home, config, network.clone(), entropy.clone())?;
-        let egress_branch = skills::egress::layer(&egress).map_err(|source| DaemonError::Egress {
-            path: home.state_dir().display().to_string(),
-            source,
-        })?;
+        let sandbox = programs::try_sandbox(&runner).await;
+        let (egress, egress_layer) =
+            programs::egress(home, config, network.clone(), entropy.clone()).map_err(DaemonError::Egress)?;
         runner.open_egress(egress);
-        let skills_layer = skills_layer.child(ChildSpec::supervisor("egress", egress_branch));
+        let (memory_layer, memory) = memory::layer::layer(&MemoryParts {
+            clock: clock.clone(),
+            store: store.clone(),
+            committer: committer.clone(),
+            entropy: entropy.clone(),
+            idle: MEMORY_IDLE,
+            open_max: MEMORY_OPEN_MAX,
+        });
+        let (skills_layer, skills) = skills(home, config, network, runner, memory.clone(), &telemetry)?;
+        let skills_layer = skills_layer.child(ChildSpec::supervisor("egress", egress_layer));
         let left = LeftBranches {
             storage: storage_layer(&committer),
             llm: llm_layer,
@@ -320,8 +348,8 @@ impl Daemon {
         };
         let models = Models::build(config.models.values().map(model)).map_err(DaemonError::Models)?;
         let models = Arc::new(models);
-        let skills = skills(home, config, &store, calls, &runner, network)?;
 
+        let live = Live::default();
         let treasury = Treasury::new(store.clone(), committer.clone());
         let agents_parts = AgentsParts {
             clock: clock.clone(),
@@ -329,9 +357,13 @@ impl Daemon {
             committer: committer.clone(),
             treasury,
             models: models.clone(),
+            live: live.clone(),
+            rest_over: rest_over(),
+            players: Players::default(),
             asking,
             skills: skills.clone(),
             definitions: Definitions::new(config.agents.iter().cloned()),
+            approvals: Arc::new(config.approvals.clone()),
         };
         let (agents_layer, agents) = agents::layer::layer(&agents_parts);
 
@@ -343,7 +375,7 @@ impl Daemon {
             committer: committer.clone(),
             bus,
             agents: agents.clone(),
-            skills,
+            skills: skills.clone(),
             planner: planner(config)?,
             pipelines: pipelines(config),
             skill_timeout_ms: config.agent.timeout_ms,
@@ -353,7 +385,18 @@ impl Daemon {
         let (stop, _) = watch::channel(false);
         let tree: Arc<OnceLock<SupervisorRef>> = Arc::default();
         let for_gateway = tree.clone();
+        measuring::refresh(
+            &telemetry,
+            clock.clone(),
+            agents.clone(),
+            models.clone(),
+            store.clone(),
+            started_at,
+        );
+        let metrics = listen_for_metrics(config).await;
         let gateway_parts = GatewayParts {
+            metrics: metrics.as_ref().map(|(_, address)| address.clone()),
+            telemetry: telemetry.clone(),
             clock: clock.clone(),
             boot,
             started_at,
@@ -362,8 +405,11 @@ impl Daemon {
             keyring: Keyring::new(store.clone(), committer.clone(), clock, entropy),
             runs,
             agents: agents.clone(),
+            skills,
             models,
             sandbox,
+            live,
+            memory,
             committer: committer.clone(),
             store,
             tree: Arc::new(move || {
@@ -385,16 +431,18 @@ impl Daemon {
             },
             openapi: Arc::new(gateway::openapi::document()),
         };
-        let gateway_layer = gateway::layer::layer(&gateway_parts, Arc::new(listener));
+        let gateway_layer = gateway::layer::layer(&gateway_parts, Arc::new(listener), metrics);
 
         let spec = root([
             ("storage", left.storage),
             ("llm", left.llm),
+            ("memory", memory_layer),
             ("skills", left.skills),
             ("agents", agents_layer),
             ("runs", runs_layer),
             ("gateway", gateway_layer),
-        ]);
+        ])
+        .report_to(measuring::restarts(telemetry));
         let root = Supervisor::start("root", spec).await.map_err(DaemonError::Tree)?;
         tree.set(root.clone()).ok();
         let gateway = format!("http://{address}");

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use super::approval::ApprovalTable;
+use super::budget::Limit;
+use super::capability::CapabilitySet;
 use super::name::{AgentName, ModelAlias, SkillName};
 
 /// What an agent is for; decides its default prompt and skills.
@@ -61,6 +64,8 @@ pub struct AgentDefinition {
     pub prompt_version: Arc<str>,
     /// The skills it may call.
     pub skills: Vec<SkillName>,
+    /// What its calls may touch; none means whatever its skills need.
+    pub capabilities: Option<CapabilitySet>,
     /// Sessions at once.
     pub concurrency: u32,
     /// Turns of one session.
@@ -71,8 +76,13 @@ pub struct AgentDefinition {
     pub timeout_ms: u64,
     /// Ceiling of one answer in tokens.
     pub output_tokens_max: u32,
-    /// Tokens per UTC day; none means unlimited.
-    pub tokens_daily_max: Option<u64>,
-    /// Tokens per run; none means unlimited.
-    pub tokens_per_run_max: Option<u64>,
+    /// What it may use in a UTC day.
+    pub daily_max: Limit,
+    /// What it may use in one run.
+    pub per_run_max: Limit,
+    /// Estimated tokens of a request from which on its conversation is compacted; none means three quarters of what its
+    /// model holds.
+    pub compact_at: Option<u64>,
+    /// Who has to agree to its calls, before what holds for all agents.
+    pub approvals: ApprovalTable,
 }

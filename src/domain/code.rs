@@ -47,6 +47,10 @@ codes! {
     RUN_ACTIVE = "OC-1011", "run_active", Conflict;
     /// The daemon is stopping and accepts nothing new.
     STOPPING = "OC-1012", "stopping", Unavailable;
+    /// No such question is open: it has changed, or the run went on without it.
+    NOT_ASKED = "OC-1031", "not_asked", Conflict;
+    /// The question was answered before, differently.
+    ANSWERED_BEFORE = "OC-1032", "answered_before", Conflict;
     /// A token budget does not allow the request.
     BUDGET_EXHAUSTED = "OC-1203", "budget_exhausted", Overloaded;
     /// No key was sent.
@@ -67,12 +71,28 @@ codes! {
     STORE_VERSION = "OC-3004", "store_version", Conflict;
     /// No model has this alias, or it lacks a key.
     MODEL_NOT_CONFIGURED = "OC-4001", "model_not_configured", Invalid;
+    /// A run that is replayed asked what its cassette has no answer for.
+    CASSETTE_MISS = "OC-4101", "cassette_miss", Conflict;
+    /// A cassette cannot be used.
+    CASSETTE_INVALID = "OC-4102", "cassette_invalid", Invalid;
+    /// The run was not recorded, so it has no cassette.
+    CASSETTE_ABSENT = "OC-4103", "cassette_absent", NotFound;
     /// No skill has this name.
     SKILL_NOT_FOUND = "OC-5001", "skill_not_found", NotFound;
     /// A command skill is declared wrongly.
     SKILL_DECLARATION = "OC-5002", "skill_declaration", Invalid;
     /// Programs cannot be confined as the configuration wants, so they are not started.
     SANDBOX_REFUSED = "OC-5010", "sandbox_refused", Denied;
+    /// A skill package cannot be used.
+    SKILL_PACKAGE = "OC-5020", "skill_package", Invalid;
+    /// The files of a skill package are not those that were added.
+    SKILL_CHANGED = "OC-5021", "skill_changed", Conflict;
+    /// A call needs a capability that was not granted.
+    CAPABILITY_DENIED = "OC-5022", "capability_denied", Denied;
+    /// A server of the Model Context Protocol cannot be reached or used.
+    MCP_UNAVAILABLE = "OC-5023", "mcp_unavailable", Unavailable;
+    /// No server of the Model Context Protocol has this name.
+    MCP_NOT_FOUND = "OC-5024", "mcp_not_found", NotFound;
     /// A configuration file cannot be read as TOML.
     CONFIG_SYNTAX = "OC-6001", "config_syntax", Invalid;
     /// A configuration value is not allowed.
@@ -95,6 +115,10 @@ codes! {
     HOME_FILE = "OC-7006", "home_file", Unavailable;
     /// A thing of this name exists already.
     EXISTS = "OC-7007", "exists", Conflict;
+    /// Nothing is kept under this key.
+    MEMORY_NOT_FOUND = "OC-8001", "memory_not_found", NotFound;
+    /// Too many questions wait for this part of the memory, or too many parts are open.
+    MEMORY_BUSY = "OC-8002", "memory_busy", Overloaded;
     /// An invariant of the program is broken.
     BUG = "OC-9001", "bug", Bug;
 }

@@ -18,9 +18,23 @@ pub enum Message {
         text: Arc<str>,
         /// The calls, in the model's order.
         calls: Vec<CallRequest>,
+        /// What goes back to the same provider as it came.
+        kept: Arc<[KeptBlock]>,
     },
     /// The results of all calls of the assistant message before it, in the same order: each call has exactly one.
     Results(Vec<CallResult>),
+}
+
+/// A part of an answer that means nothing here and must go back byte for byte with the next request of the same
+/// conversation: thinking with its signature, encrypted reasoning.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptBlock {
+    /// The dialect that understands it; others leave it out.
+    pub dialect: Arc<str>,
+    /// How many visible parts (the text, when there is one, then each call) come before it.
+    pub before: u32,
+    /// The part as JSON text, as it was received.
+    pub json: Arc<str>,
 }
 
 /// One call that a model wants.
@@ -67,7 +81,7 @@ pub struct ModelRequest {
     /// The agent's rules: role prompt and constraints.
     pub system: Arc<str>,
     /// The conversation; starts with a user message and ends with a user message or results.
-    pub messages: Arc<[Message]>,
+    pub messages: Arc<Vec<Message>>,
     /// The skills offered.
     pub skills: Arc<[SkillManifest]>,
     /// JSON Schema that the final answer must match, if any.
@@ -85,6 +99,8 @@ pub enum Stop {
     Length,
     /// It refused.
     Refused,
+    /// The provider paused a long turn: the answer so far goes back and the model goes on.
+    Paused,
 }
 
 /// Tokens of one turn.
@@ -92,7 +108,11 @@ pub enum Stop {
 pub struct Usage {
     /// Tokens of the request, cached ones included.
     pub input: u64,
-    /// Tokens of the answer.
+    /// Tokens of the request that the provider read from its cache; part of `input`.
+    pub cache_read: u64,
+    /// Tokens of the request that the provider wrote to its cache; part of `input`.
+    pub cache_write: u64,
+    /// Tokens of the answer, thinking included.
     pub output: u64,
     /// True when the provider gave no figure and this is an estimate.
     pub estimated: bool,
@@ -118,6 +138,8 @@ pub struct ModelAnswer {
     pub usage: Usage,
     /// Which model answered, in the provider's words.
     pub answered_by: Arc<str>,
+    /// What goes back to the same provider as it came.
+    pub kept: Arc<[KeptBlock]>,
 }
 
 /// A break of the rule that every call has exactly one result.
@@ -144,10 +166,15 @@ pub enum ConversationError {
 /// Checks a history before any request is built from it: it starts with the task, every call has exactly one
 /// result in order, and the last word is not the model's.
 pub fn check_history(messages: &[Message]) -> Result<(), ConversationError> {
+    check_history_from(messages, 0)
+}
+
+/// The same when the messages before `from` are known to be sound, each with the one after it.
+pub fn check_history_from(messages: &[Message], from: usize) -> Result<(), ConversationError> {
     if !matches!(messages.first(), Some(Message::User(_))) {
         return Err(ConversationError::NoTask);
     }
-    for (index, message) in messages.iter().enumerate() {
+    for (index, message) in messages.iter().enumerate().skip(from) {
         let next_results: &[CallResult] = match messages.get(index + 1) {
             Some(Message::Results(results)) => results,
             _ => &[],
@@ -201,6 +228,7 @@ mod tests {
         Message::Assistant {
             text: "".into(),
             calls: calls.iter().map(|id| call(id)).collect(),
+            kept: Arc::new([]),
         }
     }
 

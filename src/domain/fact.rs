@@ -5,14 +5,17 @@
 
 use std::sync::Arc;
 
+use super::approval::{Ask, Given};
 use super::check::CheckReport;
 use super::conversation::ModelAnswer;
 use super::effect::{EffectClass, EffectKey};
 use super::failure::FailureClass;
 use super::handoff::{Finding, Handoff};
 use super::id::BootId;
+use super::money::MicroUsd;
 use super::name::{AgentName, ModelAlias, SkillName, StepId};
 use super::plan::Plan;
+use super::resolution::Resolution;
 use super::run::{Outcome, RunSpec};
 use super::skill::CallOutcome;
 use super::time::UtcMillis;
@@ -104,8 +107,12 @@ pub enum Fact {
         model: ModelAlias,
         /// Tokens booked.
         reserved: u64,
+        /// Money booked: the most that the request can cost.
+        reserved_cost: MicroUsd,
         /// The UTC day of the booking.
         day: u32,
+        /// The version of the agent's prompt; empty in journals that did not keep it.
+        prompt: Arc<str>,
     },
     /// The model answered; what it used is settled.
     TurnFinished {
@@ -115,6 +122,8 @@ pub enum Fact {
         turn: u32,
         /// The answer, complete.
         answer: Arc<ModelAnswer>,
+        /// What it cost, by the price of the day; nothing when the model has no price.
+        cost: MicroUsd,
     },
     /// The model did not answer.
     TurnFailed {
@@ -128,8 +137,43 @@ pub enum Fact {
         reason: Arc<str>,
         /// Tokens charged: 0 only when the provider surely did nothing, else the ceiling.
         charged: u64,
+        /// Money charged, by the same rule.
+        cost: MicroUsd,
         /// When the request is repeated; none means that the attempt fails.
         retry_at: Option<UtcMillis>,
+    },
+    /// The request was not sent: the model's rate limit, cool-down or breaker says when it may be. This is no failure
+    /// and counts as none.
+    TurnDeferred {
+        /// Which attempt.
+        attempt: Attempt,
+        /// The turn that waits.
+        turn: u32,
+        /// Which model.
+        model: ModelAlias,
+        /// In words.
+        reason: Arc<str>,
+        /// When the request may be sent.
+        until: UtcMillis,
+    },
+    /// The next turns of the attempt ask for a summary of the older part of the conversation, until one is made or given
+    /// up.
+    CompactionBegun {
+        /// Which attempt.
+        attempt: Attempt,
+        /// The messages from the second up to and without this one are to be replaced, in the conversation as it is
+        /// sent.
+        through: u32,
+    },
+    /// The older part of the conversation was replaced by a summary; the facts keep the original.
+    HistoryCompacted {
+        /// Which attempt.
+        attempt: Attempt,
+        /// How many messages of the conversation, as it was sent, the summary stands for; the first of them, the task,
+        /// stays.
+        through: u32,
+        /// The summary.
+        summary: Arc<str>,
     },
     /// The model's final answer did not match what was asked; it is told so and goes on.
     AnswerRejected {
@@ -198,6 +242,15 @@ pub enum Fact {
         /// When the next attempt may start; none means that the step has failed for good.
         retry_at: Option<UtcMillis>,
     },
+    /// An attempt waits so long that it gives its slot back; the same attempt goes on at that time.
+    StepRested {
+        /// Which attempt.
+        attempt: Attempt,
+        /// Why.
+        reason: Arc<str>,
+        /// When it goes on.
+        until: UtcMillis,
+    },
     /// A step will not be done.
     StepSkipped {
         /// The step.
@@ -236,6 +289,40 @@ pub enum Fact {
         /// Why.
         reason: Arc<str>,
     },
+    /// A person said what became of an unknown call.
+    CallResolved {
+        /// Which attempt.
+        attempt: Attempt,
+        /// Which call.
+        ordinal: u32,
+        /// What became of it.
+        resolution: Resolution,
+        /// Who said so.
+        by: Arc<str>,
+    },
+    /// A run that had ended unknown goes on, because a person could say what nobody knew.
+    RunReopened {
+        /// When it expires now: the time that it waited does not count.
+        deadline: UtcMillis,
+    },
+    /// A person is asked whether a call may be made; its session has ended and goes on with the answer.
+    ApprovalAsked {
+        /// Which attempt.
+        attempt: Attempt,
+        /// What is asked, of which call.
+        ask: Ask,
+        /// Until when; no answer by then is a no.
+        until: UtcMillis,
+    },
+    /// A question was answered, or its time has passed.
+    ApprovalGiven {
+        /// Which attempt.
+        attempt: Attempt,
+        /// Which call.
+        ordinal: u32,
+        /// The answer.
+        given: Given,
+    },
 }
 
 impl Fact {
@@ -254,6 +341,9 @@ impl Fact {
             Self::TurnIntended { .. } => "turn.intended",
             Self::TurnFinished { .. } => "turn.finished",
             Self::TurnFailed { .. } => "turn.failed",
+            Self::TurnDeferred { .. } => "turn.deferred",
+            Self::CompactionBegun { .. } => "compaction.begun",
+            Self::HistoryCompacted { .. } => "history.compacted",
             Self::AnswerRejected { .. } => "answer.rejected",
             Self::CallIntended { .. } => "call.intended",
             Self::CallFinished { .. } => "call.finished",
@@ -267,12 +357,17 @@ impl Fact {
             }
             Self::StepDone { .. } => "step.done",
             Self::StepFailed { .. } => "step.failed",
+            Self::StepRested { .. } => "step.rested",
             Self::StepSkipped { .. } => "step.skipped",
             Self::StepCancelled { .. } => "step.cancelled",
             Self::StepUnknown { .. } => "step.unknown",
             Self::CancelRequested { .. } => "run.cancel_requested",
             Self::RunDone { .. } => "run.done",
             Self::RunParked { .. } => "run.parked",
+            Self::CallResolved { .. } => "call.resolved",
+            Self::RunReopened { .. } => "run.reopened",
+            Self::ApprovalAsked { .. } => "approval.asked",
+            Self::ApprovalGiven { .. } => "approval.given",
         }
     }
 
@@ -286,6 +381,9 @@ impl Fact {
             | Self::TurnIntended { attempt, .. }
             | Self::TurnFinished { attempt, .. }
             | Self::TurnFailed { attempt, .. }
+            | Self::TurnDeferred { attempt, .. }
+            | Self::CompactionBegun { attempt, .. }
+            | Self::HistoryCompacted { attempt, .. }
             | Self::AnswerRejected { attempt, .. }
             | Self::CallIntended { attempt, .. }
             | Self::CallFinished { attempt, .. }
@@ -293,7 +391,11 @@ impl Fact {
             | Self::CheckMade { attempt, .. }
             | Self::StepDone { attempt, .. }
             | Self::StepFailed { attempt, .. }
-            | Self::StepUnknown { attempt, .. } => Some(attempt),
+            | Self::StepRested { attempt, .. }
+            | Self::StepUnknown { attempt, .. }
+            | Self::CallResolved { attempt, .. }
+            | Self::ApprovalAsked { attempt, .. }
+            | Self::ApprovalGiven { attempt, .. } => Some(attempt),
             _ => None,
         }
     }
@@ -305,6 +407,9 @@ impl Fact {
             Self::TurnIntended { .. }
                 | Self::TurnFinished { .. }
                 | Self::TurnFailed { .. }
+                | Self::TurnDeferred { .. }
+                | Self::CompactionBegun { .. }
+                | Self::HistoryCompacted { .. }
                 | Self::AnswerRejected { .. }
                 | Self::CallIntended { .. }
                 | Self::CallFinished { .. }

@@ -100,7 +100,7 @@ macro_rules! id {
                 text.strip_prefix(concat!($prefix, "_"))
                     .and_then(decode)
                     .map(Self)
-                    .ok_or_else(|| IdError { prefix: $prefix, found: text.chars().take(64).collect() })
+                    .ok_or_else(|| IdError { prefix: $prefix, found: crate::domain::text::preview(text, 64) })
             }
         }
     };

@@ -40,6 +40,8 @@ pub const TURNS_DEFAULT: u32 = 24;
 pub const STEPS_CONCURRENT_DEFAULT: u32 = 128;
 /// Calls of one turn; more are refused as malformed.
 pub const CALLS_PER_TURN_MAX: usize = 32;
+/// Bytes of a cassette that may be replayed.
+pub const CASSETTE_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Bytes of an idempotency key.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 /// Default deadline of a run, from its acceptance, in milliseconds (24 hours).

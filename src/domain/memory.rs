@@ -1,7 +1,8 @@
-//! Memory entries by key. Three tiers; found here by key.
+//! What is kept to be found again: entries in three tiers, by key and by meaning.
 
 use std::sync::Arc;
 
+use super::id::RunId;
 use super::time::UtcMillis;
 
 /// How far an entry reaches.
@@ -34,7 +35,16 @@ impl MemoryScope {
     }
 }
 
-/// The full name of an entry.
+/// Names a shard: entries of one scope and name space. Nothing of one shard is ever seen from another.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ShardName {
+    /// How far its entries reach.
+    pub scope: MemoryScope,
+    /// Which session or project; empty for `Global`. A project's name space is its workspace's path.
+    pub namespace: Arc<str>,
+}
+
+/// The full name of an entry that has a key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MemoryKey {
     /// How far it reaches.
@@ -45,13 +55,140 @@ pub struct MemoryKey {
     pub key: Arc<str>,
 }
 
+impl MemoryKey {
+    /// Where the entry lives.
+    pub fn shard(&self) -> ShardName {
+        ShardName {
+            scope: self.scope,
+            namespace: self.namespace.clone(),
+        }
+    }
+}
+
+/// Who or what an entry comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemorySource {
+    /// In words with a kind in front: `agent:coder`, `person:cli`, `file:notes.md`. Entries of one source that follow
+    /// each other are each other's context.
+    pub by: Arc<str>,
+    /// The run, when it was one.
+    pub run: Option<RunId>,
+}
+
+/// Whether an entry is found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MemoryState {
+    /// It is.
+    Live,
+    /// A newer entry has its key.
+    Superseded {
+        /// Which.
+        by: u64,
+        /// Since when.
+        at: UtcMillis,
+    },
+    /// It was pruned and can be restored until it is deleted.
+    Archived {
+        /// Since when.
+        at: UtcMillis,
+        /// Why.
+        why: Arc<str>,
+    },
+}
+
 /// One entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemoryEntry {
+    /// Its number within the shard; rises with every new entry.
+    pub id: u64,
+    /// Its key, if it has one.
+    pub key: Option<Arc<str>>,
     /// The text.
     pub text: Arc<str>,
-    /// How often it was put; 1 for a new one.
-    pub version: u64,
+    /// Words to filter by.
+    pub tags: Vec<Arc<str>>,
+    /// Where it comes from, oldest first; equal texts from several sources are one entry.
+    pub sources: Vec<MemorySource>,
+    /// 0 to 100.
+    pub importance: u8,
+    /// When it was first put.
+    pub created_at: UtcMillis,
     /// When it was last put.
     pub updated_at: UtcMillis,
+    /// When it was last found and used.
+    pub used_at: UtcMillis,
+    /// How often it was found and used.
+    pub uses: u64,
+    /// When it ends by itself.
+    pub expires_at: Option<UtcMillis>,
+    /// How often the key (or the text, when there is no key) was put; 1 for a new one.
+    pub version: u64,
+    /// The entry that had the key before, when its text was another.
+    pub previous: Option<u64>,
+    /// Whether it is found.
+    pub state: MemoryState,
 }
+
+/// A vector as it is stored: value = scale × code.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemoryVector {
+    /// What made it; vectors of different embedders are never compared.
+    pub embedder: Arc<str>,
+    /// The scale.
+    pub scale: f32,
+    /// One code a dimension.
+    pub codes: Box<[i8]>,
+}
+
+/// What is put.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewMemory {
+    /// Where.
+    pub shard: ShardName,
+    /// Under which key, if any: an entry that has it is superseded.
+    pub key: Option<Arc<str>>,
+    /// The text.
+    pub text: Arc<str>,
+    /// Hash of the text without what makes no difference; entries without a key whose hashes agree are one.
+    pub hash: [u8; 16],
+    /// Words to filter by.
+    pub tags: Vec<Arc<str>>,
+    /// Where it comes from.
+    pub source: MemorySource,
+    /// 0 to 100.
+    pub importance: u8,
+    /// When it ends by itself.
+    pub expires_at: Option<UtcMillis>,
+    /// Its vector, when it has one.
+    pub vector: Option<MemoryVector>,
+    /// When.
+    pub at: UtcMillis,
+}
+
+/// A change that an operator or the collection makes to an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MemoryEdit {
+    /// Removes it for good, with its history.
+    Forget,
+    /// Takes it out of sight; it can be restored until it is forgotten.
+    Archive {
+        /// Why.
+        why: Arc<str>,
+    },
+    /// Brings an archived entry back.
+    Restore,
+    /// It was found and used.
+    Used {
+        /// How often more.
+        times: u64,
+    },
+}
+
+/// Importance of an entry when nobody says.
+pub const IMPORTANCE_DEFAULT: u8 = 50;
+/// Sources that an entry remembers; the oldest are dropped.
+pub const SOURCES_MAX: usize = 8;
+/// Bytes of one entry's text.
+pub const TEXT_BYTES_MAX: usize = 64 * 1024;
+/// Changes that a shard's log keeps; an index that is further behind is rebuilt.
+pub const CHANGES_KEPT: u64 = 4_096;

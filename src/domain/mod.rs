@@ -8,8 +8,10 @@
 //! What this layer refuses to know: who calls it.
 
 pub mod agent;
+pub mod approval;
 pub mod brief;
 pub mod budget;
+pub mod capability;
 pub mod check;
 pub mod code;
 pub mod compaction;
@@ -24,11 +26,16 @@ pub mod incident;
 pub mod json;
 pub mod limits;
 pub mod memory;
+pub mod money;
 pub mod name;
 pub mod plan;
 pub mod plan_admission;
 pub mod plan_document;
+pub mod resolution;
 pub mod run;
 pub mod skill;
+pub mod statistics;
 pub mod text;
+pub mod text_policy;
 pub mod time;
+pub mod traffic;

@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use super::text::preview;
+
 /// Says why a text is not a name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{found}` is not a valid {kind}: 1 to 64 characters of {allowed}")]
@@ -12,7 +14,7 @@ pub struct NameError {
     pub kind: &'static str,
     /// The characters that may be used.
     pub allowed: &'static str,
-    /// What was given, cut to 80 characters.
+    /// What was given, on one line, cut to 80 bytes.
     pub found: String,
 }
 
@@ -30,7 +32,7 @@ macro_rules! name {
                 if text.len() <= 64 && starts_well && text.chars().all(allowed) {
                     Ok(Self(Arc::from(text)))
                 } else {
-                    Err(NameError { kind: $kind, allowed: $allowed, found: text.chars().take(80).collect() })
+                    Err(NameError { kind: $kind, allowed: $allowed, found: preview(text, 80) })
                 }
             }
 
@@ -82,6 +84,16 @@ name! {
     /// A skill; dots group skills of one family (`fs.read`).
     SkillName, "skill name", "a-z, 0-9, `-`, `_` and `.`, starting with a letter or digit",
     |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_' || c == '.'
+}
+name! {
+    /// A skill package: a folder with a `SKILL.md` (`pdf-forms`).
+    PackageName, "skill package name", "a-z, 0-9 and `-`, starting with a letter or digit",
+    |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'
+}
+name! {
+    /// A server of the Model Context Protocol, as configured.
+    ServerName, "server name", "a-z, 0-9, `-` and `_`, starting with a letter or digit",
+    |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_'
 }
 name! {
     /// A model alias from the configuration (`claude-sonnet`).

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::check::Check;
 use super::id::RunId;
+use super::money::MicroUsd;
 use super::name::{AgentName, ModelAlias};
 use super::plan::Plan;
 use super::time::UtcMillis;
@@ -29,6 +30,8 @@ pub struct RunSpec {
     pub deadline: UtcMillis,
     /// Tokens that the run may use; none means the agents' own limits alone.
     pub tokens_max: Option<u64>,
+    /// Money that the run may cost; none means the agents' own limits alone.
+    pub cost_max: Option<MicroUsd>,
     /// A model for all agents of this run instead of their own.
     pub model: Option<ModelAlias>,
     /// Where it came from, in one word: `api`, `cli`, `schedule`, `event`, `retry`.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::approval::Approval;
 use super::effect::EffectClass;
 use super::name::SkillName;
 
@@ -24,6 +25,10 @@ pub struct SkillManifest {
     pub output_bytes_max: usize,
     /// Calls at once over all runs.
     pub concurrency: u32,
+    /// Who has to agree to a call when the operator does not say.
+    pub approval: Approval,
+    /// Arguments as they may look, for people and models; each matches the schema.
+    pub examples: Arc<[Value]>,
 }
 
 /// What one call gave back.

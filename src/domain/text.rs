@@ -1,6 +1,8 @@
 //! Cutting text where a reader would: never inside a character that people see as one.
 
-use unicode_segmentation::UnicodeSegmentation;
+use unicode_segmentation::GraphemeCursor;
+
+use super::text_policy::for_terminal;
 
 /// Put where text was left out.
 pub const CUT_MARK: &str = "…[cut]";
@@ -11,19 +13,7 @@ pub fn cut(text: &str, bytes_max: usize) -> String {
     if text.len() <= bytes_max {
         return text.to_owned();
     }
-    let room = bytes_max.saturating_sub(CUT_MARK.len());
-    // Segmentation is linear, so it sees only the part that can be kept and one cluster more: a cluster's
-    // border does not depend on what follows the next one.
-    let mut window_end = (room + 256).min(text.len());
-    while !text.is_char_boundary(window_end) {
-        window_end += 1;
-    }
-    let end = text[..window_end]
-        .grapheme_indices(true)
-        .map(|(start, _)| start)
-        .take_while(|start| *start <= room)
-        .last()
-        .unwrap_or(0);
+    let end = border_before(text, bytes_max.saturating_sub(CUT_MARK.len()));
     format!("{}{CUT_MARK}", &text[..end])
 }
 
@@ -34,28 +24,49 @@ pub fn cut_middle(text: &str, bytes_max: usize) -> String {
         return text.to_owned();
     }
     let half = bytes_max / 2;
-    let mut start = text.len() - half;
-    while !text.is_char_boundary(start) {
-        start += 1;
-    }
-    // A border of what people see as one character, looked for from a character's border before it.
-    let start = text[start..]
-        .grapheme_indices(true)
-        .nth(1)
-        .map_or(start, |(next, _)| start + next);
+    let start = border_after(text, text.len() - half);
     format!("{}{}", cut(text, bytes_max - half), &text[start..])
 }
 
-/// One line for lists and logs: control characters and line ends become blanks, then [`cut`].
+/// The last place that is not after this byte and not inside what people see as one character.
+pub fn border_before(text: &str, at: usize) -> usize {
+    let mut at = at.min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    let mut cursor = GraphemeCursor::new(at, text.len(), true);
+    match cursor.is_boundary(text, 0) {
+        Ok(true) => at,
+        _ => cursor.prev_boundary(text, 0).ok().flatten().unwrap_or(0),
+    }
+}
+
+/// The first place that is not before this byte and not inside what people see as one character.
+pub fn border_after(text: &str, at: usize) -> usize {
+    let mut at = at.min(text.len());
+    while !text.is_char_boundary(at) {
+        at += 1;
+    }
+    let mut cursor = GraphemeCursor::new(at, text.len(), true);
+    match cursor.is_boundary(text, 0) {
+        Ok(true) => at,
+        _ => cursor.next_boundary(text, 0).ok().flatten().unwrap_or(text.len()),
+    }
+}
+
+/// One line for lists, logs and errors: control characters and line ends become blanks, what hides or reorders is
+/// escaped ([`for_terminal`]), then [`cut`].
 pub fn preview(text: &str, bytes_max: usize) -> String {
+    let text = text.trim();
     let mut line = String::with_capacity(text.len().min(bytes_max + 8));
     for character in text.chars() {
+        // A few more, so that the cut sees that there is more, and whether they belong to the last one kept.
         if line.len() > bytes_max {
             break;
         }
         line.push(if character.is_control() { ' ' } else { character });
     }
-    cut(line.trim(), bytes_max)
+    cut(&for_terminal(&line), bytes_max)
 }
 
 #[cfg(test)]
@@ -74,6 +85,29 @@ mod tests {
                 "{bytes}: {kept}"
             );
         }
+    }
+
+    #[test]
+    fn both_ends_of_a_cut_middle_are_whole_characters() {
+        for part in ["👨‍👩‍👧‍👦", "🇩🇪", "e\u{301}\u{302}", "각"] {
+            let text = part.repeat(20);
+            for bytes in 2 * CUT_MARK.len()..text.len() {
+                let result = cut_middle(&text, bytes);
+                let (head, tail) = result.split_once(CUT_MARK).expect("marked");
+                for end in [head, tail] {
+                    assert_eq!(end.replace(part, ""), "", "{bytes} of {part}: {result}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_preview_is_one_line_that_says_when_it_is_cut_and_hides_nothing() {
+        let check = |text: &str, bytes: usize, expected: &str| assert_eq!(preview(text, bytes), expected, "{text:?}");
+        check(" a\nb\tc\u{1b}d ", 20, "a b c d");
+        check("abc                 d", 12, "abc …[cut]");
+        check("x\u{202e}y\u{feff}", 40, "x\\u{202e}y");
+        check("👨‍👩‍👧‍👦👨‍👩‍👧‍👦", 40, "👨‍👩‍👧‍👦…[cut]");
     }
 
     proptest! {

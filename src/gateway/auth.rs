@@ -49,6 +49,14 @@ impl FromRequestParts<GatewayParts> for Authenticated {
 
 /// Refuses requests that a web page made a browser send to this address under another name (DNS rebinding).
 pub async fn check_host(State(parts): State<GatewayParts>, request: Request, next: Next) -> Response {
+    match refuse_other_hosts(&request, &parts.address) {
+        Some(refused) => refused.into_response(),
+        None => next.run(request).await,
+    }
+}
+
+/// The refusal of a request whose host is neither this machine nor the address that is listened on.
+pub fn refuse_other_hosts(request: &Request, own: &str) -> Option<ApiError> {
     let host = request
         .headers()
         .get(header::HOST)
@@ -61,16 +69,13 @@ pub async fn check_host(State(parts): State<GatewayParts>, request: Request, nex
             host
         }
     });
-    let own = parts.address.rsplit_once(':').map_or(&*parts.address, |(name, _)| name);
-    let is_local = matches!(name, "localhost" | "127.0.0.1" | "[::1]" | "::1") || name == own;
-    if is_local {
-        return next.run(request).await;
+    let own = own.rsplit_once(':').map_or(own, |(name, _)| name);
+    if matches!(name, "localhost" | "127.0.0.1" | "[::1]" | "::1") || name == own {
+        return None;
     }
     let message = format!(
         "this daemon does not answer to the host `{}`",
         crate::domain::text::preview(name, 80)
     );
-    ApiError::new(code::HOST_REFUSED, message)
-        .hint("use localhost or the address of gateway.bind")
-        .into_response()
+    Some(ApiError::new(code::HOST_REFUSED, message).hint("use localhost or the address that is listened on"))
 }

@@ -1,12 +1,15 @@
 //! Request bodies: read whole, within a size and a time, before anything is done with them.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use serde_json::Value;
 
 use crate::domain::code;
+use crate::llm::wire::strict;
 
 use super::error::ApiError;
 use super::parts::GatewayParts;
@@ -16,6 +19,21 @@ const BODY_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The body of a request.
 pub struct Body(pub Bytes);
+
+impl Body {
+    /// The body as JSON that means one thing: nothing in it is chosen, rounded or replaced silently.
+    ///
+    /// **Errors**: not UTF-8, not JSON, half of a character in an escape, a member twice, too deep, a number that 64
+    /// bits do not hold; each with its place and a hint.
+    pub fn json(&self) -> Result<Value, ApiError> {
+        let refuse = |reason: &dyn Display, hint: &'static str| {
+            let error = ApiError::invalid(format!("the body is not JSON that can be taken: {reason}"));
+            if hint.is_empty() { error } else { error.hint(hint) }
+        };
+        let text = strict::check_bytes(&self.0).map_err(|error| refuse(&error, error.kind.hint()))?;
+        serde_json::from_str(text).map_err(|error| refuse(&error, ""))
+    }
+}
 
 impl FromRequest<GatewayParts> for Body {
     type Rejection = ApiError;

@@ -109,8 +109,13 @@ impl From<RunsError> for ApiError {
             RunsError::NotFound(_) => answer.hint("GET /v1/runs lists the runs"),
             RunsError::Ended { .. } => answer.hint("POST /v1/runs/{id}/retry makes the same work a new run"),
             RunsError::Active(_) => answer.hint("wait for its end, or cancel it first"),
+            RunsError::NotRecorded(_) => answer.hint("submit it with `record`, or run it with --record FILE"),
             RunsError::Task(_) => answer.hint("say in `task` what is to be done"),
-            RunsError::Commit(_) | RunsError::Store(_) => answer,
+            RunsError::Answer(_) => answer.hint("GET /v1/runs/{id} lists under `waiting` what is asked now"),
+            RunsError::SeveralUnknown(which) => {
+                answer.hint(format!("say which by `step` and `call`: {}", which.join(", ")))
+            }
+            RunsError::Commit(_) | RunsError::Store(_) | RunsError::Balance(_) => answer,
         }
     }
 }

@@ -3,38 +3,64 @@
 //! ```text
 //! gateway (rest_for_one)
 //! ├── connections: one task for each connection, and the accept loop
-//! └── acceptor: keeps the accept loop alive
+//! ├── acceptor: keeps the accept loop alive
+//! ├── upkeep: takes measured values in
+//! ├── scrapes: one task for each connection to the metrics
+//! └── metrics: keeps their accept loop alive; missing when their address is taken
 //! ```
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use supervisors::{ChildSpec, Strategy, SupervisorSpec, TaskSupervisor};
+use supervisors::{ChildSpec, StartContext, Strategy, SupervisorSpec, TaskSupervisor, Tasks};
 use tokio::net::TcpListener;
 
+use super::metrics::{self, Upkeep};
 use super::parts::GatewayParts;
 use super::route::router::router;
 use super::server::Acceptor;
 
-/// Makes the branch over a socket that listens already.
-pub fn layer(parts: &GatewayParts, listener: Arc<TcpListener>) -> SupervisorSpec {
+/// A listener for metrics with the address that it listens on.
+pub type MetricsListener = (Arc<TcpListener>, Arc<str>);
+
+/// Scrapes at once.
+const SCRAPES_MAX: usize = 16;
+
+/// Makes the branch over sockets that listen already.
+pub fn layer(parts: &GatewayParts, listener: Arc<TcpListener>, metrics: Option<MetricsListener>) -> SupervisorSpec {
+    let acceptor = |listener: Arc<TcpListener>, router: axum::Router, connections: Tasks| {
+        let stop = parts.stop.subscribe();
+        let head_deadline = parts.settings.head_deadline;
+        move |_: StartContext| {
+            let acceptor = Acceptor {
+                listener: listener.clone(),
+                router: router.clone(),
+                connections: connections.clone(),
+                stop: stop.clone(),
+                head_deadline,
+            };
+            (acceptor, ())
+        }
+    };
     let tasks = TaskSupervisor::new(parts.settings.connections_max + 1);
     let connections = tasks.handle();
-    let router = router(parts.clone());
-    let stop = parts.stop.subscribe();
-    let head_deadline = parts.settings.head_deadline;
-    let acceptor = ChildSpec::actor("acceptor", move |_| {
-        let acceptor = Acceptor {
-            listener: listener.clone(),
-            router: router.clone(),
-            connections: connections.clone(),
-            stop: stop.clone(),
-            head_deadline,
-        };
-        (acceptor, ())
-    });
-    SupervisorSpec::new(Strategy::RestForOne)
+    let telemetry = parts.telemetry.clone();
+    let upkeep = ChildSpec::actor("upkeep", move |_| (Upkeep(telemetry.clone()), ()));
+    let mut spec = SupervisorSpec::new(Strategy::RestForOne)
         .intensity(5, Duration::from_secs(30))
         .child(ChildSpec::tasks("connections", tasks))
-        .child(acceptor)
+        .child(ChildSpec::actor(
+            "acceptor",
+            acceptor(listener, router(parts.clone()), connections),
+        ))
+        .child(upkeep);
+    if let Some((listener, address)) = metrics {
+        let tasks = TaskSupervisor::new(SCRAPES_MAX + 1);
+        let connections = tasks.handle();
+        let router = metrics::router(parts.telemetry.clone(), address);
+        spec = spec
+            .child(ChildSpec::tasks("scrapes", tasks))
+            .child(ChildSpec::actor("metrics", acceptor(listener, router, connections)));
+    }
+    spec
 }

@@ -7,6 +7,7 @@ pub mod auth;
 pub mod body;
 pub mod error;
 pub mod layer;
+pub mod metrics;
 pub mod openapi;
 pub mod parts;
 pub mod route;

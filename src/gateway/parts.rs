@@ -10,9 +10,13 @@ use crate::agents::handle::AgentsHandle;
 use crate::domain::id::BootId;
 use crate::identity::keyring::Keyring;
 use crate::llm::registry::Models;
+use crate::memory::handle::MemoryHandle;
 use crate::runs::handle::RunsHandle;
 use crate::runtime::clock::Clock;
 use crate::runtime::committer::Committer;
+use crate::runtime::live::Live;
+use crate::runtime::telemetry::Telemetry;
+use crate::skills::handle::SkillsHandle;
 use crate::skills::sandbox::report::SandboxReport;
 use crate::storage::store::Store;
 
@@ -48,16 +52,26 @@ pub struct GatewayParts {
     pub home: Arc<str>,
     /// The address that is listened on.
     pub address: Arc<str>,
+    /// Where metrics are served; none when that address was taken.
+    pub metrics: Option<Arc<str>>,
+    /// Counts.
+    pub telemetry: Telemetry,
     /// Keys.
     pub keyring: Keyring,
     /// Runs.
     pub runs: RunsHandle,
     /// Agents.
     pub agents: AgentsHandle,
+    /// Skills.
+    pub skills: SkillsHandle,
     /// Models.
     pub models: Arc<Models>,
     /// How far programs are confined.
     pub sandbox: Arc<SandboxReport>,
+    /// Pieces of answers as they arrive.
+    pub live: Live,
+    /// Memory.
+    pub memory: MemoryHandle,
     /// For figures.
     pub committer: Committer,
     /// For figures.

@@ -11,7 +11,7 @@ use crate::domain::name::ModelAlias;
 
 use super::client::{BODY_BYTES_MAX, Connections, RemoteModel};
 use super::config::{ModelConfig, Provider, Secret};
-use super::model::{AskError, Model, Spent};
+use super::model::{AskError, Asking, Model, Spent};
 
 const KEY: &str = "sk-test-do-not-show";
 const BOUND: Duration = Duration::from_secs(20);
@@ -86,7 +86,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 
 fn ask(config: ModelConfig, deadline: Duration) -> Result<ModelAnswer, AskError> {
     let model = RemoteModel::new(config, Connections::new());
-    let result = block_on(async { model.ask(request(), deadline).await });
+    let result = block_on(async { model.ask(request(), Asking::quietly(deadline)).await });
     if let Err(error) = &result {
         let mut shown = format!("{error:?} {error}");
         let mut source = std::error::Error::source(error);
@@ -299,7 +299,7 @@ fn a_dropped_future_closes_the_connection() {
     });
     let model = RemoteModel::new(config(Provider::OpenAiChat, &url), Connections::new());
     block_on(async {
-        let mut asking = model.ask(request(), BOUND);
+        let mut asking = model.ask(request(), Asking::quietly(BOUND));
         // Polled until the server has the request, then dropped.
         let came = tokio::task::spawn_blocking(move || {
             heard.recv_timeout(BOUND).expect("the request came");

@@ -5,28 +5,32 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::domain::money::Price;
 use crate::domain::name::ModelAlias;
 
 /// Who answers, and in which dialect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Provider {
     /// The model inside this program.
     Offline,
     /// OpenAI's Chat Completions, also spoken by Ollama, vLLM, llama.cpp and many others.
     OpenAiChat,
+    /// OpenAI's Responses.
+    OpenAiResponses,
     /// Anthropic's Messages.
     Anthropic,
 }
 
 impl Provider {
     /// Every provider, for tables and tests.
-    pub const ALL: [Self; 3] = [Self::Offline, Self::OpenAiChat, Self::Anthropic];
+    pub const ALL: [Self; 4] = [Self::Offline, Self::OpenAiChat, Self::OpenAiResponses, Self::Anthropic];
 
     /// The stable word for configuration and JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Offline => "offline",
             Self::OpenAiChat => "openai",
+            Self::OpenAiResponses => "openai-responses",
             Self::Anthropic => "anthropic",
         }
     }
@@ -40,7 +44,7 @@ impl Provider {
     pub fn vendor_url(self) -> Option<&'static str> {
         match self {
             Self::Offline => None,
-            Self::OpenAiChat => Some("https://api.openai.com/v1"),
+            Self::OpenAiChat | Self::OpenAiResponses => Some("https://api.openai.com/v1"),
             Self::Anthropic => Some("https://api.anthropic.com"),
         }
     }
@@ -49,7 +53,7 @@ impl Provider {
     pub fn vendor_key_env(self) -> Option<&'static str> {
         match self {
             Self::Offline => None,
-            Self::OpenAiChat => Some("OPENAI_API_KEY"),
+            Self::OpenAiChat | Self::OpenAiResponses => Some("OPENAI_API_KEY"),
             Self::Anthropic => Some("ANTHROPIC_API_KEY"),
         }
     }
@@ -83,6 +87,11 @@ impl fmt::Debug for Secret {
 pub struct Timeouts {
     /// For a connection.
     pub connect_ms: u64,
+    /// From the request until the first byte of a streamed answer. An answer that is asked for as a whole is sent when
+    /// it is complete, so only `total_ms` bounds it.
+    pub first_byte_ms: u64,
+    /// Between two bytes of an answer; a ping or comment counts as life.
+    pub idle_ms: u64,
     /// For a whole answer, when the deadline given with the request is later.
     pub total_ms: u64,
 }
@@ -91,6 +100,8 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             connect_ms: 5_000,
+            first_byte_ms: 120_000,
+            idle_ms: 60_000,
             total_ms: 600_000,
         }
     }
@@ -105,15 +116,23 @@ pub struct ModelConfig {
     pub provider: Provider,
     /// The provider's name of the model.
     pub id: Arc<str>,
-    /// Where, up to and without `/chat/completions` or `/v1/messages`; none is the vendor's own address.
+    /// Where, up to and without `/chat/completions`, `/responses` or `/v1/messages`; none is the vendor's own address.
     pub base_url: Option<Arc<str>>,
     /// The key; servers at a `base_url` of one's own often want none.
     pub api_key: Option<Secret>,
-    /// The environment variable that the key was looked for in, for the message when it is missing; none is the
-    /// vendor's usual one.
+    /// Where the operator said that the key is: an environment variable or a file. A key that was named and is not
+    /// there is missing also at a `base_url` of one's own. None is the vendor's usual variable.
     pub api_key_env: Option<Arc<str>>,
     /// How long to wait.
     pub timeouts: Timeouts,
+    /// Whether answers are asked for as a stream; some compatible servers lose calls when they stream.
+    pub stream: bool,
+    /// Tokens of a conversation that it holds, the answer included; none is not known.
+    pub context_tokens: Option<u64>,
+    /// What it charges; none is free of charge.
+    pub price: Option<Price>,
+    /// Who is asked instead, in order, when this one cannot be had.
+    pub fallback: Vec<ModelAlias>,
 }
 
 impl ModelConfig {
@@ -127,6 +146,10 @@ impl ModelConfig {
             api_key: None,
             api_key_env: None,
             timeouts: Timeouts::default(),
+            stream: true,
+            context_tokens: None,
+            price: None,
+            fallback: Vec::new(),
         }
     }
 
@@ -139,6 +162,11 @@ impl ModelConfig {
     /// Whether a request without a key is sure to be refused: at the vendor's own address.
     pub fn needs_key(&self) -> bool {
         self.url().is_some() && self.url() == self.provider.vendor_url()
+    }
+
+    /// Whether a request would go out without the key that it should have.
+    pub fn lacks_key(&self) -> bool {
+        self.api_key.is_none() && self.url().is_some() && (self.needs_key() || self.api_key_env.is_some())
     }
 
     /// The variable to name when the key is missing.
@@ -162,6 +190,24 @@ mod tests {
     }
 
     #[test]
+    fn a_key_is_missed_where_the_vendor_wants_one_or_the_operator_named_one() {
+        let check = |url: Option<&str>, named: Option<&str>, key: Option<&str>, lacks: bool| {
+            let mut config = ModelConfig::new(ModelAlias::new("m").expect("valid"), Provider::OpenAiChat, "x");
+            config.base_url = url.map(Into::into);
+            config.api_key_env = named.map(Into::into);
+            config.api_key = key.and_then(Secret::new);
+            assert_eq!(config.lacks_key(), lacks, "{config:?}");
+            assert_eq!(config.key_env(), named.unwrap_or("OPENAI_API_KEY"));
+        };
+        let local = Some("http://127.0.0.1:11434/v1");
+        check(None, None, None, true);
+        check(None, None, Some("k"), false);
+        check(local, None, None, false);
+        check(local, Some("LOCAL_KEY"), None, true);
+        check(local, Some("LOCAL_KEY"), Some("k"), false);
+    }
+
+    #[test]
     fn only_the_vendors_own_address_needs_a_key() {
         let mut config = ModelConfig::new(ModelAlias::new("m").expect("valid"), Provider::OpenAiChat, "x");
         assert!(config.needs_key());
@@ -170,7 +216,10 @@ mod tests {
         config.base_url = Some("http://127.0.0.1:11434/v1/".into());
         assert!(!config.needs_key());
         assert_eq!(config.url(), Some("http://127.0.0.1:11434/v1"));
+        assert!(!config.lacks_key(), "a server of one's own may want none");
+        config.api_key_env = Some("MY_KEY".into());
+        assert!(config.lacks_key() && !config.needs_key());
         config.provider = Provider::Offline;
-        assert!(!config.needs_key());
+        assert!(!config.needs_key() && !config.lacks_key());
     }
 }

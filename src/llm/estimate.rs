@@ -9,6 +9,8 @@ use serde_json::Value;
 use crate::domain::conversation::{Arguments, Message, ModelAnswer, ModelRequest};
 use crate::domain::skill::SkillManifest;
 
+use super::wire::memo::Memo;
+
 /// Tokens around a whole request.
 const REQUEST_OVERHEAD: u64 = 16;
 /// Tokens around one message, call or result.
@@ -44,34 +46,59 @@ impl Fixed {
 
     /// Estimated tokens of a request with these messages.
     pub fn request_tokens(self, messages: &[Message]) -> u64 {
-        let Self {
-            mut bytes, mut parts, ..
-        } = self;
-        for message in messages {
-            parts += 1;
-            match message {
-                Message::User(text) => bytes += text.len() as u64,
-                Message::Assistant { text, calls } => {
-                    bytes += text.len() as u64;
-                    for call in calls {
-                        parts += 1;
-                        bytes += call.skill.len() as u64 + arguments_bytes(&call.arguments);
-                    }
-                }
-                Message::Results(results) => {
-                    for result in results {
-                        parts += 1;
-                        bytes += result.content.len() as u64;
-                    }
-                }
-            }
-        }
+        let costs = messages.iter().map(message_cost);
+        self.tokens(costs.fold((0, 0), |sum, cost| (sum.0 + cost.0, sum.1 + cost.1)))
+    }
+
+    /// The same, counting only the messages that are new since the memo was last used.
+    pub fn request_tokens_remembered(self, messages: &[Message], memo: &Memo) -> u64 {
+        self.tokens(memo.tally(messages, message_cost))
+    }
+
+    /// Estimated tokens of a request whose messages come to so many bytes and parts.
+    pub fn tokens(self, (bytes, parts): (u64, u64)) -> u64 {
+        let (bytes, parts) = (self.bytes + bytes, self.parts + parts);
         REQUEST_OVERHEAD + parts * PART_OVERHEAD + bytes.div_ceil(BYTES_PER_TOKEN)
     }
 
     /// The most that one request can cost, as far as it can be known before: what is sent and the longest answer.
     pub fn ceiling(self, messages: &[Message]) -> u64 {
         self.request_tokens(messages).saturating_add(self.output_tokens_max)
+    }
+
+    /// The same, of messages that come to so many bytes and parts.
+    pub fn ceiling_of(self, cost: (u64, u64)) -> u64 {
+        self.tokens(cost).saturating_add(self.output_tokens_max)
+    }
+
+    /// The same, counting only the messages that are new since the memo was last used.
+    pub fn ceiling_remembered(self, messages: &[Message], memo: &Memo) -> u64 {
+        let tokens = self.request_tokens_remembered(messages, memo);
+        tokens.saturating_add(self.output_tokens_max)
+    }
+}
+
+/// Estimated tokens of messages that come to so many bytes and parts.
+pub fn messages_tokens((bytes, parts): (u64, u64)) -> u64 {
+    parts * PART_OVERHEAD + bytes.div_ceil(BYTES_PER_TOKEN)
+}
+
+/// Bytes and parts of one message.
+pub fn message_cost(message: &Message) -> (u64, u64) {
+    match message {
+        Message::User(text) => (text.len() as u64, 1),
+        Message::Assistant { text, calls, kept } => {
+            let calls_bytes = calls
+                .iter()
+                .map(|call| call.skill.len() as u64 + arguments_bytes(&call.arguments));
+            let kept_bytes = kept.iter().map(|block| block.json.len() as u64);
+            let bytes = text.len() as u64 + calls_bytes.sum::<u64>() + kept_bytes.sum::<u64>();
+            (bytes, 1 + calls.len() as u64)
+        }
+        Message::Results(results) => {
+            let bytes = results.iter().map(|result| result.content.len() as u64).sum();
+            (bytes, 1 + results.len() as u64)
+        }
     }
 }
 

@@ -4,14 +4,17 @@
 //! attempt makes sense is decided above, from the [`FailureClass`](crate::domain::failure::FailureClass) of the
 //! [`AskError`].
 
+pub mod cassette;
 pub mod client;
 #[cfg(test)]
 mod client_tests;
 pub mod config;
 pub mod dialect;
 pub mod estimate;
+pub mod gate;
 pub mod model;
 pub mod offline;
+pub mod rate_limits;
 pub mod registry;
 pub mod retry_after;
 pub mod wire;

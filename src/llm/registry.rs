@@ -1,6 +1,6 @@
 //! The configured models by alias, built once at start.
 //!
-//! Refuses to know: agents and prices. Invariants: the alias `offline` is always there and always the model inside
+//! Refuses to know: agents, and what is done with prices. Invariants: the alias `offline` is always there and always the model inside
 //! this program; a model that cannot be asked for lack of a key is there too and says so when it is asked, because
 //! a missing key must not stop a start.
 
@@ -8,15 +8,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::domain::fault::Fault;
+use crate::domain::money::Price;
 use crate::domain::name::ModelAlias;
+use crate::domain::time::UtcMillis;
 
+use super::cassette::redact::Redactor;
 use super::client::{Connections, RemoteModel};
-use super::config::{ModelConfig, Provider};
+use super::config::{ModelConfig, Provider, Secret};
+use super::gate::shared::Gate;
+use super::gate::state::GateView;
 use super::model::{Model, ModelDescription};
 use super::offline::OfflineModel;
 
 /// The alias of the model inside this program.
 pub const OFFLINE_ALIAS: &str = "offline";
+
+/// Tokens of a conversation that a model is taken to hold when nobody says.
+pub const CONTEXT_TOKENS_DEFAULT: u64 = 128_000;
 
 /// Why the models cannot be built, or one of them not be found.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +49,14 @@ pub enum RegistryError {
         /// The other provider.
         provider: &'static str,
     },
+    /// A model that is to be asked instead of another and does not exist.
+    #[error("model `{alias}`: there is no model `{missing}` to fall back on")]
+    Fallback {
+        /// Whose.
+        alias: ModelAlias,
+        /// The one that is missing.
+        missing: ModelAlias,
+    },
     /// An address that no request can be sent to.
     #[error(
         "model `{alias}`: `{found}` is not an address of the form http(s)://host[:port][/path] without user or query"
@@ -59,7 +75,7 @@ impl RegistryError {
         match self {
             Self::Unknown { .. } => Fault::NotFound,
             Self::Twice { .. } => Fault::Conflict,
-            Self::Reserved { .. } | Self::Address { .. } => Fault::Invalid,
+            Self::Reserved { .. } | Self::Fallback { .. } | Self::Address { .. } => Fault::Invalid,
         }
     }
 }
@@ -68,7 +84,16 @@ impl RegistryError {
 #[derive(Clone)]
 pub struct Models {
     by_alias: Arc<BTreeMap<ModelAlias, Arc<dyn Model>>>,
+    prices: Arc<BTreeMap<ModelAlias, Price>>,
+    /// The gates of those that are asked over a network; models with the same provider, name and key share one.
+    gates: Arc<BTreeMap<ModelAlias, Gate>>,
+    fallbacks: Arc<BTreeMap<ModelAlias, Vec<ModelAlias>>>,
+    redactor: Redactor,
+    context_tokens: Arc<BTreeMap<ModelAlias, u64>>,
 }
+
+/// What a provider counts together: address, its name of the model, and the key.
+type GateKey = (Provider, String, Arc<str>, Option<[u8; 32]>);
 
 impl std::fmt::Debug for Models {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -80,9 +105,25 @@ impl Models {
     /// Builds all of them; opens no connection.
     pub fn build(configs: impl IntoIterator<Item = ModelConfig>) -> Result<Self, RegistryError> {
         let mut by_alias: BTreeMap<ModelAlias, Arc<dyn Model>> = BTreeMap::new();
+        let mut by_key: BTreeMap<GateKey, Gate> = BTreeMap::new();
+        let mut gates = BTreeMap::new();
+        let mut prices = BTreeMap::new();
+        let mut fallbacks: BTreeMap<ModelAlias, Vec<ModelAlias>> = BTreeMap::new();
         let connections = Connections::new();
+        let mut secrets: Vec<Secret> = Vec::new();
+        let mut context_tokens = BTreeMap::new();
         for config in configs {
+            context_tokens.extend(config.context_tokens.map(|tokens| (config.alias.clone(), tokens)));
+            secrets.extend(config.api_key.clone());
             let alias = config.alias.clone();
+            prices.extend(config.price.map(|price| (alias.clone(), price)));
+            if !config.fallback.is_empty() {
+                fallbacks.insert(alias.clone(), config.fallback.clone());
+            }
+            if config.provider != Provider::Offline {
+                let gate = by_key.entry(gate_key(&config)).or_default();
+                gates.insert(alias.clone(), gate.clone());
+            }
             if alias.as_str() == OFFLINE_ALIAS && config.provider != Provider::Offline {
                 return Err(RegistryError::Reserved {
                     provider: config.provider.as_str(),
@@ -90,7 +131,7 @@ impl Models {
             }
             let model: Arc<dyn Model> = match config.provider {
                 Provider::Offline => Arc::new(OfflineModel::new(alias.clone())),
-                Provider::OpenAiChat | Provider::Anthropic => {
+                Provider::OpenAiChat | Provider::OpenAiResponses | Provider::Anthropic => {
                     check_address(&config)?;
                     Arc::new(RemoteModel::new(config, connections.clone()))
                 }
@@ -99,7 +140,23 @@ impl Models {
                 return Err(RegistryError::Twice { alias });
             }
         }
-        Ok(Self::of(by_alias))
+        let models = Self {
+            redactor: Redactor::new(secrets.iter().map(Secret::expose)),
+            context_tokens: Arc::new(context_tokens),
+            prices: Arc::new(prices),
+            gates: Arc::new(gates),
+            fallbacks: Arc::new(fallbacks),
+            ..Self::of(by_alias)
+        };
+        for (alias, others) in models.fallbacks.iter() {
+            if let Some(missing) = others.iter().find(|other| !models.by_alias.contains_key(other)) {
+                return Err(RegistryError::Fallback {
+                    alias: alias.clone(),
+                    missing: missing.clone(),
+                });
+            }
+        }
+        Ok(models)
     }
 
     /// Takes models made elsewhere (scripted ones in tests); `offline` is added when it is not among them.
@@ -110,7 +167,66 @@ impl Models {
             .or_insert_with(|| Arc::new(OfflineModel::new(alias)));
         Self {
             by_alias: Arc::new(by_alias),
+            prices: Arc::default(),
+            gates: Arc::default(),
+            fallbacks: Arc::default(),
+            redactor: Redactor::default(),
+            context_tokens: Arc::default(),
         }
+    }
+
+    /// Tokens of a conversation that a model holds, as configured.
+    pub fn context_tokens(&self, alias: &ModelAlias) -> u64 {
+        let known = self.context_tokens.get(alias).copied();
+        known.unwrap_or(CONTEXT_TOKENS_DEFAULT)
+    }
+
+    /// Whether an alias is a model inside this program.
+    pub fn is_offline(&self, alias: &ModelAlias) -> bool {
+        let model = self.by_alias.get(alias);
+        model.is_some_and(|model| model.describe().provider == Provider::Offline.as_str())
+    }
+
+    /// Takes the keys of all models, and what looks like a key, out of texts.
+    pub fn redactor(&self) -> &Redactor {
+        &self.redactor
+    }
+
+    /// The same with these gates and fallbacks, for models made elsewhere.
+    #[must_use]
+    pub fn with(self, gates: BTreeMap<ModelAlias, Gate>, fallbacks: BTreeMap<ModelAlias, Vec<ModelAlias>>) -> Self {
+        Self {
+            gates: Arc::new(gates),
+            fallbacks: Arc::new(fallbacks),
+            ..self
+        }
+    }
+
+    /// What a model charges; nothing when it has no price.
+    pub fn price(&self, alias: &ModelAlias) -> Price {
+        self.prices.get(alias).copied().unwrap_or_default()
+    }
+
+    /// The gate of a model; none for one that is asked over no network.
+    pub fn gate(&self, alias: &ModelAlias) -> Option<&Gate> {
+        self.gates.get(alias)
+    }
+
+    /// Who is asked when this model cannot be had, in order, each once.
+    pub fn fallback(&self, alias: &ModelAlias) -> Vec<ModelAlias> {
+        let mut chain = Vec::new();
+        for other in self.fallbacks.get(alias).into_iter().flatten() {
+            if other != alias && !chain.contains(other) {
+                chain.push(other.clone());
+            }
+        }
+        chain
+    }
+
+    /// How the gates stand, by alias.
+    pub fn gates(&self, now: UtcMillis) -> BTreeMap<ModelAlias, GateView> {
+        let views = self.gates.iter().map(|(alias, gate)| (alias.clone(), gate.view(now)));
+        views.collect()
     }
 
     /// The model of an alias.
@@ -130,6 +246,16 @@ impl Models {
     pub fn describe(&self) -> Vec<ModelDescription> {
         self.by_alias.values().map(|model| model.describe()).collect()
     }
+}
+
+fn gate_key(config: &ModelConfig) -> GateKey {
+    let key = config.api_key.as_ref();
+    (
+        config.provider,
+        config.url().unwrap_or("").to_owned(),
+        config.id.clone(),
+        key.map(|key| *blake3::hash(key.expose().as_bytes()).as_bytes()),
+    )
 }
 
 /// The address comes from a file that a person wrote; a wrong one is better refused at start than at the first
@@ -170,6 +296,44 @@ mod tests {
         let error = models.get(&alias("claude")).err().expect("unknown");
         assert_eq!(error.to_string(), "there is no model `claude`; known are offline");
         assert_eq!(error.fault(), Fault::NotFound);
+    }
+
+    #[test]
+    fn models_that_the_provider_counts_together_share_a_gate() {
+        let config = |name: &str, id: &str, key: &str| {
+            let mut config = ModelConfig::new(alias(name), Provider::OpenAiChat, id);
+            config.base_url = Some("http://127.0.0.1:1/v1".into());
+            config.api_key = super::super::config::Secret::new(key);
+            config.fallback = vec![alias("offline"), alias("a"), alias("offline")];
+            config
+        };
+        let configs = [
+            config("a", "x", "k"),
+            config("b", "x", "k"),
+            config("c", "x", "other"),
+            config("d", "y", "k"),
+        ];
+        let models = Models::build(configs).expect("built");
+        let now = UtcMillis(1_000);
+        let permit = models
+            .gate(&alias("a"))
+            .expect("a gate")
+            .admit(1, false, now, || Box::new(|| ()));
+        let asking = models
+            .gates(now)
+            .into_iter()
+            .map(|(alias, view)| (alias.to_string(), view.asking));
+        let expected = [("a", 1), ("b", 1), ("c", 0), ("d", 0)].map(|(alias, count)| (alias.to_owned(), count));
+        assert_eq!(asking.collect::<Vec<_>>(), expected);
+        drop(permit);
+        assert!(models.gates(now).values().all(|view| view.asking == 0));
+        assert!(models.gate(&alias("offline")).is_none());
+        assert_eq!(models.fallback(&alias("a")), [alias("offline")]);
+        assert_eq!(models.fallback(&alias("b")), [alias("offline"), alias("a")]);
+        let mut lost = config("a", "x", "k");
+        lost.fallback = vec![alias("nobody")];
+        let error = Models::build([lost]).expect_err("refused").to_string();
+        assert_eq!(error, "model `a`: there is no model `nobody` to fall back on");
     }
 
     #[test]

@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use supervisors::TaskExit;
+use tokio::sync::oneshot;
 
 use crate::agents::handle::TakeError;
 use crate::agents::order::{OrderWork, ReportTo, ReportedEnd, SessionOrder, SessionReport};
-use crate::domain::budget::{Account, BudgetChange};
+use crate::domain::budget::{Account, Amount, BudgetChange, Limit};
 use crate::domain::check::Check;
 use crate::domain::compaction::SinceSnapshot;
 use crate::domain::fact::{Attempt, Fact};
@@ -20,14 +21,17 @@ use crate::domain::failure::FailureClass;
 use crate::domain::handoff::{ContextSource, Handoff};
 use crate::domain::id::{IncidentId, RunId};
 use crate::domain::incident::Incident;
-use crate::domain::name::StepId;
+use crate::domain::name::{AgentName, StepId};
 use crate::domain::plan::Work;
 use crate::domain::time::UtcMillis;
 use crate::runtime::timer::Timer;
 use crate::storage::batch::{Batch, Op};
 
+use super::asking::Asking;
 use super::check::Checking;
-use super::decision::{AttemptEnd, Effect, Event, Reaction, RunLoop, react};
+use super::decision::{
+    AnswerRefused, AttemptEnd, Effect, Event, Judged, Reaction, RunLoop, judge_approval, judge_resolution, react,
+};
 use super::dispatcher::actor::DispatchMessage;
 use super::message::{RunArgument, RunMessage};
 use super::parts::RunsInside;
@@ -55,10 +59,16 @@ pub struct RunActorState {
     checks: Vec<supervisors::TaskRef>,
     wake: Option<Timer>,
     since_snapshot: SinceSnapshot,
+    /// Whether the list of runs that wait for a yes has this one.
+    asks: bool,
+    asking: Asking,
 }
 
 impl Drop for RunActorState {
     fn drop(&mut self) {
+        if self.asks {
+            self.asking.note(self.run.state.run, false);
+        }
         for check in &self.checks {
             check.cancel();
         }
@@ -88,6 +98,8 @@ impl Actor for RunActor {
             checks: Vec::new(),
             wake: None,
             since_snapshot: SinceSnapshot::default(),
+            asks: false,
+            asking: self.inside.asking.clone(),
         })
     }
 
@@ -105,6 +117,20 @@ impl Actor for RunActor {
                 Event::Taken {
                     recovered: state.recovered,
                 }
+            }
+            RunMessage::Agree { given, reply } => {
+                let judged = judge_approval(&state.run.state, &given);
+                return self.answer(&myself, state, judged, reply).await;
+            }
+            RunMessage::Resolve {
+                attempt,
+                ordinal,
+                resolution,
+                by,
+                reply,
+            } => {
+                let judged = judge_resolution(&state.run.state, &attempt, ordinal, resolution, by);
+                return self.answer(&myself, state, judged, reply).await;
             }
             RunMessage::Cancel { reason } => Event::CancelWanted { reason },
             RunMessage::Granted { step } => Event::Granted { step },
@@ -135,6 +161,31 @@ impl Actor for RunActor {
 }
 
 impl RunActor {
+    /// Takes a person's answer in when it is the first one, and says so when it is on disk.
+    async fn answer(
+        &self,
+        myself: &ActorRef<RunMessage>,
+        state: &mut RunActorState,
+        judged: Result<Judged, AnswerRefused>,
+        reply: oneshot::Sender<Result<(), AnswerRefused>>,
+    ) -> Result<(), ActorProcessingErr> {
+        let answer = match judged {
+            Ok(Judged::Take(event)) => {
+                let parts = &self.inside.parts;
+                let now = parts.clock.now();
+                let reaction = react(&mut state.run, event, now, parts);
+                self.carry_out(myself, state, reaction, now).await?;
+                parts.committer.barrier().await?;
+                Ok(())
+            }
+            Ok(Judged::Same) => Ok(()),
+            Err(refused) => Err(refused),
+        };
+        // Who asked may have gone.
+        reply.send(answer).ok();
+        Ok(())
+    }
+
     /// The state of a run that another incarnation had, and its slots.
     async fn load(&self, run: RunId) -> Result<RunState, ActorProcessingErr> {
         let parts = &self.inside.parts;
@@ -167,6 +218,11 @@ impl RunActor {
     ) -> Result<(), ActorProcessingErr> {
         let parts = &self.inside.parts;
         let run = state.run.state.run;
+        let asks = state.run.state.asks();
+        if asks != state.asks {
+            state.asks = asks;
+            self.inside.asking.note(run, asks);
+        }
         let mut pending = None;
         let mut is_due = false;
         if !reaction.facts.is_empty() {
@@ -213,6 +269,8 @@ impl RunActor {
                         output: output.clone(),
                         exit_code: state.exit_codes.remove(&attempt.step),
                         skills: parts.skills.clone(),
+                        approvals: parts.agents.approvals().clone(),
+                        agent: agent_of(&state.run.state, &attempt.step),
                     };
                     self.check(myself, state, checking, checks, tried);
                 }
@@ -270,7 +328,7 @@ impl RunActor {
     /// run ended without resuming them. Their use is unknown, so it is their ceiling.
     fn unsettled(&self, run: RunId) -> Result<Vec<(Account, BudgetChange)>, ActorProcessingErr> {
         let parts = &self.inside.parts;
-        if parts.agents.treasury().balance(&Account::Run(run))?.reserved == 0 {
+        if parts.agents.treasury().balance(&Account::Run(run))?.reserved == Amount::default() {
             return Ok(Vec::new());
         }
         let mut open = BTreeMap::new();
@@ -280,12 +338,17 @@ impl RunActor {
                     attempt,
                     agent,
                     reserved,
+                    reserved_cost,
                     day,
                     ..
                 } => {
+                    let ceiling = Amount {
+                        tokens: reserved,
+                        cost: reserved_cost,
+                    };
                     let change = BudgetChange::Settle {
-                        reserved,
-                        spent: reserved,
+                        reserved: ceiling,
+                        spent: ceiling,
                     };
                     open.insert(attempt, (Account::AgentDay(agent, day), change));
                 }
@@ -340,7 +403,10 @@ impl RunActor {
             work,
             workspace: workspace(run_state),
             deadline,
-            run_tokens_max: spec.tokens_max,
+            run_limit: Limit {
+                tokens: spec.tokens_max,
+                cost: spec.cost_max,
+            },
             model: spec.model.clone(),
             skills: definition.and_then(|step| step.skills.clone()),
             exit_code_is_checked: definition.is_some_and(|step| {
@@ -444,6 +510,14 @@ fn failed(attempt: Attempt, class: FailureClass, reason: &str) -> SessionReport 
     }
 }
 
+/// Whose work a step is; none for one done by a skill. The planning step has no checks.
+fn agent_of(state: &RunState, step: &StepId) -> Option<AgentName> {
+    match &state.plan.as_ref()?.step(step)?.work {
+        Work::Agent(agent) => Some(agent.clone()),
+        Work::Skill(_) => None,
+    }
+}
+
 fn resolve(state: &RunState, handoff: &Handoff) -> serde_json::Map<String, serde_json::Value> {
     let entries = handoff.context.iter().map(|entry| {
         let value = match &entry.source {
@@ -471,6 +545,8 @@ fn reported(state: &mut RunActorState, report: SessionReport) -> Event {
         }
         ReportedEnd::Failed { class, reason, tried } => AttemptEnd::Failed { class, reason, tried },
         ReportedEnd::Unknown(evidence) => AttemptEnd::Unknown { evidence },
+        ReportedEnd::Asks(asks) => AttemptEnd::Asks { asks },
+        ReportedEnd::Rested { reason, until } => AttemptEnd::Rested { reason, until },
         ReportedEnd::Stopped => AttemptEnd::Stopped,
     };
     Event::Ended { attempt, end }

@@ -9,11 +9,12 @@ use cap_std::fs::Dir;
 use serde_json::{Value, json};
 
 use crate::agents::handoff::compile;
+use crate::domain::approval::{Approval, ApprovalRules};
 use crate::domain::check::{Check, CheckReport, CheckTarget};
 use crate::domain::effect::EffectKey;
 use crate::domain::fact::Attempt;
 use crate::domain::id::RunId;
-use crate::domain::name::SkillName;
+use crate::domain::name::{AgentName, SkillName};
 use crate::domain::text::preview;
 use crate::domain::time::UtcMillis;
 use crate::skills::handle::SkillsHandle;
@@ -41,6 +42,10 @@ pub struct Checking {
     pub exit_code: Option<i32>,
     /// Runs commands.
     pub skills: SkillsHandle,
+    /// Who has to agree to a command.
+    pub approvals: Arc<ApprovalRules>,
+    /// Whose work it is; none for a step done by a skill.
+    pub agent: Option<AgentName>,
 }
 
 impl Checking {
@@ -192,6 +197,21 @@ impl Checking {
         let Some(skill) = self.skills.catalogue().get(&name) else {
             return (false, "this installation runs no commands".to_owned());
         };
+        // A check is declared by the plan, which a model may have made: it opens no way around the policy.
+        let default = self
+            .skills
+            .catalogue()
+            .manifest(&name)
+            .map_or(Approval::Auto, |of| of.approval);
+        match self.approvals.decide(self.agent.as_ref(), &name, default) {
+            Approval::Auto => {}
+            Approval::Ask => {
+                let reason = "not run: a person must agree to each call of exec.run, and checks ask nobody; make the \
+                              command a call of the step and check its exit code";
+                return (false, reason.to_owned());
+            }
+            Approval::Deny => return (false, "not run: the operator does not allow exec.run here".to_owned()),
+        }
         let ordinal = CHECK_ORDINALS + index;
         let order = CallOrder {
             key: EffectKey::derive(self.run, &self.attempt.step, self.attempt.number, ordinal),

@@ -16,11 +16,16 @@ use crate::domain::name::{AgentName, StepId};
 use crate::domain::plan::Step;
 use crate::domain::plan_admission::single_step;
 use crate::domain::run::{RunHeader, RunSpec, RunStatus};
+use crate::domain::traffic::Tape;
+use crate::llm::cassette::canon::Canon;
+use crate::llm::cassette::redact::Redactor;
 use crate::runtime::bus::Watch;
 use crate::runtime::committer::CommitError;
-use crate::storage::batch::{Batch, Refused, Submission};
+use crate::storage::batch::{Batch, Op, Refused, Submission};
 use crate::storage::error::StoreError;
 
+use super::cassette;
+use super::decision::AnswerRefused;
 use super::message::{RunArgument, RunMessage};
 use super::parts::RunsInside;
 use super::state::RunState;
@@ -31,7 +36,7 @@ const ONLY_STEP: &str = "work";
 /// A cheap clone; resolves the actors at each call.
 #[derive(Clone)]
 pub struct RunsHandle {
-    inside: RunsInside,
+    pub(super) inside: RunsInside,
     recovered: watch::Receiver<bool>,
 }
 
@@ -93,6 +98,18 @@ pub enum RunsError {
     /// The run has not ended.
     #[error("repeat {0}: it has not ended")]
     Active(RunId),
+    /// The run was not recorded.
+    #[error("write the cassette of {0}: it was not recorded")]
+    NotRecorded(RunId),
+    /// An answer does not count.
+    #[error("answer")]
+    Answer(#[source] AnswerRefused),
+    /// More than one call is unknown, and the answer does not say which it means.
+    #[error("answer: {} calls are unknown", .0.len())]
+    SeveralUnknown(Vec<String>),
+    /// A balance cannot be read.
+    #[error("read a balance")]
+    Balance(#[source] Arc<StoreError>),
     /// The write failed.
     #[error("commit")]
     Commit(#[source] CommitError),
@@ -105,7 +122,9 @@ impl RunsError {
     /// The code that users see.
     pub fn code(&self) -> Code {
         match self {
-            Self::Task(_) => code::INVALID_REQUEST,
+            Self::Task(_) | Self::SeveralUnknown(_) => code::INVALID_REQUEST,
+            Self::Answer(AnswerRefused::NotAsked) => code::NOT_ASKED,
+            Self::Answer(AnswerRefused::Contradicts { .. }) => code::ANSWERED_BEFORE,
             Self::Plan(_) => code::PLAN_REJECTED,
             Self::NoAgent(_) => code::AGENT_NOT_FOUND,
             Self::Workspace(_) => code::WORKSPACE_INVALID,
@@ -114,8 +133,9 @@ impl RunsError {
             Self::NotFound(_) => code::RUN_NOT_FOUND,
             Self::Ended { .. } => code::RUN_ENDED,
             Self::Active(_) => code::RUN_ACTIVE,
+            Self::NotRecorded(_) => code::CASSETTE_ABSENT,
             Self::Store(StoreError::Corrupt { .. }) => code::STORE_CORRUPT,
-            Self::Commit(_) | Self::Store(_) => code::STORE_FAILED,
+            Self::Commit(_) | Self::Store(_) | Self::Balance(_) => code::STORE_FAILED,
         }
     }
 }
@@ -125,10 +145,20 @@ impl RunsHandle {
         Self { inside, recovered }
     }
 
+    /// Accepts a run that keeps nothing of its model traffic.
+    pub async fn accept(&self, spec: RunSpec, idempotency: Option<Idempotency>) -> Result<Accepted, RunsError> {
+        self.accept_taped(spec, idempotency, None).await
+    }
+
     /// Accepts a run: when this returns, the run is on disk and cannot be lost.
     ///
     /// **Cancel**: the run may have been accepted; the same idempotency key finds it.
-    pub async fn accept(&self, spec: RunSpec, idempotency: Option<Idempotency>) -> Result<Accepted, RunsError> {
+    pub async fn accept_taped(
+        &self,
+        spec: RunSpec,
+        idempotency: Option<Idempotency>,
+        tape: Option<Tape>,
+    ) -> Result<Accepted, RunsError> {
         let parts = &self.inside.parts;
         let now = parts.clock.now();
         let facts = self.first_facts(&spec, now)?;
@@ -142,7 +172,11 @@ impl RunsHandle {
             body: idempotency.map_or([0; 32], |of| of.body),
             active_max: ACTIVE_RUNS_MAX,
         };
-        match parts.committer.commit(Batch::accept(run, now, facts, submission)).await {
+        let mut batch = Batch::accept(run, now, facts, submission);
+        if let Some(tape) = tape {
+            batch = batch.with(Op::TapePut { run, tape });
+        }
+        match parts.committer.commit(batch).await {
             Ok(_) => {}
             Err(CommitError::Refused(Refused::SameSubmission(run))) => return Ok(Accepted { run, is_new: false }),
             Err(CommitError::Refused(Refused::IdempotencyConflict(run))) => {
@@ -297,7 +331,25 @@ impl RunsHandle {
             retry_of: Some(run),
             ..(**spec).clone()
         };
-        self.accept(spec, None).await
+        // A run that was played from a cassette must not ask its models the second time.
+        let tape = self.inside.parts.store.tape(run).map_err(RunsError::Store)?;
+        self.accept_taped(spec, None, tape).await
+    }
+
+    /// The cassette of a run, as far as its requests have been answered.
+    pub fn cassette(&self, run: RunId, redactor: &Redactor) -> Result<String, RunsError> {
+        let header = self.header(run)?;
+        let store = &self.inside.parts.store;
+        if store.tape(run).map_err(RunsError::Store)?.is_none() {
+            return Err(RunsError::NotRecorded(header.run));
+        }
+        let traffic = store.traffic(run).map_err(RunsError::Store)?;
+        let facts = self.facts(run, 0)?;
+        let Some(Fact::RunAccepted(spec)) = facts.first().map(|stamped| &stamped.fact) else {
+            return Err(RunsError::NotFound(run));
+        };
+        let canon = Canon::new(&spec.workspace, run, redactor.clone());
+        Ok(cassette::write(&canon, spec, &facts, &traffic))
     }
 
     /// Runs that have an actor.

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use crate::domain::limits::ACTIVE_RUNS_MAX;
 
 use super::actor::{RunActor, RunStart};
+use super::asking::Asking;
 use super::dispatcher::actor::Dispatcher;
 use super::dispatcher::state::SlotLimits;
 use super::handle::RunsHandle;
@@ -70,6 +71,8 @@ pub fn layer(parts: RunsParts, steps_concurrent_max: u32) -> (SupervisorSpec, Ru
         actors,
         dispatcher: dispatcher.address(),
         checking,
+        asking: Asking::default(),
+        reopening: std::sync::Arc::default(),
     };
     slot.set(inside.clone()).ok();
 

@@ -4,13 +4,17 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use supervisors::DynamicRef;
+use tokio::sync::oneshot;
 
 use crate::agents::order::SessionReport;
+use crate::domain::approval::Given;
 use crate::domain::check::CheckReport;
 use crate::domain::fact::Attempt;
 use crate::domain::id::RunId;
 use crate::domain::name::StepId;
+use crate::domain::resolution::Resolution;
 
+use super::decision::AnswerRefused;
 use super::state::RunState;
 
 /// The supervisor of all run actors.
@@ -34,6 +38,26 @@ pub enum RunMessage {
     Cancel {
         /// In words.
         reason: Arc<str>,
+    },
+    /// A person answers a question; the reply comes when it is on disk.
+    Agree {
+        /// The answer.
+        given: Given,
+        /// Whether it counts.
+        reply: oneshot::Sender<Result<(), AnswerRefused>>,
+    },
+    /// A person says what became of an unknown call; the reply comes when it is on disk.
+    Resolve {
+        /// Which attempt.
+        attempt: Attempt,
+        /// Which call.
+        ordinal: u32,
+        /// What became of it.
+        resolution: Resolution,
+        /// Who says so.
+        by: Arc<str>,
+        /// Whether it counts.
+        reply: oneshot::Sender<Result<(), AnswerRefused>>,
     },
     /// A slot was granted.
     Granted {

@@ -3,6 +3,9 @@
 //! Knows nothing of HTTP or cron.
 
 pub mod actor;
+pub mod answering;
+pub mod asking;
+mod cassette;
 pub mod check;
 pub mod decision;
 pub mod dispatcher;
@@ -10,6 +13,7 @@ pub mod handle;
 pub mod layer;
 pub mod message;
 pub mod parts;
+pub mod question;
 pub mod state;
 pub mod steward;
 mod surroundings;

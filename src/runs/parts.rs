@@ -15,6 +15,7 @@ use crate::runtime::entropy::Entropy;
 use crate::skills::handle::SkillsHandle;
 use crate::storage::store::Store;
 
+use super::asking::Asking;
 use super::dispatcher::actor::DispatchMessage;
 use super::message::RunActors;
 
@@ -67,4 +68,8 @@ pub struct RunsInside {
     pub dispatcher: ChildRef<DispatchMessage>,
     /// Where checks run.
     pub checking: Tasks,
+    /// The runs that wait for a yes.
+    pub asking: Asking,
+    /// Held while a run that has ended is reopened.
+    pub reopening: Arc<tokio::sync::Mutex<()>>,
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use crate::domain::approval::{Ask, Given};
 use crate::domain::check::{Check, CheckReport};
 use crate::domain::fact::{Attempt, Fact, Stamped};
 use crate::domain::failure::{FailureClass, NextAttempt};
@@ -14,6 +15,7 @@ use crate::domain::limits::REPLANS_MAX;
 use crate::domain::name::StepId;
 use crate::domain::plan::{Input, Join, NeedState, OnFailure, Plan, Step};
 use crate::domain::plan_admission::{PLANNING_STEP, Ranks, ranks};
+use crate::domain::resolution::Resolution;
 use crate::domain::run::{Outcome, RunSpec, RunStatus};
 use crate::domain::time::UtcMillis;
 
@@ -26,6 +28,8 @@ pub enum StepPhase {
     Retrying(UtcMillis),
     /// Leased to a life of the process.
     Running,
+    /// Its attempt waits for a model without a slot; the same attempt goes on at this time.
+    Resting(UtcMillis),
     /// Its checks passed.
     Done,
     /// It failed for good.
@@ -34,8 +38,21 @@ pub enum StepPhase {
     Skipped,
     /// It was stopped.
     Cancelled,
-    /// It waits for a person.
+    /// It waits for a person to say whether a call happened.
     Unknown,
+    /// It waits for a person to agree to a call. It holds no slot meanwhile.
+    Asking,
+}
+
+/// A question about a call that is to be made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OpenAsk {
+    /// What is asked.
+    pub ask: Ask,
+    /// When no answer becomes a no.
+    pub until: UtcMillis,
+    /// The answer.
+    pub given: Option<Given>,
 }
 
 /// The state of one step.
@@ -67,6 +84,14 @@ pub struct StepState {
     pub leased_by: Option<BootId>,
     /// Whether its order was refused by the sender or the receiver: the planner must change the plan.
     pub handoff_refused: bool,
+    /// What the present attempt asks or asked of a person, the last question about each call.
+    pub asks: BTreeMap<u32, OpenAsk>,
+    /// What a person last said of its unknown calls, by call.
+    pub resolved: BTreeMap<u32, Resolution>,
+    /// Since when it waits for a person.
+    pub waits_since: Option<UtcMillis>,
+    /// How long the present attempt has waited for persons, in milliseconds: its deadline moves by as much.
+    pub waited_ms: u64,
 }
 
 /// The state of one run.
@@ -100,6 +125,8 @@ pub struct RunState {
     pub done: Option<(Outcome, Arc<str>)>,
     /// When it ended or was parked.
     pub ended_at: Option<UtcMillis>,
+    /// When it expires: as accepted, or later when it had ended unknown and was reopened.
+    pub deadline: UtcMillis,
     /// Why it is parked.
     pub parked: Option<Arc<str>>,
     /// Recoveries since the last fact that got the run further.
@@ -127,6 +154,10 @@ impl Default for StepState {
             checks: Vec::new(),
             leased_by: None,
             handoff_refused: false,
+            asks: BTreeMap::new(),
+            resolved: BTreeMap::new(),
+            waits_since: None,
+            waited_ms: 0,
         }
     }
 }
@@ -136,8 +167,36 @@ impl StepState {
     pub fn has_ended(&self) -> bool {
         !matches!(
             self.phase,
-            StepPhase::Waiting | StepPhase::Retrying(_) | StepPhase::Running
+            StepPhase::Waiting
+                | StepPhase::Retrying(_)
+                | StepPhase::Running
+                | StepPhase::Resting(_)
+                | StepPhase::Asking
         )
+    }
+
+    /// Questions that have no answer yet.
+    pub fn open_asks(&self) -> impl Iterator<Item = &OpenAsk> {
+        let asks = self.asks.values().filter(|_| self.phase == StepPhase::Asking);
+        asks.filter(|open| open.given.is_none())
+    }
+
+    /// Whether a person gave up one of the calls that it waits for.
+    pub fn is_abandoned(&self) -> bool {
+        self.phase == StepPhase::Unknown && self.resolved.values().any(|said| *said == Resolution::Abandoned)
+    }
+
+    fn begin_wait(&mut self, at: UtcMillis) {
+        self.waits_since = self.waits_since.or(Some(at));
+    }
+
+    /// The attempt goes on: its session is to be resumed.
+    fn end_wait(&mut self, at: UtcMillis) {
+        self.phase = StepPhase::Running;
+        self.leased_by = None;
+        self.reason = None;
+        self.ended_at = None;
+        self.waited_ms += self.waits_since.take().map_or(0, |since| at.since(since));
     }
 }
 
@@ -170,6 +229,7 @@ impl RunState {
             cancel: None,
             done: None,
             ended_at: None,
+            deadline: UtcMillis(u64::MAX),
             parked: None,
             recoveries: 0,
             last_seq: 0,
@@ -235,6 +295,7 @@ impl RunState {
         match fact {
             Fact::RunAccepted(spec) => {
                 self.spec = Some(spec.clone());
+                self.deadline = spec.deadline;
                 self.accepted_at = at;
             }
             Fact::PlanProposed { round, plan } => {
@@ -260,6 +321,7 @@ impl RunState {
                         };
                     }
                     step.phase = StepPhase::Running;
+                    step.reason = None;
                     step.leased_by = Some(*boot);
                 }
             }
@@ -310,10 +372,65 @@ impl RunState {
                     }
                 }
             }
+            Fact::StepRested { attempt, reason, until } => {
+                if let Some(step) = self.step_mut(&attempt.step) {
+                    step.phase = StepPhase::Resting(*until);
+                    step.reason = Some(reason.clone());
+                }
+            }
             Fact::StepSkipped { step, reason } => self.end_step(step, StepPhase::Skipped, Some(reason.clone()), at),
             Fact::StepCancelled { step } => self.end_step(step, StepPhase::Cancelled, None, at),
             Fact::StepUnknown { attempt, evidence } => {
                 self.end_step(&attempt.step, StepPhase::Unknown, Some(evidence.clone()), at);
+                if let Some(step) = self.step_mut(&attempt.step) {
+                    step.begin_wait(at);
+                }
+            }
+            Fact::CallResolved {
+                attempt,
+                ordinal,
+                resolution,
+                ..
+            } => {
+                if let Some(step) = self.step_of_mut(attempt) {
+                    step.resolved.insert(*ordinal, resolution.clone());
+                    // One that was given up stays where it is, for the run to fail it.
+                    if step.phase == StepPhase::Unknown && !step.is_abandoned() {
+                        step.end_wait(at);
+                    }
+                }
+            }
+            Fact::ApprovalAsked { attempt, ask, until } => {
+                if let Some(step) = self.step_of_mut(attempt) {
+                    let open = OpenAsk {
+                        ask: ask.clone(),
+                        until: *until,
+                        given: None,
+                    };
+                    step.asks.insert(ask.ordinal, open);
+                    step.phase = StepPhase::Asking;
+                    step.leased_by = None;
+                    step.begin_wait(at);
+                }
+            }
+            Fact::ApprovalGiven {
+                attempt,
+                ordinal,
+                given,
+            } => {
+                if let Some(step) = self.step_of_mut(attempt) {
+                    if let Some(open) = step.asks.get_mut(ordinal) {
+                        open.given = Some(given.clone());
+                    }
+                    if step.phase == StepPhase::Asking {
+                        step.end_wait(at);
+                    }
+                }
+            }
+            Fact::RunReopened { deadline } => {
+                self.done = None;
+                self.ended_at = None;
+                self.deadline = *deadline;
             }
             Fact::CancelRequested { outcome, reason } => {
                 if self.cancel.is_none() {
@@ -334,6 +451,9 @@ impl RunState {
             | Fact::TurnIntended { .. }
             | Fact::TurnFinished { .. }
             | Fact::TurnFailed { .. }
+            | Fact::TurnDeferred { .. }
+            | Fact::CompactionBegun { .. }
+            | Fact::HistoryCompacted { .. }
             | Fact::AnswerRejected { .. }
             | Fact::CallIntended { .. }
             | Fact::CallFinished { .. }
@@ -389,8 +509,20 @@ impl RunState {
         self.plan = Some(plan);
     }
 
+    fn step_of_mut(&mut self, attempt: &Attempt) -> Option<&mut StepState> {
+        self.step_mut(&attempt.step)
+            .filter(|step| step.attempt == attempt.number)
+    }
+
     fn end_step(&mut self, id: &StepId, phase: StepPhase, reason: Option<Arc<str>>, at: UtcMillis) {
         if let Some(step) = self.step_mut(id) {
+            if phase != StepPhase::Unknown {
+                // Nothing more is asked about an attempt that has ended, and its snapshot keeps none of it.
+                step.asks.clear();
+                step.resolved.clear();
+                step.waits_since = None;
+                step.waited_ms = 0;
+            }
             step.phase = phase;
             step.reason = reason;
             step.ended_at = Some(at);
@@ -472,6 +604,16 @@ impl RunState {
             }
         }
         wants
+    }
+
+    /// The steps of the plan in force and the planning step.
+    pub fn all_steps(&self) -> impl Iterator<Item = &StepState> {
+        self.steps.values().chain([&self.planning])
+    }
+
+    /// Whether a person is asked to agree to a call.
+    pub fn asks(&self) -> bool {
+        self.status() == RunStatus::Active && self.all_steps().any(|step| step.phase == StepPhase::Asking)
     }
 
     /// Whether the plan comes from the planner rather than from the submission.

@@ -40,11 +40,7 @@ impl Surroundings for RunsParts {
 
     fn judge_plan(&self, plan: &Plan, state: &RunState, now: UtcMillis) -> Result<(), Vec<Finding>> {
         let spec = state.spec.as_ref();
-        self.judge_submitted_plan(
-            plan,
-            spec.map_or(u64::MAX, |spec| spec.deadline.since(now)),
-            spec.and_then(|spec| spec.tokens_max),
-        )
+        self.judge_submitted_plan(plan, state.deadline.since(now), spec.and_then(|spec| spec.tokens_max))
     }
 
     fn judge_handoff(&self, order: &Handoff, now: UtcMillis) -> Vec<Finding> {
@@ -61,11 +57,8 @@ impl Surroundings for RunsParts {
             let skills: Vec<&str> = agent.skills.iter().map(AsRef::as_ref).collect();
             json!({ "name": agent.name.as_str(), "role": agent.role.as_str(), "skills": skills })
         });
-        let skills = self
-            .skills
-            .catalogue()
-            .manifests()
-            .map(|skill| json!(skill.name.as_str()));
+        let catalogue = self.skills.catalogue();
+        let skills = catalogue.manifests().map(|skill| json!(skill.name.as_str()));
         let mut context = vec![literal("agents", agents.collect()), literal("skills", skills.collect())];
         if !self.pipelines.is_empty() {
             let pipelines = self.pipelines.iter().map(|pipeline| {

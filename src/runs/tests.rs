@@ -1,5 +1,6 @@
 //! The run reducer against a simulated world: whole, cut after every batch, and scene by scene.
 
+mod answers;
 mod compaction;
 mod journal;
 mod scenarios;

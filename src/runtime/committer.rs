@@ -24,6 +24,8 @@ use crate::storage::writer::Writer;
 
 use super::bus::Bus;
 use super::crash_point::CrashPoint;
+use super::metering::Meter;
+use super::telemetry::Telemetry;
 
 /// Batches of one transaction: enough to carry a burst, few enough to bound the wait of the first.
 const GROUP_MAX: usize = 512;
@@ -72,6 +74,8 @@ pub struct CommitFigures {
     pub commits: AtomicU64,
     /// Batches committed.
     pub batches: AtomicU64,
+    /// Batches taken in, committed or not.
+    pub submitted: AtomicU64,
     /// Microseconds of the last transaction.
     pub last_micros: AtomicU64,
 }
@@ -111,11 +115,16 @@ impl Pending {
 impl Committer {
     /// Starts the thread.
     pub fn start(store: Store, bus: Bus) -> Result<Self, StoreError> {
-        Self::start_with(store, bus, CrashPoint::NONE)
+        Self::start_with(store, bus, CrashPoint::NONE, Telemetry::default())
     }
 
-    /// Starts the thread with a crash point, for the daemon alone.
-    pub fn start_with(store: Store, bus: Bus, crash_point: CrashPoint) -> Result<Self, StoreError> {
+    /// Starts the thread with a crash point and metrics that somebody reads, for the daemon alone.
+    pub fn start_with(
+        store: Store,
+        bus: Bus,
+        crash_point: CrashPoint,
+        telemetry: Telemetry,
+    ) -> Result<Self, StoreError> {
         let (queue, receiver) = mpsc::channel(COMMIT_QUEUE_MAX);
         let (failed, failure) = watch::channel(None);
         let figures = Arc::new(CommitFigures::default());
@@ -124,7 +133,10 @@ impl Committer {
         let for_thread = figures.clone();
         std::thread::Builder::new()
             .name("committer".into())
-            .spawn(move || commit_all(writer, receiver, &bus, &failed, &for_thread, crash_point))
+            .spawn(move || {
+                let meter = Meter::new(telemetry);
+                commit_all(writer, receiver, &bus, &failed, (&for_thread, meter), crash_point);
+            })
             .map_err(|source| StoreError::Folder { path, source })?;
         Ok(Self {
             queue,
@@ -136,11 +148,15 @@ impl Committer {
     /// Queues a batch. The order of calls is the order of the journal.
     pub fn submit(&self, batch: Batch) -> Result<Pending, CommitError> {
         let (reply, answer) = oneshot::channel();
-        match self.queue.try_send(Submitted { batch, reply }) {
-            Ok(()) => Ok(Pending(answer)),
-            Err(mpsc::error::TrySendError::Full(_)) => Err(CommitError::Overloaded),
-            Err(mpsc::error::TrySendError::Closed(_)) => Err(CommitError::Closed),
-        }
+        // Counted before it is queued: it must not be counted as committed first.
+        self.figures.submitted.fetch_add(1, Ordering::AcqRel);
+        let error = match self.queue.try_send(Submitted { batch, reply }) {
+            Ok(()) => return Ok(Pending(answer)),
+            Err(mpsc::error::TrySendError::Full(_)) => CommitError::Overloaded,
+            Err(mpsc::error::TrySendError::Closed(_)) => CommitError::Closed,
+        };
+        self.figures.submitted.fetch_sub(1, Ordering::AcqRel);
+        Err(error)
     }
 
     /// Queues a batch and waits until it is durable.
@@ -151,6 +167,15 @@ impl Committer {
     /// Waits until everything that was submitted before is durable.
     pub async fn barrier(&self) -> Result<(), CommitError> {
         self.commit(Batch::default()).await.map(drop)
+    }
+
+    /// Waits until a reader sees everything that was submitted before; waits for nothing when it is so already.
+    pub async fn settled(&self) -> Result<(), CommitError> {
+        let committed = self.figures.batches.load(Ordering::Acquire);
+        if committed == self.figures.submitted.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.barrier().await
     }
 
     /// Resolves when a commit has failed; from then on nothing is written.
@@ -183,7 +208,7 @@ fn commit_all(
     mut queue: mpsc::Receiver<Submitted>,
     bus: &Bus,
     failed: &watch::Sender<Option<Arc<StoreError>>>,
-    figures: &CommitFigures,
+    (figures, mut meter): (&CommitFigures, Meter),
     crash_point: CrashPoint,
 ) {
     let mut number = 0;
@@ -206,10 +231,10 @@ fn commit_all(
             Ok(verdicts) => {
                 crash_point.after(number);
                 figures.commits.fetch_add(1, Ordering::Relaxed);
-                figures.batches.fetch_add(batches.len() as u64, Ordering::Relaxed);
-                figures
-                    .last_micros
-                    .store(began.elapsed().as_micros() as u64, Ordering::Relaxed);
+                figures.batches.fetch_add(batches.len() as u64, Ordering::AcqRel);
+                let took = began.elapsed();
+                figures.last_micros.store(took.as_micros() as u64, Ordering::Relaxed);
+                let size = batches.len();
                 for ((batch, reply), verdict) in batches.drain(..).zip(replies.drain(..)).zip(verdicts) {
                     if let (Some(run), Ok(receipt)) = (batch.run(), &verdict) {
                         bus.committed(run, receipt.last_seq);
@@ -217,6 +242,8 @@ fn commit_all(
                     // Whoever asked may be gone; the batch is committed all the same.
                     reply.send(verdict.map_err(CommitError::Refused)).ok();
                 }
+                // After the answers: nobody waits for what is counted.
+                meter.committed(took.as_secs_f64(), size, writer.happened());
             }
             Err(error) => {
                 let error = Arc::new(error);
@@ -238,7 +265,7 @@ fn commit_all(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::memory::{MemoryKey, MemoryScope};
+    use crate::domain::memory::{MemoryKey, MemoryScope, MemorySource, NewMemory};
     use crate::domain::time::UtcMillis;
     use crate::storage::batch::Op;
 
@@ -248,11 +275,21 @@ mod tests {
             namespace: "".into(),
             key: "k".into(),
         };
-        Batch::ops(vec![Op::MemoryPut {
-            key,
+        Batch::ops(vec![Op::MemoryPut(Box::new(NewMemory {
+            shard: key.shard(),
+            key: Some(key.key),
             text: text.into(),
+            hash: [0; 16],
+            tags: Vec::new(),
+            source: MemorySource {
+                by: "person:test".into(),
+                run: None,
+            },
+            importance: 50,
+            expires_at: None,
+            vector: None,
             at: UtcMillis(1),
-        }])
+        }))])
     }
 
     #[tokio::test]
@@ -272,10 +309,22 @@ mod tests {
         }
         committer.barrier().await.expect("commits");
         assert_eq!(store.memory(&key).expect("reads").expect("there").version, 101);
-        assert!(
-            committer.figures().commits.load(Ordering::Relaxed) < 102,
-            "batches share transactions"
+        committer.settled().await.expect("nothing waits");
+        let commits = committer.figures().commits.load(Ordering::Relaxed);
+        for version in 102..120 {
+            committer.submit(put("again")).expect("queued").detach();
+            committer.settled().await.expect("commits");
+            assert_eq!(store.memory(&key).expect("reads").expect("there").version, version);
+        }
+        let settled = committer.figures().commits.load(Ordering::Relaxed);
+        committer.settled().await.expect("nothing waits");
+        assert_eq!(
+            settled,
+            committer.figures().commits.load(Ordering::Relaxed),
+            "no commit of nothing"
         );
+        assert!(settled > commits);
+        assert!(commits < 102, "batches share transactions");
     }
 
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! What every part stands on: the clock, ids, the committer, the bus of committed facts.
+//! What every part stands on: the clock, ids, the committer, the bus of committed facts, metrics.
 //!
 //! Knows nothing of what is being run. **Invariant**: the bus speaks only of what is on disk.
 
@@ -7,5 +7,8 @@ pub mod clock;
 pub mod committer;
 pub mod crash_point;
 pub mod entropy;
+pub mod live;
+mod metering;
+pub mod telemetry;
 pub mod timer;
 pub mod tls;

@@ -10,6 +10,7 @@ use jsonschema::Validator;
 use serde_json::Value;
 
 use crate::domain::conversation::Arguments;
+use crate::domain::effect::EffectClass;
 use crate::domain::handoff::Finding;
 use crate::domain::json;
 use crate::domain::limits::{ARGUMENTS_BYTES_MAX, JSON_DEPTH_MAX};
@@ -50,12 +51,13 @@ pub enum CatalogueError {
     },
 }
 
+#[derive(Clone)]
 struct Entry {
     skill: Arc<dyn Skill>,
-    validator: Validator,
+    validator: Arc<Validator>,
 }
 
-/// The skills of this installation; immutable, shared, replaced as a whole when the configuration changes.
+/// The skills of this installation; immutable, shared, replaced as a whole when something of it changes.
 pub struct Catalogue {
     entries: BTreeMap<SkillName, Entry>,
 }
@@ -71,19 +73,47 @@ impl Catalogue {
     pub fn new(skills: impl IntoIterator<Item = Arc<dyn Skill>>) -> Result<Self, CatalogueError> {
         let mut entries = BTreeMap::new();
         for skill in skills {
-            let manifest = skill.manifest();
-            let name = manifest.name.clone();
-            let chars = manifest.description.chars().count();
-            if chars > DESCRIPTION_CHARS_MAX {
-                return Err(CatalogueError::Description { name, chars });
-            }
-            let validator = compile(manifest)?;
+            let (name, entry) = entry(skill)?;
             if entries.contains_key(&name) {
                 return Err(CatalogueError::Taken { name });
             }
-            entries.insert(name, Entry { skill, validator });
+            entries.insert(name, entry);
         }
         Ok(Self { entries })
+    }
+
+    /// A catalogue without skills.
+    pub fn empty() -> Self {
+        Self {
+            entries: BTreeMap::new(),
+        }
+    }
+
+    /// The same catalogue with the skills of one family (all names that begin with `prefix`) replaced. A skill that
+    /// makes no entry is left out and told to `refused`; the others count.
+    #[must_use]
+    pub fn with_family(
+        &self,
+        prefix: &str,
+        skills: impl IntoIterator<Item = Arc<dyn Skill>>,
+        mut refused: impl FnMut(CatalogueError),
+    ) -> Self {
+        let others = self
+            .entries
+            .iter()
+            .filter(|(name, _)| !name.as_str().starts_with(prefix));
+        let mut entries: BTreeMap<SkillName, Entry> =
+            others.map(|(name, entry)| (name.clone(), entry.clone())).collect();
+        for skill in skills {
+            match entry(skill) {
+                Ok((name, _)) if !name.as_str().starts_with(prefix) || entries.contains_key(&name) => {
+                    refused(CatalogueError::Taken { name });
+                }
+                Ok((name, entry)) => drop(entries.insert(name, entry)),
+                Err(error) => refused(error),
+            }
+        }
+        Self { entries }
     }
 
     /// The skill of this name.
@@ -96,6 +126,11 @@ impl Catalogue {
         self.entries.get(name).map(|entry| entry.skill.manifest())
     }
 
+    /// What a call of this skill with these arguments does to the world.
+    pub fn class_of(&self, name: &SkillName, arguments: &Value) -> Option<EffectClass> {
+        self.entries.get(name).map(|entry| entry.skill.class_of(arguments))
+    }
+
     /// All manifests, by name.
     pub fn manifests(&self) -> impl Iterator<Item = &SkillManifest> {
         self.entries.values().map(|entry| entry.skill.manifest())
@@ -104,6 +139,20 @@ impl Catalogue {
     /// The manifests of these names in the order asked; names that no skill has are left out.
     pub fn manifests_for(&self, names: &[SkillName]) -> Arc<[SkillManifest]> {
         names.iter().filter_map(|name| self.manifest(name).cloned()).collect()
+    }
+
+    /// The same names, with each family (a name that ends with a dot) replaced by its members of now.
+    pub fn expand(&self, names: &[SkillName]) -> Vec<SkillName> {
+        let expanded = names.iter().flat_map(|name| {
+            let family = name.as_str().ends_with('.').then_some(name.as_str());
+            let members = self
+                .entries
+                .keys()
+                .filter(move |known| family.is_some_and(|family| known.as_str().starts_with(family)));
+            let alone = family.is_none().then_some(name);
+            members.chain(alone).cloned()
+        });
+        expanded.collect()
     }
 
     /// Judges arguments as they came from a model; what passes may be handed to the skill.
@@ -150,6 +199,17 @@ impl Catalogue {
             Err(findings)
         }
     }
+}
+
+fn entry(skill: Arc<dyn Skill>) -> Result<(SkillName, Entry), CatalogueError> {
+    let manifest = skill.manifest();
+    let name = manifest.name.clone();
+    let chars = manifest.description.chars().count();
+    if chars > DESCRIPTION_CHARS_MAX {
+        return Err(CatalogueError::Description { name, chars });
+    }
+    let validator = Arc::new(compile(manifest)?);
+    Ok((name, Entry { skill, validator }))
 }
 
 fn compile(manifest: &SkillManifest) -> Result<Validator, CatalogueError> {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::domain::approval::Approval;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 
@@ -115,6 +116,8 @@ impl CommandSkill {
                     timeout_ms: declaration.timeout_ms,
                     output_bytes_max: RESULT_BYTES_MAX,
                     concurrency: CONCURRENCY,
+                    approval: Approval::Auto,
+                    examples: Arc::new([]),
                 },
                 command,
                 probe,

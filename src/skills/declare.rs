@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::domain::approval::Approval;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -39,7 +40,20 @@ impl Declaration {
             timeout_ms: self.timeout_ms,
             output_bytes_max: RESULT_BYTES_MAX,
             concurrency: self.concurrency,
+            approval: Approval::Auto,
+            examples: Arc::new([]),
         }
+    }
+}
+
+/// With arguments as they may look, an array.
+pub(super) fn with_examples(manifest: SkillManifest, examples: Value) -> SkillManifest {
+    let Value::Array(examples) = examples else {
+        unreachable!("examples are written as an array")
+    };
+    SkillManifest {
+        examples: examples.into(),
+        ..manifest
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, LOCATION};
 use reqwest::redirect::Policy;
-use reqwest::{Client, Response, StatusCode, Url};
+use reqwest::{Client, Method, Response, StatusCode, Url};
 
 use crate::domain::fault::in_one_line;
 use crate::runtime::tls::install_provider;
@@ -40,6 +40,15 @@ pub(super) enum FetchStop {
     Refused(String),
     /// The client cannot be made.
     Client(reqwest::Error),
+    /// The request broke off after it was begun, in words for the model.
+    Broken(String),
+}
+
+/// What is sent.
+pub(super) struct Sending {
+    pub(super) method: String,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) body: Vec<u8>,
 }
 
 /// Two clients: one that connects to public addresses only, one for hosts that the operator opens.
@@ -58,21 +67,58 @@ impl Fetcher {
 
     /// Fetches at most `bytes_max` bytes of the body.
     pub(super) async fn fetch(&self, url: &str, bytes_max: usize) -> Result<Fetched, FetchStop> {
+        let accept = "text/html, text/*;q=0.9, application/json;q=0.9, */*;q=0.5";
+        let sending = Sending {
+            method: "GET".to_owned(),
+            headers: vec![(ACCEPT.as_str().to_owned(), accept.to_owned())],
+            body: Vec::new(),
+        };
+        self.send(url, &sending, bytes_max).await
+    }
+
+    /// Sends a request and reads at most `bytes_max` bytes of the answer's body. Redirects are followed for GET and
+    /// HEAD only, and the headers are not sent on to another origin.
+    pub(super) async fn send(&self, url: &str, sending: &Sending, bytes_max: usize) -> Result<Fetched, FetchStop> {
         let refuse = |reason: String| FetchStop::Refused(reason);
         let mut url = Url::parse(url).map_err(|error| refuse(format!("`{url}` is not a URL: {error}")))?;
+        let first = url.origin();
+        let method = Method::from_bytes(sending.method.as_bytes())
+            .map_err(|_| refuse(format!("`{}` is not a method", sending.method)))?;
+        let follows = matches!(method, Method::GET | Method::HEAD);
         for _ in 0..=REDIRECTS_MAX {
             let passage = self.policy.judge(&url).map_err(refuse)?;
-            let request = self.client(passage)?.get(url.clone());
-            let request = request.header(ACCEPT, "text/html, text/*;q=0.9, application/json;q=0.9, */*;q=0.5");
+            let mut request = self.client(passage)?.request(method.clone(), url.clone());
+            for (name, value) in &sending.headers {
+                if url.origin() == first || name == ACCEPT.as_str() {
+                    request = request.header(name, value);
+                }
+            }
+            if !sending.body.is_empty() {
+                request = request.body(sending.body.clone());
+            }
             // Nothing is unpacked, so nothing can swell.
             let sent = request.header(ACCEPT_ENCODING, "identity").send().await;
-            let response = sent.map_err(|error| refuse(format!("failed to fetch {url}: {}", in_one_line(&error))))?;
+            let response = sent.map_err(|error| {
+                let reason = format!("failed to fetch {url}: {}", in_one_line(&error));
+                // What was not connected or could not be built was not sent.
+                if follows || error.is_connect() || error.is_builder() {
+                    refuse(reason)
+                } else {
+                    FetchStop::Broken(reason)
+                }
+            })?;
             check_peer(passage, &response).map_err(refuse)?;
-            if let Some(next) = next_hop(&url, &response).map_err(refuse)? {
+            if follows && let Some(next) = next_hop(&url, &response).map_err(refuse)? {
                 url = next;
                 continue;
             }
-            return read(url, response, bytes_max).await.map_err(refuse);
+            return read(url, response, bytes_max).await.map_err(|reason| {
+                if follows {
+                    refuse(reason)
+                } else {
+                    FetchStop::Broken(reason)
+                }
+            });
         }
         Err(refuse(format!(
             "more than {REDIRECTS_MAX} redirects, the last to {url}"
@@ -235,7 +281,7 @@ mod tests {
         };
         fetched.map_err(|stop| match stop {
             FetchStop::Refused(reason) => reason,
-            FetchStop::Client(error) => panic!("client: {error}"),
+            other => panic!("{other:?}"),
         })
     }
 

@@ -1,15 +1,26 @@
 //! What other layers hold of the skills: the catalogue, the workers, and the spool of interrupted programs.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+use metrics::Counter;
+use serde_json::Value;
 use supervisors::{TaskExit, Tasks};
 
+use crate::domain::capability::CapabilitySet;
 use crate::domain::effect::EffectKey;
 use crate::domain::name::SkillName;
 use crate::domain::skill::CallOutcome;
+use crate::runtime::telemetry::{SKILL_CALLS, Telemetry};
 
 use super::catalogue::Catalogue;
+use super::mcp::handle::McpHandle;
+use super::needs;
+use super::package::library::Library;
+use super::preview::Preview;
 use super::process::runner::ProcessRunner;
 use super::skill::{CallOrder, ProbeAnswer, Skill};
 use super::workers::{CallRefused, CallTicket, WorkerEnd, Workers};
@@ -17,10 +28,40 @@ use super::workers::{CallRefused, CallTicket, WorkerEnd, Workers};
 /// A cheap clone.
 #[derive(Clone)]
 pub struct SkillsHandle {
-    catalogue: Arc<Catalogue>,
+    catalogue: Arc<ArcSwap<Catalogue>>,
     workers: Workers,
     tasks: Tasks,
     runner: Arc<ProcessRunner>,
+    library: Arc<Library>,
+    mcp: McpHandle,
+    counters: Arc<BTreeMap<SkillName, [Counter; OUTCOMES.len()]>>,
+}
+
+/// How a call ends, as a label.
+const OUTCOMES: [&str; 6] = ["ok", "error", "failed", "crashed", "timed_out", "cancelled"];
+
+fn outcome(end: &WorkerEnd) -> usize {
+    match end {
+        WorkerEnd::Finished(Ok(end)) => usize::from(end.outcome.is_error),
+        WorkerEnd::Finished(Err(_)) => 2,
+        WorkerEnd::Panicked(_) => 3,
+        WorkerEnd::TimedOut => 4,
+        WorkerEnd::Cancelled => 5,
+    }
+}
+
+/// What the handle is made of.
+pub struct SkillsParts {
+    /// The catalogue; whoever holds it may put another one in its place.
+    pub catalogue: Arc<ArcSwap<Catalogue>>,
+    /// Where calls are made.
+    pub tasks: Tasks,
+    /// Runs programs.
+    pub runner: Arc<ProcessRunner>,
+    /// The skill packages.
+    pub library: Arc<Library>,
+    /// The servers whose tools are skills.
+    pub mcp: McpHandle,
 }
 
 /// Why a call was not accepted.
@@ -61,22 +102,57 @@ impl Ticket {
 
 impl SkillsHandle {
     /// These skills, made as tasks of this supervisor.
-    pub fn new(catalogue: Arc<Catalogue>, tasks: Tasks, runner: Arc<ProcessRunner>) -> Self {
+    pub fn new(parts: SkillsParts) -> Self {
         Self {
-            catalogue,
-            workers: Workers::new(tasks.clone()),
-            tasks,
-            runner,
+            catalogue: parts.catalogue,
+            workers: Workers::new(parts.tasks.clone()),
+            tasks: parts.tasks,
+            runner: parts.runner,
+            library: parts.library,
+            mcp: parts.mcp,
+            counters: Arc::default(),
         }
     }
 
-    /// The catalogue.
-    pub fn catalogue(&self) -> &Catalogue {
-        &self.catalogue
+    /// The same with its calls counted. Tools that a server tells later are not: their names are not ours.
+    #[must_use]
+    pub fn counted(mut self, telemetry: &Telemetry) -> Self {
+        let catalogue = self.catalogue();
+        let names = catalogue.manifests().map(|skill| skill.name.clone());
+        let counters = names.map(|name| {
+            let counters = OUTCOMES.map(|outcome| telemetry.counter(&SKILL_CALLS, &[name.as_str(), outcome]));
+            (name, counters)
+        });
+        self.counters = Arc::new(counters.collect());
+        self
+    }
+
+    /// The catalogue as it is now; the next look may give another one.
+    pub fn catalogue(&self) -> Arc<Catalogue> {
+        self.catalogue.load_full()
+    }
+
+    /// The skill packages.
+    pub fn library(&self) -> &Arc<Library> {
+        &self.library
+    }
+
+    /// The servers whose tools are skills.
+    pub fn mcp(&self) -> &McpHandle {
+        &self.mcp
+    }
+
+    /// What a call with these arguments touches; whoever makes it must be allowed all of it.
+    pub fn needs(&self, name: &SkillName, arguments: &Value, workspace: &Path) -> CapabilitySet {
+        self.catalogue()
+            .get(name)
+            .map_or_else(|| needs::of_unknown(name), |skill| skill.needs(arguments, workspace))
     }
 
     fn find(&self, name: &SkillName) -> Result<Arc<dyn Skill>, CallError> {
-        self.catalogue.get(name).ok_or_else(|| CallError::NoSkill(name.clone()))
+        self.catalogue()
+            .get(name)
+            .ok_or_else(|| CallError::NoSkill(name.clone()))
     }
 
     /// Makes a call; `on_end` is called exactly once when it was accepted.
@@ -90,6 +166,13 @@ impl SkillsHandle {
         let refused = |source| CallError::Refused {
             skill: name.clone(),
             source,
+        };
+        let (counters, counted) = (self.counters.clone(), name.clone());
+        let on_end = move |end: WorkerEnd| {
+            if let Some(counters) = counters.get(&counted) {
+                counters[outcome(&end)].increment(1);
+            }
+            on_end(end);
         };
         self.workers
             .call(skill, order, on_end)
@@ -122,6 +205,11 @@ impl SkillsHandle {
             skill: name.clone(),
             source: CallRefused::Down,
         })
+    }
+
+    /// What a call would do, for a person who has to agree to it; none when there is no such skill.
+    pub fn preview(&self, name: &SkillName, order: &CallOrder) -> Option<Preview> {
+        self.catalogue().get(name).map(|skill| skill.preview(order))
     }
 
     /// The outcome that an interrupted program left in the spool.

@@ -145,14 +145,10 @@ impl Tag {
             if rest.is_empty() {
                 return None;
             }
-            let name_end = rest[1..].find(|c: char| c.is_whitespace() || c == '=' || c == '/');
             // The first character belongs to the name whatever it is, so the loop always advances.
             let first = rest.chars().next().map_or(1, char::len_utf8);
-            let name_end = if first > 1 {
-                first
-            } else {
-                name_end.map_or(rest.len(), |end| end + 1)
-            };
+            let name_end = rest[first..].find(|c: char| c.is_whitespace() || c == '=' || c == '/');
+            let name_end = name_end.map_or(rest.len(), |end| end + first);
             let name = rest[..name_end].to_ascii_lowercase();
             rest = rest[name_end..].trim_start();
             let value = if let Some(after) = rest.strip_prefix('=') {

@@ -10,13 +10,16 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 
-use crate::domain::effect::EffectKey;
+use crate::domain::capability::CapabilitySet;
+use crate::domain::effect::{EffectClass, EffectKey};
 use crate::domain::fault::Fault;
 use crate::domain::id::RunId;
 use crate::domain::memory::MemoryKey;
 use crate::domain::name::StepId;
 use crate::domain::skill::{CallOutcome, SkillManifest};
 
+use super::needs;
+use super::preview::Preview;
 use super::process::runner::ProcessError;
 
 /// Something that agents can call.
@@ -24,11 +27,27 @@ pub trait Skill: Send + Sync {
     /// What it says of itself.
     fn manifest(&self) -> &SkillManifest;
 
+    /// What a call with these arguments does to the world; the manifest's class unless the arguments decide.
+    fn class_of(&self, arguments: &Value) -> EffectClass {
+        let _ = arguments;
+        self.manifest().class
+    }
+
     /// Makes one call.
     ///
     /// **Cancel**: dropping the future cancels the call. A program that it started is told to end and then
     /// killed with its whole process group; [`Skill::settled`] waits until that has happened.
     fn call(&self, order: CallOrder) -> BoxFuture<'static, Result<CallEnd, SkillError>>;
+
+    /// What the call would do, for a person who has to agree to it. Reads at most a file of 1 MiB.
+    fn preview(&self, order: &CallOrder) -> Preview {
+        Preview::of_arguments(&order.arguments)
+    }
+
+    /// What a call with these arguments touches. The arguments need not have been validated.
+    fn needs(&self, arguments: &Value, workspace: &Path) -> CapabilitySet {
+        needs::of(&self.manifest().name, arguments, workspace)
+    }
 
     /// Asks whether the effect of an interrupted call happened. Only skills of class `probe` know.
     fn probe(&self, order: CallOrder) -> BoxFuture<'static, ProbeAnswer> {
@@ -162,11 +181,33 @@ pub enum SkillError {
     /// The network client could not be made.
     #[error("failed to make the network client")]
     Client(#[source] reqwest::Error),
+    /// A request broke off, and whether it reached the other side is not known.
+    #[error("failed to hear what became of a request: {reason}")]
+    Lost {
+        /// Why.
+        reason: String,
+    },
     /// The call's turn did not come in time; nothing was done.
     #[error("failed to start within {waited_ms} ms: other calls of the skill were before it")]
     NotStarted {
         /// How long it waited.
         waited_ms: u64,
+    },
+    /// The server that has the tool is not there; nothing was sent.
+    #[error("failed to reach the server {server}: {reason} [OC-5023]")]
+    ServerDown {
+        /// Which.
+        server: String,
+        /// Why.
+        reason: String,
+    },
+    /// The server that has the tool was lost while it worked; how far it came is not known.
+    #[error("failed to hear from the server {server}: {reason} [OC-5023]")]
+    ServerLost {
+        /// Which.
+        server: String,
+        /// What was seen.
+        reason: String,
     },
     /// The call's time ran out within the machinery.
     #[error("failed to finish within {limit_ms} ms")]
@@ -177,12 +218,21 @@ pub enum SkillError {
 }
 
 impl SkillError {
+    /// Whether it is certain that the call did nothing.
+    pub fn nothing_happened(&self) -> bool {
+        matches!(self, Self::NotStarted { .. } | Self::ServerDown { .. })
+    }
+
     /// What a caller has to act on.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::OpenWorkspace { .. } | Self::Files { .. } | Self::Memory { .. } | Self::Client(_) => {
-                Fault::Unavailable
-            }
+            Self::OpenWorkspace { .. }
+            | Self::Files { .. }
+            | Self::Memory { .. }
+            | Self::Client(_)
+            | Self::Lost { .. }
+            | Self::ServerDown { .. }
+            | Self::ServerLost { .. } => Fault::Unavailable,
             Self::Thread { .. } => Fault::Bug,
             Self::Process(error) => error.fault(),
             Self::NotStarted { .. } => Fault::Overloaded,

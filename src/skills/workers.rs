@@ -219,6 +219,7 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
+    use crate::domain::approval::Approval;
     use crate::domain::effect::{EffectClass, EffectKey};
     use crate::domain::id::RunId;
     use crate::domain::name::StepId;
@@ -285,6 +286,8 @@ mod tests {
             timeout_ms: 60_000,
             output_bytes_max: 100,
             concurrency,
+            approval: Approval::Auto,
+            examples: Arc::new([]),
         };
         Arc::new(Scripted {
             manifest,

@@ -151,6 +151,41 @@ impl Workspace {
         })
     }
 
+    /// Gives a file or folder another name; makes the folders that are missing. What has the new name stays, unless
+    /// it is a file and may be replaced by one.
+    pub(super) fn rename(&self, from: &str, to: &str, overwrite: bool, halt: &Halt) -> Result<(), Stop> {
+        let (source, target) = (relative(from)?, relative(to)?);
+        let nameless = |path: &str| Stop::refused(format!("`{path}` is not the name of a file or folder"));
+        let old_name = source.file_name().ok_or_else(|| nameless(from))?;
+        let new_name = target.file_name().ok_or_else(|| nameless(to))?;
+        let before = self
+            .dir
+            .symlink_metadata(&source)
+            .map_err(|error| explain(error, "move", from))?;
+        self.make_folders(parent(&target))
+            .map_err(|error| explain(error, "make the folder of", to))?;
+        let open = |path: &Path, named: &str| {
+            let opened = self.dir.open_dir(parent(path));
+            opened.map_err(|error| explain(error, "move", named))
+        };
+        let (old, new) = (open(&source, from)?, open(&target, to)?);
+        halt.look()?;
+        let moved = if overwrite && before.is_file() {
+            old.rename(old_name, &new, new_name)
+        } else {
+            // The kernel refuses what is there, so nobody can put it there in between.
+            let flags = rustix::fs::RenameFlags::NOREPLACE;
+            rustix::fs::renameat_with(&old, old_name, &new, new_name, flags).map_err(io::Error::from)
+        };
+        moved.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => Stop::refused(format!("`{to}` is there; overwrite replaces a file")),
+            io::ErrorKind::InvalidInput => Stop::refused(format!("`{from}` cannot be moved into itself")),
+            _ => explain(error, "move", from),
+        })?;
+        let synced = sync_folder(&new).and_then(|()| sync_folder(&old));
+        synced.map_err(|error| explain(error, "move", to))
+    }
+
     fn make_folders(&self, folder: &Path) -> io::Result<()> {
         if self.dir.is_dir(folder) {
             return Ok(());

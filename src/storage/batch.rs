@@ -1,13 +1,12 @@
 //! What the committer applies in one transaction: facts of one run and what belongs with them.
 
-use std::sync::Arc;
-
 use crate::domain::budget::{Account, BudgetChange};
 use crate::domain::fact::{Fact, Stamped};
 use crate::domain::id::RunId;
 use crate::domain::incident::Incident;
-use crate::domain::memory::MemoryKey;
+use crate::domain::memory::{MemoryEdit, NewMemory, ShardName};
 use crate::domain::time::UtcMillis;
+use crate::domain::traffic::{Tape, Traffic};
 
 use super::codec;
 use super::record::fact::EntryRecord;
@@ -18,6 +17,8 @@ use super::record::key::KeyRecord;
 pub struct Batch {
     pub(super) append: Option<Append>,
     pub(super) submission: Option<Submission>,
+    /// Whether the facts take up a run that had ended unknown.
+    pub(super) reopens: bool,
     pub(super) ops: Vec<Op>,
 }
 
@@ -45,12 +46,16 @@ pub struct Submission {
 /// A change outside the journal that shares the transaction.
 #[derive(Debug, Clone)]
 pub enum Op {
-    /// Puts a memory entry; its version rises by one.
-    MemoryPut {
-        /// Which entry.
-        key: MemoryKey,
-        /// The new text.
-        text: Arc<str>,
+    /// Puts a memory entry: it supersedes the one of its key, joins the one of its text, or is new.
+    MemoryPut(Box<NewMemory>),
+    /// Changes a memory entry.
+    MemoryEdit {
+        /// Where it lives.
+        shard: ShardName,
+        /// Which.
+        id: u64,
+        /// How.
+        edit: MemoryEdit,
         /// When.
         at: UtcMillis,
     },
@@ -62,6 +67,20 @@ pub enum Op {
         through: u64,
         /// The facts.
         facts: Vec<Stamped>,
+    },
+    /// Says what a run does with its model traffic; comes with its acceptance.
+    TapePut {
+        /// Which run.
+        run: RunId,
+        /// What it does.
+        tape: Tape,
+    },
+    /// Keeps which request the answer among the facts of the same batch belongs to.
+    TrafficPut {
+        /// Which run.
+        run: RunId,
+        /// The request.
+        traffic: Traffic,
     },
     /// Puts an API key record.
     KeyPut(KeyRecord),
@@ -117,7 +136,21 @@ impl Batch {
                 encoded,
             }),
             submission: None,
+            reopens: false,
             ops: Vec::new(),
+        }
+    }
+
+    /// Facts that take up a run that had ended unknown; they start with `RunReopened`. Refused when the run is active
+    /// or has ended otherwise.
+    pub fn reopen(run: RunId, at: UtcMillis, facts: Vec<Fact>) -> Self {
+        assert!(
+            matches!(facts.first(), Some(Fact::RunReopened { .. })),
+            "reopening starts with RunReopened"
+        );
+        Self {
+            reopens: true,
+            ..Self::facts(run, at, facts)
         }
     }
 

@@ -11,10 +11,14 @@ pub mod batch;
 pub mod codec;
 pub mod error;
 pub mod journal;
+pub mod memory_read;
+pub mod memory_write;
 pub mod record;
+pub mod statistics;
 pub mod store;
 pub mod table;
 mod tables;
+mod tape;
 pub mod writer;
 
 #[cfg(test)]

@@ -11,11 +11,12 @@ use redb::StorageBackend;
 use serde_json::json;
 
 use super::batch::{Batch, Op, Refused, Submission};
+use super::memory_write::text_hash;
 use super::store::Store;
 use super::writer::Writer;
 use crate::domain::fact::{Attempt, Fact};
 use crate::domain::id::RunId;
-use crate::domain::memory::{MemoryKey, MemoryScope};
+use crate::domain::memory::{MemoryKey, MemoryScope, MemorySource, NewMemory};
 use crate::domain::name::StepId;
 use crate::domain::run::{Outcome, RunSpec};
 use crate::domain::time::UtcMillis;
@@ -164,6 +165,7 @@ fn spec() -> Arc<RunSpec> {
         output_schema: None,
         deadline: UtcMillis(u64::MAX),
         tokens_max: None,
+        cost_max: None,
         model: None,
         origin: "api".into(),
         retry_of: None,
@@ -191,11 +193,22 @@ fn batches(number: u64) -> Vec<Batch> {
         namespace: "".into(),
         key: "count".into(),
     };
-    let put = Op::MemoryPut {
-        key,
-        text: number.to_string().into(),
+    let text = number.to_string();
+    let put = Op::MemoryPut(Box::new(NewMemory {
+        hash: text_hash(&text),
+        shard: key.shard(),
+        key: Some(key.key),
+        text: text.into(),
+        tags: Vec::new(),
+        source: MemorySource {
+            by: "person:test".into(),
+            run: Some(run(number)),
+        },
+        importance: 50,
+        expires_at: Some(UtcMillis(number + 9)),
+        vector: None,
         at: UtcMillis(number),
-    };
+    }));
     vec![
         Batch::accept(run(number), UtcMillis(5), vec![Fact::RunAccepted(spec())], submission),
         Batch::facts(

@@ -8,18 +8,20 @@ use redb::{Database, ReadableDatabase, ReadableTable};
 use crate::domain::budget::{Account, Balance};
 use crate::domain::id::{KeyId, RunId};
 use crate::domain::incident::Incident;
-use crate::domain::memory::{MemoryEntry, MemoryKey};
+use crate::domain::name::AgentName;
 use crate::domain::run::{RunHeader, RunStatus};
+use crate::domain::statistics::{Counting, Figures, StatisticsKey};
 
 use super::codec;
 use super::error::{StoreError, step};
-use super::record::balance::{BalanceRecord, account_key};
+use super::record::balance::{account_key, read_balance};
 use super::record::header::HeaderRecord;
 use super::record::incident::IncidentRecord;
 use super::record::key::KeyRecord;
-use super::record::memory::{MemoryRecord, memory_row};
+use super::record::statistics::{day_prefix, read_statistics_row, statistics_row};
+use super::statistics::{self, Statistics};
 use super::table::{
-    ACTIVE, BLOBS, BUDGETS, INCIDENTS, JOURNAL, KEYS, LAYOUT_VERSION, MEMORY, META, RUNS, SNAPSHOTS, SUBMISSIONS,
+    ACTIVE, BLOBS, BUDGETS, INCIDENTS, JOURNAL, KEYS, LAYOUT_VERSION, META, RUNS, SNAPSHOTS, STATISTICS, SUBMISSIONS,
 };
 
 /// Default size of redb's page cache, in bytes: small, because the working set is the active runs' tails.
@@ -50,8 +52,39 @@ impl Store {
             };
             std::fs::create_dir_all(folder).map_err(failed)?;
         }
+        if !path.exists() {
+            Self::make(path, cache_bytes)?;
+        }
         let opened = Database::builder().set_cache_size(cache_bytes).create(path);
         Self::from_database(path, opened)
+    }
+
+    /// Makes a new file beside its place and links it there whole: a process that ends while redb writes the first
+    /// pages would else leave a file that is none. Of two processes that do this at once, the first wins and the second
+    /// finds its file.
+    fn make(path: &Path, cache_bytes: usize) -> Result<(), StoreError> {
+        let beside = path.with_extension(format!("new-{}", std::process::id()));
+        let failed = |source| StoreError::Folder {
+            path: beside.clone(),
+            source,
+        };
+        if beside.exists() {
+            // An earlier process of the same number was killed here; nothing was accepted into its file.
+            std::fs::remove_file(&beside).map_err(failed)?;
+        }
+        let opened = Database::builder().set_cache_size(cache_bytes).create(&beside);
+        drop(Self::from_database(&beside, opened)?);
+        let linked = std::fs::hard_link(&beside, path);
+        std::fs::remove_file(&beside).map_err(failed)?;
+        match linked {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(failed(error)),
+            _ => {}
+        }
+        if let Some(folder) = path.parent() {
+            let synced = std::fs::File::open(folder).and_then(|folder| folder.sync_all());
+            synced.map_err(failed)?;
+        }
+        Ok(())
     }
 
     /// Opens a store over any backend: the tests' way to storage that fails.
@@ -85,7 +118,9 @@ impl Store {
             let transaction = self.database.begin_read().map_err(step("begin reading"))?;
             match transaction.open_table(META) {
                 Ok(meta) => match meta.get("layout").map_err(step("read the layout"))? {
-                    Some(found) if found.value() == LAYOUT_VERSION => return Ok(()),
+                    Some(found) if found.value() == LAYOUT_VERSION => {
+                        return self.add_later_tables(&transaction);
+                    }
                     Some(found) if found.value() > LAYOUT_VERSION => {
                         return Err(StoreError::Version {
                             path: self.path.to_path_buf(),
@@ -113,9 +148,27 @@ impl Store {
             transaction.open_table(ACTIVE).map_err(step("make the tables"))?;
             transaction.open_table(SUBMISSIONS).map_err(step("make the tables"))?;
             transaction.open_table(BUDGETS).map_err(step("make the tables"))?;
-            transaction.open_table(MEMORY).map_err(step("make the tables"))?;
             transaction.open_table(KEYS).map_err(step("make the tables"))?;
             transaction.open_table(INCIDENTS).map_err(step("make the tables"))?;
+            transaction.open_table(STATISTICS).map_err(step("make the tables"))?;
+        }
+        transaction.commit().map_err(step("commit the tables"))
+    }
+
+    /// Makes the tables that came after the first program with this layout. The figures are folded from the journal:
+    /// once, which takes as long as reading the whole of it.
+    fn add_later_tables(&self, reading: &redb::ReadTransaction) -> Result<(), StoreError> {
+        match reading.open_table(STATISTICS) {
+            Ok(_) => return Ok(()),
+            Err(redb::TableError::TableDoesNotExist(_)) => {}
+            Err(error) => return Err(step("open the figures")(error)),
+        }
+        let sums = self.fold_statistics()?;
+        let mut transaction = self.database.begin_write().map_err(step("begin writing"))?;
+        transaction.set_quick_repair(true);
+        {
+            let mut table = transaction.open_table(STATISTICS).map_err(step("make the tables"))?;
+            statistics::write(&mut table, &sums)?;
         }
         transaction.commit().map_err(step("commit the tables"))
     }
@@ -203,20 +256,7 @@ impl Store {
         let Some(value) = budgets.get(key.as_str()).map_err(step("read a balance"))? else {
             return Ok(Balance::default());
         };
-        let record: BalanceRecord = codec::decode(|| format!("balance of {key}"), value.value())?;
-        Ok(record.into())
-    }
-
-    /// A memory entry.
-    pub fn memory(&self, key: &MemoryKey) -> Result<Option<MemoryEntry>, StoreError> {
-        let transaction = self.database.begin_read().map_err(step("begin reading"))?;
-        let memory = transaction.open_table(MEMORY).map_err(step("open the memory"))?;
-        let row = memory_row(key);
-        let Some(value) = memory.get(row.as_str()).map_err(step("read a memory entry"))? else {
-            return Ok(None);
-        };
-        let record: MemoryRecord = codec::decode(|| format!("memory entry {row}"), value.value())?;
-        Ok(Some(record.into()))
+        read_balance(&key, value.value())
     }
 
     /// The record of an API key.
@@ -245,5 +285,88 @@ impl Store {
     /// The path as an owned value, for messages.
     pub fn path_buf(&self) -> PathBuf {
         self.path.to_path_buf()
+    }
+}
+
+impl Store {
+    /// Figures of all agents, or of one, by prompt and model.
+    pub fn statistics_of_agents(&self, agent: Option<&AgentName>) -> Result<Statistics, StoreError> {
+        match agent {
+            Some(agent) => self.statistics_between(&format!("agent/{agent}/"), &format!("agent/{agent}0")),
+            // The character after the slash.
+            None => self.statistics_between("agent/", "agent0"),
+        }
+    }
+
+    /// Figures by day, agent and model, of the days from `first` to `last`, both included.
+    pub fn statistics_of_days(&self, first: u32, last: u32) -> Result<Statistics, StoreError> {
+        self.statistics_between(&day_prefix(first), &day_prefix(last.saturating_add(1)))
+    }
+
+    /// Figures of a run; nothing when no model was asked.
+    pub fn statistics_of_run(&self, run: RunId) -> Result<Figures, StoreError> {
+        let transaction = self.database.begin_read().map_err(step("begin reading"))?;
+        let table = transaction.open_table(STATISTICS).map_err(step("open the figures"))?;
+        let row = statistics_row(&StatisticsKey::Run(run));
+        let value = table.get(row.as_str()).map_err(step("read figures"))?;
+        value.map_or_else(|| Ok(Figures::default()), |value| statistics::read(&row, value.value()))
+    }
+
+    /// All figures.
+    pub fn statistics(&self) -> Result<Statistics, StoreError> {
+        self.statistics_between("", "\u{10ffff}")
+    }
+
+    fn statistics_between(&self, from: &str, to: &str) -> Result<Statistics, StoreError> {
+        let transaction = self.database.begin_read().map_err(step("begin reading"))?;
+        let table = transaction.open_table(STATISTICS).map_err(step("open the figures"))?;
+        let mut found = Statistics::new();
+        for entry in table.range::<&str>(from..to).map_err(step("read the figures"))? {
+            let (row, value) = entry.map_err(step("read the figures"))?;
+            let row = row.value();
+            let key = read_statistics_row(row).ok_or_else(|| StoreError::Corrupt {
+                what: format!("figures of {row}"),
+                reason: "it is not known what they are of".into(),
+            })?;
+            found.insert(key, statistics::read(row, value.value())?);
+        }
+        Ok(found)
+    }
+
+    /// The figures that the whole journal adds up to. Reads everything: for stores that are older than the figures, and
+    /// for tests.
+    pub fn fold_statistics(&self) -> Result<Statistics, StoreError> {
+        let mut sums = Statistics::new();
+        let runs: Vec<RunId> = {
+            let transaction = self.database.begin_read().map_err(step("begin reading"))?;
+            let runs = transaction.open_table(RUNS).map_err(step("open the runs"))?;
+            let keys = runs.iter().map_err(step("read the headers"))?;
+            let keys = keys.map(|entry| Ok(RunId::from_bytes(*entry.map_err(step("read the headers"))?.0.value())));
+            keys.collect::<Result<_, StoreError>>()?
+        };
+        for run in runs {
+            let mut counting = Counting::default();
+            for stamped in self.facts(run, 0)? {
+                statistics::count(&mut sums, &counting.take(run, stamped.at, &stamped.fact));
+            }
+        }
+        Ok(sums)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_file_is_there_whole_or_not_at_all_and_nothing_lies_beside_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("store.redb");
+        // What a process left that was killed while it made the file.
+        let own = path.with_extension(format!("new-{}", std::process::id()));
+        std::fs::write(&own, "half").expect("written");
+        drop(Store::open(&path, 1 << 20).expect("opens"));
+        assert!(path.is_file() && !own.exists());
+        drop(Store::open(&path, 1 << 20).expect("opens again"));
     }
 }

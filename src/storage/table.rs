@@ -24,9 +24,29 @@ pub const ACTIVE: TableDefinition<'_, &[u8; 16], ()> = TableDefinition::new("act
 pub const SUBMISSIONS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("submissions-1");
 /// Balances of token accounts.
 pub const BUDGETS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("budgets-1");
-/// Memory entries by scope, name space and key.
-pub const MEMORY: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("memory-1");
+/// Memory entries of the first layout, by scope, name space and key; taken over by the tables below at the first start.
+pub const FIRST_MEMORY: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("memory-1");
+/// Memory shards by scope and name space.
+pub const MEMORY_SHARDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("memory-shards-1");
+/// Memory entries: 4 bytes shard, 8 bytes number of the entry, most significant first.
+pub const MEMORY_ENTRIES: TableDefinition<'_, &[u8; 12], &[u8]> = TableDefinition::new("memory-entries-1");
+/// Live entries by key: 4 bytes shard, then the key.
+pub const MEMORY_KEYS: TableDefinition<'_, &[u8], u64> = TableDefinition::new("memory-keys-1");
+/// Live entries without a key by the hash of their text: 4 bytes shard, 16 bytes hash.
+pub const MEMORY_HASHES: TableDefinition<'_, &[u8; 20], u64> = TableDefinition::new("memory-hashes-1");
+/// Vectors of entries, by the row of the entry.
+pub const MEMORY_VECTORS: TableDefinition<'_, &[u8; 12], &[u8]> = TableDefinition::new("memory-vectors-1");
+/// Entries that end by themselves: 8 bytes milliseconds, then the row of the entry.
+pub const MEMORY_DUE: TableDefinition<'_, &[u8; 20], ()> = TableDefinition::new("memory-due-1");
+/// The last changes of each shard: 4 bytes shard, 8 bytes place of the change.
+pub const MEMORY_CHANGES: TableDefinition<'_, &[u8; 12], &[u8]> = TableDefinition::new("memory-changes-1");
+/// What a run does with its model traffic; runs without a row keep nothing.
+pub const TAPES: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("tapes-1");
+/// Answered requests of runs that are recorded, at the place of the fact that has the answer.
+pub const TRAFFIC: TableDefinition<'_, &JournalKey, &[u8]> = TableDefinition::new("traffic-1");
 /// API keys by their public id.
 pub const KEYS: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("keys-1");
 /// Incidents.
 pub const INCIDENTS: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("incidents-1");
+/// Figures of agents, days and runs.
+pub const STATISTICS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("statistics-1");

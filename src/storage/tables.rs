@@ -6,8 +6,10 @@
 use redb::{Key, Table, TableDefinition, Value, WriteTransaction};
 
 use super::error::{StoreError, step};
+use super::memory_write::MemoryTables;
 use super::table::{
-    ACTIVE, BLOBS, BUDGETS, INCIDENTS, JOURNAL, JournalKey, KEYS, MEMORY, META, RUNS, SNAPSHOTS, SUBMISSIONS,
+    ACTIVE, BLOBS, BUDGETS, INCIDENTS, JOURNAL, JournalKey, KEYS, META, RUNS, SNAPSHOTS, STATISTICS, SUBMISSIONS,
+    TAPES, TRAFFIC,
 };
 
 type Bytes<'txn, K> = Table<'txn, K, &'static [u8]>;
@@ -25,9 +27,12 @@ pub(super) struct Tables<'txn> {
     active: Option<Table<'txn, Id, ()>>,
     submissions: Option<Bytes<'txn, Hash>>,
     budgets: Option<Bytes<'txn, &'static str>>,
-    memory: Option<Bytes<'txn, &'static str>>,
+    memory: Option<MemoryTables<'txn>>,
     keys: Option<Bytes<'txn, Id>>,
+    tapes: Option<Bytes<'txn, Id>>,
+    traffic: Option<Bytes<'txn, &'static JournalKey>>,
     incidents: Option<Bytes<'txn, Id>>,
+    statistics: Option<Bytes<'txn, &'static str>>,
 }
 
 fn open<'table, 'txn, K: Key + 'static, V: Value + 'static>(
@@ -57,7 +62,10 @@ impl<'txn> Tables<'txn> {
             budgets: None,
             memory: None,
             keys: None,
+            tapes: None,
+            traffic: None,
             incidents: None,
+            statistics: None,
         }
     }
 
@@ -98,15 +106,30 @@ impl<'txn> Tables<'txn> {
         open(self.transaction, &mut self.budgets, BUDGETS, "open the budgets")
     }
 
-    pub(super) fn memory(&mut self) -> Result<&mut Bytes<'txn, &'static str>, StoreError> {
-        open(self.transaction, &mut self.memory, MEMORY, "open the memory")
+    pub(super) fn memory(&mut self) -> Result<&mut MemoryTables<'txn>, StoreError> {
+        Ok(match &mut self.memory {
+            Some(tables) => tables,
+            slot => slot.insert(MemoryTables::open(self.transaction)?),
+        })
     }
 
     pub(super) fn keys(&mut self) -> Result<&mut Bytes<'txn, Id>, StoreError> {
         open(self.transaction, &mut self.keys, KEYS, "open the keys")
     }
 
+    pub(super) fn tapes(&mut self) -> Result<&mut Bytes<'txn, Id>, StoreError> {
+        open(self.transaction, &mut self.tapes, TAPES, "open the tapes")
+    }
+
+    pub(super) fn traffic(&mut self) -> Result<&mut Bytes<'txn, &'static JournalKey>, StoreError> {
+        open(self.transaction, &mut self.traffic, TRAFFIC, "open the traffic")
+    }
+
     pub(super) fn incidents(&mut self) -> Result<&mut Bytes<'txn, Id>, StoreError> {
         open(self.transaction, &mut self.incidents, INCIDENTS, "open the incidents")
+    }
+
+    pub(super) fn statistics(&mut self) -> Result<&mut Bytes<'txn, &'static str>, StoreError> {
+        open(self.transaction, &mut self.statistics, STATISTICS, "open the figures")
     }
 }

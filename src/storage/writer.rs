@@ -5,14 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use redb::ReadableTable;
+use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata};
 
 use crate::domain::budget::{Account, Balance, BudgetChange};
 use crate::domain::fact::Fact;
 use crate::domain::id::RunId;
 use crate::domain::limits::INLINE_BYTES_MAX;
-use crate::domain::memory::MemoryEntry;
-use crate::domain::run::{RunHeader, RunStatus};
+use crate::domain::run::{Outcome, RunHeader, RunStatus};
+use crate::domain::statistics::{Counting, Happening};
 use crate::domain::text::preview;
 use crate::domain::time::UtcMillis;
 
@@ -20,13 +20,17 @@ use super::batch::{Append, Batch, Op, Receipt, Refused, Submission};
 use super::codec;
 use super::error::{StoreError, step};
 use super::journal::{IN_BLOB, INLINE, journal_key};
-use super::record::balance::{BalanceRecord, account_key};
+use super::memory_write::{MemoryTables, first_memory_key};
+use super::record::balance::{account_key, read_balance, write_balance};
 use super::record::fact::SnapshotRecord;
 use super::record::header::HeaderRecord;
 use super::record::incident::IncidentRecord;
-use super::record::memory::{MemoryRecord, memory_row};
+use super::record::memory::FirstMemoryRecord;
 use super::record::submission::SubmissionRecord;
+use super::record::traffic::{TapeRecord, TrafficRecord};
+use super::statistics::{self, Statistics};
 use super::store::Store;
+use super::table::FIRST_MEMORY;
 use super::tables::Tables;
 
 /// Bytes of a task that are kept in the run's header.
@@ -41,6 +45,8 @@ pub struct Writer {
     store: Store,
     next_seq: u64,
     active: BTreeSet<RunId>,
+    counting: Counting,
+    happened: Vec<Happening>,
 }
 
 /// What a transaction has changed in memory so far; taken over when it commits.
@@ -51,16 +57,21 @@ struct Draft {
     /// Balances touched, written once at the end of the transaction.
     balances: BTreeMap<Account, Balance>,
     dropped: BTreeSet<Account>,
+    counting: Counting,
+    happened: Vec<Happening>,
 }
 
 impl Writer {
     /// Makes the writer of a store. There may be one at a time; redb would make a second one wait.
     pub fn new(store: Store) -> Result<Self, StoreError> {
+        take_over_first_memory(&store)?;
         let active = store.active_runs()?.into_iter().collect();
         Ok(Self {
             next_seq: store.next_seq()?,
             active,
             store,
+            counting: Counting::default(),
+            happened: Vec::new(),
         })
     }
 
@@ -80,6 +91,9 @@ impl Writer {
             left: BTreeSet::new(),
             balances: BTreeMap::new(),
             dropped: BTreeSet::new(),
+            // Not given back when the commit fails: then this writer must not be used again.
+            counting: std::mem::take(&mut self.counting),
+            happened: Vec::new(),
         };
         let mut tables = Tables::of(&transaction);
         let mut verdicts = Vec::with_capacity(batches.len());
@@ -87,6 +101,11 @@ impl Writer {
             verdicts.push(self.apply(&mut tables, &mut draft, batch)?);
         }
         write_balances(&mut tables, &draft)?;
+        let mut sums = Statistics::new();
+        statistics::count(&mut sums, &draft.happened);
+        if !sums.is_empty() {
+            statistics::write(tables.statistics()?, &sums)?;
+        }
         if draft.next_seq != self.next_seq {
             let meta = tables.meta()?;
             meta.insert("next_seq", draft.next_seq)
@@ -97,7 +116,14 @@ impl Writer {
         self.next_seq = draft.next_seq;
         self.active.extend(draft.began);
         self.active.retain(|run| !draft.left.contains(run));
+        self.counting = draft.counting;
+        self.happened = draft.happened;
         Ok(verdicts)
+    }
+
+    /// What the facts of the last commit count for.
+    pub fn happened(&self) -> &[Happening] {
+        &self.happened
     }
 
     fn apply(&self, tables: &mut Tables<'_>, draft: &mut Draft, batch: &Batch) -> Result<Verdict, StoreError> {
@@ -106,14 +132,26 @@ impl Writer {
             last_seq: 0,
         };
         if let Some(append) = &batch.append {
-            if let Some(refused) = self.judge(tables, draft, append, batch.submission.as_ref())? {
+            let refused = if batch.reopens {
+                reopen(tables, draft, append.run)?
+            } else {
+                self.judge(tables, draft, append, batch.submission.as_ref())?
+            };
+            if let Some(refused) = refused {
                 return Ok(Err(refused));
             }
             receipt.first_seq = draft.next_seq;
             draft.next_seq += append.facts.len() as u64;
             receipt.last_seq = draft.next_seq - 1;
             write_entry(tables, append, receipt.first_seq)?;
+            let is_new = batch.submission.is_some();
+            if !is_new && !draft.counting.knows(append.run) {
+                // Accepted by an earlier life: nothing of it has been written in this one, so what is committed is all
+                // that came before.
+                draft.counting.load(append.run, &self.store.facts(append.run, 0)?);
+            }
             for fact in &append.facts {
+                draft.happened.extend(draft.counting.take(append.run, append.at, fact));
                 project(tables, draft, append.run, append.at, fact)?;
             }
         }
@@ -169,13 +207,54 @@ impl Writer {
                 }));
             }
         }
-        draft.began.insert(append.run);
-        let active = tables.active()?;
-        active
-            .insert(&append.run.to_bytes(), ())
-            .map_err(step("write an active run"))?;
+        begin(tables, draft, append.run)?;
         Ok(None)
     }
+}
+
+/// Takes a run up that has ended unknown. The limit of active runs does not hold it back: it was accepted once.
+fn reopen(tables: &mut Tables<'_>, draft: &mut Draft, run: RunId) -> Result<Option<Refused>, StoreError> {
+    let header = header_of(tables, run)?;
+    let Some(header) = header.filter(|header| header.status == RunStatus::Ended(Outcome::Unknown)) else {
+        return Ok(Some(Refused::NotActive(run)));
+    };
+    begin(tables, draft, run)?;
+    write_header(
+        tables,
+        &RunHeader {
+            status: RunStatus::Active,
+            ended_at: None,
+            ..header
+        },
+    )?;
+    Ok(None)
+}
+
+fn begin(tables: &mut Tables<'_>, draft: &mut Draft, run: RunId) -> Result<(), StoreError> {
+    draft.left.remove(&run);
+    draft.began.insert(run);
+    let active = tables.active()?;
+    active
+        .insert(&run.to_bytes(), ())
+        .map_err(step("write an active run"))?;
+    Ok(())
+}
+
+fn header_of(tables: &mut Tables<'_>, run: RunId) -> Result<Option<RunHeader>, StoreError> {
+    let runs = tables.runs()?;
+    let Some(value) = runs.get(&run.to_bytes()).map_err(step("read a header"))? else {
+        return Ok(None);
+    };
+    let record = codec::decode::<HeaderRecord>(|| format!("header of {run}"), value.value())?;
+    record.into_domain(run).map(Some)
+}
+
+fn write_header(tables: &mut Tables<'_>, header: &RunHeader) -> Result<(), StoreError> {
+    let runs = tables.runs()?;
+    let record = codec::encode(&HeaderRecord::from(header));
+    runs.insert(&header.run.to_bytes(), record.as_slice())
+        .map_err(step("write a header"))?;
+    Ok(())
 }
 
 fn write_entry(tables: &mut Tables<'_>, append: &Append, first_seq: u64) -> Result<(), StoreError> {
@@ -218,10 +297,7 @@ fn project(
                 ended_at: None,
                 tokens: 0,
             };
-            let runs = tables.runs()?;
-            let record = codec::encode(&HeaderRecord::from(&header));
-            runs.insert(&run.to_bytes(), record.as_slice())
-                .map_err(step("write a header"))?;
+            write_header(tables, &header)?;
         }
         Fact::RunDone { outcome, .. } => leave(tables, draft, run, at, RunStatus::Ended(*outcome))?,
         Fact::RunParked { .. } => leave(tables, draft, run, at, RunStatus::Parked)?,
@@ -240,26 +316,18 @@ fn leave(
     draft.left.insert(run);
     let active = tables.active()?;
     active.remove(&run.to_bytes()).map_err(step("remove an active run"))?;
-    let tokens = balance(tables, draft, &Account::Run(run))?.used();
-    let runs = tables.runs()?;
-    let header = {
-        let value = runs.get(&run.to_bytes()).map_err(step("read a header"))?;
-        let value = value.ok_or_else(|| StoreError::Corrupt {
-            what: format!("header of {run}"),
-            reason: "it is missing".into(),
-        })?;
-        codec::decode::<HeaderRecord>(|| format!("header of {run}"), value.value())?.into_domain(run)?
-    };
+    let tokens = balance(tables, draft, &Account::Run(run))?.used().tokens;
+    let header = header_of(tables, run)?.ok_or_else(|| StoreError::Corrupt {
+        what: format!("header of {run}"),
+        reason: "it is missing".into(),
+    })?;
     let header = RunHeader {
         status,
         ended_at: Some(at),
         tokens,
         ..header
     };
-    let record = codec::encode(&HeaderRecord::from(&header));
-    runs.insert(&run.to_bytes(), record.as_slice())
-        .map_err(step("write a header"))?;
-    Ok(())
+    write_header(tables, &header)
 }
 
 fn balance(tables: &mut Tables<'_>, draft: &mut Draft, account: &Account) -> Result<Balance, StoreError> {
@@ -270,7 +338,7 @@ fn balance(tables: &mut Tables<'_>, draft: &mut Draft, account: &Account) -> Res
     let key = account_key(account);
     let found = match budgets.get(key.as_str()).map_err(step("read a balance"))? {
         None => Balance::default(),
-        Some(value) => codec::decode::<BalanceRecord>(|| format!("balance of {key}"), value.value())?.into(),
+        Some(value) => read_balance(&key, value.value())?,
     };
     Ok(found)
 }
@@ -288,7 +356,7 @@ fn write_balances(tables: &mut Tables<'_>, draft: &Draft) -> Result<(), StoreErr
     }
     let budgets = tables.budgets()?;
     for (account, balance) in &draft.balances {
-        let record = codec::encode(&BalanceRecord::from(*balance));
+        let record = write_balance(*balance);
         budgets
             .insert(account_key(account).as_str(), record.as_slice())
             .map_err(step("write a balance"))?;
@@ -303,32 +371,34 @@ fn write_balances(tables: &mut Tables<'_>, draft: &Draft) -> Result<(), StoreErr
 
 fn write_op(tables: &mut Tables<'_>, draft: &mut Draft, op: &Op) -> Result<(), StoreError> {
     match op {
-        Op::MemoryPut { key, text, at } => {
-            let memory = tables.memory()?;
-            let row = memory_row(key);
-            let version = match memory.get(row.as_str()).map_err(step("read a memory entry"))? {
-                None => 1,
-                Some(value) => {
-                    let record: MemoryRecord = codec::decode(|| format!("memory entry {row}"), value.value())?;
-                    MemoryEntry::from(record).version + 1
-                }
-            };
-            let entry = MemoryEntry {
-                text: text.clone(),
-                version,
-                updated_at: *at,
-            };
-            let record = codec::encode(&MemoryRecord::from(&entry));
-            memory
-                .insert(row.as_str(), record.as_slice())
-                .map_err(step("write a memory entry"))?;
-        }
+        Op::MemoryPut(new) => tables.memory()?.put(new)?,
+        Op::MemoryEdit { shard, id, edit, at } => tables.memory()?.edit(shard, *id, edit, *at)?,
         Op::Snapshot { run, through, facts } => {
             let snapshots = tables.snapshots()?;
             let record = codec::encode(&SnapshotRecord::from_domain(*through, facts));
             snapshots
                 .insert(&run.to_bytes(), record.as_slice())
                 .map_err(step("write a snapshot"))?;
+        }
+        Op::TapePut { run, tape } => {
+            let replay = tape.replay.as_deref().map(str::as_bytes);
+            let hash = replay.map(|text| *blake3::hash(text).as_bytes());
+            if let (Some(hash), Some(text)) = (&hash, replay) {
+                let blobs = tables.blobs()?;
+                blobs.insert(hash, text).map_err(step("write a cassette"))?;
+            }
+            let record = codec::encode(&TapeRecord { replay: hash });
+            let tapes = tables.tapes()?;
+            tapes
+                .insert(&run.to_bytes(), record.as_slice())
+                .map_err(step("write a tape"))?;
+        }
+        Op::TrafficPut { run, traffic } => {
+            // The place of the batch's last fact: no other batch has it.
+            let key = journal_key(*run, draft.next_seq - 1);
+            let record = codec::encode(&TrafficRecord::from(traffic));
+            let table = tables.traffic()?;
+            table.insert(&key, record.as_slice()).map_err(step("write traffic"))?;
         }
         Op::KeyPut(record) => {
             let keys = tables.keys()?;
@@ -355,4 +425,36 @@ fn write_op(tables: &mut Tables<'_>, draft: &mut Draft, op: &Op) -> Result<(), S
         }
     }
     Ok(())
+}
+
+/// Brings the memory of the first layout into the tables of today, once.
+fn take_over_first_memory(store: &Store) -> Result<(), StoreError> {
+    {
+        let transaction = store.database().begin_read().map_err(step("begin reading"))?;
+        match transaction.open_table(FIRST_MEMORY) {
+            Ok(first) if first.is_empty().map_err(step("read the memory"))? => return Ok(()),
+            Ok(_) => {}
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(()),
+            Err(error) => return Err(step("open the memory")(error)),
+        }
+    }
+    let mut transaction = store.database().begin_write().map_err(step("begin writing"))?;
+    transaction.set_quick_repair(true);
+    {
+        let mut first = transaction.open_table(FIRST_MEMORY).map_err(step("open the memory"))?;
+        let mut tables = MemoryTables::open(&transaction)?;
+        for row in first.iter().map_err(step("read the memory"))? {
+            let (row, value) = row.map_err(step("read the memory"))?;
+            let record: FirstMemoryRecord = codec::decode(|| format!("memory entry {}", row.value()), value.value())?;
+            let Some(key) = first_memory_key(row.value()) else {
+                return Err(StoreError::Corrupt {
+                    what: format!("memory entry {}", row.value()),
+                    reason: "its name cannot be read".into(),
+                });
+            };
+            tables.take_over(key, record)?;
+        }
+        first.retain(|_, _| false).map_err(step("empty the first memory"))?;
+    }
+    transaction.commit().map_err(step("commit"))
 }

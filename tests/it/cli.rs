@@ -160,7 +160,7 @@ fn quickstart_does_a_real_task_on_a_fresh_machine_and_ends() {
     assert!(interleaved.count() >= 3, "facts of the free steps are interleaved");
     let mut names: Vec<&str> = run.as_object().expect("an object").keys().map(String::as_str).collect();
     names.sort_unstable();
-    insta::assert_snapshot!(names.join(" "), @"accepted_at agent deadline ended_at id origin reason result retry_of status steps task tokens url workspace");
+    insta::assert_snapshot!(names.join(" "), @"accepted_at agent deadline ended_at id origin reason result retry_of status steps task tokens url waiting workspace");
 
     // Again, for people, on the home that is there: a new run, a new file, the time line in words.
     let ended = claw_ends(&home, "quickstart --once --port 0", 0);
@@ -567,7 +567,10 @@ fn runs_are_given_followed_listed_shown_cancelled_and_retried() {
         .iter()
         .filter_map(|child| child["id"].as_str())
         .collect();
-    assert_eq!(layers, ["storage", "llm", "skills", "agents", "runs", "gateway"]);
+    assert_eq!(
+        layers,
+        ["storage", "llm", "memory", "skills", "agents", "runs", "gateway"]
+    );
     assert!(claw_ends(&home, "tree", 0).out.contains("dispatcher"));
     assert!(claw_ends(&home, "agent show executor", 0).out.contains("tokens_today"));
     claw_ends(&home, "stop", 0);

@@ -5,17 +5,30 @@
     reason = "bounds on real processes are held against real time"
 )]
 
+mod answers;
 mod budget;
+mod builtins;
 mod cancel;
+mod capabilities;
+mod cassette;
 mod cli;
+mod compaction;
+mod faults;
 mod gateway;
 mod kill;
+mod litellm;
+mod mcp;
+mod memory;
+mod model_faults;
 mod models;
+mod money;
+mod packages;
 mod process;
 mod sandbox;
 mod skills;
 mod stop;
 mod supervision;
 mod support;
+mod text;
 mod tidy;
 mod workspace;

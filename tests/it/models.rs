@@ -234,6 +234,14 @@ fn a_model_without_its_key_or_without_a_definition_fails_the_step_with_the_reaso
         );
     };
     check("far", "NO_SUCH_KEY");
-    check("nobody", "there is no model `nobody`");
     check("claude-sonnet", "ANTHROPIC_API_KEY");
+    // A name that nobody configured is refused when it is submitted.
+    let body = json!({ "task": "x", "agent": "executor", "workspace": home.workspace(), "model": "nobody" });
+    let refused = rim.post("/v1/runs", &body);
+    let said = refused.body["error"]["message"].as_str().unwrap_or_default();
+    assert!(
+        refused.code() == "OC-4001" && said.contains("there is no model `nobody`"),
+        "{}",
+        refused.body
+    );
 }

@@ -11,7 +11,7 @@ use openclaw::domain::conversation::Arguments;
 use openclaw::domain::effect::{EffectClass, EffectKey};
 use openclaw::domain::id::RunId;
 use openclaw::domain::limits::RESULT_BYTES_MAX;
-use openclaw::domain::memory::{MemoryEntry, MemoryKey, MemoryScope};
+use openclaw::domain::memory::{MemoryEntry, MemoryKey, MemoryScope, MemoryState, ShardName};
 use openclaw::domain::name::{SkillName, StepId};
 use openclaw::domain::skill::CallOutcome;
 use openclaw::domain::time::UtcMillis;
@@ -20,6 +20,7 @@ use openclaw::skills::command::{CommandDeclaration, CommandSkill, CommandSurroun
 use openclaw::skills::first_set::{Parts, first_set};
 use openclaw::skills::memory_reader::MemoryReader;
 use openclaw::skills::network::NetworkPolicy;
+use openclaw::skills::package::library::Library;
 use openclaw::skills::process::runner::ProcessRunner;
 use openclaw::skills::skill::{CallEnd, CallOrder, LocalEffect, ProbeAnswer, Skill};
 use openclaw::skills::spool::Spool;
@@ -37,28 +38,53 @@ impl MemoryReader for Shelf {
     fn get(&self, key: MemoryKey) -> BoxFuture<'static, Result<Option<MemoryEntry>, String>> {
         Box::pin(std::future::ready(Ok(self.0.get(&key).cloned())))
     }
+
+    fn query(
+        &self,
+        shard: ShardName,
+        question: Arc<str>,
+        limit: usize,
+        _tokens_max: u64,
+    ) -> BoxFuture<'static, Result<Vec<MemoryEntry>, String>> {
+        let own = self.0.iter().filter(|(key, _)| key.shard() == shard);
+        let fitting = own.filter(|(_, entry)| entry.text.contains(&*question));
+        let found = fitting.map(|(_, entry)| entry.clone()).take(limit).collect();
+        Box::pin(std::future::ready(Ok(found)))
+    }
 }
 
 /// A workspace with the first set of skills and one that an operator declared.
-struct House {
+pub(crate) struct House {
     _folder: tempfile::TempDir,
-    root: PathBuf,
-    catalogue: Catalogue,
+    pub(crate) root: PathBuf,
+    pub(crate) catalogue: Catalogue,
 }
 
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
-fn house() -> House {
+pub(crate) fn house() -> House {
     let folder = tempfile::tempdir().expect("folder");
     let root = folder.path().join("work");
     std::fs::create_dir(&root).expect("folder");
     std::fs::write(folder.path().join("secret"), "secret").expect("written");
     let spool = Spool::open(folder.path().join("spool")).expect("spool");
     let runner = ProcessRunner::with_shim(env!("CARGO_BIN_EXE_openclaw"), Some(spool));
+    let at = UtcMillis(5);
     let entry = MemoryEntry {
+        id: 1,
+        key: Some("auth".into()),
         text: "kept".into(),
+        tags: Vec::new(),
+        sources: Vec::new(),
+        importance: 50,
+        created_at: at,
+        updated_at: at,
+        used_at: at,
+        uses: 0,
+        expires_at: None,
         version: 2,
-        updated_at: UtcMillis(5),
+        previous: None,
+        state: MemoryState::Live,
     };
     let project = MemoryKey {
         scope: MemoryScope::Project,
@@ -71,6 +97,8 @@ fn house() -> House {
         passed: vec![("TOOL_HOME".to_owned(), "/opt/tool".to_owned())],
         network: NetworkPolicy::default(),
         memory: Arc::new(Shelf(HashMap::from([(project, entry)]))),
+        search: None,
+        library: Arc::new(Library::new(folder.path(), Vec::new())),
     };
     let surroundings = CommandSurroundings {
         runner,
@@ -113,17 +141,17 @@ fn words(words: &[&str]) -> Vec<String> {
 }
 
 impl House {
-    fn put(&self, path: &str, content: &[u8]) {
+    pub(crate) fn put(&self, path: &str, content: &[u8]) {
         let file = self.root.join(path);
         std::fs::create_dir_all(file.parent().expect("parent")).expect("folders");
         std::fs::write(file, content).expect("written");
     }
 
-    fn text(&self, path: &str) -> String {
+    pub(crate) fn text(&self, path: &str) -> String {
         std::fs::read_to_string(self.root.join(path)).expect(path)
     }
 
-    fn order(&self, key: EffectKey, arguments: Value) -> CallOrder {
+    pub(crate) fn order(&self, key: EffectKey, arguments: Value) -> CallOrder {
         CallOrder {
             key,
             run: RunId::new(UtcMillis(1), 1),
@@ -134,12 +162,12 @@ impl House {
         }
     }
 
-    fn skill(&self, name: &str) -> Arc<dyn Skill> {
+    pub(crate) fn skill(&self, name: &str) -> Arc<dyn Skill> {
         self.catalogue.get(&SkillName::new(name).expect("name")).expect(name)
     }
 
     /// Validates and calls, as an agent's session does.
-    fn call_as(&self, key: EffectKey, name: &str, arguments: Value) -> CallEnd {
+    pub(crate) fn call_as(&self, key: EffectKey, name: &str, arguments: Value) -> CallEnd {
         let validated = self.catalogue.validate(
             &SkillName::new(name).expect("name"),
             &Arguments::Object(arguments.into()),
@@ -150,18 +178,18 @@ impl House {
         end
     }
 
-    fn call(&self, name: &str, arguments: Value) -> CallOutcome {
+    pub(crate) fn call(&self, name: &str, arguments: Value) -> CallOutcome {
         self.call_as(key(), name, arguments).outcome
     }
 
-    fn json(&self, name: &str, arguments: Value) -> Value {
+    pub(crate) fn json(&self, name: &str, arguments: Value) -> Value {
         let outcome = self.call(name, arguments);
         assert!(!outcome.is_error, "{name}: {}", outcome.content);
         serde_json::from_str(&outcome.content).expect("JSON")
     }
 
     #[track_caller]
-    fn refused(&self, name: &str, arguments: Value, says: &str) {
+    pub(crate) fn refused(&self, name: &str, arguments: Value, says: &str) {
         let outcome = self.call(name, arguments.clone());
         assert!(
             outcome.is_error && outcome.content.contains(says),
@@ -481,7 +509,7 @@ fn arguments_that_do_not_fit_are_refused_with_the_place() {
         "fs.none",
         object(json!({})),
         "",
-        "there is no skill `fs.none`; there are: deploy, exec.run",
+        "there is no skill `fs.none`; there are: ask.person, code.run",
     );
     check("fs.read", object(json!({})), "", "\"path\" is a required property");
     check(

@@ -1,7 +1,7 @@
 //! Figures of the main job: what the daemon adds to a model turn, how many durable turns it makes, what it weighs,
 //! how fast it starts. Each beside its floor, from the same machine and the same run.
 //!
-//! Usage: `turns [--quick] [--only alone,crowd,flat,start] [--program PATH] [--folder PATH]`. Ends with 1 when a
+//! Usage: `turns [--quick] [--only alone,crowd,long,flat,start] [--program PATH] [--folder PATH]`. Ends with 1 when a
 //! target is missed; `--quick` only shows that everything works and judges nothing.
 
 #![expect(clippy::disallowed_methods, reason = "it measures, and waits for other processes")]
@@ -34,16 +34,24 @@ const READ: usize = 2;
 const PUT: usize = 3;
 const WRITE: usize = 4;
 const SHORT: usize = 5;
+/// The first script of the runs of [`LONG_TURNS`].
+const LONG: usize = 6;
+
+/// Turns of one run, the answer included: its history grows by two messages in each.
+const LONG_TURNS: [usize; 3] = [10, 100, 1000];
 
 fn scripts() -> Vec<String> {
-    vec![
+    let mut scripts = vec![
         format!("seed/{KEYS}"),
         format!("memory.get/{TURNS}"),
         format!("fs.read/{TURNS}"),
         format!("memory.put/{TURNS}"),
         format!("fs.write/{TURNS}"),
         "memory.put/1".to_owned(),
-    ]
+    ];
+    let long = LONG_TURNS.iter().map(|turns| format!("memory.get/{}", turns - 1));
+    scripts.extend(long);
+    scripts
 }
 
 struct Wanted {
@@ -129,6 +137,9 @@ fn measure() -> Outcome<(Vec<Row>, bool)> {
     }
     if bench.wanted.wants("crowd") {
         bench.crowd()?;
+    }
+    if bench.wanted.wants("long") {
+        bench.long()?;
     }
     if bench.wanted.wants("flat") {
         bench.flat()?;
@@ -258,6 +269,49 @@ impl Bench {
         let peak = daemon.rss_peak_kib();
         self.rows
             .push(Row::new("memory then, at its peak", mib(peak)).wanted("60 MiB", peak <= 60 * 1024));
+        daemon.stop()?;
+        Ok(())
+    }
+
+    /// Runs of ever more turns, one at a time: what a turn costs must not depend on how many came before. The floor
+    /// sends the same bodies, which do grow: a provider is told the whole conversation every time.
+    fn long(&mut self) -> Outcome<()> {
+        let home = self.home("long")?;
+        let daemon = home.start()?;
+        self.run(&daemon, SEED)?;
+        let in_all = self.wanted.many(4000, 1000);
+        let mut first = None;
+        for (place, turns) in LONG_TURNS.into_iter().enumerate() {
+            let bodies = self.bodies(&daemon, LONG + place)?;
+            let bytes = bodies.iter().map(Bytes::len).sum::<usize>() / bodies.len().max(1);
+            let rounds = in_all / turns;
+            let many: Vec<Bytes> = (0..rounds).flat_map(|_| bodies.iter().cloned()).collect();
+            let bare = floor::crowd(&self.server, &many, 1)?.cpu_each;
+            let cpu = daemon.cpu();
+            for _ in 0..rounds {
+                self.run(&daemon, LONG + place)?;
+            }
+            let each = daemon.cpu().saturating_sub(cpu) / (rounds * bodies.len()).max(1) as u32;
+            let over = each.saturating_sub(bare);
+            let base = *first.get_or_insert(over);
+            self.rows.push(
+                Row::new(
+                    format!("processor time of a turn, {turns} in a run ({} KiB each)", bytes / 1024),
+                    format!("{} (+{})", ms(each), ms(over)),
+                )
+                .over(ms(bare), each.as_secs_f64() / bare.as_secs_f64()),
+            );
+            if place > 0 {
+                let ratio = over.as_secs_f64() / base.as_secs_f64();
+                self.rows.push(
+                    Row::new(
+                        format!("what the daemon adds, {turns} turns to {}", LONG_TURNS[0]),
+                        format!("{ratio:.2}"),
+                    )
+                    .wanted("1.5", ratio <= 1.5),
+                );
+            }
+        }
         daemon.stop()?;
         Ok(())
     }

@@ -10,7 +10,7 @@ use supervisors::{TaskExit, TaskRef};
 use crate::agents::order::{ReportedEnd, SessionOrder, SessionReport};
 use crate::agents::parts::{ActiveSession, AgentsParts};
 use crate::agents::treasury::TreasuryError;
-use crate::agents::turn::decision::{Effect, Event, Reaction, SessionEnd, react};
+use crate::agents::turn::decision::{Effect, Event, Reaction, SessionEnd, Surroundings as _, react};
 use crate::agents::turn::state::{OpenTurn, Phase, TurnRules, TurnState};
 use crate::domain::agent::AgentDefinition;
 use crate::domain::compaction::SinceSnapshot;
@@ -19,10 +19,12 @@ use crate::domain::fact::Fact;
 use crate::domain::failure::FailureClass;
 use crate::domain::fault::in_one_line;
 use crate::domain::id::RunId;
+use crate::domain::money::MicroUsd;
 use crate::domain::name::SkillName;
 use crate::domain::skill::CallOutcome;
 use crate::domain::time::UtcMillis;
-use crate::llm::model::AskError;
+use crate::llm::model::{AskError, Asking};
+use crate::llm::wire::memo::Memo;
 use crate::runtime::committer::Pending;
 use crate::runtime::timer::Timer;
 use crate::skills::handle::Ticket;
@@ -31,10 +33,12 @@ use crate::skills::workers::WorkerEnd;
 use crate::storage::batch::{Batch, Op};
 
 use super::booking::bookings;
+use super::hearing::Hearing;
 use super::incoming::{asked, called};
 use super::message::SessionMessage;
 use super::preparing::{call_order, rules, surroundings};
 use super::surroundings::SessionSurroundings;
+use super::tape::{Conversation, SessionTape};
 
 /// Starts of one session before it is given up.
 const INCARNATIONS_MAX: u64 = 5;
@@ -67,9 +71,15 @@ pub struct SessionState {
     /// Whether facts of this attempt may be in the journal.
     resumes: bool,
     since_snapshot: SinceSnapshot,
+    /// What is kept of its model traffic, when something is.
+    tape: Option<SessionTape>,
+    /// What its requests leave behind, so that each message is written once.
+    memo: Memo,
     /// Effects of this session whose programs may have left a report.
     spooled: Vec<EffectKey>,
-    timers: Vec<Timer>,
+    /// The time to send a request that waits.
+    rest: Option<Timer>,
+    _deadline: Timer,
     _counted: Option<ActiveSession>,
 }
 
@@ -108,8 +118,12 @@ impl Actor for SessionActor {
             definition,
             incarnation,
         } = start;
-        let around = surroundings(&self.parts, &order, definition.as_deref());
-        let rules = rules(&order, definition.as_deref(), &around.model);
+        let to = myself.clone();
+        let wake = move || {
+            to.cast(SessionMessage::PlaceFree).ok();
+        };
+        let around = surroundings(&self.parts, &order, definition.as_deref(), wake);
+        let rules = rules(&self.parts, &order, definition.as_deref(), &around);
         // What the journal has of the attempt is read with the first message and not here: the supervisor starts one
         // session after the other, and after a crash there may be thousands.
         let turn = TurnState::new(rules);
@@ -143,8 +157,11 @@ impl Actor for SessionActor {
             ending: None,
             resumes,
             since_snapshot: SinceSnapshot::default(),
+            tape: None,
+            memo: Memo::default(),
             spooled: Vec::new(),
-            timers: vec![deadline],
+            rest: None,
+            _deadline: deadline,
             _counted: counted,
         })
     }
@@ -159,10 +176,16 @@ impl Actor for SessionActor {
         let mut local = Vec::new();
         let event = match message {
             SessionMessage::Begin => {
+                state.tape = SessionTape::open(&self.parts, &state.order).await?;
+                state.around.replays = state.tape.as_ref().is_some_and(SessionTape::replays);
                 if state.resumes {
                     state.turn = self.load(state.order.run, state.turn.rules.clone()).await?;
                 }
                 Event::Begun
+            }
+            SessionMessage::AreYouThere { reply } => {
+                reply.send(()).ok();
+                return Ok(());
             }
             SessionMessage::Stop => {
                 wind_down(&myself, state, Ending::Stopped);
@@ -178,7 +201,10 @@ impl Actor for SessionActor {
             }
             SessionMessage::Asked { turn, result } => {
                 state.asking = None;
-                asked(&state.turn, turn, result, now)
+                if result.is_ok() {
+                    local.extend(state.tape.as_mut().and_then(|tape| tape.answered(turn)));
+                }
+                asked(turn, result)
             }
             SessionMessage::Called { ordinal, end } => {
                 state.calls.remove(&ordinal);
@@ -199,6 +225,7 @@ impl Actor for SessionActor {
                 }
             }
             SessionMessage::RestDue => Event::Rested,
+            SessionMessage::PlaceFree => Event::PlaceFree,
         };
         if state.ending.is_some() {
             return self.settle_while_ending(&myself, state, event, local, now);
@@ -241,7 +268,7 @@ impl SessionActor {
                 // request is not made.
                 reaction.facts.retain(|fact| !matches!(fact, Fact::TurnIntended { .. }));
                 let submitted = self.submit(state, &reaction.facts, open, &local, now)?;
-                let reason = format!("a token budget does not allow the next turn: {exhausted}").into();
+                let reason = format!("a budget does not allow the next turn: {exhausted}").into();
                 let end = SessionEnd::Failed {
                     class: FailureClass::Budget,
                     reason,
@@ -286,9 +313,7 @@ impl SessionActor {
                 }
                 Effect::Rest { until } => {
                     let wait = self.parts.clock.until(until);
-                    state
-                        .timers
-                        .push(Timer::after(myself, wait, || SessionMessage::RestDue));
+                    state.rest = Some(Timer::after(myself, wait, || SessionMessage::RestDue));
                 }
                 Effect::End(end) => {
                     report(myself, state, end);
@@ -337,18 +362,46 @@ impl SessionActor {
                 })
                 .ok();
         };
-        let model = match self.parts.models.get(&state.around.model) {
-            Ok(model) => model,
-            Err(error) => return failed(AskError::unspent(FailureClass::Config, error.to_string())),
+        // Its place at the gate goes back when this returns without a request.
+        let permit = state.around.take_permit();
+        let request = state.around.request(&state.turn.asked, &state.turn);
+        let conversation = match state.turn.compacting {
+            Some(_) => Conversation::Apart,
+            None => Conversation::Own(state.turn.messages.generation()),
         };
-        let request = state.around.request(&state.turn.messages);
+        // What a summary is made from is no part of what the conversation is remembered by.
+        let memo = match conversation {
+            Conversation::Apart => Memo::default(),
+            Conversation::Own(_) => state.memo.clone(),
+        };
+        let tape = state.tape.as_mut();
+        let model = match tape.and_then(|tape| tape.asks(turn, &request, conversation)) {
+            Some(replayed) => replayed,
+            None => match self.parts.models.get(&state.turn.asked) {
+                Ok(model) => model,
+                Err(error) => return failed(AskError::unspent(FailureClass::Config, error.to_string())),
+            },
+        };
         let deadline = Duration::from_millis(state.order.deadline.since(now));
+        let hearing = Hearing::new(&self.parts, &state.order, turn, permit);
+        if state.turn.asks > 1 {
+            hearing.restart();
+        }
         let to = myself.clone();
         let name = format!("{} turn {turn}", state.order.session_id());
-        let spawned = self
-            .parts
-            .asking
-            .spawn(name, async move { model.ask(request, deadline).await }, move |exit| {
+        let spawned = self.parts.asking.spawn(
+            name,
+            async move {
+                let asking = Asking {
+                    deadline,
+                    listener: hearing.clone(),
+                    memo,
+                };
+                let result = model.ask(request, asking).await;
+                hearing.ended(result.as_ref().err());
+                result
+            },
+            move |exit| {
                 let result = match exit {
                     TaskExit::Done(result) => result.map(Arc::new),
                     TaskExit::Panicked(text) => Err(AskError::unknown(
@@ -358,7 +411,8 @@ impl SessionActor {
                     TaskExit::Cancelled => Err(AskError::unknown(FailureClass::Transport, "the request was stopped")),
                 };
                 to.cast(SessionMessage::Asked { turn, result }).ok();
-            });
+            },
+        );
         match spawned {
             Ok(task) => state.asking = Some(task),
             Err(refused) => failed(AskError::unspent(FailureClass::Overload, refused.to_string())),
@@ -424,7 +478,15 @@ impl SessionActor {
         let attempt = state.order.attempt.clone();
         let open = state.turn.open_turn;
         let fact = match event {
-            Event::Answered { turn, answer } => Some(Fact::TurnFinished { attempt, turn, answer }),
+            Event::Answered { turn, answer } => {
+                let cost = state.around.price(&state.turn.asked).cost(answer.usage);
+                Some(Fact::TurnFinished {
+                    attempt,
+                    turn,
+                    answer,
+                    cost,
+                })
+            }
             Event::AskFailed {
                 turn,
                 class,
@@ -437,6 +499,16 @@ impl SessionActor {
                 class,
                 reason,
                 charged: if unspent { 0 } else { open.reserved },
+                cost: if unspent { MicroUsd::ZERO } else { open.reserved_cost },
+                retry_at: None,
+            }),
+            Event::TooLong { turn, reason, unspent } => open.map(|open| Fact::TurnFailed {
+                attempt,
+                turn,
+                class: FailureClass::Config,
+                reason,
+                charged: if unspent { 0 } else { open.reserved },
+                cost: if unspent { MicroUsd::ZERO } else { open.reserved_cost },
                 retry_at: None,
             }),
             Event::CallEnded { ordinal, outcome } => Some(Fact::CallFinished {
@@ -449,7 +521,7 @@ impl SessionActor {
                 ordinal,
                 evidence,
             }),
-            Event::Begun | Event::Rested | Event::NotHappened { .. } => None,
+            Event::Begun | Event::Rested | Event::PlaceFree | Event::NotHappened { .. } => None,
         };
         if let Some(fact) = fact {
             state.turn.fold(&fact);
@@ -513,6 +585,8 @@ fn report(myself: &ActorRef<SessionMessage>, state: &SessionState, end: SessionE
         },
         SessionEnd::Failed { class, reason } => ReportedEnd::Failed { class, reason, tried },
         SessionEnd::Unknown { evidence } => ReportedEnd::Unknown(evidence),
+        SessionEnd::Asks(asks) => ReportedEnd::Asks(asks),
+        SessionEnd::Rested { reason, until } => ReportedEnd::Rested { reason, until },
     };
     send(state, end);
     myself.stop(None);

@@ -1,10 +1,10 @@
-//! Which token accounts the facts of a session touch.
+//! Which accounts the facts of a session touch.
 
 use crate::agents::order::SessionOrder;
 use crate::agents::treasury::{Bookings, Reservation};
 use crate::agents::turn::state::OpenTurn;
 use crate::domain::agent::AgentDefinition;
-use crate::domain::budget::{Account, BudgetChange};
+use crate::domain::budget::{Account, Amount, BudgetChange};
 use crate::domain::fact::Fact;
 
 pub(super) fn bookings(
@@ -19,48 +19,50 @@ pub(super) fn bookings(
     };
     let accounts = |day: u32| {
         let mut accounts = vec![
-            (Account::Run(order.run), order.run_tokens_max),
-            (
-                Account::AgentDay(definition.name.clone(), day),
-                definition.tokens_daily_max,
-            ),
+            (Account::Run(order.run), order.run_limit),
+            (Account::AgentDay(definition.name.clone(), day), definition.daily_max),
         ];
         // Only counted where somebody set a limit: every account is a row that is written per turn.
-        if definition.tokens_per_run_max.is_some() {
+        if !definition.per_run_max.is_none() {
             let account = Account::AgentRun(definition.name.clone(), order.run);
-            accounts.push((account, definition.tokens_per_run_max));
+            accounts.push((account, definition.per_run_max));
         }
         accounts
     };
+    let mut settle = |open: OpenTurn, spent: Amount| {
+        let reserved = Amount {
+            tokens: open.reserved,
+            cost: open.reserved_cost,
+        };
+        let change = BudgetChange::Settle { reserved, spent };
+        let changes = accounts(open.day).into_iter().map(|(account, _)| (account, change));
+        bookings.settle.extend(changes);
+    };
     for fact in facts {
         match (fact, open) {
-            (Fact::TurnFinished { answer, .. }, Some(open)) => {
-                let change = BudgetChange::Settle {
-                    reserved: open.reserved,
-                    spent: answer.usage.total(),
-                };
-                bookings
-                    .settle
-                    .extend(accounts(open.day).into_iter().map(|(account, _)| (account, change)));
+            (Fact::TurnFinished { answer, cost, .. }, Some(open)) => {
+                let tokens = answer.usage.total();
+                settle(open, Amount { tokens, cost: *cost });
             }
-            (Fact::TurnFailed { charged, .. }, Some(open)) => {
-                let change = BudgetChange::Settle {
-                    reserved: open.reserved,
-                    spent: *charged,
-                };
-                bookings
-                    .settle
-                    .extend(accounts(open.day).into_iter().map(|(account, _)| (account, change)));
-            }
-            (Fact::TurnIntended { reserved, day, .. }, _) => {
-                let accounts = accounts(*day);
-                bookings.reserve = Some(Reservation {
-                    accounts,
-                    tokens: *reserved,
-                });
+            (Fact::TurnFailed { charged, cost, .. }, Some(open)) => {
+                let tokens = *charged;
+                settle(open, Amount { tokens, cost: *cost });
             }
             _ => {}
         }
     }
+    let intended = facts.iter().find_map(|fact| match fact {
+        Fact::TurnIntended {
+            reserved,
+            reserved_cost,
+            day,
+            ..
+        } => Some((*day, *reserved, *reserved_cost)),
+        _ => None,
+    });
+    bookings.reserve = intended.map(|(day, tokens, cost)| Reservation {
+        accounts: accounts(day),
+        amount: Amount { tokens, cost },
+    });
     bookings
 }

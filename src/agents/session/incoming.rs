@@ -2,45 +2,43 @@
 
 use std::sync::Arc;
 
+use crate::agents::hidden_text;
 use crate::agents::turn::decision::Event;
 use crate::agents::turn::state::TurnState;
 use crate::domain::conversation::ModelAnswer;
 use crate::domain::effect::EffectClass;
 use crate::domain::fault::in_one_line;
+use crate::domain::memory::MemorySource;
 use crate::domain::skill::CallOutcome;
 use crate::domain::time::UtcMillis;
+use crate::llm::dialect::failure::ContextExceeded;
 use crate::llm::model::{AskError, Spent};
-use crate::skills::skill::{LocalEffect, SkillError};
+use crate::memory::keep::Wish;
+use crate::skills::skill::LocalEffect;
 use crate::skills::workers::WorkerEnd;
 use crate::storage::batch::Op;
 
-/// First wait before a model request is repeated, in milliseconds; doubles, with full jitter.
-const ASK_BACKOFF_BASE_MS: u64 = 500;
-/// Longest wait before a model request is repeated, the provider's own wish included, in milliseconds.
-const ASK_BACKOFF_MAX_MS: u64 = 60_000;
-
-pub(super) fn asked(
-    loop_state: &TurnState,
-    turn: u32,
-    result: Result<Arc<ModelAnswer>, AskError>,
-    now: UtcMillis,
-) -> Event {
+pub(super) fn asked(turn: u32, result: Result<Arc<ModelAnswer>, AskError>) -> Event {
     match result {
         Ok(answer) => Event::Answered { turn, answer },
+        Err(error) if ContextExceeded::is_cause_of(&error) => Event::TooLong {
+            turn,
+            reason: error.reason,
+            unspent: error.spent == Spent::Nothing,
+        },
         Err(error) => {
-            let cap = ASK_BACKOFF_BASE_MS.saturating_mul(1 << loop_state.turn_failures.min(16));
             #[expect(
                 clippy::disallowed_methods,
                 reason = "jitter that repeats would keep requests in step"
             )]
-            let backoff = fastrand::u64(0..=cap.min(ASK_BACKOFF_MAX_MS));
-            let wait = error.retry_after_ms.unwrap_or(0).max(backoff).min(ASK_BACKOFF_MAX_MS);
+            let jitter = fastrand::u64(..);
             Event::AskFailed {
                 turn,
                 class: error.class,
                 reason: error.reason,
                 unspent: error.spent == Spent::Nothing,
-                retry_at: now.plus_ms(wait),
+                retry_after_ms: error.retry_after_ms,
+                jitter,
             }
         }
     }
@@ -72,15 +70,19 @@ pub(super) fn called(
     match end {
         WorkerEnd::Finished(Ok(end)) => {
             if let Some(LocalEffect::MemoryPut { key, text }) = end.local {
-                local.push(Op::MemoryPut { key, text, at: now });
+                let by = format!("agent:{}", loop_state.rules.agent).into();
+                let run = Some(loop_state.rules.run);
+                let wish = Wish::keyed(key, text, MemorySource { by, run });
+                local.push(Op::MemoryPut(Box::new(wish.prepare(now))));
             }
+            hidden_text::warn("skill", &end.outcome.content);
             Event::CallEnded {
                 ordinal,
                 outcome: Arc::new(end.outcome),
             }
         }
-        // Its turn never came, so nothing happened.
-        WorkerEnd::Finished(Err(error @ SkillError::NotStarted { .. })) => Event::CallEnded {
+        // Its turn never came, or nobody was there to take it.
+        WorkerEnd::Finished(Err(error)) if error.nothing_happened() => Event::CallEnded {
             ordinal,
             outcome: Arc::new(CallOutcome::error(in_one_line(&error))),
         },

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
+
 use crate::domain::conversation::ModelAnswer;
 use crate::llm::model::AskError;
 use crate::skills::skill::ProbeAnswer;
@@ -12,6 +14,11 @@ use crate::skills::workers::WorkerEnd;
 pub enum SessionMessage {
     /// Go.
     Begin,
+    /// Say whether you go on. One that has reported and is on its way out does not answer.
+    AreYouThere {
+        /// The answer.
+        reply: oneshot::Sender<()>,
+    },
     /// Stop all work, then report.
     Stop,
     /// Begin nothing new; let the calls under way end and journal them; then go without a report. The next life of
@@ -38,8 +45,10 @@ pub enum SessionMessage {
         /// What it said.
         answer: ProbeAnswer,
     },
-    /// The time to repeat a request has come.
+    /// The time to send a request has come.
     RestDue,
+    /// A request that was put off may perhaps go earlier.
+    PlaceFree,
     /// The deadline has passed.
     DeadlinePassed,
 }

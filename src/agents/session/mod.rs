@@ -6,7 +6,10 @@
 
 pub mod actor;
 mod booking;
+pub mod consent;
+mod hearing;
 mod incoming;
 pub mod message;
 mod preparing;
 pub mod surroundings;
+mod tape;

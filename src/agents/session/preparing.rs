@@ -1,12 +1,13 @@
 //! What is fixed for a session: its rules, its view of skills and model, the orders of its calls.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::agents::handoff::compile;
 use crate::agents::order::{OrderWork, SessionOrder};
 use crate::agents::parts::AgentsParts;
 use crate::agents::turn::state::{SessionWork, TurnRules};
+use crate::agents::turn::summary::Compaction;
 use crate::domain::agent::AgentDefinition;
 use crate::domain::brief::{Brief, lesson_line, render};
 use crate::domain::effect::EffectKey;
@@ -16,10 +17,13 @@ use crate::llm::estimate::Fixed;
 use crate::runtime::clock::rfc3339;
 use crate::skills::skill::CallOrder;
 
+use super::consent::Consent;
 use super::surroundings::SessionSurroundings;
 
 /// Answers that may be sent back because they do not match.
 const REJECTIONS_MAX: u32 = 2;
+/// The skill that gives the text of a package.
+const PACKAGE_READER: &str = "skill.read";
 /// The agent name under which skill steps are journaled; they book no tokens.
 const NO_AGENT: &str = "none";
 
@@ -39,7 +43,12 @@ pub(super) fn call_order(
     }
 }
 
-pub(super) fn rules(order: &SessionOrder, definition: Option<&AgentDefinition>, model: &ModelAlias) -> TurnRules {
+pub(super) fn rules(
+    parts: &AgentsParts,
+    order: &SessionOrder,
+    definition: Option<&AgentDefinition>,
+    around: &SessionSurroundings,
+) -> TurnRules {
     let work = match &order.work {
         OrderWork::Agent { handoff, context } => SessionWork::Agent {
             brief: render(&Brief {
@@ -65,7 +74,11 @@ pub(super) fn rules(order: &SessionOrder, definition: Option<&AgentDefinition>, 
         run: order.run,
         attempt: order.attempt.clone(),
         agent: agent.unwrap_or_else(|| AgentName::new(NO_AGENT).expect("a valid name")),
-        model: model.clone(),
+        model: around.model.clone(),
+        fallback: parts.models.fallback(&around.model),
+        deadline: order.deadline,
+        rest_over_ms: parts.rest_over.as_millis() as u64,
+        prompt: definition.map_or_else(|| "".into(), |agent| agent.prompt_version.clone()),
         work,
         turns_max: definition.map_or(1, |agent| agent.turns_max),
         turn_retries_max: definition.map_or(0, |agent| agent.retries_max),
@@ -78,16 +91,17 @@ pub(super) fn surroundings(
     parts: &AgentsParts,
     order: &SessionOrder,
     definition: Option<&AgentDefinition>,
+    wake: impl Fn() + Send + Sync + 'static,
 ) -> SessionSurroundings {
     let catalogue = parts.skills.catalogue();
     let offered = match (&order.work, definition) {
         (OrderWork::Skill { skill, .. }, _) => catalogue.manifests_for(std::slice::from_ref(skill)),
         (OrderWork::Agent { .. }, Some(agent)) => {
-            let allowed = agent.skills.iter().filter(|skill| match &order.skills {
-                Some(narrowed) => narrowed.contains(skill),
-                None => true,
-            });
-            catalogue.manifests_for(&allowed.cloned().collect::<Vec<_>>())
+            let mut allowed = catalogue.expand(&agent.skills);
+            if let Some(narrowed) = &order.skills {
+                allowed.retain(|skill| narrowed.contains(skill));
+            }
+            catalogue.manifests_for(&allowed)
         }
         (OrderWork::Agent { .. }, None) => Arc::new([]),
     };
@@ -99,21 +113,50 @@ pub(super) fn surroundings(
         system.push_str("\n\nYour final answer is JSON, without other text, that matches this JSON Schema:\n");
         system.push_str(&schema.to_string());
     }
+    // The first tier of skill packages: names and descriptions, for sessions that can read on.
+    let reads_packages = offered.iter().any(|skill| skill.name.as_str() == PACKAGE_READER);
+    if reads_packages && let Some(offer) = parts.skills.library().offer(Some(&order.workspace)) {
+        system.push_str("\n\n");
+        system.push_str(&offer);
+    }
     let output_tokens_max = definition.map_or(0, |agent| agent.output_tokens_max);
     let fixed = Fixed::of(&system, &offered, output_schema.as_deref(), output_tokens_max);
-    let fallback = || ModelAlias::new(crate::llm::registry::OFFLINE_ALIAS).expect("a valid alias");
+    let offline = || ModelAlias::new(crate::llm::registry::OFFLINE_ALIAS).expect("a valid alias");
+    let model = order
+        .model
+        .clone()
+        .or_else(|| definition.map(|agent| agent.model.clone()))
+        .unwrap_or_else(offline);
+    // The offline model reads its whole conversation anew in every turn: it has no window, and no use for a summary.
+    let has_window = !parts.models.is_offline(&model);
+    let own = definition.and_then(|agent| agent.compact_at);
+    let window = parts.models.context_tokens(&model);
+    let compaction = Compaction {
+        at_tokens: has_window.then(|| own.unwrap_or(window / 4 * 3)),
+        by_model: has_window,
+    };
     SessionSurroundings {
         skills: parts.skills.clone(),
         offered,
+        capabilities: definition.and_then(|agent| agent.capabilities.clone()),
+        workspace: order.workspace.clone(),
         system: system.into(),
-        model: order
-            .model
-            .clone()
-            .or_else(|| definition.map(|agent| agent.model.clone()))
-            .unwrap_or_else(fallback),
+        model,
         output_schema,
         validator,
         output_tokens_max,
+        models: parts.models.clone(),
+        wake: Arc::new(wake),
+        permit: Mutex::default(),
+        replays: false,
         fixed,
+        compaction,
+        consent: Consent {
+            rules: parts.approvals.clone(),
+            agent: definition.map(|agent| agent.name.clone()),
+            run: order.run,
+            step: order.attempt.step.clone(),
+            workspace: order.workspace.clone(),
+        },
     }
 }

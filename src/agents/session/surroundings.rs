@@ -1,18 +1,33 @@
 //! What the turn loop may ask of the world.
 
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
 use crate::agents::answer;
-use crate::agents::turn::decision::{CallVerdict, Surroundings};
+use crate::agents::turn::agreement::Policy;
+use crate::agents::turn::decision::{Admission, CallVerdict, Surroundings};
+use crate::agents::turn::state::TurnState;
+use crate::agents::turn::summary::{Compaction, SUMMARY_SYSTEM, SUMMARY_TOKENS_MAX, transcript};
+use crate::domain::capability::{CapabilitySet, effective};
+use crate::domain::code;
 use crate::domain::conversation::{CallRequest, Message, ModelRequest};
 use crate::domain::effect::EffectKey;
 use crate::domain::handoff::Finding;
+use crate::domain::money::Price;
 use crate::domain::name::{ModelAlias, SkillName};
 use crate::domain::skill::{CallOutcome, SkillManifest};
-use crate::llm::estimate::Fixed;
+use crate::domain::time::UtcMillis;
+use crate::llm::estimate::{Fixed, text_tokens};
+use crate::llm::gate::shared::{Permit, Wake};
+use crate::llm::registry::Models;
 use crate::skills::handle::SkillsHandle;
+
+use super::consent::Consent;
+
+/// Tokens of what a summary is made from when no window is known.
+const TRANSCRIPT_TOKENS: u64 = 16_000;
 
 /// One session's view of skills, model and schema.
 pub struct SessionSurroundings {
@@ -20,6 +35,10 @@ pub struct SessionSurroundings {
     pub skills: SkillsHandle,
     /// Those that this session may use, as they are offered to the model.
     pub offered: Arc<[SkillManifest]>,
+    /// What its calls may touch; none means whatever its skills need.
+    pub capabilities: Option<CapabilitySet>,
+    /// The folder that it works in.
+    pub workspace: Arc<Path>,
     /// The system text.
     pub system: Arc<str>,
     /// The model.
@@ -30,21 +49,70 @@ pub struct SessionSurroundings {
     pub validator: Option<jsonschema::Validator>,
     /// Ceiling of one answer in tokens.
     pub output_tokens_max: u32,
+    /// All models.
+    pub models: Arc<Models>,
+    /// Says to the session that a request which was put off may perhaps go.
+    pub wake: Arc<dyn Fn() + Send + Sync>,
+    /// The place of the request that is about to be sent.
+    pub permit: Mutex<Option<Permit>>,
+    /// Whether a cassette answers in the models' place: then no gate is asked.
+    pub replays: bool,
     /// What every request costs before its messages.
     pub fixed: Fixed,
+    /// When and how the conversation is compacted.
+    pub compaction: Compaction,
+    /// Who has to agree to which call.
+    pub consent: Consent,
 }
 
 impl SessionSurroundings {
-    /// The request for these messages.
-    pub fn request(&self, messages: &[Message]) -> ModelRequest {
+    /// The next request to this model: the conversation, or the one for its summary.
+    pub fn request(&self, model: &ModelAlias, state: &TurnState) -> ModelRequest {
+        if let Some(words) = self.transcript(state) {
+            return ModelRequest {
+                model: model.clone(),
+                system: SUMMARY_SYSTEM.into(),
+                messages: Arc::new(vec![Message::User(words.into())]),
+                skills: Arc::new([]),
+                output_schema: None,
+                output_tokens_max: self.output_tokens_max.min(SUMMARY_TOKENS_MAX),
+            };
+        }
         ModelRequest {
-            model: self.model.clone(),
+            model: model.clone(),
             system: self.system.clone(),
-            messages: messages.into(),
+            messages: Arc::clone(&state.messages),
             skills: self.offered.clone(),
             output_schema: self.output_schema.clone(),
             output_tokens_max: self.output_tokens_max,
         }
+    }
+}
+
+impl SessionSurroundings {
+    /// The place that was taken for the next request; none at a model that has no gate.
+    pub fn take_permit(&self) -> Option<Permit> {
+        self.permit.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Why this call may not be made, when something that it touches is not granted.
+    fn denied(&self, skill: &SkillName, arguments: &Value) -> Option<String> {
+        let agent = self.capabilities.as_ref()?;
+        let needs = self.skills.needs(skill, arguments, &self.workspace);
+        // A parent and a key join here as further parts.
+        let granted = effective(&[agent, &needs]);
+        let missing: Vec<String> = needs.missing_from(&granted).map(ToString::to_string).collect();
+        let code = code::CAPABILITY_DENIED.id;
+        (!missing.is_empty()).then(|| format!("this agent may not do that: it lacks {} [{code}]", missing.join(", ")))
+    }
+
+    /// What a summary is made from, when one is to be asked for. It leaves room for the answer where a window is known.
+    fn transcript(&self, state: &TurnState) -> Option<String> {
+        let through = state.compacting.as_ref()?.through;
+        let tokens = self.compaction.at_tokens.unwrap_or(TRANSCRIPT_TOKENS);
+        // Two bytes for a token are few: the words of a transcript are hardly ever longer than estimated.
+        let bytes_max = usize::try_from(tokens).unwrap_or(usize::MAX).saturating_mul(2);
+        Some(transcript(&state.messages, through, bytes_max.clamp(4_096, 1 << 20)))
     }
 }
 
@@ -68,10 +136,17 @@ impl Surroundings for SessionSurroundings {
             ));
         };
         match self.skills.catalogue().validate(&manifest.name, &call.arguments) {
-            Ok(arguments) => CallVerdict::Make {
-                skill: manifest.name.clone(),
-                class: manifest.class,
-                arguments,
+            Ok(arguments) => match self.denied(&manifest.name, &arguments) {
+                None => CallVerdict::Make {
+                    skill: manifest.name.clone(),
+                    class: self
+                        .skills
+                        .catalogue()
+                        .class_of(&manifest.name, &arguments)
+                        .unwrap_or(manifest.class),
+                    arguments,
+                },
+                Some(denied) => CallVerdict::Refuse(denied),
             },
             Err(findings) => {
                 let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();
@@ -80,12 +155,54 @@ impl Surroundings for SessionSurroundings {
         }
     }
 
-    fn ceiling(&self, messages: &[Message]) -> u64 {
-        self.fixed.ceiling(messages)
+    fn ceiling(&self, state: &TurnState) -> u64 {
+        match self.transcript(state) {
+            Some(words) => text_tokens(&words)
+                .saturating_add(text_tokens(SUMMARY_SYSTEM))
+                .saturating_add(u64::from(SUMMARY_TOKENS_MAX)),
+            None => self.fixed.ceiling_of(state.messages.cost()),
+        }
+    }
+
+    fn request_tokens(&self, state: &TurnState) -> u64 {
+        self.fixed.tokens(state.messages.cost())
+    }
+
+    fn compaction(&self) -> Compaction {
+        self.compaction
+    }
+
+    fn price(&self, model: &ModelAlias) -> Price {
+        self.models.price(model)
+    }
+
+    fn admit(&self, model: &ModelAlias, tokens: u64, waited: bool, now: UtcMillis) -> Admission {
+        let Some(gate) = self.models.gate(model).filter(|_| !self.replays) else {
+            return Admission::Go;
+        };
+        let wake = || -> Wake {
+            let wake = self.wake.clone();
+            Box::new(move || wake())
+        };
+        match gate.admit(tokens, waited, now, wake) {
+            Ok(permit) => {
+                *self.permit.lock().unwrap_or_else(PoisonError::into_inner) = Some(permit);
+                Admission::Go
+            }
+            Err(wait) => Admission::Wait {
+                until: wait.until,
+                reason: format!("model `{model}` {}", wait.why.as_str()).into(),
+                early: wait.early,
+            },
+        }
     }
 
     fn judge_answer(&self, text: &str) -> Result<Value, Vec<Finding>> {
         answer::judge(text, self.validator.as_ref())
+    }
+
+    fn policy(&self, skill: &SkillName, arguments: &Value, key: EffectKey) -> Policy {
+        self.consent.policy(&self.skills, skill, arguments, key)
     }
 
     fn spooled(&self, key: EffectKey) -> Option<CallOutcome> {

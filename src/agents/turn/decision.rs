@@ -1,31 +1,69 @@
 //! What a turn loop does next: a pure function of its state, the time and what the surroundings say.
 
+mod asking;
+
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::domain::conversation::{CallRequest, Message, ModelAnswer, check_history};
+use crate::domain::approval::Ask;
+use crate::domain::conversation::{CallRequest, ModelAnswer};
 use crate::domain::effect::{EffectClass, EffectKey, Interrupted};
 use crate::domain::fact::{Attempt, Fact};
 use crate::domain::failure::FailureClass;
 use crate::domain::handoff::Finding;
 use crate::domain::limits::CALLS_PER_TURN_MAX;
-use crate::domain::name::SkillName;
+use crate::domain::money::{MicroUsd, Price};
+use crate::domain::name::{ModelAlias, SkillName};
 use crate::domain::skill::CallOutcome;
 use crate::domain::time::UtcMillis;
 
+use self::asking::{ask, rest, retry_at};
+use super::agreement::{Agreed, Policy, agreed};
+use super::compaction;
 use super::state::{CallState, Phase, REPEATS_MAX, SessionWork, TurnRules, TurnState};
+use super::summary::Compaction;
 
 /// What the loop has to know of the world, asked without changing it.
 pub trait Surroundings {
     /// Whether a call may be made, as what, with which arguments.
     fn judge_call(&self, call: &CallRequest) -> CallVerdict;
-    /// The most that a request with these messages can cost, in tokens.
-    fn ceiling(&self, messages: &[Message]) -> u64;
+    /// The most that the next request can cost, in tokens.
+    fn ceiling(&self, state: &TurnState) -> u64;
+    /// The tokens that the next request is estimated to send.
+    fn request_tokens(&self, state: &TurnState) -> u64;
+    /// When and how the conversation is compacted.
+    fn compaction(&self) -> Compaction;
+    /// What a model charges.
+    fn price(&self, model: &ModelAlias) -> Price;
+    /// Whether a model may be asked now, with a request that can use so many tokens. The place of a request that may
+    /// go is taken until it has ended. `waited` says that it comes at the time that it was told.
+    fn admit(&self, model: &ModelAlias, tokens: u64, waited: bool, now: UtcMillis) -> Admission;
     /// The output that a final answer stands for, or what is wrong with it.
     fn judge_answer(&self, text: &str) -> Result<Value, Vec<Finding>>;
     /// The outcome that a call left behind although its intent has none in the journal.
     fn spooled(&self, key: EffectKey) -> Option<CallOutcome>;
+    /// Whether a call that was judged sound is made by itself, is shown to a person first, or is not made.
+    fn policy(&self, skill: &SkillName, arguments: &Value, key: EffectKey) -> Policy {
+        let _ = (skill, arguments, key);
+        Policy::Auto
+    }
+}
+
+/// Whether a model may be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Admission {
+    /// Now.
+    Go,
+    /// Not yet.
+    Wait {
+        /// When to try again.
+        until: UtcMillis,
+        /// In words.
+        reason: Arc<str>,
+        /// Whether it may be earlier; then [`Event::PlaceFree`] says so.
+        early: bool,
+    },
 }
 
 /// What becomes of a call that the model wants.
@@ -76,7 +114,7 @@ pub enum Effect {
         /// The name of its effect.
         key: EffectKey,
     },
-    /// Repeat the request at this time.
+    /// Send the request at this time.
     Rest {
         /// When.
         until: UtcMillis,
@@ -105,6 +143,15 @@ pub enum SessionEnd {
         /// What is known.
         evidence: Arc<str>,
     },
+    /// All that is left to do has to be agreed to by a person; the attempt goes on with the answers.
+    Asks(Vec<Ask>),
+    /// It has to wait so long that it gives its slot back. The same attempt goes on from its facts.
+    Rested {
+        /// Why.
+        reason: Arc<str>,
+        /// When it goes on.
+        until: UtcMillis,
+    },
 }
 
 /// Something that happened around the loop.
@@ -129,11 +176,24 @@ pub enum Event {
         reason: Arc<str>,
         /// Whether the provider surely did nothing.
         unspent: bool,
-        /// When the request may be repeated: the provider's wish or the backoff.
-        retry_at: UtcMillis,
+        /// How long the provider asks to wait, in milliseconds.
+        retry_after_ms: Option<u64>,
+        /// Any number, so that requests that failed together are not repeated together.
+        jitter: u64,
     },
-    /// The time to repeat a request has come.
+    /// The provider refused the request because the conversation is too long for the model.
+    TooLong {
+        /// Which turn.
+        turn: u32,
+        /// In words.
+        reason: Arc<str>,
+        /// Whether the provider surely did nothing.
+        unspent: bool,
+    },
+    /// The time to send a request has come.
     Rested,
+    /// A request that was put off may perhaps go earlier than it was told.
+    PlaceFree,
     /// A call ended.
     CallEnded {
         /// Which.
@@ -188,6 +248,7 @@ pub fn react(state: &mut TurnState, event: Event, now: UtcMillis, around: &dyn S
                     class: FailureClass::Crash,
                     reason: "the process ended while the model was being asked".into(),
                     charged: open.reserved,
+                    cost: open.reserved_cost,
                     retry_at: Some(now),
                 };
                 take(state, &mut reaction, fact);
@@ -197,14 +258,22 @@ pub fn react(state: &mut TurnState, event: Event, now: UtcMillis, around: &dyn S
             if !is_awaited(state, turn) {
                 return reaction;
             }
-            take(state, &mut reaction, Fact::TurnFinished { attempt, turn, answer });
+            let cost = around.price(&state.asked).cost(answer.usage);
+            let fact = Fact::TurnFinished {
+                attempt,
+                turn,
+                answer,
+                cost,
+            };
+            take(state, &mut reaction, fact);
         }
         Event::AskFailed {
             turn,
             class,
             reason,
             unspent,
-            retry_at,
+            retry_after_ms,
+            jitter,
         } => {
             let Some(open) = state
                 .open_turn
@@ -212,18 +281,51 @@ pub fn react(state: &mut TurnState, event: Event, now: UtcMillis, around: &dyn S
             else {
                 return reaction;
             };
-            let again = class.retries_turn() && state.turn_failures < state.rules.turn_retries_max;
+            let retry_at = retry_at(state, class, retry_after_ms, jitter, now);
             let fact = Fact::TurnFailed {
                 attempt,
                 turn,
                 class,
                 reason,
                 charged: if unspent { 0 } else { open.reserved },
-                retry_at: again.then_some(retry_at),
+                cost: if unspent { MicroUsd::ZERO } else { open.reserved_cost },
+                retry_at,
             };
             take(state, &mut reaction, fact);
         }
+        Event::TooLong { turn, reason, unspent } => {
+            let Some(open) = state
+                .open_turn
+                .filter(|open| open.turn == turn && state.phase == Phase::Asking)
+            else {
+                return reaction;
+            };
+            let through = compaction::forced(state);
+            // What cannot be made shorter may still fit another model.
+            let retry_at = match through {
+                Some(_) => Some(now),
+                None => retry_at(state, FailureClass::Config, None, 0, now),
+            };
+            let fact = Fact::TurnFailed {
+                attempt: attempt.clone(),
+                turn,
+                class: FailureClass::Config,
+                reason,
+                charged: if unspent { 0 } else { open.reserved },
+                cost: if unspent { MicroUsd::ZERO } else { open.reserved_cost },
+                retry_at,
+            };
+            take(state, &mut reaction, fact);
+            if let Some(through) = through {
+                begin_compaction(state, &mut reaction, through, around);
+            }
+        }
         Event::Rested => {}
+        // Only the gate of a model put it off: a request that failed keeps its wait.
+        Event::PlaceFree if state.deferred.is_some() && matches!(state.phase, Phase::Resting(_)) => {
+            state.put_off(now, false);
+        }
+        Event::PlaceFree => return reaction,
         Event::CallEnded { ordinal, outcome } => {
             if state.call(ordinal).is_none_or(|call| !call.is_open()) {
                 return reaction;
@@ -273,7 +375,7 @@ fn advance(state: &mut TurnState, reaction: &mut Reaction, now: UtcMillis, aroun
         match state.phase.clone() {
             Phase::Asking => return,
             Phase::Resting(until) if until > now => {
-                reaction.effects.push(Effect::Rest { until });
+                reaction.effects.push(rest(state, until, now));
                 return;
             }
             Phase::Resting(_) | Phase::Ready => {
@@ -281,7 +383,7 @@ fn advance(state: &mut TurnState, reaction: &mut Reaction, now: UtcMillis, aroun
                     reaction.effects.push(Effect::End(end));
                     return;
                 }
-                if let Err(error) = check_history(&state.messages) {
+                if let Err(error) = state.messages.check() {
                     // Better a failed step with the reason than a request that every provider refuses.
                     let reason = format!("the conversation cannot be sent: {error}").into();
                     reaction.effects.push(Effect::End(SessionEnd::Failed {
@@ -290,22 +392,20 @@ fn advance(state: &mut TurnState, reaction: &mut Reaction, now: UtcMillis, aroun
                     }));
                     return;
                 }
-                let turn = if matches!(state.phase, Phase::Resting(_)) {
-                    state.turn.max(1)
-                } else {
-                    state.turn + 1
-                };
-                let fact = Fact::TurnIntended {
-                    attempt: state.rules.attempt.clone(),
-                    turn,
-                    agent: state.rules.agent.clone(),
-                    model: state.rules.model.clone(),
-                    reserved: around.ceiling(&state.messages),
-                    day: now.day(),
-                };
+                let request_tokens = around.request_tokens(state);
+                if state.phase == Phase::Ready
+                    && let Some(through) = compaction::due(state, around.compaction(), request_tokens)
+                {
+                    begin_compaction(state, reaction, through, around);
+                    continue;
+                }
+                if ask(state, reaction, now, around) {
+                    return;
+                }
+            }
+            Phase::Compacting => {
+                let fact = state.compacted().expect("the phase begins with what is to be replaced");
                 take(state, reaction, fact);
-                reaction.effects.push(Effect::Ask { turn });
-                return;
             }
             Phase::Calling => {
                 if !advance_calls(state, reaction, around) {
@@ -330,6 +430,18 @@ fn advance(state: &mut TurnState, reaction: &mut Reaction, now: UtcMillis, aroun
     }
 }
 
+/// Asks for a summary next, or makes one at once where no model is asked for it.
+fn begin_compaction(state: &mut TurnState, reaction: &mut Reaction, through: u32, around: &dyn Surroundings) {
+    let attempt = state.rules.attempt.clone();
+    let begun = Fact::CompactionBegun { attempt, through };
+    take(state, reaction, begun);
+    if !around.compaction().by_model
+        && let Some(fact) = state.compacted()
+    {
+        take(state, reaction, fact);
+    }
+}
+
 fn limit_reached(state: &TurnState) -> Option<SessionEnd> {
     let failed = |reason: String| SessionEnd::Failed {
         class: FailureClass::ToolError,
@@ -341,15 +453,25 @@ fn limit_reached(state: &TurnState) -> Option<SessionEnd> {
             state.repeats
         )));
     }
-    if matches!(state.phase, Phase::Ready) && state.turn >= state.rules.turns_max {
-        return Some(failed(format!("no answer after {} turns", state.turn)));
+    if matches!(state.phase, Phase::Ready) && state.compacting.is_none() && !has_turns(state) {
+        return Some(failed(format!("no answer after {} turns", own_turns(state))));
     }
     None
+}
+
+/// Turns of the work itself; those for summaries come on top, and each makes many messages go.
+fn own_turns(state: &TurnState) -> u32 {
+    state.turn.saturating_sub(state.summaries)
+}
+
+fn has_turns(state: &TurnState) -> bool {
+    own_turns(state) < state.rules.turns_max
 }
 
 /// Settles or starts the open calls; true when the round closed without waiting.
 fn advance_calls(state: &mut TurnState, reaction: &mut Reaction, around: &dyn Surroundings) -> bool {
     let rules = state.rules.clone();
+    let mut asks = Vec::new();
     for index in 0..state.calls.len() {
         let ordinal = state.first_ordinal + index as u32;
         let call = state.calls[index].clone();
@@ -370,13 +492,20 @@ fn advance_calls(state: &mut TurnState, reaction: &mut Reaction, around: &dyn Su
                 state.mark_started(ordinal);
                 reaction.effects.push(effect);
             }
+            NextOfCall::Ask(ask) => asks.push(ask),
         }
+    }
+    // What its siblings do is journaled before anybody waits for a person: it is not done again afterwards.
+    let is_under_way = state.calls.iter().any(|call| call.started && call.is_open());
+    if !asks.is_empty() && !is_under_way {
+        reaction.effects.push(Effect::End(SessionEnd::Asks(asks)));
     }
     false
 }
 
 enum NextOfCall {
     Settle(Fact),
+    Ask(Ask),
     Do { intent: Option<Fact>, effect: Effect },
 }
 
@@ -460,11 +589,24 @@ fn next_of_call(
             }
         };
     }
-    let (intent, key) = if let Some((_, key)) = call.intent {
+    let derived = EffectKey::derive(rules.run, &attempt.step, attempt.number, ordinal);
+    if call.intent.is_none() {
+        match agreed(
+            around.policy(&skill, &arguments, derived),
+            ordinal,
+            &skill,
+            call.given.as_ref(),
+        ) {
+            Agreed::Make => {}
+            Agreed::Settle(outcome) => return finished(outcome),
+            Agreed::Ask(ask) => return NextOfCall::Ask(ask),
+        }
+    }
+    let (intent, key) = if let Some((_, key)) = call.intent.filter(|_| !call.cleared) {
         // A probe said that it did not happen: its intent stands.
         (None, key)
     } else {
-        let key = EffectKey::derive(rules.run, &attempt.step, attempt.number, ordinal);
+        let key = call.intent.map_or(derived, |(_, key)| key);
         let intent = Fact::CallIntended {
             attempt,
             ordinal,
@@ -507,7 +649,7 @@ fn judge(
         Err(findings) => findings,
     };
     // Only a model can be asked for another answer.
-    if is_agent && state.rejections < state.rules.rejections_max && state.turn < state.rules.turns_max {
+    if is_agent && state.rejections < state.rules.rejections_max && has_turns(state) {
         let attempt = state.rules.attempt.clone();
         take(
             state,

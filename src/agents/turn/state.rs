@@ -3,10 +3,12 @@
 //! **Invariant**: [`TurnState::messages`] always satisfies `conversation::check_history` when the phase is
 //! [`Phase::Ready`]: a call without a result cannot reach a model, also after a crash.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::domain::approval::Given;
 use crate::domain::conversation::{Arguments, CallRequest, CallResult, Message, ModelAnswer, Stop};
 use crate::domain::effect::{EffectClass, EffectKey};
 use crate::domain::fact::{Attempt, Fact};
@@ -15,15 +17,23 @@ use crate::domain::handoff::Finding;
 use crate::domain::id::RunId;
 use crate::domain::json::canonical;
 use crate::domain::limits::RESULT_BYTES_MAX;
+use crate::domain::money::MicroUsd;
 use crate::domain::name::{AgentName, ModelAlias, SkillName};
+use crate::domain::resolution::Resolution;
 use crate::domain::skill::CallOutcome;
 use crate::domain::text::{cut, preview};
+use crate::domain::text_policy::shared_for_prompt;
 use crate::domain::time::UtcMillis;
+
+use super::history::History;
+use super::summary::{Compacting, Ledger, summary_of};
 
 /// Lines of "what was tried" that are kept for the next attempt.
 const TRIED_MAX: usize = 12;
 /// Equal rounds of calls in a row after which the loop is cut.
 pub const REPEATS_MAX: u32 = 3;
+/// Refusals for the rate that count as one failure: to wait cures them, and the gate sees to it that all wait.
+const LIMITED_PER_RETRY: u32 = 4;
 
 /// What the attempt does.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,6 +63,15 @@ pub struct TurnRules {
     pub agent: AgentName,
     /// Which model is asked.
     pub model: ModelAlias,
+    /// Who is asked instead, in order, when it cannot be had.
+    pub fallback: Vec<ModelAlias>,
+    /// When the attempt must be done.
+    pub deadline: UtcMillis,
+    /// The longest wait, in milliseconds, for which the attempt keeps its slot; before a longer one it ends and goes
+    /// on later.
+    pub rest_over_ms: u64,
+    /// The version of the agent's prompt.
+    pub prompt: Arc<str>,
     /// What is done.
     pub work: SessionWork,
     /// Turns before the attempt fails.
@@ -73,8 +92,10 @@ pub enum Phase {
     Ready,
     /// A request is out.
     Asking,
-    /// A request failed and is repeated at this time.
+    /// A request failed and is repeated at this time, or may not be sent before.
     Resting(UtcMillis),
+    /// A summary was made, or will not be made by the model: the older part of the conversation gives way.
+    Compacting,
     /// Calls of the last answer are being made.
     Calling,
     /// The model gave its final answer, or the skill its result.
@@ -113,6 +134,11 @@ pub struct CallState {
     pub started: bool,
     /// Whether its intent was found when the session was loaded: it may have happened.
     pub interrupted: bool,
+    /// Whether a person said that it did not happen: its next try needs an intent of its own, or a crash could make
+    /// it a third time.
+    pub cleared: bool,
+    /// The last answer to a question about it.
+    pub given: Option<Given>,
 }
 
 /// A request that is out, with what was booked for it.
@@ -122,8 +148,21 @@ pub struct OpenTurn {
     pub turn: u32,
     /// Tokens booked.
     pub reserved: u64,
+    /// Money booked.
+    pub reserved_cost: MicroUsd,
     /// The UTC day of the booking.
     pub day: u32,
+}
+
+/// How one model failed a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Failures {
+    /// Refusals for the rate.
+    pub limited: u32,
+    /// Other failures that may pass.
+    pub passing: u32,
+    /// Whether it failed in a way that does not pass.
+    pub lasting: bool,
 }
 
 /// The state of one attempt.
@@ -133,12 +172,32 @@ pub struct TurnState {
     pub rules: TurnRules,
     /// Where it stands.
     pub phase: Phase,
-    /// The conversation so far.
-    pub messages: Vec<Message>,
+    /// The conversation as it is sent.
+    pub messages: History,
+    /// The summary that is being made.
+    pub compacting: Option<Compacting>,
+    /// Turns that asked for one.
+    pub summaries: u32,
+    /// Whether the provider refused the length of the conversation since its last answer.
+    pub was_forced: bool,
+    /// What was done in messages that are gone.
+    pub ledger: Ledger,
+    /// Tokens of the last request as the provider counted them, and the cost of the messages then.
+    pub measured: Option<(u64, (u64, u64))>,
     /// The last turn begun.
     pub turn: u32,
-    /// Failures of the present request in a row.
-    pub turn_failures: u32,
+    /// Which model was asked last.
+    pub asked: ModelAlias,
+    /// How often the present request was sent.
+    pub asks: u32,
+    /// Failures of the present request in a row, by the model that was asked.
+    pub failures: BTreeMap<ModelAlias, Failures>,
+    /// Until when the present request waits by the last fact that says so; none when it was not put off.
+    pub deferred: Option<UtcMillis>,
+    /// Whether it waits for the time that it was told, and not for others to end.
+    pub on_time: bool,
+    /// Why it rests.
+    pub rests_for: Arc<str>,
     /// Answers sent back.
     pub rejections: u32,
     /// The calls of the present turn.
@@ -162,7 +221,7 @@ impl TurnState {
     /// The state before any fact.
     pub fn new(rules: TurnRules) -> Self {
         let (phase, messages, calls) = match &rules.work {
-            SessionWork::Agent { brief } => (Phase::Ready, vec![Message::User(brief.clone())], Vec::new()),
+            SessionWork::Agent { brief } => (Phase::Ready, vec![Message::User(shared_for_prompt(brief))], Vec::new()),
             SessionWork::Skill { skill, arguments } => {
                 let request = CallRequest {
                     id: "call_0".into(),
@@ -173,11 +232,21 @@ impl TurnState {
             }
         };
         Self {
+            asked: rules.model.clone(),
             rules,
             phase,
-            messages,
+            messages: History::new(messages),
+            compacting: None,
+            summaries: 0,
+            was_forced: false,
+            ledger: Ledger::default(),
+            measured: None,
             turn: 0,
-            turn_failures: 0,
+            asks: 0,
+            failures: BTreeMap::new(),
+            deferred: None,
+            on_time: true,
+            rests_for: "".into(),
             rejections: 0,
             calls,
             first_ordinal: 0,
@@ -199,7 +268,8 @@ impl TurnState {
             }
         }
         for call in &mut state.calls {
-            call.interrupted = call.intent.is_some() && call.outcome.is_none() && call.unknown.is_none();
+            call.interrupted =
+                call.intent.is_some() && call.outcome.is_none() && call.unknown.is_none() && !call.cleared;
         }
         state
     }
@@ -209,17 +279,34 @@ impl TurnState {
         match fact {
             Fact::HandoffAccepted { .. } => self.accepted = true,
             Fact::TurnIntended {
-                turn, reserved, day, ..
+                turn,
+                model,
+                reserved,
+                reserved_cost,
+                day,
+                ..
             } => {
-                self.turn = *turn;
+                self.begin_turn(*turn);
+                self.asked = model.clone();
+                self.asks += 1;
+                self.deferred = None;
                 self.open_turn = Some(OpenTurn {
                     turn: *turn,
                     reserved: *reserved,
+                    reserved_cost: *reserved_cost,
                     day: *day,
                 });
                 self.phase = Phase::Asking;
             }
-            Fact::TurnFinished { answer, .. } => self.fold_answer(answer),
+            Fact::TurnFinished { answer, .. } => match &mut self.compacting {
+                Some(compacting) => {
+                    compacting.summary = summary_of(answer);
+                    self.open_turn = None;
+                    self.failures.clear();
+                    self.phase = Phase::Compacting;
+                }
+                None => self.fold_answer(answer),
+            },
             Fact::TurnFailed {
                 class,
                 reason,
@@ -227,15 +314,44 @@ impl TurnState {
                 ..
             } => {
                 self.open_turn = None;
-                // A crash of this program says nothing about the request.
-                self.turn_failures += u32::from(*class != FailureClass::Crash);
+                self.deferred = None;
+                self.rests_for = reason.clone();
+                let failures = self.failures.entry(self.asked.clone()).or_default();
+                match class {
+                    // A crash of this program says nothing about the request.
+                    FailureClass::Crash => {}
+                    FailureClass::Rate => failures.limited += 1,
+                    class if class.retries_turn() => failures.passing += 1,
+                    _ => failures.lasting = true,
+                }
                 self.phase = match retry_at {
                     Some(at) => Phase::Resting(*at),
+                    // The work goes on without the model's summary.
+                    None if self.compacting.is_some() => Phase::Compacting,
                     None => Phase::Failed {
                         class: *class,
                         reason: reason.clone(),
                     },
                 };
+            }
+            Fact::CompactionBegun { through, .. } => {
+                // A request that was refused for its length is what made it necessary.
+                self.was_forced = matches!(self.phase, Phase::Resting(_));
+                self.compacting = Some(Compacting {
+                    through: *through,
+                    summary: None,
+                });
+                self.failures.clear();
+                self.phase = Phase::Ready;
+            }
+            Fact::HistoryCompacted { through, summary, .. } => self.fold_compaction(*through, summary),
+            Fact::TurnDeferred {
+                turn, until, reason, ..
+            } => {
+                self.begin_turn(*turn);
+                self.deferred = Some(*until);
+                self.rests_for = reason.clone();
+                self.phase = Phase::Resting(*until);
             }
             Fact::AnswerRejected { findings, .. } => {
                 self.rejections += 1;
@@ -247,6 +363,7 @@ impl TurnState {
             } => {
                 if let Some(call) = self.call_mut(*ordinal) {
                     call.intent = Some((*class, *key));
+                    call.cleared = false;
                 }
             }
             Fact::CallFinished { ordinal, outcome, .. } => {
@@ -264,6 +381,14 @@ impl TurnState {
                     self.close_round();
                 }
             }
+            Fact::CallResolved {
+                ordinal, resolution, ..
+            } => self.fold_resolution(*ordinal, resolution),
+            Fact::ApprovalGiven { ordinal, given, .. } => {
+                if let Some(call) = self.call_mut(*ordinal) {
+                    call.given = Some(given.clone());
+                }
+            }
             _ => {}
         }
     }
@@ -275,6 +400,49 @@ impl TurnState {
 
     fn call_mut(&mut self, ordinal: u32) -> Option<&mut CallState> {
         self.calls.get_mut(ordinal.checked_sub(self.first_ordinal)? as usize)
+    }
+
+    fn begin_turn(&mut self, turn: u32) {
+        if turn != self.turn {
+            if self.compacting.is_some() {
+                self.summaries += 1;
+            }
+            self.turn = turn;
+            self.asks = 0;
+            self.failures.clear();
+        }
+    }
+
+    /// The request that was put off may be tried now, or has to wait a little longer than the journal says. Not a
+    /// fact: a new life asks again.
+    pub fn put_off(&mut self, until: UtcMillis, on_time: bool) {
+        self.phase = Phase::Resting(until);
+        self.on_time = on_time;
+    }
+
+    /// The models that may be asked, the best first.
+    pub fn all_models(&self) -> Vec<ModelAlias> {
+        let all = [&self.rules.model].into_iter().chain(&self.rules.fallback);
+        all.cloned().collect()
+    }
+
+    /// Those that may still be asked for the present answer.
+    pub fn candidates(&self) -> Vec<ModelAlias> {
+        let known = self.failures.get(&self.asked).copied().unwrap_or_default();
+        self.candidates_with(known)
+    }
+
+    /// Those that may still be asked when the model that was asked last has failed so.
+    pub fn candidates_with(&self, failed: Failures) -> Vec<ModelAlias> {
+        let max = self.rules.turn_retries_max;
+        let may_ask = |model: &ModelAlias| {
+            let known = self.failures.get(model).copied().unwrap_or_default();
+            let failures = if *model == self.asked { failed } else { known };
+            !failures.lasting && failures.passing <= max && failures.limited <= max.saturating_mul(LIMITED_PER_RETRY)
+        };
+        let mut all = self.all_models();
+        all.retain(may_ask);
+        all
     }
 
     /// Marks a call as started by this life.
@@ -292,12 +460,36 @@ impl TurnState {
         }
     }
 
+    fn fold_resolution(&mut self, ordinal: u32, resolution: &Resolution) {
+        let Some(call) = self.call_mut(ordinal).filter(|call| call.unknown.is_some()) else {
+            return;
+        };
+        match resolution {
+            Resolution::Happened { output } => {
+                call.unknown = None;
+                call.outcome = Some(Arc::new(CallOutcome::ok(output.clone())));
+                self.close_round();
+            }
+            Resolution::NotHappened => {
+                call.unknown = None;
+                call.cleared = true;
+                self.phase = Phase::Calling;
+            }
+            // The step fails; no session goes on with it.
+            Resolution::Abandoned => {}
+        }
+    }
+
     fn fold_answer(&mut self, answer: &ModelAnswer) {
         self.open_turn = None;
-        self.turn_failures = 0;
+        self.failures.clear();
+        self.was_forced = false;
+        let usage = answer.usage;
+        self.measured = (!usage.estimated && usage.input > 0).then(|| (usage.input, self.messages.cost()));
         self.messages.push(Message::Assistant {
             text: answer.text.clone(),
             calls: answer.calls.clone(),
+            kept: answer.kept.clone(),
         });
         if answer.calls.is_empty() {
             self.phase = match answer.stop {
@@ -363,14 +555,17 @@ impl TurnState {
             };
             return;
         }
-        let results = outcomes().map(|(request, outcome)| CallResult {
-            id: request.id.clone(),
-            content: if outcome.content.len() > RESULT_BYTES_MAX {
-                cut(&outcome.content, RESULT_BYTES_MAX).into()
-            } else {
-                outcome.content.clone()
-            },
-            is_error: outcome.is_error,
+        let results = outcomes().map(|(request, outcome)| {
+            let content = shared_for_prompt(&outcome.content);
+            CallResult {
+                id: request.id.clone(),
+                content: if content.len() > RESULT_BYTES_MAX {
+                    cut(&content, RESULT_BYTES_MAX).into()
+                } else {
+                    content
+                },
+                is_error: outcome.is_error,
+            }
         });
         let results = results.collect();
         self.messages.push(Message::Results(results));
@@ -387,6 +582,8 @@ impl CallState {
             unknown: None,
             started: false,
             interrupted: false,
+            cleared: false,
+            given: None,
         }
     }
 

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::decision::{CallVerdict, Effect, Event, SessionEnd, Surroundings, react};
+use super::decision::{Admission, CallVerdict, Effect, Event, SessionEnd, Surroundings, react};
 use super::state::{SessionWork, TurnRules, TurnState};
+use super::summary::Compaction;
 use crate::domain::conversation::{Arguments, CallRequest, Message, ModelAnswer, Stop, Usage, check_history};
 use crate::domain::effect::{EffectClass, EffectKey};
 use crate::domain::fact::{Attempt, Fact};
@@ -19,7 +20,7 @@ use crate::domain::name::{AgentName, ModelAlias, SkillName, StepId};
 use crate::domain::skill::CallOutcome;
 use crate::domain::time::UtcMillis;
 
-fn rules() -> TurnRules {
+pub(super) fn rules() -> TurnRules {
     TurnRules {
         run: RunId::new(UtcMillis(1), 1),
         attempt: Attempt {
@@ -28,6 +29,10 @@ fn rules() -> TurnRules {
         },
         agent: AgentName::new("a").expect("valid"),
         model: ModelAlias::new("m").expect("valid"),
+        fallback: Vec::new(),
+        deadline: UtcMillis(600_000),
+        rest_over_ms: 60_000,
+        prompt: "v1".into(),
         work: SessionWork::Agent { brief: "do it".into() },
         turns_max: 10,
         turn_retries_max: 2,
@@ -50,6 +55,14 @@ fn class_of(skill: &str) -> Option<EffectClass> {
 }
 
 impl Surroundings for World {
+    fn price(&self, _: &ModelAlias) -> crate::domain::money::Price {
+        crate::domain::money::Price::default()
+    }
+
+    fn admit(&self, _: &ModelAlias, _: u64, _: bool, _: UtcMillis) -> Admission {
+        Admission::Go
+    }
+
     fn judge_call(&self, call: &CallRequest) -> CallVerdict {
         match (class_of(&call.skill), &call.arguments) {
             (Some(class), Arguments::Object(arguments)) => CallVerdict::Make {
@@ -61,8 +74,16 @@ impl Surroundings for World {
         }
     }
 
-    fn ceiling(&self, _messages: &[Message]) -> u64 {
+    fn ceiling(&self, _: &TurnState) -> u64 {
         100
+    }
+
+    fn request_tokens(&self, _: &TurnState) -> u64 {
+        0
+    }
+
+    fn compaction(&self) -> Compaction {
+        Compaction::default()
     }
 
     fn judge_answer(&self, text: &str) -> Result<Value, Vec<Finding>> {
@@ -74,7 +95,7 @@ impl Surroundings for World {
     }
 }
 
-fn says(text: &str, calls: &[&str], turn: u32) -> Arc<ModelAnswer> {
+pub(super) fn says(text: &str, calls: &[&str], turn: u32) -> Arc<ModelAnswer> {
     let calls = calls.iter().enumerate().map(|(index, skill)| CallRequest {
         id: format!("{turn}-{index}").into(),
         skill: (*skill).into(),
@@ -87,9 +108,12 @@ fn says(text: &str, calls: &[&str], turn: u32) -> Arc<ModelAnswer> {
         usage: Usage {
             input: 1,
             output: 1,
+            cache_read: 0,
+            cache_write: 0,
             estimated: false,
         },
         answered_by: "script".into(),
+        kept: Arc::new([]),
     })
 }
 
@@ -265,7 +289,8 @@ fn a_failed_request_is_repeated_within_its_bound_and_unknown_use_is_charged_in_f
                 class,
                 reason: "x".into(),
                 unspent,
-                retry_at: UtcMillis(9),
+                retry_after_ms: Some(8),
+                jitter: 0,
             };
             reaction = react(&mut state, failed, UtcMillis(1), &world);
             for fact in &reaction.facts {
@@ -378,12 +403,28 @@ fn the_output_of_a_skill_step_is_never_sent_to_a_model() {
 struct Quiet;
 
 impl Surroundings for Quiet {
+    fn price(&self, _: &ModelAlias) -> crate::domain::money::Price {
+        crate::domain::money::Price::default()
+    }
+
+    fn admit(&self, _: &ModelAlias, _: u64, _: bool, _: UtcMillis) -> Admission {
+        Admission::Go
+    }
+
     fn judge_call(&self, call: &CallRequest) -> CallVerdict {
         World::default().judge_call(call)
     }
 
-    fn ceiling(&self, _messages: &[Message]) -> u64 {
+    fn ceiling(&self, _: &TurnState) -> u64 {
         100
+    }
+
+    fn request_tokens(&self, _: &TurnState) -> u64 {
+        0
+    }
+
+    fn compaction(&self) -> Compaction {
+        Compaction::default()
     }
 
     fn judge_answer(&self, text: &str) -> Result<Value, Vec<Finding>> {
@@ -428,4 +469,32 @@ fn the_exit_code_of_a_skill_step_is_judged_by_its_check_when_it_has_one() {
     check(Some(3), false, true);
     check(Some(3), true, false);
     check(None, true, true);
+}
+
+#[test]
+fn a_model_sees_results_and_orders_without_what_is_hidden_and_the_journal_keeps_it() {
+    let hidden = "a\0b\u{202e}c\u{e0041}👩\u{200d}🚀\u{feff}";
+    let seen = "a\u{fffd}bc👩\u{200d}🚀";
+    let mut rules = rules();
+    rules.work = SessionWork::Agent { brief: hidden.into() };
+    let outcome = Arc::new(CallOutcome::ok(hidden));
+    let finished = Fact::CallFinished {
+        attempt: rules.attempt.clone(),
+        ordinal: 0,
+        outcome: outcome.clone(),
+    };
+    let answer = Fact::TurnFinished {
+        attempt: rules.attempt.clone(),
+        turn: 1,
+        cost: crate::domain::money::MicroUsd::default(),
+        answer: says("", &["read"], 1),
+    };
+    let state = TurnState::load(rules.clone(), [&answer, &finished]);
+    assert_eq!(state.messages[0], Message::User(seen.into()));
+    let Some(Message::Results(results)) = state.messages.last() else {
+        panic!("{:?}", state.messages)
+    };
+    assert_eq!(&*results[0].content, seen);
+    assert_eq!(&*outcome.content, hidden);
+    assert_eq!(rules.work, SessionWork::Agent { brief: hidden.into() });
 }

@@ -27,6 +27,7 @@ pub async fn run(context: &mut Context, command: AgentCommand) -> Result<Exit, C
         } => create(context, &name, &model, role.as_deref(), prompt_file.as_deref()),
         AgentCommand::List => list(context).await,
         AgentCommand::Show { name } => show(context, &name).await,
+        AgentCommand::Stats { name } => stats(context, name.as_ref()).await,
     }
 }
 
@@ -225,6 +226,65 @@ async fn show(context: &mut Context, name: &AgentName) -> Result<Exit, CliError>
     Ok(Exit::Done)
 }
 
+/// Figures of one agent with its parts, or one line for each agent. Only a running daemon has them.
+async fn stats(context: &mut Context, name: Option<&AgentName>) -> Result<Exit, CliError> {
+    let client = context.client()?;
+    let get = async |name: &str| client.send(&Request::get(&format!("/v1/agents/{name}/stats"))).await;
+    if let Some(name) = name {
+        let value = get(name.as_str()).await?;
+        context.output.result(&value, |_| show_stats(&value));
+        return Ok(Exit::Done);
+    }
+    let agents = client.send(&Request::get("/v1/agents")).await?;
+    let mut all = Vec::new();
+    for agent in agents["agents"].as_array().into_iter().flatten() {
+        all.push(get(agent["name"].as_str().unwrap_or_default()).await?);
+    }
+    let value = json!({ "agents": all });
+    context.output.result(&value, |_| {
+        let width = all
+            .iter()
+            .map(|agent| agent["agent"].as_str().map_or(0, str::len))
+            .max();
+        all.iter().fold(String::new(), |mut text, agent| {
+            let _ = writeln!(text, "{}", stats_line(&agent["agent"], agent, width.unwrap_or(0)));
+            text
+        })
+    });
+    Ok(Exit::Done)
+}
+
+/// `coder  p50 1.2s  p95 4.2s  tokens 12k  success 96%  cost $0.12  turns 31`
+fn stats_line(name: &Value, figures: &Value, width: usize) -> String {
+    let name = one_line(name.as_str().unwrap_or("-"), 64);
+    let mut line = format!("{name:<width$}");
+    for metric in ["p50", "p95", "tokens", "success", "cost", "turns"] {
+        let shown = figures["metrics"][metric].as_str().unwrap_or("-");
+        let _ = write!(line, "  {metric} {}", one_line(shown, 32));
+    }
+    line
+}
+
+fn show_stats(value: &Value) -> String {
+    let mut text = stats_line(&value["agent"], value, 0);
+    text.push('\n');
+    for (heading, member, list) in [("prompts", "prompt_version", "prompts"), ("models", "model", "models")] {
+        let rows = value[list].as_array().map(Vec::as_slice).unwrap_or_default();
+        if !rows.is_empty() {
+            let _ = writeln!(text, "\n{heading}");
+        }
+        let width = rows
+            .iter()
+            .map(|row| row[member].as_str().map_or(1, str::len))
+            .max()
+            .unwrap_or(0);
+        for row in rows {
+            let _ = writeln!(text, "  {}", stats_line(&row[member], row, width));
+        }
+    }
+    text
+}
+
 /// The members that the gateway gives too; what only a running daemon knows is null.
 fn describe(agent: &AgentDefinition) -> Value {
     json!({
@@ -236,6 +296,6 @@ fn describe(agent: &AgentDefinition) -> Value {
         "active": null,
         "prompt_version": &*agent.prompt_version,
         "tokens_today": null,
-        "tokens_daily_max": agent.tokens_daily_max,
+        "tokens_daily_max": agent.daily_max.tokens,
     })
 }

@@ -1,15 +1,17 @@
 //! `openclaw doctor`: looks at this installation and says what is wrong and what to do.
 //!
-//! Needs no daemon. Each check is one function in [`checks`]; a check that cannot be made says so instead of passing.
+//! Needs no daemon. Each check is one function; a check that cannot be made says so instead of passing.
 
 use std::fmt::Write as _;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::cli::arguments::DoctorArguments;
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Exit};
-use crate::cli::output::Output;
+use crate::cli::model_check::{ModelCheck, check_models};
+use crate::cli::output::{Output, one_line};
 use crate::daemon::config::Config;
 use crate::skills::sandbox::policy::SandboxMode;
 use crate::skills::sandbox::report::{SandboxLevel, SandboxReport};
@@ -47,9 +49,16 @@ struct Check {
 }
 
 /// Runs all checks. The exit code is the worst: 2 for one that could not be made comes before 1 for a finding.
-pub fn run(context: &mut Context) -> Result<Exit, CliError> {
+pub async fn run(context: &mut Context, arguments: &DoctorArguments) -> Result<Exit, CliError> {
     let config = context.load()?.config;
-    let checks = checks(&config);
+    // The running binary, as the daemon would start it.
+    let mut checks = vec![
+        configuration(&config),
+        sandbox(&self_test(Path::new("/proc/self/exe"), config.sandbox.mode)),
+    ];
+    if arguments.models {
+        checks.push(models(&config).await);
+    }
     let has = |state: State| checks.iter().any(|check| check.state == state);
     // Both exits are the numbers that programs which check are known by.
     let exit = if has(State::Unchecked) {
@@ -70,9 +79,61 @@ pub fn run(context: &mut Context) -> Result<Exit, CliError> {
     Ok(exit)
 }
 
-fn checks(config: &Config) -> Vec<Check> {
-    // The running binary, as the daemon would start it.
-    vec![sandbox(&self_test(Path::new("/proc/self/exe"), config.sandbox.mode))]
+/// That it loads is the check.
+fn configuration(config: &Config) -> Check {
+    let found = format!("{} agents, {} models", config.agents.len(), config.models.len());
+    Check {
+        name: "config",
+        state: State::Good,
+        found: vec![found],
+        hint: "",
+        detail: Value::Null,
+    }
+}
+
+/// Every configured model, asked once. A built-in alias that no agent uses may well have no key.
+async fn models(config: &Config) -> Check {
+    let checked = match check_models(config).await {
+        Ok(checked) => checked,
+        Err(error) => {
+            return Check {
+                name: "models",
+                state: State::Unchecked,
+                found: vec![error.to_string()],
+                hint: "`openclaw config list` shows the models",
+                detail: Value::Null,
+            };
+        }
+    };
+    let is_used = |check: &ModelCheck| config.agents.iter().any(|agent| agent.model.as_str() == check.alias);
+    let failed = checked.iter().any(|check| check.failure.is_some() && is_used(check));
+    let lines = checked.iter().map(|check| {
+        let ModelCheck {
+            alias, provider, ms, ..
+        } = check;
+        match &check.failure {
+            None => format!("{alias} ({provider}): ok in {ms} ms"),
+            Some(why) if is_used(check) => format!("{alias} ({provider}): {}", one_line(why, 400)),
+            Some(why) => format!("{alias} ({provider}), which no agent uses: {}", one_line(why, 400)),
+        }
+    });
+    let detail = checked.iter().map(|check| {
+        json!({
+            "alias": check.alias, "provider": check.provider, "id": check.id, "ok": check.failure.is_none(),
+            "why": check.failure, "ms": check.ms, "used": is_used(check),
+        })
+    });
+    Check {
+        name: "models",
+        state: if failed { State::Finding } else { State::Good },
+        found: lines.collect(),
+        hint: if failed {
+            "the keys are those of this shell; a daemon that is started elsewhere has its own"
+        } else {
+            ""
+        },
+        detail: detail.collect(),
+    }
 }
 
 fn sandbox(report: &SandboxReport) -> Check {

@@ -1,12 +1,16 @@
 //! One file per command. None imports another; what two of them share lies one level up.
 
 pub mod agent;
+pub mod budget;
 pub mod config;
 pub mod doctor;
 pub mod init;
+pub mod mcp;
+pub mod memory;
 pub mod quickstart;
 pub mod run;
 pub mod runs;
+pub mod skill;
 pub mod start;
 pub mod status;
 pub mod stop;

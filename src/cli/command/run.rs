@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use crate::cli::arguments::RunArguments;
+use crate::cli::cassette;
 use crate::cli::client::{Client, Request};
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Exit};
@@ -20,6 +21,9 @@ use crate::domain::plan_document::read_plan;
 /// Submits, then follows or waits as asked.
 pub async fn run(context: &mut Context, arguments: RunArguments) -> Result<Exit, CliError> {
     let body = body(&arguments)?;
+    if let Some(file) = &arguments.record {
+        cassette::prepare(file)?;
+    }
     let client = context.client()?;
     let key = match &arguments.idempotency_key {
         Some(key) => key.clone(),
@@ -37,9 +41,14 @@ pub async fn run(context: &mut Context, arguments: RunArguments) -> Result<Exit,
     };
     let value = client.send(&request).await?;
     let view: RunView = read(&client, &path, &value)?;
-    if arguments.follow {
+    if arguments.follow || arguments.record.is_some() {
         context.output.note(&format!("{} accepted", view.id));
-        return follow_and_print(&client, &mut context.output, &view.id).await;
+        let exit = follow_and_print(&client, &mut context.output, &view.id).await?;
+        if let Some(file) = &arguments.record {
+            cassette::save(&client, &view.id, file).await?;
+            context.output.note(&format!("recorded in {}", file.display()));
+        }
+        return Ok(exit);
     }
     let ended = !matches!(view.status.as_str(), "active" | "parked");
     context.output.result(&json!({ "run": value }), |output| {
@@ -112,6 +121,9 @@ fn body(arguments: &RunArguments) -> Result<Value, CliError> {
     put("model", arguments.model.as_ref().map(|model| model.as_str().into()));
     put("deadline_ms", arguments.deadline.map(Value::from));
     put("tokens_max", arguments.tokens_max.map(Value::from));
+    put("max_cost_usd", arguments.max_cost.map(|cost| cost.to_decimal().into()));
+    put("record", arguments.record.as_ref().map(|_| true.into()));
+    put("replay", arguments.replay.as_deref().map(cassette::load).transpose()?);
     put("plan", arguments.plan.as_deref().map(plan).transpose()?);
     Ok(Value::Object(body))
 }

@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 
 use serde_json::json;
 
+use crate::cli::answers::{self, Wanted};
 use crate::cli::arguments::RunsCommand;
+use crate::cli::cassette;
 use crate::cli::client::{Client, Request};
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Exit};
@@ -25,6 +27,42 @@ pub async fn run(context: &mut Context, command: RunsCommand) -> Result<Exit, Cl
             follow_and_print(&client, &mut context.output, &id.to_string()).await
         }
         RunsCommand::Cancel { id, reason } => cancel(context, &client, id, reason).await,
+        RunsCommand::Cassette { id, output } => {
+            let text = cassette::fetch(&client, &id.to_string()).await?;
+            match output {
+                Some(file) => cassette::write(&file, &text)?,
+                None => context.output.raw(&text),
+            }
+            Ok(Exit::Done)
+        }
+        RunsCommand::Approve {
+            id,
+            step,
+            call,
+            deny,
+            reason,
+            hash,
+        } => {
+            let wanted = Wanted { step, call, hash };
+            answers::approve(context, &client, id, &wanted, !deny, reason).await
+        }
+        RunsCommand::Resolve {
+            id,
+            step,
+            call,
+            happened,
+            output,
+            not_happened,
+            abandon: _,
+        } => {
+            let word = match (happened, not_happened) {
+                (true, _) => "happened",
+                (_, true) => "not_happened",
+                _ => "abandoned",
+            };
+            let wanted = Wanted { step, call, hash: None };
+            answers::resolve(context, &client, id, &wanted, word, output).await
+        }
         RunsCommand::Retry { id, follow } => retry(context, &client, id, follow).await,
     }
 }

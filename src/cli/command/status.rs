@@ -8,7 +8,7 @@ use crate::cli::client::Request;
 use crate::cli::context::Context;
 use crate::cli::duration::show_ms;
 use crate::cli::error::{CliError, Exit};
-use crate::cli::output::{Output, one_line};
+use crate::cli::output::{Output, Tone, one_line};
 
 /// Shows it; the exit code says whether it is ready.
 pub async fn run(context: &mut Context) -> Result<Exit, CliError> {
@@ -31,6 +31,22 @@ fn sandbox(value: &Value, text: &impl Fn(&Value) -> String) -> String {
     }
 }
 
+/// A model's alias, and what keeps it from being asked.
+fn show_model(output: &Output, model: &Value) -> String {
+    let alias = one_line(model["alias"].as_str().or(model.as_str()).unwrap_or("-"), 64);
+    let gate = &model["gate"];
+    match gate["state"].as_str() {
+        None | Some("closed") => alias,
+        Some(state) => {
+            let until = gate["until"]
+                .as_str()
+                .map_or(String::new(), |until| format!(" until {until}"));
+            let shown = format!("{}{until}", state.replace('_', "-"));
+            format!("{alias} ({})", output.paint(Tone::Odd, &one_line(&shown, 64)))
+        }
+    }
+}
+
 fn show(output: &Output, value: &Value) -> String {
     let text = |value: &Value| match value {
         Value::String(text) => one_line(text, 200),
@@ -43,8 +59,7 @@ fn show(output: &Output, value: &Value) -> String {
         "not ready"
     };
     let models = value["models"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let models = models.iter().map(|model| text(model.get("alias").unwrap_or(model)));
-    let models: Vec<String> = models.collect();
+    let models: Vec<String> = models.iter().map(|model| show_model(output, model)).collect();
     let rows = [
         (
             "daemon",

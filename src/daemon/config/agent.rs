@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::approval;
 use super::document::Source;
 use super::error::{BadValue, ConfigError, Place, Warning};
 use super::file::{list, read_text};
@@ -12,8 +13,11 @@ use super::model::ModelSettings;
 use super::prompt::{self, PROMPT_BYTES_MAX};
 use super::setting::{Setting, Settings};
 use crate::domain::agent::{AgentDefinition, Role};
+use crate::domain::approval::ApprovalTable;
+use crate::domain::budget::Limit;
+use crate::domain::capability::{CapabilityError, CapabilitySet};
 use crate::domain::limits::TURNS_DEFAULT;
-use crate::domain::name::{AgentName, ModelAlias, SkillName};
+use crate::domain::name::{AgentName, ModelAlias, NameError, SkillName};
 
 /// What agents have when their file does not say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,10 +32,12 @@ pub struct AgentDefaults {
     pub output_tokens_max: u32,
     /// Sessions at once.
     pub concurrency: u32,
-    /// Tokens per UTC day.
-    pub tokens_daily_max: Option<u64>,
-    /// Tokens per run.
-    pub tokens_per_run_max: Option<u64>,
+    /// What one may use in a UTC day.
+    pub daily_max: Limit,
+    /// What one may use in one run.
+    pub per_run_max: Limit,
+    /// Estimated tokens of a request from which on a conversation is compacted.
+    pub compact_at: Option<u64>,
 }
 
 impl AgentDefaults {
@@ -44,15 +50,43 @@ impl AgentDefaults {
             turns_max: number(&["agent", "maxTurns"], u64::from(TURNS_DEFAULT)) as u32,
             output_tokens_max: number(&["agent", "maxOutputTokens"], 4_096) as u32,
             concurrency: number(&["agent", "concurrency"], 4) as u32,
-            tokens_daily_max: settings.number(&["agent", "tokenBudget", "daily"]),
-            tokens_per_run_max: settings.number(&["agent", "tokenBudget", "perRun"]),
+            daily_max: limit(settings, &["agent"], "daily"),
+            per_run_max: limit(settings, &["agent"], "perRun"),
+            compact_at: settings.number(&["agent", "compactAt"]),
         }
     }
 }
 
-const READING: &[&str] = &["fs.list", "fs.read", "fs.search", "memory.get"];
-const WRITING: &[&str] = &["fs.write", "fs.patch", "memory.put"];
-const RUNNING: &[&str] = &["exec.run"];
+const READING: &[&str] = &[
+    "fs.list",
+    "fs.glob",
+    "fs.read",
+    "fs.search",
+    "memory.get",
+    "memory.query",
+    "skill.read",
+];
+const WRITING: &[&str] = &["fs.write", "fs.patch", "fs.move", "memory.put"];
+
+/// The budgets of a kind that stand under a path.
+fn limit(settings: &Settings, under: &[&str], kind: &str) -> Limit {
+    let path = |group: &'static str| [under, &[group, kind]].concat();
+    Limit {
+        tokens: settings.number(&path("tokenBudget")),
+        cost: settings.usd(&path("costBudget")),
+    }
+}
+
+/// An agent's own limits; the general ones where it has none.
+fn own_limit(settings: &Settings, kind: &str, general: Limit) -> Limit {
+    let own = limit(settings, &[], kind);
+    Limit {
+        tokens: own.tokens.or(general.tokens),
+        cost: own.cost.or(general.cost),
+    }
+}
+
+const RUNNING: &[&str] = &["exec.run", "skill.run"];
 const FETCHING: &[&str] = &["web.fetch"];
 
 /// The built-in skills of a role when the agent's file does not name any. Declared programs are added for the
@@ -163,13 +197,16 @@ fn agent(
         );
     }
     for skill in settings.texts(&["skills"]).unwrap_or_default() {
-        if let Err(error) = SkillName::new(&skill) {
+        if let Err(error) = skill_name(&skill) {
             refuse(
                 "skills",
                 &skill,
                 format!("names of 1 to 64 characters of {}", error.allowed),
             );
         }
+    }
+    if let Some(Err(error)) = settings.texts(&["capabilities"]).map(|texts| capabilities(&texts)) {
+        refuse("capabilities", &error.found, error.allowed.to_owned());
     }
     if settings.get(&["prompt"]).is_some() && settings.get(&["promptFile"]).is_some() {
         refuse("promptFile", "both prompt and promptFile", "one of them".into());
@@ -195,10 +232,27 @@ fn agent(
     let (Ok(name), Some(model)) = (name, model) else {
         return Ok(None);
     };
+    let approvals = approval::table(&settings, &["approvals"], bad);
     if bad.len() > before {
         return Ok(None);
     }
-    Ok(Some(define(around, name, role, model, own.as_deref(), &settings)))
+    let agent = AgentDefinition {
+        approvals,
+        ..define(around, name, role, model, own.as_deref(), &settings)
+    };
+    Ok(Some(agent))
+}
+
+/// A skill, or with `.*` at its end a family of them, which is kept as its common beginning.
+fn skill_name(text: &str) -> Result<SkillName, NameError> {
+    match text.strip_suffix('*') {
+        Some(family) if family.ends_with('.') => SkillName::new(family),
+        _ => SkillName::new(text),
+    }
+}
+
+fn capabilities(texts: &[String]) -> Result<CapabilitySet, CapabilityError> {
+    CapabilitySet::parse(texts.iter().map(String::as_str))
 }
 
 fn prompt_file(home: &Home, name: &AgentName) -> Result<Option<String>, ConfigError> {
@@ -218,7 +272,7 @@ fn define(
     let (prompt, prompt_version) = prompt::assemble(&name, role, own);
     let number = |key: &str, default: u32| settings.number(&[key]).map_or(default, |number| number as u32);
     let skills = if let Some(names) = settings.texts(&["skills"]) {
-        names.iter().filter_map(|name| SkillName::new(name).ok()).collect()
+        names.iter().filter_map(|name| skill_name(name).ok()).collect()
     } else {
         let runs_things = matches!(role, Role::Coder | Role::Debugger | Role::Executor);
         let commands = around.commands.iter().filter(|_| runs_things).cloned();
@@ -231,14 +285,17 @@ fn define(
         prompt,
         prompt_version,
         skills,
+        capabilities: settings
+            .texts(&["capabilities"])
+            .and_then(|texts| capabilities(&texts).ok()),
         concurrency: number("concurrency", defaults.concurrency),
         turns_max: number("maxTurns", defaults.turns_max),
         retries_max: number("maxRetries", defaults.retries_max),
         timeout_ms: settings.number(&["timeout"]).unwrap_or(defaults.timeout_ms),
         output_tokens_max: number("maxOutputTokens", defaults.output_tokens_max),
-        tokens_daily_max: settings.number(&["tokenBudget", "daily"]).or(defaults.tokens_daily_max),
-        tokens_per_run_max: settings
-            .number(&["tokenBudget", "perRun"])
-            .or(defaults.tokens_per_run_max),
+        daily_max: own_limit(settings, "daily", defaults.daily_max),
+        per_run_max: own_limit(settings, "perRun", defaults.per_run_max),
+        compact_at: settings.number(&["compactAt"]).or(defaults.compact_at),
+        approvals: ApprovalTable::new(),
     }
 }

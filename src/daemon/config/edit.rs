@@ -30,19 +30,28 @@ pub struct Change {
 
 /// The key of a dotted text, or an error that names the nearest one.
 pub fn lookup(dotted: &str) -> Result<(Path, &'static Key), ConfigError> {
+    lookup_in(KEYS, dotted)
+}
+
+fn lookup_in(keys: &'static [Key], dotted: &str) -> Result<(Path, &'static Key), ConfigError> {
     let unknown = || ConfigError::UnknownKey {
         key: dotted.to_owned(),
-        nearest: key::nearest(KEYS, dotted).map(str::to_owned),
+        nearest: key::nearest(keys, dotted).map(str::to_owned),
     };
     let path = key::parse_path(dotted).ok_or_else(unknown)?;
-    let key = key::find(KEYS, &path).ok_or_else(unknown)?;
+    let key = key::find(keys, &path).ok_or_else(unknown)?;
     Ok((path, key))
 }
 
 /// Sets one key in a file and writes the file whole or not at all. A file that is not there is made when its
 /// folder is; a file that is not TOML, a key that is not known and a value that is not allowed are refused.
 pub fn set(file: &FilePath, dotted: &str, text: &str) -> Result<Change, ConfigError> {
-    let (path, key) = lookup(dotted)?;
+    set_in(KEYS, file, dotted, text)
+}
+
+/// The same in a file with other keys, such as that of an agent.
+pub fn set_in(keys: &'static [Key], file: &FilePath, dotted: &str, text: &str) -> Result<Change, ConfigError> {
+    let (path, key) = lookup_in(keys, dotted)?;
     let name = key::render_path(&path);
     let Some(value) = key.kind.parse(text) else {
         let place = Place::Flag("openclaw config set".into());
@@ -54,7 +63,11 @@ pub fn set(file: &FilePath, dotted: &str, text: &str) -> Result<Change, ConfigEr
         ));
     };
     let before = read_text(file, FILE_BYTES_MAX)?.unwrap_or_default();
-    let (after, old) = match uncomment(file, &before, &path, key, &value) {
+    // Only `openclaw.toml` is made from a template.
+    let shown = std::ptr::eq(keys, KEYS)
+        .then(|| uncomment(file, &before, &path, key, &value))
+        .flatten();
+    let (after, old) = match shown {
         Some(after) => (after, None),
         None => set_in_text(file, before, &path, &value)?,
     };

@@ -177,6 +177,11 @@ impl Home {
         self.state.join("openclaw.redb")
     }
 
+    /// The folder of what servers of the Model Context Protocol keep.
+    pub fn mcp_dir(&self) -> PathBuf {
+        self.state.join("mcp")
+    }
+
     /// The folder into which shims write outcomes.
     pub fn spool_dir(&self) -> PathBuf {
         self.state.join("spool")

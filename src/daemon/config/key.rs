@@ -29,6 +29,14 @@ const MS_MAX: u64 = 7 * 24 * 3600 * 1000;
 /// Not `local`: a program cannot take part in a transaction of the store.
 const CLASSES: &[&str] = &["read", "idempotent", "probe", "once"];
 
+/// Who agrees to a call.
+const APPROVALS: &[&str] = &["auto", "ask", "deny"];
+
+/// The words of `llm`'s providers; a test holds them against each other.
+const PROVIDERS: &[&str] = &["offline", "openai", "openai-responses", "anthropic"];
+/// A server's tool cannot be asked whether it happened.
+const TOOL_CLASSES: &[&str] = &["read", "idempotent", "once"];
+
 const fn integer(min: u64, max: u64) -> Kind {
     Kind::Integer { min, max }
 }
@@ -66,20 +74,36 @@ pub const KEYS: &[Key] = &[
     key("agent.maxTurns", integer(1, 1_000), "24", "", true, "Model calls of one session."),
     key("agent.maxOutputTokens", integer(1, 1_000_000), "4096", "tokens", true, "Ceiling of one answer."),
     key("agent.concurrency", integer(1, 1_024), "4", "", true, "Sessions of one agent at once."),
+    key("agent.approvals.<name>", Kind::Word(APPROVALS), "", "", true, "Who agrees to calls of a skill (\"exec.run\", \"fs.*\", \"*\"): auto, ask, deny; a deny anywhere wins."),
+    key("agent.approvalTimeout", integer(1_000, MS_MAX), "3600000", "ms", true, "How long a call waits for a person's yes; then it counts as a no."),
     key("agent.maxConcurrentSteps", integer(1, 10_000), "128", "", true, "Steps at once over all runs."),
+    key("agent.compactAt", integer(1_000, 1 << 30), "", "tokens", true, "Length from which on a conversation is compacted; 3/4 of the model's when not set."),
     key("agent.tokenBudget.daily", integer(1, 1 << 50), "", "tokens", true, "Tokens of one agent per UTC day; unlimited when not set."),
     key("agent.tokenBudget.perRun", integer(1, 1 << 50), "", "tokens", true, "Tokens of one agent per run; unlimited when not set."),
-    key("models.<alias>.provider", Kind::Word(&["offline", "openai", "anthropic"]), "", "", true, "Which protocol the model speaks."),
+    key("agent.costBudget.daily", Kind::Usd, "", "USD", true, "Money of one agent per UTC day; unlimited when not set."),
+    key("agent.costBudget.perRun", Kind::Usd, "", "USD", true, "Money of one agent per run; unlimited when not set."),
+    key("models.<alias>.provider", Kind::Word(PROVIDERS), "", "", true, "Which protocol the model speaks."),
     key("models.<alias>.id", Kind::Text { bytes_max: 256 }, "", "", true, "The model's name at its provider; the alias when not set."),
     key("models.<alias>.baseUrl", Kind::Url, "", "", true, "Where the provider is; its public address when not set."),
     key("models.<alias>.apiKey", Kind::Secret, "", "", true, "Where the key is: \"${ENV}\" or \"file:path\"; never the key itself."),
+    key("models.<alias>.contextTokens", integer(1_000, 1 << 30), "", "tokens", true, "Longest conversation that the model takes; 128000 when not set."),
     key("models.<alias>.timeout", integer(100, MS_MAX), "600000", "ms", true, "Longest time of one model call."),
+    key("models.<alias>.connectTimeout", integer(10, MS_MAX), "5000", "ms", true, "Longest time for a connection."),
+    key("models.<alias>.firstByteTimeout", integer(10, MS_MAX), "120000", "ms", true, "Longest time from the request to the first byte of the answer."),
+    key("models.<alias>.idleTimeout", integer(10, MS_MAX), "60000", "ms", true, "Longest silence within an answer; a ping counts as life."),
+    key("models.<alias>.stream", Kind::Flag, "true", "", true, "Whether answers come as a stream; some servers lose calls when they stream."),
+    key("models.<alias>.fallback", Kind::Texts { items_min: 0, items_max: 16 }, "", "", true, "Aliases that are asked instead, in order, when this one cannot be had."),
+    key("models.<alias>.price.input", Kind::Usd, "", "USD per million tokens", true, "What tokens of requests cost; needs price.output beside it."),
+    key("models.<alias>.price.output", Kind::Usd, "", "USD per million tokens", true, "What tokens of answers cost; needs price.input beside it."),
+    key("models.<alias>.price.cacheRead", Kind::Usd, "", "USD per million tokens", true, "What tokens read from the provider's cache cost; price.input when not set."),
+    key("models.<alias>.price.cacheWrite", Kind::Usd, "", "USD per million tokens", true, "What tokens written to the provider's cache cost; price.input when not set."),
     key("skills.commands.<name>.argv", Kind::Texts { items_min: 1, items_max: 256 }, "", "", true, "Program and arguments; no shell."),
     key("skills.commands.<name>.class", Kind::Word(CLASSES), "once", "", true, "What the command does to the world; decides what recovery may do."),
     key("skills.commands.<name>.probe", Kind::Texts { items_min: 1, items_max: 256 }, "", "", true, "For class probe: program that ends with 0 when the effect has happened, 1 when not."),
     key("skills.commands.<name>.description", Kind::Text { bytes_max: 1024 }, "", "", true, "What it does and when to use it, for the model."),
     key("skills.commands.<name>.timeout", integer(100, MS_MAX), "60000", "ms", true, "Deadline of one call."),
     key("skills.commands.<name>.schema", Kind::Schema, "", "", true, "JSON Schema of the arguments; any object when not set."),
+    key("skills.dirs", Kind::Texts { items_min: 0, items_max: 64 }, "[]", "", false, "Further folders with skill packages, relative to the configuration folder."),
     key("skills.network.allow", Kind::HostPorts, "[]", "", true, "Private addresses (host:port) that skills may reach all the same."),
     key("skills.commands.<name>.network", Kind::HostPorts, "", "", true, "Hosts (host:port) that the command reaches through the daemon's proxy; none when not set."),
     key("skills.network.programs", Kind::HostPorts, "[]", "", true, "Hosts (host:port) that every program reaches through the daemon's proxy."),
@@ -91,6 +115,27 @@ pub const KEYS: &[Key] = &[
     key("skills.secrets.<name>.server", Kind::Url, "", "", true, "Server whose requests by programs get a secret from the proxy."),
     key("skills.secrets.<name>.header", Kind::Text { bytes_max: 64 }, "", "", true, "Header that carries the secret; a bearer token in Authorization when not set."),
     key("skills.secrets.<name>.value", Kind::Secret, "", "", true, "Where the secret is: \"${ENV}\" or \"file:path\"; never the secret itself."),
+    key("skills.search.url", Kind::Url, "", "", true, "The search service of web.search; {query} in it stands for the words, else they are sent as q."),
+    key("skills.search.kind", Kind::Word(&["searxng", "json"]), "searxng", "", true, "How the search service answers."),
+    key("skills.search.results", Kind::Text { bytes_max: 256 }, "/results", "", true, "For kind json: where the list of results is, as a JSON Pointer."),
+    key("skills.search.title", Kind::Text { bytes_max: 256 }, "/title", "", true, "For kind json: a result's title."),
+    key("skills.search.link", Kind::Text { bytes_max: 256 }, "/url", "", true, "For kind json: a result's address."),
+    key("skills.search.snippet", Kind::Text { bytes_max: 256 }, "/content", "", true, "For kind json: some of a result's text."),
+    key("metrics.bind", Kind::Address, "127.0.0.1", "", false, "Loopback address on which metrics are served."),
+    key("metrics.port", integer(0, 65_535), "9464", "", false, "Port of the metrics; 0 takes any free one."),
+    key("mcp.<name>.command", Kind::Texts { items_min: 1, items_max: 256 }, "", "", false, "Program and arguments of a server that speaks on its standard input and output."),
+    key("mcp.<name>.url", Kind::Url, "", "", false, "Address of a server that answers to Streamable HTTP."),
+    key("mcp.<name>.bearer", Kind::Secret, "", "", false, "Where the server's token is: \"${ENV}\" or \"file:path\"."),
+    key("mcp.<name>.env.<variable>", Kind::Text { bytes_max: 32_768 }, "", "", false, "A variable of the program; \"${ENV}\" and \"file:path\" are looked up."),
+    key("mcp.<name>.timeout", integer(100, MS_MAX), "60000", "ms", false, "Deadline of one call."),
+    key("mcp.<name>.startTimeout", integer(100, 600_000), "30000", "ms", false, "Time until the server has told its tools."),
+    key("mcp.<name>.tools", Kind::Texts { items_min: 1, items_max: 256 }, "", "", false, "The tools that are taken, by the server's own names; all when not set."),
+    key("mcp.<name>.class", Kind::Word(TOOL_CLASSES), "once", "", false, "What its tools do to the world; decides what recovery may do."),
+    key("mcp.<name>.classes.<tool>", Kind::Word(TOOL_CLASSES), "", "", false, "What one tool does to the world, by the server's own name for it."),
+    key("mcp.<name>.trust", Kind::Word(&["none", "hints"]), "none", "", false, "With hints, a tool that the server calls read-only is of class read."),
+    key("mcp.<name>.network", Kind::HostPorts, "[]", "", false, "Where the server connects to (host:port); its callers need it too."),
+    key("mcp.<name>.concurrency", integer(1, 256), "4", "", false, "Calls of one tool at once."),
+    key("mcp.<name>.protocol", Kind::Word(&["auto", "2026-07-28", "2025-11-25"]), "auto", "", false, "Revision of the protocol; the newest that both know when auto."),
     key("memory.gcInterval", integer(1, 30 * 24 * 3600), "3600", "s", true, "How often expired memory entries are collected."),
     key("log.level", Kind::Word(&["error", "warn", "info", "debug", "trace"]), "info", "", true, "Least important line that is logged."),
     key("log.format", Kind::Word(&["text", "json"]), "text", "", false, "Form of the log lines."),
@@ -106,13 +151,18 @@ pub const AGENT_KEYS: &[Key] = &[
     key("prompt", Kind::Text { bytes_max: 65_536 }, "", "", true, "The text of its prompt."),
     key("promptFile", Kind::Text { bytes_max: 4_096 }, "", "", true, "A file with its prompt, relative to the configuration folder."),
     key("skills", Kind::Texts { items_min: 0, items_max: 256 }, "", "", true, "The skills it may call; those of its role when not set."),
+    key("approvals.<name>", Kind::Word(APPROVALS), "", "", true, "Who agrees to its calls of a skill; agent.approvals when not set."),
+    key("capabilities", Kind::Texts { items_min: 0, items_max: 256 }, "", "", true, "What its calls may touch, such as net:docs.rs:443; what its skills need when not set."),
     key("concurrency", integer(1, 1_024), "", "", true, "Sessions at once; agent.concurrency when not set."),
     key("maxTurns", integer(1, 1_000), "", "", true, "Model calls of one session; agent.maxTurns when not set."),
     key("maxRetries", integer(0, 100), "", "", true, "Further attempts after a failed one; agent.maxRetries when not set."),
     key("timeout", integer(100, MS_MAX), "", "ms", true, "Deadline of one step; agent.timeout when not set."),
     key("maxOutputTokens", integer(1, 1_000_000), "", "tokens", true, "Ceiling of one answer; agent.maxOutputTokens when not set."),
+    key("compactAt", integer(1_000, 1 << 30), "", "tokens", true, "Length from which on a conversation is compacted; agent.compactAt when not set."),
     key("tokenBudget.daily", integer(1, 1 << 50), "", "tokens", true, "Tokens per UTC day; agent.tokenBudget.daily when not set."),
     key("tokenBudget.perRun", integer(1, 1 << 50), "", "tokens", true, "Tokens per run; agent.tokenBudget.perRun when not set."),
+    key("costBudget.daily", Kind::Usd, "", "USD", true, "Money per UTC day; agent.costBudget.daily when not set."),
+    key("costBudget.perRun", Kind::Usd, "", "USD", true, "Money per run; agent.costBudget.perRun when not set."),
 ];
 
 /// A parsed dotted path; a segment may contain any character.
@@ -239,6 +289,7 @@ pub fn class_of(word: &str) -> EffectClass {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::approval::Approval;
 
     #[test]
     fn every_default_is_allowed_and_every_key_is_found_by_its_own_path() {
@@ -253,7 +304,10 @@ mod tests {
                 assert!(key.doc.ends_with('.') && key.doc.len() < 120, "{}", key.path);
             }
         }
+        let words = crate::llm::config::Provider::ALL.map(crate::llm::config::Provider::as_str);
+        assert_eq!(PROVIDERS, words);
         assert!(CLASSES.iter().all(|word| EffectClass::from_word(word).is_some()));
+        assert!(APPROVALS.iter().all(|word| Approval::from_word(word).is_some()));
     }
 
     #[test]

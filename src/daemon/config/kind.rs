@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::domain::money::MicroUsd;
+
 /// What values a key takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -36,6 +38,10 @@ pub enum Kind {
     Secret,
     /// A JSON Schema as a TOML table.
     Schema,
+    /// Yes or no.
+    Flag,
+    /// An amount of US dollars with at most six digits after the point.
+    Usd,
 }
 
 impl Kind {
@@ -51,6 +57,8 @@ impl Kind {
             Self::Url => "an address that starts with http:// or https://".into(),
             Self::Secret => "\"${NAME}\" (an environment variable) or \"file:path\"".into(),
             Self::Schema => "a JSON Schema as a table".into(),
+            Self::Flag => "true or false".into(),
+            Self::Usd => "US dollars such as 3 or 0.25, with at most six digits after the point".into(),
         }
     }
 
@@ -74,6 +82,8 @@ impl Kind {
             Self::Url => value.as_str().is_some_and(is_http_url),
             Self::Secret => value.as_str().is_some_and(is_secret_reference),
             Self::Schema => value.is_object(),
+            Self::Flag => value.is_boolean(),
+            Self::Usd => usd(value).is_some(),
         }
     }
 
@@ -89,6 +99,12 @@ impl Kind {
                 _ => text.split(',').map(str::trim).filter(|item| !item.is_empty()).collect(),
             },
             Self::Schema => toml(text).or_else(|| serde_json::from_str(text).ok())?,
+            Self::Flag => Value::from(text.parse::<bool>().ok()?),
+            // As a number, which looks natural in the file, unless that would not be what was written.
+            Self::Usd => match toml(text) {
+                Some(number @ Value::Number(_)) if usd(&number) == MicroUsd::from_decimal(text) => number,
+                _ => Value::from(text),
+            },
             _ => Value::from(text),
         };
         self.allows(&value).then_some(value)
@@ -110,6 +126,17 @@ pub fn to_json(value: &toml_edit::Value) -> Value {
         toml_edit::Value::Datetime(date) => Value::from(date.value().to_string()),
         toml_edit::Value::Array(items) => items.iter().map(to_json).collect(),
         toml_edit::Value::InlineTable(table) => table.iter().map(|(name, value)| (name, to_json(value))).collect(),
+    }
+}
+
+/// The amount of a number or of a decimal as text. A number with a point is taken as the shortest decimal that means
+/// it, which is what a person wrote who wrote fifteen digits or fewer.
+pub fn usd(value: &Value) -> Option<MicroUsd> {
+    match value {
+        Value::String(text) => MicroUsd::from_decimal(text),
+        Value::Number(number) if number.is_f64() => MicroUsd::from_decimal(&number.as_f64()?.to_string()),
+        Value::Number(number) => MicroUsd::from_decimal(&number.to_string()),
+        _ => None,
     }
 }
 
@@ -184,6 +211,16 @@ mod tests {
             Some(json!("${ANTHROPIC_API_KEY}")),
         );
         check(Kind::Secret, "file:secret.txt", Some(json!("file:secret.txt")));
+        check(Kind::Flag, "true", Some(json!(true)));
+        check(Kind::Flag, "yes", None);
+        check(Kind::Usd, "3", Some(json!(3)));
+        check(Kind::Usd, "0.25", Some(json!(0.25)));
+        check(Kind::Usd, "0.000001", Some(json!(0.000_001)));
+        check(Kind::Usd, "12345678901.123456", Some(json!("12345678901.123456")));
+        check(Kind::Usd, "-1", None);
+        check(Kind::Usd, "0.0000001", None);
+        check(Kind::Usd, "1e-3", None);
+        check(Kind::Usd, "$3", None);
         check(Kind::Secret, "sk-ant-1234", None);
         check(Kind::Secret, "${}", None);
         check(Kind::Schema, "{ type = \"object\" }", Some(json!({"type": "object"})));

@@ -5,21 +5,25 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
 
 use serde_json::Value;
 
 use super::agent::{AgentDefaults, Around, agents};
+use super::approval;
 use super::command_skill::{CommandSkill, command_skills};
 use super::document::{Source, found};
 use super::error::{BadValue, ConfigError, Place, Warning};
 use super::home::Home;
 use super::key::{self, KEYS, Path};
 use super::kind;
-use super::model::{BUILT_IN, ModelSettings, models};
+use super::mcp::{McpSettings, mcp_servers};
+use super::model::{BUILT_IN, ModelSettings, PRICE_FIELDS, models};
 use super::pipeline::{Pipeline, pipelines};
 use super::sandbox::{ProgramSecret, program_secrets, sandbox};
 use super::setting::{Setting, Settings};
 use crate::domain::agent::AgentDefinition;
+use crate::domain::approval::ApprovalRules;
 use crate::domain::name::{ModelAlias, SkillName};
 use crate::skills::sandbox::policy::SandboxSettings;
 
@@ -61,6 +65,15 @@ pub struct GatewayConfig {
     pub body_bytes_max: usize,
     /// Connections at once.
     pub connections_max: usize,
+}
+
+/// Where metrics are served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MetricsConfig {
+    /// Where it listens; always a loopback address.
+    pub bind: IpAddr,
+    /// Its port; 0 takes any free one.
+    pub port: u16,
 }
 
 /// Form of the log lines.
@@ -106,6 +119,8 @@ impl std::fmt::Display for HostPort {
 pub struct Config {
     /// The network rim.
     pub gateway: GatewayConfig,
+    /// The metrics.
+    pub metrics: MetricsConfig,
     /// What agents have when their file does not say.
     pub agent: AgentDefaults,
     /// Steps at once over all runs.
@@ -122,6 +137,10 @@ pub struct Config {
     pub models: BTreeMap<ModelAlias, ModelSettings>,
     /// Skills that are a program.
     pub command_skills: Vec<CommandSkill>,
+    /// Servers whose tools are skills.
+    pub mcp: Vec<McpSettings>,
+    /// Further folders with skill packages.
+    pub skills_dirs: Vec<PathBuf>,
     /// Private addresses that skills may reach.
     pub network_allow: Vec<HostPort>,
     /// How programs are confined.
@@ -130,6 +149,19 @@ pub struct Config {
     pub program_secrets: Vec<ProgramSecret>,
     /// Plans kept as files.
     pub pipelines: Vec<Pipeline>,
+    /// Who has to agree to which calls.
+    pub approvals: ApprovalRules,
+    /// The search service.
+    pub search: Option<SearchConfig>,
+}
+
+/// The search service of `web.search`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SearchConfig {
+    /// Its address.
+    pub url: String,
+    /// Where its answer has the list, and in it title, address and text; none for a SearXNG.
+    pub fields: Option<[String; 4]>,
 }
 
 /// A configuration with what is known of its origin.
@@ -151,7 +183,9 @@ pub fn load(home: &Home, overrides: &Overrides) -> Result<Loaded, ConfigError> {
     let defaults = AgentDefaults::from_settings(&settings);
     let models = models(&settings, home.config_dir(), &mut bad);
     let command_skills = command_skills(&settings, &mut bad);
-    let commands: Vec<SkillName> = command_skills.iter().map(|skill| skill.name.clone()).collect();
+    let mcp = mcp_servers(&settings, home.config_dir(), &mut bad);
+    let mut commands: Vec<SkillName> = command_skills.iter().map(|skill| skill.name.clone()).collect();
+    commands.extend(mcp.iter().map(McpSettings::family));
     let around = Around {
         home,
         defaults: &defaults,
@@ -160,6 +194,7 @@ pub fn load(home: &Home, overrides: &Overrides) -> Result<Loaded, ConfigError> {
     };
     let program_secrets = program_secrets(&settings, home.config_dir(), &mut bad);
     let agents = agents(&around, &mut bad, &mut warnings)?;
+    let approvals = approval::rules(&settings, &agents, &mut bad);
     let pipelines = pipelines(home, &mut bad)?;
     let gateway = gateway(&settings);
     if !gateway.bind.is_loopback() {
@@ -172,11 +207,13 @@ pub fn load(home: &Home, overrides: &Overrides) -> Result<Loaded, ConfigError> {
             ),
         });
     }
+    let metrics = metrics(&settings, &mut bad);
     if !bad.is_empty() {
         return Err(ConfigError::Values(bad));
     }
     let config = Config {
         gateway,
+        metrics,
         agent: defaults,
         steps_concurrent_max: number(&settings, &["agent", "maxConcurrentSteps"]) as u32,
         memory_gc_interval_s: number(&settings, &["memory", "gcInterval"]),
@@ -191,10 +228,14 @@ pub fn load(home: &Home, overrides: &Overrides) -> Result<Loaded, ConfigError> {
         agents,
         models,
         command_skills,
+        mcp,
+        skills_dirs: skills_dirs(&settings, home),
         network_allow: network_allow(&settings),
         sandbox: sandbox(&settings, home.config_dir()),
         program_secrets,
         pipelines,
+        approvals,
+        search: search(&settings),
     };
     Ok(Loaded {
         config,
@@ -221,12 +262,15 @@ fn layers(
             );
         }
     }
-    for (alias, provider, id, secret) in BUILT_IN {
-        for (field, value) in [("provider", provider), ("id", id), ("apiKey", secret)] {
-            if !value.is_empty() {
-                let path = ["models", alias, field].map(str::to_owned).to_vec();
-                put(&mut settings, path, Value::from(*value), Place::Default);
-            }
+    for model in BUILT_IN {
+        for (field, value) in model.fields() {
+            let path = ["models", model.alias].into_iter().chain(field.split('.'));
+            put(
+                &mut settings,
+                path.map(str::to_owned).collect(),
+                Value::from(value),
+                Place::Default,
+            );
         }
     }
     if let Some(source) = Source::read(&home.config_file())? {
@@ -254,7 +298,53 @@ fn layers(
             Err(wrong) => bad.push(wrong),
         }
     }
+    drop_foreign_prices(&mut settings);
     Ok(settings)
+}
+
+/// A built-in price belongs to the built-in model. Whoever puts another one under its alias says what that one costs.
+fn drop_foreign_prices(settings: &mut Settings) {
+    for model in BUILT_IN {
+        let is_own = |field: &str| {
+            let setting = settings.get(&["models", model.alias, field]);
+            setting.is_none_or(|setting| setting.origin == Place::Default)
+        };
+        if ["provider", "id", "baseUrl"].into_iter().all(is_own) {
+            continue;
+        }
+        for field in PRICE_FIELDS {
+            let path = ["models", model.alias, "price", field];
+            if settings
+                .get(&path)
+                .is_some_and(|setting| setting.origin == Place::Default)
+            {
+                settings.remove(&path);
+            }
+        }
+    }
+}
+
+/// Metrics say what agents do and cost, and nobody is asked for a key: they stay on this machine.
+fn metrics(settings: &Settings, bad: &mut Vec<BadValue>) -> MetricsConfig {
+    let setting = settings.get(&["metrics", "bind"]);
+    let bind = setting
+        .and_then(|setting| setting.value.as_str())
+        .and_then(|text| text.parse().ok());
+    let bind = bind.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    if !bind.is_loopback() {
+        bad.push(BadValue {
+            place: setting.map_or(Place::Default, |setting| setting.origin.clone()),
+            key: "metrics.bind".into(),
+            found: format!("\"{bind}\""),
+            allowed: "a loopback address such as 127.0.0.1 or ::1; a scraper on another machine needs a proxy that \
+                      asks for credentials"
+                .into(),
+        });
+    }
+    MetricsConfig {
+        bind,
+        port: number(settings, &["metrics", "port"]) as u16,
+    }
 }
 
 fn put(settings: &mut Settings, path: Path, value: Value, origin: Place) {
@@ -309,6 +399,26 @@ fn gateway(settings: &Settings) -> GatewayConfig {
         body_bytes_max: number(settings, &["gateway", "maxBodyBytes"]) as usize,
         connections_max: number(settings, &["gateway", "maxConnections"]) as usize,
     }
+}
+
+fn search(settings: &Settings) -> Option<SearchConfig> {
+    let text = |name: &str| {
+        settings
+            .text(&["skills", "search", name])
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let url = text("url");
+    let is_json = text("kind") == "json";
+    (!url.is_empty()).then(|| SearchConfig {
+        url,
+        fields: is_json.then(|| ["results", "title", "link", "snippet"].map(text)),
+    })
+}
+
+fn skills_dirs(settings: &Settings, home: &Home) -> Vec<PathBuf> {
+    let folders = settings.texts(&["skills", "dirs"]).unwrap_or_default();
+    folders.iter().map(|folder| home.config_dir().join(folder)).collect()
 }
 
 fn network_allow(settings: &Settings) -> Vec<HostPort> {

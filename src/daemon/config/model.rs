@@ -4,49 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::error::BadValue;
+use super::error::{BadValue, Place};
 use super::key;
 use super::kind;
 use super::setting::Settings;
+use crate::domain::money::Price;
 use crate::domain::name::ModelAlias;
-
-/// Which protocol a model speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Provider {
-    /// The built-in model: deterministic, no network.
-    Offline,
-    /// OpenAI's chat protocol, also spoken by Ollama, vLLM and llama.cpp.
-    OpenAi,
-    /// Anthropic's messages protocol.
-    Anthropic,
-}
-
-impl Provider {
-    /// The stable word for configuration and JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Offline => "offline",
-            Self::OpenAi => "openai",
-            Self::Anthropic => "anthropic",
-        }
-    }
-
-    fn from_word(word: &str) -> Option<Self> {
-        [Self::Offline, Self::OpenAi, Self::Anthropic]
-            .into_iter()
-            .find(|provider| provider.as_str() == word)
-    }
-
-    /// Where the provider is when the configuration does not say. Paths are appended as the vendors' own SDKs do:
-    /// `/chat/completions` for OpenAI (whose base ends in `/v1`), `/v1/messages` for Anthropic.
-    pub fn default_base_url(self) -> &'static str {
-        match self {
-            Self::Offline => "",
-            Self::OpenAi => "https://api.openai.com/v1",
-            Self::Anthropic => "https://api.anthropic.com",
-        }
-    }
-}
+use crate::llm::config::{Provider, Timeouts};
 
 /// One model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,12 +21,23 @@ pub struct ModelSettings {
     pub provider: Provider,
     /// Its name at the provider.
     pub id: String,
-    /// Where the provider is, without a slash at the end; empty for the offline model.
+    /// Where the provider is, without a slash at the end; empty for the vendor's own address and the offline model.
     pub base_url: String,
     /// Where the key is; none for models that want none.
     pub api_key: Option<SecretSource>,
-    /// Longest time of one call, in milliseconds.
-    pub timeout_ms: u64,
+    /// Whether the operator named the key. A key that was named and is not there is an error also at an address of
+    /// one's own; a built-in alias that was sent elsewhere may well need none.
+    pub key_is_named: bool,
+    /// How long to wait.
+    pub timeouts: Timeouts,
+    /// Whether answers come as a stream.
+    pub stream: bool,
+    /// What it charges; none is free of charge.
+    pub price: Option<Price>,
+    /// Who is asked instead, in order.
+    pub fallback: Vec<ModelAlias>,
+    /// Tokens of a conversation that it holds.
+    pub context_tokens: Option<u64>,
 }
 
 /// Where a secret is.
@@ -143,19 +118,65 @@ impl fmt::Display for SecretSource {
     }
 }
 
-/// The aliases that exist without a file: alias, provider, id, key.
-pub const BUILT_IN: &[(&str, &str, &str, &str)] = &[
-    ("offline", "offline", "offline", ""),
-    (
-        "claude-sonnet",
-        "anthropic",
-        "claude-sonnet-4-5",
-        "${ANTHROPIC_API_KEY}",
-    ),
-    ("claude-opus", "anthropic", "claude-opus-4-5", "${ANTHROPIC_API_KEY}"),
-    ("claude-haiku", "anthropic", "claude-haiku-4-5", "${ANTHROPIC_API_KEY}"),
-    ("gpt", "openai", "gpt-5.1", "${OPENAI_API_KEY}"),
+/// A model that exists without a file.
+#[derive(Debug, Clone, Copy)]
+pub struct BuiltIn {
+    /// Its alias.
+    pub alias: &'static str,
+    provider: &'static str,
+    id: &'static str,
+    key: &'static str,
+    /// US dollars for a million tokens: input, output, read from the cache, written to the cache.
+    price: Option<[&'static str; 4]>,
+}
+
+/// The names of the parts of a price, in the order of [`BuiltIn`].
+pub const PRICE_FIELDS: [&str; 4] = ["input", "output", "cacheRead", "cacheWrite"];
+
+/// When the built-in prices were the vendors' list prices. They change; the operator's `models.<alias>.price` is what
+/// counts.
+pub const PRICES_AS_OF: &str = "2025-11";
+
+const fn built_in(
+    alias: &'static str,
+    provider: &'static str,
+    id: &'static str,
+    key: &'static str,
+    price: Option<[&'static str; 4]>,
+) -> BuiltIn {
+    BuiltIn {
+        alias,
+        provider,
+        id,
+        key,
+        price,
+    }
+}
+
+const ANTHROPIC_KEY: &str = "${ANTHROPIC_API_KEY}";
+const OPENAI_KEY: &str = "${OPENAI_API_KEY}";
+
+/// The aliases that exist without a file. Prices are of [`PRICES_AS_OF`].
+#[rustfmt::skip] // one row a line: it is read as a table
+pub const BUILT_IN: &[BuiltIn] = &[
+    built_in("offline", "offline", "offline", "", None),
+    built_in("claude-sonnet", "anthropic", "claude-sonnet-4-5", ANTHROPIC_KEY, Some(["3", "15", "0.3", "3.75"])),
+    built_in("claude-opus", "anthropic", "claude-opus-4-5", ANTHROPIC_KEY, Some(["5", "25", "0.5", "6.25"])),
+    built_in("claude-haiku", "anthropic", "claude-haiku-4-5", ANTHROPIC_KEY, Some(["1", "5", "0.1", "1.25"])),
+    built_in("gpt", "openai", "gpt-5.1", OPENAI_KEY, Some(["1.25", "10", "0.125", "1.25"])),
 ];
+
+impl BuiltIn {
+    /// Its values by the name of their key.
+    pub fn fields(&self) -> impl Iterator<Item = (String, &'static str)> {
+        let plain = [("provider", self.provider), ("id", self.id), ("apiKey", self.key)];
+        let plain = plain.into_iter().filter(|(_, value)| !value.is_empty());
+        let prices = PRICE_FIELDS.into_iter().zip(self.price.into_iter().flatten());
+        plain
+            .map(|(name, value)| (name.to_owned(), value))
+            .chain(prices.map(|(name, value)| (format!("price.{name}"), value)))
+    }
+}
 
 /// The models of the settings in force.
 pub fn models(settings: &Settings, folder: &Path, bad: &mut Vec<BadValue>) -> BTreeMap<ModelAlias, ModelSettings> {
@@ -179,22 +200,110 @@ pub fn models(settings: &Settings, folder: &Path, bad: &mut Vec<BadValue>) -> BT
                 place,
                 key: key::render_path(&at("provider").map(str::to_owned)),
                 found: "nothing".into(),
-                allowed: "one of offline, openai, anthropic".into(),
+                allowed: format!("one of {}", Provider::ALL.map(Provider::as_str).join(", ")),
             });
             continue;
         };
-        let base_url = settings.text(&at("baseUrl")).unwrap_or(provider.default_base_url());
-        let secret = settings.text(&at("apiKey"));
-        let timeout_ms = settings.number(&at("timeout")).unwrap_or(600_000);
+        let base_url = settings.text(&at("baseUrl")).unwrap_or_default();
+        let secret = settings.get(&at("apiKey"));
+        let usual = Timeouts::default();
+        let wait = |field, usual| settings.number(&at(field)).unwrap_or(usual);
         let model = ModelSettings {
             id: settings.text(&at("id")).unwrap_or(&name).to_owned(),
             base_url: base_url.trim_end_matches('/').to_owned(),
-            api_key: secret.and_then(|text| SecretSource::parse(text, folder)),
+            api_key: secret.and_then(|secret| SecretSource::parse(secret.value.as_str()?, folder)),
+            key_is_named: secret.is_some_and(|secret| secret.origin != Place::Default),
+            timeouts: Timeouts {
+                connect_ms: wait("connectTimeout", usual.connect_ms),
+                first_byte_ms: wait("firstByteTimeout", usual.first_byte_ms),
+                idle_ms: wait("idleTimeout", usual.idle_ms),
+                total_ms: wait("timeout", usual.total_ms),
+            },
+            stream: settings.flag(&at("stream")).unwrap_or(true),
+            price: price(settings, &name, bad),
+            fallback: fallback(settings, &name, bad),
             alias: alias.clone(),
             provider,
-            timeout_ms,
+            context_tokens: settings.number(&at("contextTokens")),
         };
         models.insert(alias, model);
     }
+    refuse_circles(settings, &models, bad);
     models
+}
+
+/// The price; a half one is refused, because the other half would be free of charge.
+fn price(settings: &Settings, name: &str, bad: &mut Vec<BadValue>) -> Option<Price> {
+    let part = |field| settings.get(&["models", name, "price", field]);
+    let amount = |field| settings.usd(&["models", name, "price", field]).map(|amount| amount.0);
+    let given = PRICE_FIELDS.into_iter().find_map(part)?;
+    for field in ["input", "output"] {
+        if part(field).is_none() {
+            bad.push(BadValue {
+                place: given.origin.clone(),
+                key: key::render_path(&["models", name, "price", field].map(str::to_owned)),
+                found: "nothing".into(),
+                allowed: format!(
+                    "{}, because another part of the price is set",
+                    kind::Kind::Usd.allowed()
+                ),
+            });
+        }
+    }
+    let (input, output) = (amount("input")?, amount("output")?);
+    Some(Price {
+        input,
+        output,
+        cache_read: amount("cacheRead").unwrap_or(input),
+        cache_write: amount("cacheWrite").unwrap_or(input),
+    })
+}
+
+fn fallback(settings: &Settings, name: &str, bad: &mut Vec<BadValue>) -> Vec<ModelAlias> {
+    let path = ["models", name, "fallback"];
+    let known: Vec<String> = settings.names(&["models"]).into_iter().map(|(name, _)| name).collect();
+    let mut others: Vec<ModelAlias> = Vec::new();
+    for other in settings.texts(&path).unwrap_or_default() {
+        let mut refuse = |allowed: String| {
+            let origin = settings.get(&path).map(|setting| setting.origin.clone());
+            bad.push(BadValue {
+                place: origin.unwrap_or(Place::Default),
+                key: key::render_path(&path.map(str::to_owned)),
+                found: format!("{other:?}"),
+                allowed,
+            });
+        };
+        match ModelAlias::new(&other) {
+            _ if other == name => refuse("other models than itself".into()),
+            Ok(alias) if others.contains(&alias) => refuse("each alias once".into()),
+            Ok(alias) if known.contains(&other) => others.push(alias),
+            _ => refuse(format!("aliases that are configured: {}", known.join(", "))),
+        }
+    }
+    others
+}
+
+/// A chain that comes back to where it began would ask the same models for ever.
+fn refuse_circles(settings: &Settings, models: &BTreeMap<ModelAlias, ModelSettings>, bad: &mut Vec<BadValue>) {
+    for alias in models.keys() {
+        let mut seen: Vec<&ModelAlias> = Vec::new();
+        let mut open: Vec<&ModelAlias> = models[alias].fallback.iter().collect();
+        while let Some(next) = open.pop() {
+            if next == alias {
+                let path = ["models", alias.as_str(), "fallback"];
+                let origin = settings.get(&path).map(|setting| setting.origin.clone());
+                bad.push(BadValue {
+                    place: origin.unwrap_or(Place::Default),
+                    key: key::render_path(&path.map(str::to_owned)),
+                    found: "a chain that comes back to it".into(),
+                    allowed: "models whose own fallbacks do not lead back".into(),
+                });
+                break;
+            }
+            if !seen.contains(&next) {
+                seen.push(next);
+                open.extend(models.get(next).into_iter().flat_map(|model| &model.fallback));
+            }
+        }
+    }
 }

@@ -6,6 +6,8 @@ use serde_json::Value;
 
 use super::error::Place;
 use super::key::{Key, Path, render_path};
+use super::kind;
+use crate::domain::money::MicroUsd;
 
 /// One value that is in force.
 #[derive(Debug, Clone)]
@@ -49,6 +51,22 @@ impl Settings {
     /// The text at a path.
     pub fn text(&self, path: &[&str]) -> Option<&str> {
         self.get(path)?.value.as_str()
+    }
+
+    /// The amount at a path.
+    pub fn usd(&self, path: &[&str]) -> Option<MicroUsd> {
+        kind::usd(&self.get(path)?.value)
+    }
+
+    /// The flag at a path.
+    pub fn flag(&self, path: &[&str]) -> Option<bool> {
+        self.get(path)?.value.as_bool()
+    }
+
+    /// Takes a value out.
+    pub fn remove(&mut self, path: &[&str]) {
+        let path: Path = path.iter().map(|&segment| segment.to_owned()).collect();
+        self.0.remove(&path);
     }
 
     /// The list of texts at a path.

@@ -43,6 +43,10 @@ const MODELS: &str = r#"
 # id = "qwen2.5-coder"
 # baseUrl = "http://127.0.0.1:11434/v1"
 # apiKey = "${LOCAL_API_KEY}"
+# fallback = ["offline"]
+# US dollars for a million tokens. The prices of the built-in aliases are the vendors' list prices of 2025-11:
+# `openclaw config list` shows them, and they are yours to correct.
+# price = { input = 0.10, output = 0.40 }
 
 # Skills that are a program of yours. The class decides what recovery may do.
 # [skills.commands.run-tests]
@@ -68,7 +72,11 @@ fn unit(key: &Key) -> String {
 fn example(key: &Key) -> String {
     match key.kind {
         Kind::Integer { .. } if key.default.is_empty() => "1_000_000".into(),
-        Kind::Integer { .. } | Kind::Texts { .. } | Kind::HostPorts | Kind::Schema => key.default.into(),
+        Kind::Url if key.default.is_empty() => "\"https://search.example/search\"".into(),
+        Kind::Usd if key.default.is_empty() => "2.50".into(),
+        Kind::Integer { .. } | Kind::Flag | Kind::Usd | Kind::Texts { .. } | Kind::HostPorts | Kind::Schema => {
+            key.default.into()
+        }
         _ => format!("\"{}\"", key.default),
     }
 }

@@ -11,6 +11,7 @@ use crate::domain::name::AgentName;
 use crate::gateway::auth::Authenticated;
 use crate::gateway::error::ApiError;
 use crate::gateway::parts::GatewayParts;
+use crate::gateway::wire::money::usd;
 
 /// `GET /v1/agents`.
 pub async fn list(State(parts): State<GatewayParts>, key: Authenticated) -> Result<Json<Value>, ApiError> {
@@ -46,7 +47,7 @@ pub async fn show(
 fn view(parts: &GatewayParts, agent: &AgentDefinition) -> Value {
     let today = parts.clock.now().day();
     let account = Account::AgentDay(agent.name.clone(), today);
-    let tokens = parts.agents.treasury().balance(&account).map(Balance::used).ok();
+    let used = parts.agents.treasury().balance(&account).map(Balance::used).ok();
     let skills: Vec<&str> = agent.skills.iter().map(AsRef::as_ref).collect();
     json!({
         "name": agent.name.as_str(),
@@ -59,8 +60,11 @@ fn view(parts: &GatewayParts, agent: &AgentDefinition) -> Value {
         "max_retries": agent.retries_max,
         "max_turns": agent.turns_max,
         "timeout_ms": agent.timeout_ms,
-        "tokens_today": tokens,
-        "tokens_daily_max": agent.tokens_daily_max,
-        "tokens_per_run_max": agent.tokens_per_run_max,
+        "tokens_today": used.map(|used| used.tokens),
+        "tokens_daily_max": agent.daily_max.tokens,
+        "tokens_per_run_max": agent.per_run_max.tokens,
+        "cost_today_usd": used.map(|used| usd(used.cost)),
+        "cost_daily_max_usd": agent.daily_max.cost.map(usd),
+        "cost_per_run_max_usd": agent.per_run_max.cost.map(usd),
     })
 }

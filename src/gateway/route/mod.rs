@@ -1,7 +1,11 @@
 //! The routes, one file for each thing; they never import each other.
 
 pub mod agents;
+pub mod answers;
 pub mod health;
+pub mod memory;
 pub mod router;
 pub mod runs;
+pub mod skills;
 pub mod status;
+pub mod usage;

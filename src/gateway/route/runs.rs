@@ -15,18 +15,19 @@ use serde_json::{Value, json};
 use crate::domain::code;
 use crate::domain::fact::{Fact, Stamped};
 use crate::domain::id::RunId;
-use crate::domain::limits::{IDEMPOTENCY_KEY_BYTES_MAX, JSON_DEPTH_MAX};
+use crate::domain::limits::IDEMPOTENCY_KEY_BYTES_MAX;
 use crate::domain::plan_document::write_plan;
 use crate::domain::run::RunStatus;
 use crate::gateway::auth::Authenticated;
 use crate::gateway::body::Body;
 use crate::gateway::error::ApiError;
 use crate::gateway::parts::GatewayParts;
-use crate::gateway::wire::event::{event, line, step_of};
+use crate::gateway::wire::event::{delta, event, line, step_of};
 use crate::gateway::wire::run::{header as header_view, time, view};
 use crate::gateway::wire::submission::SubmissionWire;
 use crate::runs::handle::{Accepted, Idempotency};
 use crate::runtime::bus::Watch;
+use crate::runtime::live::{Heard, LiveReader};
 
 /// Rows of one page.
 const PAGE_MAX: usize = 200;
@@ -55,7 +56,7 @@ pub async fn submit(
     key: Authenticated,
     Query(query): Query<SubmitQuery>,
     headers: HeaderMap,
-    Body(body): Body,
+    body: Body,
 ) -> Result<Response, ApiError> {
     key.needs("runs:write")?;
     if *parts.stop.borrow() {
@@ -64,17 +65,21 @@ pub async fn submit(
             "the daemon is stopping; nothing was accepted",
         ));
     }
-    let value: Value =
-        serde_json::from_slice(&body).map_err(|error| ApiError::invalid(format!("the body is not JSON: {error}")))?;
-    if crate::domain::json::depth(&value) > JSON_DEPTH_MAX {
-        return Err(ApiError::invalid(format!(
-            "the body nests deeper than {JSON_DEPTH_MAX}"
-        )));
-    }
+    let value = body.json()?;
     let body_hash = *blake3::hash(crate::domain::json::canonical(&value).as_bytes()).as_bytes();
-    let wire: SubmissionWire = serde_json::from_value(value)
+    let mut wire: SubmissionWire = serde_json::from_value(value)
         .map_err(|error| ApiError::invalid(format!("the body cannot be used: {error}")))?;
+    let tape = wire.take_tape()?;
     let spec = wire.into_spec(parts.clock.now())?;
+    // Refused now rather than by every step; what clients send never becomes the name of a row or a label.
+    // A cassette answers for models that nobody configured here.
+    let is_replay = tape.as_ref().is_some_and(|tape| tape.replay.is_some());
+    let asked = spec.model.as_ref().filter(|_| !is_replay);
+    if let Some(Err(error)) = asked.map(|alias| parts.models.get(alias)) {
+        return Err(
+            ApiError::new(code::MODEL_NOT_CONFIGURED, error.to_string()).hint("GET /v1/status lists the models")
+        );
+    }
     let idempotency = match headers.get("idempotency-key") {
         None => None,
         Some(value) if value.len() <= IDEMPOTENCY_KEY_BYTES_MAX && !value.is_empty() => {
@@ -92,7 +97,7 @@ pub async fn submit(
             return Err(ApiError::invalid(message));
         }
     };
-    let accepted = parts.runs.accept(spec, idempotency).await?;
+    let accepted = parts.runs.accept_taped(spec, idempotency, tape).await?;
     answer(&parts, accepted, query.wait).await
 }
 
@@ -141,12 +146,12 @@ fn is_last(fact: &Fact) -> bool {
 
 fn current(parts: &GatewayParts, run: RunId) -> Result<Value, ApiError> {
     let header = parts.runs.header(run)?;
-    let state = parts.runs.state(run)?;
+    let (state, waiting) = parts.runs.look(run)?;
     let tokens = match header.status {
         RunStatus::Active => parts.agents.tokens_of(run),
         _ => header.tokens,
     };
-    Ok(view(&state, tokens))
+    Ok(view(&state, tokens, &waiting))
 }
 
 /// Query of `GET /v1/runs`.
@@ -258,6 +263,17 @@ pub async fn result(
     ))
 }
 
+/// `GET /v1/runs/{id}/cassette`: the requests answered so far, also while the run goes on.
+pub async fn cassette(
+    State(parts): State<GatewayParts>,
+    key: Authenticated,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
+    key.needs("runs:read")?;
+    let text = parts.runs.cassette(run_id(&id)?, parts.models.redactor())?;
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], text).into_response())
+}
+
 /// Body of `POST /v1/runs/{id}/cancel`.
 #[derive(Debug, Default, Deserialize)]
 pub struct CancelWire {
@@ -269,14 +285,15 @@ pub async fn cancel(
     State(parts): State<GatewayParts>,
     key: Authenticated,
     Path(id): Path<String>,
-    Body(body): Body,
+    body: Body,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     key.needs("runs:write")?;
     let run = run_id(&id)?;
-    let wire: CancelWire = if body.is_empty() {
+    let wire: CancelWire = if body.0.is_empty() {
         CancelWire::default()
     } else {
-        serde_json::from_slice(&body).map_err(|error| ApiError::invalid(format!("the body cannot be used: {error}")))?
+        serde_json::from_value(body.json()?)
+            .map_err(|error| ApiError::invalid(format!("the body cannot be used: {error}")))?
     };
     let reason = wire.reason.unwrap_or_else(|| format!("cancelled by {}", key.0.name));
     parts
@@ -303,7 +320,9 @@ pub async fn retry(
     answer(&parts, accepted, None).await
 }
 
-/// `GET /v1/runs/{id}/events`: every committed fact, its place in the journal as the event's id.
+/// `GET /v1/runs/{id}/events`: every committed fact, its place in the journal as the event's id. Between them, without
+/// an id, the pieces of answers as they arrive: `delta`, or `restart` when a turn is asked again and what was shown of
+/// it does not count. Pieces are not kept, and only facts count.
 pub async fn events(
     State(parts): State<GatewayParts>,
     key: Authenticated,
@@ -331,12 +350,24 @@ pub async fn events(
     Ok(response)
 }
 
+/// A piece of an answer, or the word that pieces were missed.
+fn piece(heard: Heard) -> Event {
+    let (word, data) = match heard {
+        Heard::Piece(piece) => delta(&piece),
+        Heard::Lagged(count) => ("delta", json!({ "type": "lagged", "missed": count })),
+    };
+    Event::default().event(word).data(data.to_string())
+}
+
 struct Following {
     parts: GatewayParts,
     run: RunId,
     watch: Watch,
+    live: LiveReader,
     seen: u64,
     ready: std::vec::IntoIter<Stamped>,
+    /// Whether the journal has been read as far as it was committed: pieces of answers need no look at it.
+    is_read: bool,
     ended: bool,
 }
 
@@ -344,20 +375,29 @@ struct Following {
 /// the journal when it has taken those before.
 fn facts_after(parts: GatewayParts, run: RunId, after: u64) -> impl Stream<Item = Result<Event, Infallible>> {
     let watch = parts.runs.watch(run);
+    let live = parts.live.read(run);
     let start = Following {
         parts,
         run,
         watch,
+        live,
         seen: after,
         ready: Vec::new().into_iter(),
+        is_read: false,
         ended: false,
     };
     stream::unfold(start, async |mut state| {
         loop {
             if let Some(stamped) = state.ready.next() {
                 state.seen = stamped.seq;
-                state.ended = is_last(&stamped.fact);
-                let data = event(&stamped).to_string();
+                // A run that had ended unknown may have gone on.
+                let goes_on = is_last(&stamped.fact) && !state.ready.as_slice().is_empty();
+                state.ended = is_last(&stamped.fact) && !goes_on;
+                let mut data = event(&stamped);
+                if goes_on {
+                    data["reopened"] = true.into();
+                }
+                let data = data.to_string();
                 let event = Event::default()
                     .id(stamped.seq.to_string())
                     .event(stamped.fact.kind())
@@ -367,19 +407,27 @@ fn facts_after(parts: GatewayParts, run: RunId, after: u64) -> impl Stream<Item 
             if state.ended {
                 return None;
             }
+            if state.is_read {
+                let mut stop = state.parts.stop.subscribe();
+                tokio::select! {
+                    // A piece comes before the fact that it belongs to.
+                    biased;
+                    heard = state.live.next() => return Some((Ok(piece(heard)), state)),
+                    () = state.watch.past(state.seen) => state.is_read = false,
+                    // The client comes back with the last id that it has seen.
+                    _ = stop.wait_for(|stop| *stop) => return None,
+                }
+                continue;
+            }
+            // Asked before the journal is read: a run that ends between the two has facts that are still to come.
+            let status = state.parts.runs.header(state.run).map(|header| header.status);
             match state.parts.runs.facts(state.run, state.seen) {
                 Ok(facts) if facts.is_empty() => {
                     // A stream that starts after the end has nothing to wait for.
-                    let status = state.parts.runs.header(state.run).map(|header| header.status);
                     if status.is_ok_and(|status| status != RunStatus::Active) {
                         return None;
                     }
-                    let mut stop = state.parts.stop.subscribe();
-                    tokio::select! {
-                        () = state.watch.past(state.seen) => {}
-                        // The client comes back with the last id that it has seen.
-                        _ = stop.wait_for(|stop| *stop) => return None,
-                    }
+                    state.is_read = true;
                 }
                 Ok(facts) => state.ready = facts.into_iter(),
                 Err(error) => {

@@ -13,6 +13,7 @@ use crate::gateway::error::ApiError;
 use crate::gateway::parts::GatewayParts;
 use crate::gateway::wire::run::time;
 use crate::gateway::wire::tree::node;
+use crate::llm::gate::state::GateView;
 
 /// Incidents in one answer.
 const INCIDENTS_MAX: usize = 100;
@@ -22,11 +23,18 @@ pub async fn status(State(parts): State<GatewayParts>, key: Authenticated) -> Re
     key.needs("status:read")?;
     let now = parts.clock.now();
     let figures = parts.committer.figures();
+    let gates = parts.models.gates(now);
     let models: Vec<Value> = parts
         .models
         .describe()
         .into_iter()
-        .map(|model| json!({ "alias": model.alias.as_str(), "provider": model.provider, "id": &*model.id }))
+        .map(|model| {
+            let mut shown = json!({ "alias": model.alias.as_str(), "provider": model.provider, "id": &*model.id });
+            if let Some(view) = gates.get(&model.alias) {
+                shown["gate"] = gate(view);
+            }
+            shown
+        })
         .collect();
     Ok(Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -37,6 +45,7 @@ pub async fn status(State(parts): State<GatewayParts>, key: Authenticated) -> Re
         "ready": parts.runs.is_recovered() && !*parts.stop.borrow(),
         "home": &*parts.home,
         "gateway": &*parts.address,
+        "metrics": parts.metrics.as_ref().map(|address| format!("http://{address}/metrics")),
         "runs": { "active": parts.runs.active(), "parked": parts.runs.parked_count()?, "sessions": parts.agents.sessions_active() },
         "store": {
             "path": parts.store.path().display().to_string(),
@@ -49,6 +58,23 @@ pub async fn status(State(parts): State<GatewayParts>, key: Authenticated) -> Re
         "models": models,
         "sandbox": parts.sandbox.to_json(),
     })))
+}
+
+/// Whether a model may be asked, and since and until when not. Models that are asked over no network have no gate.
+fn gate(view: &GateView) -> Value {
+    json!({
+        "state": view.state,
+        // A gate that never changed has been well since the start.
+        "since": (view.since.0 > 0).then(|| time(view.since)),
+        "until": view.until.map(time),
+        "requests_left": view.requests_left,
+        "tokens_left": view.tokens_left,
+        "asking": view.asking,
+        "at_once": view.window,
+        "per_minute": view.per_minute,
+        "limited": view.limited,
+        "opened": view.opened,
+    })
 }
 
 /// `GET /v1/tree`.

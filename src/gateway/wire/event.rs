@@ -5,7 +5,9 @@ use serde_json::{Map, Value, json};
 use crate::domain::conversation::Arguments;
 use crate::domain::fact::{Fact, Stamped};
 use crate::domain::handoff::Lesson;
+use crate::domain::resolution::Resolution;
 use crate::domain::text::preview;
+use crate::runtime::live::{LivePiece, PieceKind};
 
 use super::run::time;
 
@@ -26,6 +28,27 @@ pub fn event(stamped: &Stamped) -> Value {
         fields.extend(own);
     }
     Value::Object(fields)
+}
+
+/// A piece of an answer that is not a fact yet: the name and the data of its event.
+pub fn delta(piece: &LivePiece) -> (&'static str, Value) {
+    let mut data = json!({ "step": piece.step.as_str(), "attempt": piece.attempt, "turn": piece.turn });
+    if piece.kind == PieceKind::Restart {
+        return ("restart", data);
+    }
+    data["type"] = piece.kind.as_str().into();
+    match piece.kind {
+        PieceKind::Call { index } => {
+            data["call"] = index.into();
+            data["skill"] = (&*piece.text).into();
+        }
+        PieceKind::Arguments { index } => {
+            data["call"] = index.into();
+            data["json"] = (&*piece.text).into();
+        }
+        _ => data["text"] = (&*piece.text).into(),
+    }
+    ("delta", data)
 }
 
 fn short(text: &str) -> Value {
@@ -70,11 +93,17 @@ fn own(fact: &Fact) -> Value {
             json!({ "findings": findings(wrong) })
         }
         Fact::TurnIntended {
-            turn, model, reserved, ..
+            turn,
+            model,
+            reserved,
+            reserved_cost,
+            ..
         } => {
-            json!({ "turn": turn, "model": model.as_str(), "reserved": reserved })
+            json!({
+                "turn": turn, "model": model.as_str(), "reserved": reserved, "reserved_micro_usd": reserved_cost.0,
+            })
         }
-        Fact::TurnFinished { turn, answer, .. } => {
+        Fact::TurnFinished { turn, answer, cost, .. } => {
             let calls = answer.calls.iter().map(|call| {
                 let arguments = match &call.arguments {
                     Arguments::Object(value) => short(&value.to_string()),
@@ -89,6 +118,7 @@ fn own(fact: &Fact) -> Value {
                 "model": &*answer.answered_by,
                 "tokens": answer.usage.total(),
                 "estimated": answer.usage.estimated,
+                "cost_micro_usd": cost.0,
             })
         }
         Fact::TurnFailed {
@@ -96,12 +126,23 @@ fn own(fact: &Fact) -> Value {
             class,
             reason,
             charged,
+            cost,
             retry_at,
             ..
         } => json!({
             "turn": turn, "class": class.as_str(), "reason": short(reason), "charged": charged,
-            "retry_at": retry_at.map(time),
+            "cost_micro_usd": cost.0, "retry_at": retry_at.map(time),
         }),
+        Fact::TurnDeferred {
+            turn,
+            model,
+            reason,
+            until,
+            ..
+        } => json!({ "turn": turn, "model": model.as_str(), "reason": short(reason), "until": time(*until) }),
+        Fact::CompactionBegun { through, .. } => json!({ "messages": through }),
+        Fact::HistoryCompacted { through, summary, .. } => json!({ "messages": through, "summary": short(summary) }),
+        Fact::StepRested { reason, until, .. } => json!({ "reason": short(reason), "until": time(*until) }),
         Fact::CallIntended {
             ordinal,
             skill,
@@ -133,6 +174,27 @@ fn own(fact: &Fact) -> Value {
         Fact::CancelRequested { outcome, reason } => json!({ "outcome": outcome.as_str(), "reason": short(reason) }),
         Fact::RunDone { outcome, result } => json!({ "outcome": outcome.as_str(), "result": short(result) }),
         Fact::RunParked { reason } => json!({ "reason": short(reason) }),
+        Fact::CallResolved {
+            ordinal,
+            resolution,
+            by,
+            ..
+        } => {
+            let output = match resolution {
+                Resolution::Happened { output } => short(output),
+                Resolution::NotHappened | Resolution::Abandoned => Value::Null,
+            };
+            json!({ "call": ordinal, "resolution": resolution.as_str(), "output": output, "by": &**by })
+        }
+        Fact::RunReopened { deadline } => json!({ "deadline": time(*deadline) }),
+        Fact::ApprovalAsked { ask, until, .. } => json!({
+            "call": ask.ordinal, "skill": ask.skill.as_str(), "hash": &*ask.hash, "shown": short(&ask.shown),
+            "until": time(*until),
+        }),
+        Fact::ApprovalGiven { ordinal, given, .. } => json!({
+            "call": ordinal, "hash": &*given.hash, "granted": given.granted, "by": &*given.by,
+            "reason": short(&given.reason),
+        }),
     }
 }
 
@@ -158,6 +220,12 @@ pub fn line(fact: &Fact) -> String {
         Fact::TurnFailed {
             turn, class, reason, ..
         } => format!("turn {turn}: {}: {}", class.as_str(), short(reason)),
+        Fact::TurnDeferred {
+            turn, model, reason, ..
+        } => format!("turn {turn}: waits for {model}: {}", short(reason)),
+        Fact::CompactionBegun { through, .. } => format!("{through} messages are to be replaced by a summary"),
+        Fact::HistoryCompacted { through, .. } => format!("{through} messages replaced by a summary"),
+        Fact::StepRested { reason, .. } => format!("rests: {}", short(reason)),
         Fact::AnswerRejected { findings, .. } => format!("answer sent back: {} places", findings.len()),
         Fact::CallIntended { skill, class, .. } => format!("{skill} ({}) begins", class.as_str()),
         Fact::CallFinished { ordinal, outcome, .. } => {
@@ -185,6 +253,22 @@ pub fn line(fact: &Fact) -> String {
         Fact::CancelRequested { reason, .. } => format!("end requested: {}", short(reason)),
         Fact::RunDone { outcome, .. } => outcome.as_str().into(),
         Fact::RunParked { reason } => format!("parked: {}", short(reason)),
+        Fact::CallResolved {
+            ordinal,
+            resolution,
+            by,
+            ..
+        } => format!("call {ordinal} {}, says {}", resolution.as_str(), short(by)),
+        Fact::RunReopened { .. } => "reopened".into(),
+        Fact::ApprovalAsked { ask, .. } => format!("asks to call {}: {}", ask.skill, short(&ask.shown)),
+        Fact::ApprovalGiven { ordinal, given, .. } => {
+            let word = if given.granted { "agreed to" } else { "refused" };
+            format!(
+                "call {ordinal} {word} by {}: {}",
+                short(&given.by),
+                short(&given.reason)
+            )
+        }
     }
 }
 

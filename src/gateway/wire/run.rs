@@ -5,8 +5,11 @@ use serde_json::{Value, json};
 use crate::domain::plan::Work;
 use crate::domain::run::{Outcome, RunHeader};
 use crate::domain::time::UtcMillis;
+use crate::runs::question::Question;
 use crate::runs::state::{Readiness, RunState, StepPhase, StepState};
 use crate::runtime::clock::rfc3339;
+
+use super::question;
 
 /// RFC 3339 with milliseconds.
 pub fn time(at: UtcMillis) -> Value {
@@ -31,8 +34,8 @@ pub fn header(header: &RunHeader) -> Value {
     })
 }
 
-/// A run, whole.
-pub fn view(state: &RunState, tokens: u64) -> Value {
+/// A run, whole, with what it waits for persons to say.
+pub fn view(state: &RunState, tokens: u64, waiting: &[Question]) -> Value {
     let spec = state.spec.as_ref();
     let (result, reason) = match &state.done {
         Some((Outcome::Succeeded, text)) => (parse(text), Value::Null),
@@ -72,11 +75,12 @@ pub fn view(state: &RunState, tokens: u64) -> Value {
         "origin": spec.map(|spec| &*spec.origin),
         "accepted_at": time(state.accepted_at),
         "ended_at": optional(state.ended_at),
-        "deadline": optional(spec.map(|spec| spec.deadline)),
+        "deadline": optional(spec.map(|_| state.deadline)),
         "tokens": tokens,
         "result": result,
         "reason": reason,
         "retry_of": spec.and_then(|spec| spec.retry_of).map(|run| run.to_string()),
+        "waiting": waiting.iter().map(|question| question::view(state.run, question)).collect::<Vec<_>>(),
         "steps": planning.into_iter().chain(planned).collect::<Vec<_>>(),
         "url": format!("/v1/runs/{}", state.run),
     })
@@ -110,10 +114,12 @@ fn phase(state: &StepState, ready: bool) -> &'static str {
         StepPhase::Waiting => "waiting",
         StepPhase::Retrying(_) => "retrying",
         StepPhase::Running => "running",
+        StepPhase::Resting(_) => "resting",
         StepPhase::Done => "done",
         StepPhase::Failed => "failed",
         StepPhase::Skipped => "skipped",
         StepPhase::Cancelled => "cancelled",
         StepPhase::Unknown => "unknown",
+        StepPhase::Asking => "asking",
     }
 }

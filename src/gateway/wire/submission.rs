@@ -7,11 +7,14 @@ use serde_json::Value;
 
 use crate::domain::handoff::Finding;
 use crate::domain::limits::RUN_DEADLINE_DEFAULT_MS;
+use crate::domain::money::MicroUsd;
 use crate::domain::name::{AgentName, ModelAlias};
 use crate::domain::plan_document::{read_checks, read_plan};
 use crate::domain::run::RunSpec;
 use crate::domain::time::UtcMillis;
+use crate::domain::traffic::Tape;
 use crate::gateway::error::ApiError;
+use crate::llm::cassette;
 
 /// One submission.
 #[derive(Debug, Deserialize)]
@@ -34,13 +37,34 @@ pub struct SubmissionWire {
     pub deadline_ms: Option<u64>,
     /// Tokens that it may use.
     pub tokens_max: Option<u64>,
+    /// US dollars that it may cost; a number or a decimal as text, with at most six digits after the point.
+    pub max_cost_usd: Option<Value>,
     /// The model of all its agents.
     pub model: Option<String>,
     /// Where it comes from, in one word.
     pub origin: Option<String>,
+    /// Whether its model traffic is kept for a cassette.
+    #[serde(default)]
+    pub record: bool,
+    /// The cassette that answers instead of the models.
+    pub replay: Option<String>,
 }
 
 impl SubmissionWire {
+    /// What it does with its model traffic; takes the cassette out. A run that is replayed is recorded as well.
+    pub fn take_tape(&mut self) -> Result<Option<Tape>, ApiError> {
+        let Some(cassette) = self.replay.take() else {
+            return Ok(self.record.then(Tape::default));
+        };
+        cassette::format::read(&cassette).map_err(|error| {
+            ApiError::new(crate::domain::code::CASSETTE_INVALID, error.to_string())
+                .hint("a cassette is what `openclaw run … --record FILE` wrote")
+        })?;
+        Ok(Some(Tape {
+            replay: Some(cassette.into()),
+        }))
+    }
+
     /// The spec that is accepted.
     pub fn into_spec(self, now: UtcMillis) -> Result<RunSpec, ApiError> {
         let wrong = |findings: Vec<Finding>| {
@@ -55,6 +79,7 @@ impl SubmissionWire {
         let checks = read_checks("/checks", &self.checks).map_err(wrong)?;
         let agent = self.agent.map(|name| AgentName::new(&name)).transpose();
         let model = self.model.map(|name| ModelAlias::new(&name)).transpose();
+        let cost_max = self.max_cost_usd.as_ref().map(dollars).transpose()?;
         let own_folder = || {
             std::env::current_dir()
                 .map(|path| path.display().to_string())
@@ -74,9 +99,22 @@ impl SubmissionWire {
             output_schema: self.output_schema.map(Arc::new),
             deadline: now.plus_ms(self.deadline_ms.unwrap_or(RUN_DEADLINE_DEFAULT_MS)),
             tokens_max: self.tokens_max,
+            cost_max,
             model: model.map_err(|error| ApiError::invalid(error.to_string()))?,
             origin: origin.into(),
             retry_of: None,
         })
     }
+}
+
+/// An amount as it was written: the shortest text of a JSON number is what the client wrote.
+fn dollars(value: &Value) -> Result<MicroUsd, ApiError> {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let read = MicroUsd::from_decimal(&text);
+    read.ok_or_else(|| {
+        ApiError::invalid("max_cost_usd is US dollars such as 0.25, with at most six digits after the point")
+    })
 }

@@ -3,6 +3,8 @@
 //! Invariants: the answer depends on the request alone; it has calls or text, never both; every call names a skill
 //! that is offered.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use crate::domain::conversation::{ModelAnswer, ModelRequest, Stop, Usage};
@@ -31,10 +33,13 @@ pub fn answer(request: &ModelRequest) -> ModelAnswer {
         stop,
         usage: Usage::default(),
         answered_by: "offline".into(),
+        kept: Arc::new([]),
     };
     answer.usage = Usage {
         input: estimate::request_tokens(request),
         output: estimate::answer_tokens(&answer).min(u64::from(request.output_tokens_max)),
+        cache_read: 0,
+        cache_write: 0,
         estimated: false,
     };
     answer

@@ -1,15 +1,18 @@
 //! The offline model behind the trait of all models.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use crate::domain::conversation::{ModelAnswer, ModelRequest};
+use crate::domain::conversation::{Arguments, ModelAnswer, ModelRequest};
 use crate::domain::name::ModelAlias;
-use crate::llm::model::{AskError, Model, ModelDescription};
+use crate::llm::model::{AskError, Asking, Delta, Listener, Model, ModelDescription};
+use crate::llm::wire::pieces::pieces;
 
 use super::answer::answer;
+
+/// Bytes of a piece of text.
+const PIECE_BYTES: usize = 256;
 
 /// The model inside this program.
 #[derive(Debug)]
@@ -25,9 +28,13 @@ impl OfflineModel {
 }
 
 impl Model for OfflineModel {
-    fn ask(&self, request: ModelRequest, _deadline: Duration) -> BoxFuture<'static, Result<ModelAnswer, AskError>> {
+    fn ask(&self, request: ModelRequest, asking: Asking) -> BoxFuture<'static, Result<ModelAnswer, AskError>> {
         // Bounded work on bounded input, a few milliseconds at most, so it needs no deadline of its own.
-        Box::pin(async move { Ok(answer(&request)) })
+        Box::pin(async move {
+            let answer = answer(&request);
+            tell(&answer, &*asking.listener);
+            Ok(answer)
+        })
     }
 
     fn describe(&self) -> ModelDescription {
@@ -36,6 +43,24 @@ impl Model for OfflineModel {
             provider: "offline",
             id: Arc::from("offline"),
             endpoint: None,
+        }
+    }
+}
+
+/// Tells the answer in pieces, as a provider would.
+fn tell(answer: &ModelAnswer, listener: &dyn Listener) {
+    for piece in pieces(&answer.text, PIECE_BYTES) {
+        listener.delta(Delta::Text(piece.into()));
+    }
+    for (index, call) in answer.calls.iter().enumerate() {
+        let index = index as u32;
+        listener.delta(Delta::CallBegun {
+            index,
+            skill: call.skill.clone(),
+        });
+        if let Arguments::Object(arguments) = &call.arguments {
+            let json = arguments.to_string().into();
+            listener.delta(Delta::CallArguments { index, json });
         }
     }
 }

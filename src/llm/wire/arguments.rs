@@ -3,16 +3,13 @@
 //! Refuses to know: the skill's schema. Invariants: nothing is guessed; a text that could mean two things (a member
 //! twice, a number that does not fit) is malformed.
 
-use std::fmt;
-
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 use crate::domain::conversation::Arguments;
-use crate::domain::limits::{ARGUMENTS_BYTES_MAX, JSON_DEPTH_MAX};
-use crate::domain::text;
+use crate::domain::limits::ARGUMENTS_BYTES_MAX;
+use crate::domain::{json, text};
 
-use super::surrogate;
+use super::{strict, surrogate};
 
 /// Characters of malformed arguments that are kept.
 const PREVIEW_CHARS: usize = 200;
@@ -27,21 +24,23 @@ pub fn parse(text: &str, answer_was_cut: bool) -> Arguments {
         return malformed(&reason, text);
     }
     let repaired = surrogate::repair(text);
-    if let Some(position) = integer_out_of_range(&repaired) {
-        return malformed(&format!("an integer at byte {position} does not fit 64 bits"), text);
-    }
-    let mut deserializer = serde_json::Deserializer::from_str(&repaired);
-    let value = Strict { depth: 0 }
-        .deserialize(&mut deserializer)
-        .and_then(|value| deserializer.end().map(|()| value));
-    match value {
+    let read = strict::check(&repaired)
+        .map_err(|error| error.reason)
+        .and_then(|()| serde_json::from_str(&repaired).map_err(|error| error.to_string()));
+    match read {
         Ok(value @ Value::Object(_)) => Arguments::Object(value.into()),
         Ok(_) => malformed("expected an object at line 1 column 1", text),
-        Err(error) => {
+        Err(reason) => {
             let cut = if answer_was_cut { "the answer was cut off: " } else { "" };
-            malformed(&format!("{cut}{error}"), text)
+            malformed(&format!("{cut}{reason}"), text)
         }
     }
+}
+
+/// What names these arguments, whatever the order of members and blanks in the text was: BLAKE3 of
+/// [the canonical text](json::canonical).
+pub fn hash(arguments: &Value) -> [u8; 32] {
+    *blake3::hash(json::canonical(arguments).as_bytes()).as_bytes()
 }
 
 fn malformed(reason: &str, text: &str) -> Arguments {
@@ -55,116 +54,6 @@ fn malformed(reason: &str, text: &str) -> Arguments {
     Arguments::Malformed {
         reason: text::preview(reason, 300).into(),
         preview: preview.into(),
-    }
-}
-
-/// The place of a whole number that neither `i64` nor `u64` holds; the parser would round it silently.
-fn integer_out_of_range(text: &str) -> Option<usize> {
-    let bytes = text.as_bytes();
-    let mut at = 0;
-    while at < bytes.len() {
-        match bytes[at] {
-            b'"' => {
-                at += 1;
-                while at < bytes.len() && bytes[at] != b'"' {
-                    at += if bytes[at] == b'\\' { 2 } else { 1 };
-                }
-                at += 1;
-            }
-            b'-' | b'0'..=b'9' => {
-                let start = at;
-                while at < bytes.len() && matches!(bytes[at], b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9') {
-                    at += 1;
-                }
-                let number = &text[start..at];
-                let whole = number.trim_start_matches('-').bytes().all(|byte| byte.is_ascii_digit());
-                let digits = number.len() > 18;
-                if whole && digits && number.parse::<i64>().is_err() && number.parse::<u64>().is_err() {
-                    return Some(start);
-                }
-            }
-            _ => at += 1,
-        }
-    }
-    None
-}
-
-/// Reads a value, refusing a member that comes twice and nesting that is too deep.
-struct Strict {
-    depth: usize,
-}
-
-impl Strict {
-    fn deeper<E: serde::de::Error>(&self) -> Result<Self, E> {
-        if self.depth >= JSON_DEPTH_MAX {
-            return Err(E::custom(format_args!("more than {JSON_DEPTH_MAX} levels of nesting")));
-        }
-        Ok(Self { depth: self.depth + 1 })
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Strict {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Strict {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        let mut values = Vec::new();
-        while let Some(value) = items.next_element_seed(self.deeper()?)? {
-            values.push(value);
-        }
-        Ok(Value::Array(values))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
-        let mut fields = Map::new();
-        while let Some(name) = members.next_key::<String>()? {
-            if fields.contains_key(&name) {
-                let shown = text::preview(&name, 60);
-                return Err(A::Error::custom(format_args!("the member `{shown}` comes twice")));
-            }
-            let value = members.next_value_seed(self.deeper()?)?;
-            fields.insert(name, value);
-        }
-        Ok(Value::Object(fields))
     }
 }
 
@@ -212,10 +101,10 @@ mod tests {
         check(
             r#"{"n":123456789012345678901234567890}"#,
             false,
-            "at byte 5 does not fit",
+            "an integer does not fit 64 bits at line 1 column 6",
         );
         check(r#"{"n":1e999}"#, false, "out of range");
-        check(&deep, false, "levels of nesting");
+        check(&deep, false, "deeper than 64 levels");
         check(
             &format!("{{\"a\":\"{}\"}}", "x".repeat(ARGUMENTS_BYTES_MAX)),
             false,

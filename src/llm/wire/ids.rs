@@ -3,31 +3,32 @@
 //! Some servers send none, some number from 0 in every answer. Invariant: the ids of an answer are new in the
 //! conversation and differ from each other.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
-
 use crate::domain::conversation::{CallRequest, Message, ModelRequest};
 
 /// Gives a new id to each call whose own is empty, long, strange or already used.
 pub fn make_unique(request: &ModelRequest, calls: &mut [CallRequest]) {
-    let mut used: BTreeSet<Arc<str>> = BTreeSet::new();
-    let mut turn = 1;
-    for message in request.messages.iter() {
-        if let Message::Assistant { calls, .. } = message {
-            turn += 1;
-            used.extend(calls.iter().map(|call| call.id.clone()));
-        }
-    }
-    for (index, call) in calls.iter_mut().enumerate() {
-        if !is_good(&call.id) || used.contains(&call.id) {
+    let earlier = || {
+        request.messages.iter().filter_map(|message| match message {
+            Message::Assistant { calls, .. } => Some(calls),
+            _ => None,
+        })
+    };
+    // Few ids are looked for among many: a walk costs less than a set of all of them.
+    let is_used = |before: &[CallRequest], id: &str| {
+        before.iter().any(|call| &*call.id == id) || earlier().flatten().any(|call| &*call.id == id)
+    };
+    for index in 0..calls.len() {
+        let (before, after) = calls.split_at_mut(index);
+        let call = &mut after[0];
+        if !is_good(&call.id) || is_used(before, &call.id) {
+            let turn = earlier().count() + 1;
             let candidates = (0u32..).map(|n| match n {
                 0 => format!("call_{turn}_{index}"),
                 n => format!("call_{turn}_{index}_{n}"),
             });
-            let mut free = candidates.filter(|id| !used.contains(id.as_str()));
+            let mut free = candidates.filter(|id| !is_used(before, id));
             call.id = free.next().expect("numbers do not end").into();
         }
-        used.insert(call.id.clone());
     }
 }
 

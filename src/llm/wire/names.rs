@@ -110,6 +110,8 @@ mod tests {
             timeout_ms: 1,
             output_bytes_max: 1,
             concurrency: 1,
+            approval: crate::domain::approval::Approval::Auto,
+            examples: Arc::new([]),
         }
     }
 

@@ -5,41 +5,55 @@
 
 use std::borrow::Cow;
 
+use memchr::memchr;
+
 /// Replaces each unpaired surrogate escape with `\uFFFD`.
 pub fn repair(text: &str) -> Cow<'_, str> {
-    let bytes = text.as_bytes();
-    let mut repaired: Option<String> = None;
+    let Some(mut at) = next(text, 0) else {
+        return Cow::Borrowed(text);
+    };
+    let mut repaired = String::with_capacity(text.len());
     let mut copied = 0;
-    let mut at = 0;
-    while at + 1 < bytes.len() {
-        if bytes[at] != b'\\' {
-            at += 1;
-            continue;
+    loop {
+        repaired.push_str(&text[copied..at]);
+        repaired.push_str("\\ufffd");
+        copied = at + ESCAPE_BYTES;
+        match next(text, copied) {
+            Some(found) => at = found,
+            None => break,
         }
+    }
+    repaired.push_str(&text[copied..]);
+    Cow::Owned(repaired)
+}
+
+/// The byte at which the first unpaired surrogate escape begins.
+pub fn find(text: &str) -> Option<usize> {
+    next(text, 0)
+}
+
+/// Bytes of an escape of this kind.
+const ESCAPE_BYTES: usize = 6;
+
+/// The first unpaired surrogate escape from here, which is not within an escape.
+fn next(text: &str, from: usize) -> Option<usize> {
+    let bytes = text.as_bytes();
+    let mut at = from;
+    loop {
+        at += memchr(b'\\', bytes.get(at..)?)?;
         match unit(bytes, at) {
-            Some(0xd800..=0xdbff) if matches!(unit(bytes, at + 6), Some(0xdc00..=0xdfff)) => at += 12,
-            Some(0xd800..=0xdfff) => {
-                let out = repaired.get_or_insert_with(String::new);
-                out.push_str(&text[copied..at]);
-                out.push_str("\\ufffd");
-                at += 6;
-                copied = at;
+            Some(0xd800..=0xdbff) if matches!(unit(bytes, at + ESCAPE_BYTES), Some(0xdc00..=0xdfff)) => {
+                at += 2 * ESCAPE_BYTES;
             }
+            Some(0xd800..=0xdfff) => return Some(at),
             // Any other escape, `\\` among them: its second byte begins nothing.
             _ => at += 2,
         }
     }
-    match repaired {
-        Some(mut out) => {
-            out.push_str(&text[copied..]);
-            Cow::Owned(out)
-        }
-        None => Cow::Borrowed(text),
-    }
 }
 
 /// The code unit of a `\uXXXX` escape at this place.
-fn unit(bytes: &[u8], at: usize) -> Option<u16> {
+pub(super) fn unit(bytes: &[u8], at: usize) -> Option<u16> {
     let escape = bytes.get(at..at + 6)?;
     if &escape[..2] != b"\\u" || !escape[2..].iter().all(u8::is_ascii_hexdigit) {
         return None;

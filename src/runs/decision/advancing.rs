@@ -37,6 +37,7 @@ impl Turn<'_> {
             self.effect(Effect::Leave);
             return;
         }
+        self.settle_waits();
         if self.now >= self.run_deadline() && self.run.state.cancel.is_none() {
             let reason = "the deadline of the run has passed".into();
             self.take(Fact::CancelRequested {
@@ -63,15 +64,25 @@ impl Turn<'_> {
         }
         // An amended plan must know how the running steps end, also those that another life began; nothing
         // else starts before.
-        self.take_back(|state| state.phase != StepPhase::Running);
+        self.take_back(|state| !matches!(state.phase, StepPhase::Running | StepPhase::Resting(_)));
+        let mut rests = false;
         if let Some(plan) = self.run.state.plan.clone() {
             for step in &plan.steps {
-                if self.run.state.steps[&step.id].phase == StepPhase::Running {
-                    self.want(step);
+                match self.run.state.steps[&step.id].phase {
+                    StepPhase::Running => self.want(step),
+                    StepPhase::Resting(at) if at <= self.now => self.want(step),
+                    StepPhase::Resting(_) => rests = true,
+                    _ => {}
                 }
             }
         }
-        if !self.run.live.is_empty() || !self.run.wanted.is_empty() {
+        let asks = self
+            .run
+            .state
+            .steps
+            .values()
+            .any(|step| step.phase == StepPhase::Asking);
+        if rests || asks || !self.run.live.is_empty() || !self.run.wanted.is_empty() {
             return;
         }
         let reason = self.run.state.planning.reason.as_deref().unwrap_or("");
@@ -86,7 +97,8 @@ impl Turn<'_> {
                 self.skip_open(&reason);
                 self.finish(Outcome::Unknown, Value::String(reason));
             }
-            StepPhase::Retrying(at) if at > self.now => {}
+            StepPhase::Retrying(at) | StepPhase::Resting(at) if at > self.now => {}
+            StepPhase::Asking => {}
             _ => {
                 let wish = SlotWish {
                     step: planning.clone(),
@@ -129,7 +141,7 @@ impl Turn<'_> {
             let state = &self.run.state.steps[&step.id];
             let wants = match state.phase {
                 StepPhase::Running => true,
-                StepPhase::Retrying(at) => at <= self.now,
+                StepPhase::Retrying(at) | StepPhase::Resting(at) => at <= self.now,
                 StepPhase::Waiting => self.run.state.readiness(step) == Readiness::Ready,
                 _ => false,
             };
@@ -139,12 +151,12 @@ impl Turn<'_> {
         }
         let is_over = self.run.live.is_empty()
             && self.run.wanted.is_empty()
-            && !self
-                .run
-                .state
-                .steps
-                .values()
-                .any(|step| matches!(step.phase, StepPhase::Retrying(_)));
+            && !self.run.state.steps.values().any(|step| {
+                matches!(
+                    step.phase,
+                    StepPhase::Retrying(_) | StepPhase::Resting(_) | StepPhase::Asking
+                )
+            });
         if is_over {
             self.conclude(&plan);
         }
@@ -156,7 +168,10 @@ impl Turn<'_> {
             let mut skipped = Vec::new();
             for step in &plan.steps {
                 let state = &self.run.state.steps[&step.id];
-                let waits = matches!(state.phase, StepPhase::Waiting | StepPhase::Retrying(_));
+                let waits = matches!(
+                    state.phase,
+                    StepPhase::Waiting | StepPhase::Retrying(_) | StepPhase::Resting(_) | StepPhase::Asking
+                );
                 if !waits || self.run.live.contains_key(&step.id) {
                     continue;
                 }
@@ -165,7 +180,7 @@ impl Turn<'_> {
                         step.id.clone(),
                         format!("step {failed} failed, so nothing new is started"),
                     ));
-                } else if self.run.state.readiness(step) == Readiness::Impossible {
+                } else if state.phase != StepPhase::Asking && self.run.state.readiness(step) == Readiness::Impossible {
                     let needs: Vec<&str> = step.needs.iter().map(|need| need.step.as_str()).collect();
                     skipped.push((
                         step.id.clone(),
@@ -241,10 +256,11 @@ impl Turn<'_> {
             return;
         }
         let retries = self.all_steps().filter_map(|(_, step)| match step.phase {
-            StepPhase::Retrying(at) if at > self.now => Some(at),
+            StepPhase::Retrying(at) | StepPhase::Resting(at) if at > self.now => Some(at),
             _ => None,
         });
         let next = retries
+            .chain(self.next_overdue())
             .chain([self.run_deadline()])
             .min()
             .unwrap_or(UtcMillis(u64::MAX));

@@ -36,10 +36,11 @@ impl Turn<'_> {
             AttemptEnd::Unknown { evidence } => {
                 self.take(Fact::StepUnknown { attempt, evidence });
             }
+            AttemptEnd::Asks { asks } if !stopping => self.asks(&attempt, asks),
             // It was told to stop, or came to an end by itself just before: the end that was asked for stands.
             _ if stopping => self.take(Fact::StepCancelled { step: step.clone() }),
             // Nobody here asked for it: whatever did the work is gone.
-            AttemptEnd::Stopped => {
+            AttemptEnd::Stopped | AttemptEnd::Asks { .. } => {
                 let reason = "the session was stopped from outside".into();
                 self.failed(attempt, FailureClass::Crash, reason, &[]);
             }
@@ -65,6 +66,7 @@ impl Turn<'_> {
                 }
             }
             AttemptEnd::Failed { class, reason, tried } => self.failed(attempt, class, reason, &tried),
+            AttemptEnd::Rested { reason, until } => self.take(Fact::StepRested { attempt, reason, until }),
         }
         self.leave_slot(&step);
     }

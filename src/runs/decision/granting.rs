@@ -23,7 +23,7 @@ impl Turn<'_> {
             return;
         }
         let state = self.run.state.step(id).expect("a step that may start is known");
-        let resume = state.phase == StepPhase::Running;
+        let resume = matches!(state.phase, StepPhase::Running | StepPhase::Resting(_));
         let number = if resume { state.attempt } else { state.attempt + 1 };
         let attempt = Attempt {
             step: id.clone(),
@@ -57,7 +57,8 @@ impl Turn<'_> {
             });
         }
         let deadline = match &handoff {
-            Some(handoff) => handoff.deadline,
+            // What it waited for persons is not its own time.
+            Some(handoff) => handoff.deadline.plus_ms(self.waited_ms(id)).min(self.run_deadline()),
             None => self.deadline_of(id),
         };
         self.run.live.insert(id.clone(), Live::Working);
@@ -78,7 +79,7 @@ impl Turn<'_> {
         }
         match state.phase {
             StepPhase::Running => true,
-            StepPhase::Retrying(at) => at <= self.now,
+            StepPhase::Retrying(at) | StepPhase::Resting(at) => at <= self.now,
             StepPhase::Waiting => {
                 id.as_str() == PLANNING_STEP
                     || self

@@ -1,6 +1,7 @@
 //! What a run does next: a pure function of its state, the time and what the surroundings say.
 
 mod advancing;
+mod answering;
 mod ending;
 mod granting;
 mod order;
@@ -9,5 +10,6 @@ mod stopping;
 mod terms;
 mod turn;
 
+pub use answering::{AnswerRefused, Judged, judge_approval, judge_resolution, same_answer};
 pub use react::react;
 pub use terms::{AttemptEnd, Effect, Event, Live, Reaction, RunLoop, SlotWish, Surroundings};

@@ -42,7 +42,7 @@ impl Turn<'_> {
             task: step.task.clone(),
             context: context.collect(),
             constraints: step.constraints.clone(),
-            deadline: self.now.plus_ms(own_ms).min(spec.deadline),
+            deadline: self.now.plus_ms(own_ms).min(self.run_deadline()),
             output_schema: step.output_schema.clone(),
             lessons,
         })

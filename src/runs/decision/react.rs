@@ -31,6 +31,17 @@ pub fn react(run: &mut RunLoop, event: Event, now: UtcMillis, around: &dyn Surro
             reports,
             tried,
         } => turn.checked(attempt, &output, reports, &tried),
+        Event::Agreed {
+            attempt,
+            ordinal,
+            given,
+        } => turn.agreed(attempt, ordinal, given),
+        Event::Resolved {
+            attempt,
+            ordinal,
+            resolution,
+            by,
+        } => turn.resolved(attempt, ordinal, resolution, by),
         Event::CancelWanted { reason } => {
             if turn.run.state.cancel.is_none() {
                 turn.take(Fact::CancelRequested {

@@ -22,7 +22,13 @@ impl Turn<'_> {
         }
         let open: Vec<StepId> = self
             .all_steps()
-            .filter(|(_, step)| matches!(step.phase, StepPhase::Running | StepPhase::Retrying(_)))
+            .filter(|(_, step)| {
+                let phase = &step.phase;
+                matches!(
+                    phase,
+                    StepPhase::Running | StepPhase::Retrying(_) | StepPhase::Resting(_) | StepPhase::Asking
+                )
+            })
             .map(|(id, _)| id.clone())
             .collect();
         for step in open {
@@ -71,7 +77,13 @@ impl Turn<'_> {
     /// Nothing that is left of the plan will be done.
     pub(super) fn skip_open(&mut self, reason: &str) {
         let open = self.run.state.planned();
-        let open = open.filter(|(_, step)| matches!(step.phase, StepPhase::Waiting | StepPhase::Retrying(_)));
+        let open = open.filter(|(_, step)| {
+            let phase = &step.phase;
+            matches!(
+                phase,
+                StepPhase::Waiting | StepPhase::Retrying(_) | StepPhase::Resting(_) | StepPhase::Asking
+            )
+        });
         let open: Vec<StepId> = open.map(|(step, _)| step.id.clone()).collect();
         for step in open {
             let reason = reason.into();

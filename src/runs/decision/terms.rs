@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::domain::approval::{Ask, Given};
 use crate::domain::check::{Check, CheckReport};
 use crate::domain::fact::{Attempt, Fact};
 use crate::domain::failure::FailureClass;
@@ -12,6 +13,7 @@ use crate::domain::handoff::{ContextEntry, Finding, Handoff};
 use crate::domain::id::BootId;
 use crate::domain::name::{AgentName, StepId};
 use crate::domain::plan::Plan;
+use crate::domain::resolution::Resolution;
 use crate::domain::time::UtcMillis;
 use crate::runs::state::RunState;
 
@@ -71,6 +73,26 @@ pub enum Event {
         /// What was tried.
         tried: Vec<Arc<str>>,
     },
+    /// A person answered a question that is open.
+    Agreed {
+        /// Which attempt.
+        attempt: Attempt,
+        /// Which call.
+        ordinal: u32,
+        /// The answer.
+        given: Given,
+    },
+    /// A person said what became of an unknown call of a step that waits for that.
+    Resolved {
+        /// Which attempt.
+        attempt: Attempt,
+        /// Which call.
+        ordinal: u32,
+        /// What became of it.
+        resolution: Resolution,
+        /// Who says so.
+        by: Arc<str>,
+    },
     /// Somebody wants the run to end.
     CancelWanted {
         /// In words.
@@ -103,6 +125,18 @@ pub enum AttemptEnd {
     Unknown {
         /// What is known.
         evidence: Arc<str>,
+    },
+    /// Calls wait for a person's yes.
+    Asks {
+        /// The questions.
+        asks: Vec<Ask>,
+    },
+    /// It waits so long that it gives its slot back.
+    Rested {
+        /// Why.
+        reason: Arc<str>,
+        /// When the same attempt goes on.
+        until: UtcMillis,
     },
     /// It was stopped, and nothing of it runs any more.
     Stopped,

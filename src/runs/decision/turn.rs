@@ -56,15 +56,19 @@ impl Turn<'_> {
         let own = definition
             .and_then(|step| step.timeout_ms)
             .unwrap_or_else(|| self.around.timeout_ms(agent.as_ref()));
-        started_at.plus_ms(own).min(self.run_deadline())
+        started_at
+            .plus_ms(own)
+            .plus_ms(self.waited_ms(id))
+            .min(self.run_deadline())
+    }
+
+    /// How long the present attempt has waited for persons.
+    pub(super) fn waited_ms(&self, id: &StepId) -> u64 {
+        self.run.state.step(id).map_or(0, |step| step.waited_ms)
     }
 
     pub(super) fn run_deadline(&self) -> UtcMillis {
-        self.run
-            .state
-            .spec
-            .as_ref()
-            .map_or(UtcMillis(u64::MAX), |spec| spec.deadline)
+        self.run.state.deadline
     }
 
     /// The agent of a step; the planner for the planning step.

@@ -46,6 +46,7 @@ fn first_facts() -> Vec<Fact> {
         output_schema: None,
         deadline: UtcMillis(u64::MAX),
         tokens_max: None,
+        cost_max: None,
         model: None,
         origin: "api".into(),
         retry_of: None,
@@ -87,10 +88,13 @@ fn journal(choices: &[(usize, u8)]) -> (Vec<Stamped>, BTreeMap<usize, u32>) {
                     agent: AgentName::new("x").expect("valid"),
                     model: ModelAlias::new("m").expect("valid"),
                     reserved: 5,
+                    reserved_cost: crate::domain::money::MicroUsd(7),
                     day: 1,
+                    prompt: "v1".into(),
                 }
             }
             4..=6 => Fact::TurnFinished {
+                cost: crate::domain::money::MicroUsd(9),
                 attempt,
                 turn: *turn,
                 answer: Arc::new(ModelAnswer {
@@ -99,6 +103,7 @@ fn journal(choices: &[(usize, u8)]) -> (Vec<Stamped>, BTreeMap<usize, u32>) {
                     stop: Stop::End,
                     usage: Usage::default(),
                     answered_by: "m".into(),
+                    kept: Arc::new([]),
                 }),
             },
             7 => Fact::RunRecovered { boot },
@@ -123,6 +128,18 @@ fn journal(choices: &[(usize, u8)]) -> (Vec<Stamped>, BTreeMap<usize, u32>) {
                 running.remove(step);
                 Fact::StepCancelled { step: attempt.step }
             }
+            11 => Fact::StepRested {
+                attempt,
+                reason: end("cools down"),
+                until: UtcMillis(4),
+            },
+            12 => Fact::TurnDeferred {
+                attempt,
+                turn: *turn + 1,
+                model: ModelAlias::new("m").expect("valid"),
+                reason: end("is full"),
+                until: UtcMillis(4),
+            },
             _ => Fact::CancelRequested {
                 outcome: crate::domain::run::Outcome::Cancelled,
                 reason: end("stop"),
@@ -143,6 +160,10 @@ fn session(attempt: Attempt, facts: &[Stamped]) -> TurnState {
         attempt,
         agent: AgentName::new("x").expect("valid"),
         model: ModelAlias::new("m").expect("valid"),
+        fallback: Vec::new(),
+        deadline: UtcMillis(1_000_000),
+        rest_over_ms: 60_000,
+        prompt: "v1".into(),
         work: SessionWork::Agent { brief: "t".into() },
         turns_max: 9,
         turn_retries_max: 1,
@@ -154,7 +175,7 @@ fn session(attempt: Attempt, facts: &[Stamped]) -> TurnState {
 
 proptest! {
     #[test]
-    fn a_snapshot_folds_to_the_same_state(choices in prop::collection::vec((0usize..3, 0u8..12), 0..60)) {
+    fn a_snapshot_folds_to_the_same_state(choices in prop::collection::vec((0usize..3, 0u8..14), 0..60)) {
         let (facts, running) = journal(&choices);
         let kept = compact(facts.clone());
         prop_assert!(kept.len() <= facts.len());

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::simulator::{
-    Case, Journal, PlannerEnd, START, StepEnd, UNSENDABLE, facts, go_on, id, outcome, plan, play, run_id, some_check,
-    step,
+    Case, Journal, PlannerEnd, START, Says, StepEnd, UNSENDABLE, facts, go_on, id, outcome, plan, play, run_id,
+    some_check, step,
 };
 use crate::domain::fact::Fact;
 use crate::domain::failure::{FailureClass, NextAttempt};
@@ -16,7 +16,7 @@ use crate::domain::name::{SkillName, StepId};
 use crate::domain::plan::{Join, Need, NeedState, OnFailure, Plan, Step, Work};
 use crate::domain::plan_admission::PLANNING_STEP;
 use crate::domain::run::Outcome;
-use crate::runs::state::{RunState, StepPhase};
+use crate::runs::state::{RunState, StepPhase, StepState};
 
 /// The graph order, said once more in its own words.
 fn needs_allow(state: &RunState, plan: &Plan, step: &Step) -> bool {
@@ -58,7 +58,6 @@ fn audit(case: &Case, journal: &Journal) {
     let mut begun: BTreeMap<StepId, u32> = BTreeMap::new();
     let mut leased_in_this_life: BTreeSet<StepId> = BTreeSet::new();
     let mut done: BTreeSet<StepId> = BTreeSet::new();
-    let mut unknown = false;
     for stamped in facts(journal) {
         let fact = &stamped.fact;
         assert!(
@@ -67,6 +66,12 @@ fn audit(case: &Case, journal: &Journal) {
         );
         match fact {
             Fact::RunRecovered { .. } => leased_in_this_life.clear(),
+            // The attempt goes on in a new session.
+            Fact::ApprovalGiven { attempt, .. } | Fact::CallResolved { attempt, .. } => {
+                leased_in_this_life.remove(&attempt.step);
+            }
+            Fact::StepFailed { attempt, .. } if state.steps.get(&attempt.step).is_some_and(StepState::is_abandoned) => {
+            }
             Fact::StepLeased { attempt, .. } => {
                 let known = state.step(&attempt.step).expect("only known steps are leased");
                 assert!(!done.contains(&attempt.step), "{attempt} is done and starts again");
@@ -81,8 +86,16 @@ fn audit(case: &Case, journal: &Journal) {
                     assert_eq!(attempt.number, *last, "a lease is taken up with its own attempt");
                     let again = !leased_in_this_life.insert(attempt.step.clone());
                     assert!(!again, "{attempt} is leased twice in one life");
+                } else if let StepPhase::Resting(until) = known.phase {
+                    assert_eq!(attempt.number, *last, "an attempt that rested goes on as itself");
+                    assert!(until <= stamped.at, "{attempt} goes on before its time");
+                    assert!(stamped.at.0 < case.deadline, "{attempt} goes on after the deadline");
+                    // A plan is mended when what was begun has ended.
+                    let may = !has_fatal_failure(&state) || state.needs_planning();
+                    assert!(may, "{attempt} goes on after a fatal failure");
+                    leased_in_this_life.insert(attempt.step.clone());
                 } else {
-                    assert!(stamped.at.0 < case.deadline, "{attempt} starts after the deadline");
+                    assert!(stamped.at < state.deadline, "{attempt} starts after the deadline");
                     assert_eq!(attempt.number, *last + 1, "attempts of {} rise by one", attempt.step);
                     *last += 1;
                     leased_in_this_life.insert(attempt.step.clone());
@@ -114,9 +127,9 @@ fn audit(case: &Case, journal: &Journal) {
                 }
             }
             Fact::PlanAccepted { .. } => begun.clear(),
-            Fact::StepUnknown { .. } => unknown = true,
             Fact::StepDone { attempt, .. }
             | Fact::StepFailed { attempt, .. }
+            | Fact::StepRested { attempt, .. }
             | Fact::HandoffSent { attempt, .. }
             | Fact::HandoffRejected { attempt, .. }
             | Fact::CheckMade { attempt, .. } => {
@@ -139,6 +152,7 @@ fn audit(case: &Case, journal: &Journal) {
     assert!(state.done.is_some() || state.parked.is_some(), "the journal has an end");
     assert!(state.replans <= REPLANS_MAX, "{} replans", state.replans);
     let (outcome, _) = state.done.clone().unwrap_or((Outcome::Failed, "".into()));
+    let unknown = state.all_steps().any(|step| step.phase == StepPhase::Unknown);
     if unknown && state.cancel.is_none() {
         assert_eq!(outcome, Outcome::Unknown, "a person must say");
     }
@@ -147,7 +161,10 @@ fn audit(case: &Case, journal: &Journal) {
         state.cancel.is_some()
     );
     for (id, known) in &state.steps {
-        let open = matches!(known.phase, StepPhase::Running | StepPhase::Retrying(_));
+        let open = matches!(
+            known.phase,
+            StepPhase::Running | StepPhase::Retrying(_) | StepPhase::Resting(_) | StepPhase::Asking
+        );
         assert!(!open, "{id} is left as {:?}", known.phase);
     }
 }
@@ -186,7 +203,7 @@ fn is_decided_by_the_script(case: &Case, journal: &Journal) -> bool {
         };
         let fails = |end: StepEnd| match end {
             StepEnd::Fails(_) | StepEnd::ChecksFail | StepEnd::Refuses => true,
-            StepEnd::Answers | StepEnd::Unknown => false,
+            StepEnd::Answers | StepEnd::Unknown | StepEnd::Asks(_) | StepEnd::Lost(..) => false,
         };
         let is_unsendable = step.constraints.iter().any(|text| &**text == UNSENDABLE);
         let is_refused = is_unsendable || (1..=retries + 1).any(|attempt| end_of(attempt) == StepEnd::Refuses);
@@ -199,7 +216,12 @@ fn is_decided_by_the_script(case: &Case, journal: &Journal) -> bool {
             || (1..=retries + 1).any(|attempt| is_final(end_of(attempt)));
         may_fail |= fails_for_good && step.on_failure != OnFailure::Continue;
         may_replan |= case.given.is_none() && (is_refused || (fails_for_good && step.on_failure == OnFailure::Replan));
-        may_be_unknown |= (1..=retries + 1).any(|attempt| end_of(attempt) == StepEnd::Unknown);
+        may_be_unknown |=
+            (1..=retries + 1).any(|attempt| matches!(end_of(attempt), StepEnd::Unknown | StepEnd::Lost(..)));
+        // Whether an answer comes before the run has nothing else to do is a matter of time.
+        if (1..=retries + 1).any(|attempt| matches!(end_of(attempt), StepEnd::Lost(..))) {
+            return false;
+        }
     }
     let joins_all = plan.steps.iter().all(|step| step.join == Join::All);
     if may_replan || (may_fail && may_be_unknown) {
@@ -219,6 +241,9 @@ fn step_end() -> impl Strategy<Value = (StepEnd, u64)> {
         1 => Just(StepEnd::ChecksFail),
         3 => classes().prop_map(StepEnd::Fails),
         1 => prop::bool::weighted(0.5).prop_map(|yes| if yes { StepEnd::Unknown } else { StepEnd::Answers }),
+        1 => prop::option::of((any::<bool>(), 0u64..140)).prop_map(StepEnd::Asks),
+        1 => (prop::sample::select(vec![Says::Happened, Says::NotHappened, Says::Abandoned]), 0u64..60)
+            .prop_map(|(says, ms)| StepEnd::Lost(says, ms)),
         1 => prop::bool::weighted(0.5).prop_map(|yes| if yes { StepEnd::Refuses } else { StepEnd::Answers }),
     ];
     (end, 0u64..40)
@@ -298,6 +323,15 @@ fn a_plan() -> impl Strategy<Value = Arc<Plan>> {
     })
 }
 
+/// Attempts that give their slot back for a while.
+fn rests() -> impl Strategy<Value = BTreeMap<(StepId, u32), u64>> {
+    let step = (0usize..10).prop_map(|index| match index {
+        9 => id(PLANNING_STEP),
+        index => id(&format!("s{index}")),
+    });
+    prop::collection::btree_map((step, 1u32..4), START + 10..START + 2_000, 0..5)
+}
+
 fn a_case() -> impl Strategy<Value = Case> {
     let planner = |plan: Arc<Plan>| {
         let other = a_plan().prop_map(PlannerEnd::Plans);
@@ -323,24 +357,29 @@ fn a_case() -> impl Strategy<Value = Case> {
         0u32..3,
         moments,
         1u64..30,
+        rests(),
     )
-        .prop_flat_map(move |(plan, (given, echo), ends, slots, retries, moments, usual_ms)| {
-            let case = Case {
-                given: given.then(|| plan.clone()),
-                planner: Vec::new(),
-                ends: BTreeMap::new(),
-                usual_ms,
-                slots,
-                retries,
-                cancel_at: moments.0,
-                deadline: moments.1.unwrap_or(START + 10_000_000),
-                checks: Vec::new(),
-                echo,
-            };
-            (Just((case, ends)), planner(plan))
-        })
-        .prop_map(|((mut case, ends), planner)| {
+        .prop_flat_map(
+            move |(plan, (given, echo), ends, slots, retries, moments, usual_ms, rests)| {
+                let case = Case {
+                    given: given.then(|| plan.clone()),
+                    planner: Vec::new(),
+                    ends: BTreeMap::new(),
+                    usual_ms,
+                    rests: BTreeMap::new(),
+                    slots,
+                    retries,
+                    cancel_at: moments.0,
+                    deadline: moments.1.unwrap_or(START + 10_000_000),
+                    checks: Vec::new(),
+                    echo,
+                };
+                (Just((case, ends, rests)), planner(plan))
+            },
+        )
+        .prop_map(|((mut case, ends, rests), planner)| {
             case.planner = planner;
+            case.rests = rests;
             for (index, ends) in ends.into_iter().enumerate() {
                 let attempts = (1u32..).zip(ends);
                 case.ends

@@ -17,7 +17,7 @@ use crate::runs::decision::Effect;
 use crate::runs::state::StepPhase;
 
 /// A step with what differs from the default.
-fn with(name: &str, needs: &[&str], change: impl Fn(&mut Step)) -> Step {
+pub(super) fn with(name: &str, needs: &[&str], change: impl Fn(&mut Step)) -> Step {
     let mut made = step(name);
     let needs = needs.iter().map(|need| Need {
         step: id(need),
@@ -28,7 +28,7 @@ fn with(name: &str, needs: &[&str], change: impl Fn(&mut Step)) -> Step {
     made
 }
 
-fn on_failure(policy: OnFailure) -> impl Fn(&mut Step) {
+pub(super) fn on_failure(policy: OnFailure) -> impl Fn(&mut Step) {
     move |step| step.on_failure = policy
 }
 
@@ -36,7 +36,7 @@ fn join(join: Join) -> impl Fn(&mut Step) {
     move |step| step.join = join
 }
 
-fn given(steps: Vec<Step>) -> Case {
+pub(super) fn given(steps: Vec<Step>) -> Case {
     Case {
         given: Some(Arc::new(plan(steps))),
         ..Case::default()
@@ -63,16 +63,18 @@ fn phase(phase: &StepPhase) -> &'static str {
         StepPhase::Waiting => "waits",
         StepPhase::Retrying(_) => "retries",
         StepPhase::Running => "runs",
+        StepPhase::Resting(_) => "rests",
         StepPhase::Done => "done",
         StepPhase::Failed => "failed",
         StepPhase::Skipped => "skipped",
         StepPhase::Cancelled => "cancelled",
         StepPhase::Unknown => "unknown",
+        StepPhase::Asking => "asks",
     }
 }
 
 /// The end of the run, and of each step with its last attempt: `failed: plan 1 done, a 2 failed, b 0 skipped`.
-fn summary(journal: &Journal) -> String {
+pub(super) fn summary(journal: &Journal) -> String {
     let state = load(journal);
     let plan = (state.planning.attempt > 0)
         .then(|| format!("plan {} {}", state.planning.attempt, phase(&state.planning.phase)));
@@ -93,7 +95,7 @@ fn orders(journal: &Journal, step: &str) -> Vec<Arc<Handoff>> {
 }
 
 /// When each attempt of a step was leased, after the start.
-fn leases(journal: &Journal, step: &str) -> Vec<u64> {
+pub(super) fn leases(journal: &Journal, step: &str) -> Vec<u64> {
     let leased = facts(journal).filter_map(|stamped| match &stamped.fact {
         Fact::StepLeased { attempt, .. } if attempt.step.as_str() == step => Some(stamped.at.0 - START),
         _ => None,
@@ -524,6 +526,7 @@ fn a_run_that_only_recovers_is_parked() {
         class: FailureClass::Crash,
         reason: "cut off".into(),
         charged: 0,
+        cost: crate::domain::money::MicroUsd(8),
         retry_at: None,
     };
     check(2, Some(asked_in_vain), true);
@@ -571,4 +574,56 @@ fn an_amended_plan_may_drop_what_a_finished_step_needed() {
         .end("y", 1, REFUSAL)
         .end("z", 1, REFUSAL);
     check(case, "succeeded: plan 3 done, c 1 done, y 2 done");
+}
+
+#[test]
+fn an_attempt_that_rests_gives_its_slot_to_another_and_goes_on_as_itself() {
+    let mut case = given(vec![step("a"), step("b")]).rests("a", 1, START + 400);
+    case.slots = 1;
+    let journal = play(&case);
+    let shown: Vec<String> = facts(&journal)
+        .filter(|stamped| stamped.fact.kind().starts_with("step."))
+        .map(|stamped| {
+            let attempt = stamped.fact.attempt().expect("of a step");
+            format!("{} {attempt}", stamped.fact.kind())
+        })
+        .collect();
+    let expected = [
+        "step.leased a#1",
+        "step.rested a#1",
+        "step.leased b#1",
+        "step.done b#1",
+        "step.leased a#1",
+        "step.done a#1",
+    ];
+    assert_eq!(shown, expected);
+    let again = facts(&journal).filter(|stamped| stamped.fact.kind() == "handoff.sent");
+    assert_eq!(again.count(), 2, "its order is not sent again");
+    let (_, at) = facts(&journal)
+        .filter(|stamped| stamped.fact.kind() == "step.leased")
+        .map(|stamped| (stamped.seq, stamped.at))
+        .last()
+        .expect("leased");
+    assert!(at.0 >= START + 400, "{at:?}");
+}
+
+#[test]
+fn a_rest_ends_with_its_run() {
+    let check = |case: Case, expected: &str| assert_eq!(summary(&play(&case)), expected);
+    let resting = || given(vec![step("a"), step("b")]).rests("a", 1, START + 90_000);
+    check(
+        Case {
+            cancel_at: Some(START + 500),
+            ..resting()
+        },
+        "cancelled: a 1 cancelled, b 1 done",
+    );
+    check(
+        Case {
+            deadline: START + 500,
+            ..resting()
+        },
+        "expired: a 1 cancelled, b 1 done",
+    );
+    check(resting().end("b", 1, REFUSAL), "failed: a 1 skipped, b 1 failed");
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use crate::domain::approval::{Ask, Given};
 use crate::domain::check::{Check, CheckReport};
 use crate::domain::fact::{Attempt, Fact, Stamped};
 use crate::domain::failure::FailureClass;
@@ -18,10 +19,14 @@ use crate::domain::name::{AgentName, SkillName, StepId};
 use crate::domain::plan::{Plan, Step, Work};
 use crate::domain::plan_admission::{self, PLANNING_STEP, admit};
 use crate::domain::plan_document::write_plan;
+use crate::domain::resolution::Resolution;
 use crate::domain::run::{Outcome, RunSpec};
 use crate::domain::time::UtcMillis;
-use crate::runs::decision::{AttemptEnd, Effect, Event, Reaction, RunLoop, SlotWish, Surroundings, react};
-use crate::runs::state::{RunState, StepPhase};
+use crate::runs::decision::{
+    AttemptEnd, Effect, Event, Judged, Reaction, RunLoop, SlotWish, Surroundings, judge_approval, judge_resolution,
+    react,
+};
+use crate::runs::state::{RunState, StepPhase, StepState};
 
 /// When every run is accepted.
 pub(super) const START: u64 = 1_000;
@@ -39,7 +44,33 @@ pub(super) enum StepEnd {
     Fails(FailureClass),
     Unknown,
     Refuses,
+    /// Asks a person, who says yes or no after this many milliseconds, or never; with an answer it answers.
+    Asks(Option<(bool, u64)>),
+    /// A call is unknown, and while the run still goes on a person says after this many milliseconds what became of
+    /// it.
+    Lost(Says, u64),
 }
+
+/// What a person says of an unknown call.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Says {
+    Happened,
+    NotHappened,
+    Abandoned,
+}
+
+impl Says {
+    pub(super) fn resolution(self) -> Resolution {
+        match self {
+            Self::Happened => Resolution::Happened { output: "seen".into() },
+            Self::NotHappened => Resolution::NotHappened,
+            Self::Abandoned => Resolution::Abandoned,
+        }
+    }
+}
+
+/// How long a question waits, in milliseconds.
+pub(super) const ASK_MS: u64 = 70;
 
 /// How one attempt of the planner ends.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,6 +92,8 @@ pub(super) struct Case {
     /// Attempts of steps with how long they take; others answer after [`Self::usual_ms`].
     pub ends: BTreeMap<(StepId, u32), (StepEnd, u64)>,
     pub usual_ms: u64,
+    /// Attempts that rest until this time whenever they are begun before it.
+    pub rests: BTreeMap<(StepId, u32), u64>,
     pub slots: usize,
     /// Retries where the plan does not say.
     pub retries: u32,
@@ -79,6 +112,7 @@ impl Default for Case {
             planner: Vec::new(),
             ends: BTreeMap::new(),
             usual_ms: 10,
+            rests: BTreeMap::new(),
             slots: 2,
             retries: 1,
             cancel_at: None,
@@ -148,6 +182,11 @@ impl Case {
         self
     }
 
+    pub(super) fn rests(mut self, name: &str, attempt: u32, until: u64) -> Self {
+        self.rests.insert((id(name), attempt), until);
+        self
+    }
+
     fn end_of(&self, attempt: &Attempt) -> (StepEnd, u64) {
         let key = (attempt.step.clone(), attempt.number);
         self.ends
@@ -167,6 +206,7 @@ impl Case {
             output_schema: None,
             deadline: UtcMillis(self.deadline),
             tokens_max: None,
+            cost_max: None,
             model: None,
             origin: "api".into(),
             retry_of: None,
@@ -286,6 +326,17 @@ impl<'c> Life<'c> {
         let steps = steps.chain([(RunState::planning_step(), &state.planning)]);
         let running = steps.filter(|(_, step)| step.phase == StepPhase::Running);
         life.orphans = running.filter_map(|(id, _)| state.attempt(&id)).collect();
+        let waits: Vec<Attempt> = life
+            .run
+            .state
+            .steps
+            .iter()
+            .filter(|(_, step)| matches!(step.phase, StepPhase::Asking | StepPhase::Unknown))
+            .filter_map(|(id, _)| life.run.state.attempt(id))
+            .collect();
+        for attempt in waits {
+            life.hear(&attempt);
+        }
         if let Some(at) = case.cancel_at
             && life.run.state.cancel.is_none()
         {
@@ -293,6 +344,52 @@ impl<'c> Life<'c> {
             life.at(at.max(now), Event::CancelWanted { reason });
         }
         life
+    }
+
+    /// A person thinks about what an attempt waits for.
+    fn hear(&mut self, attempt: &Attempt) {
+        match self.case.end_of(attempt).0 {
+            StepEnd::Asks(Some((granted, ms))) => {
+                let given = Given {
+                    hash: attempt.to_string().into(),
+                    granted,
+                    by: "a person".into(),
+                    reason: "".into(),
+                };
+                let event = Event::Agreed {
+                    attempt: attempt.clone(),
+                    ordinal: 0,
+                    given,
+                };
+                self.at(self.now + ms, event);
+            }
+            StepEnd::Lost(says, ms) => {
+                let event = Event::Resolved {
+                    attempt: attempt.clone(),
+                    ordinal: 0,
+                    resolution: says.resolution(),
+                    by: "a person".into(),
+                };
+                self.at(self.now + ms, event);
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether an answer counts, as the run's actor judges it.
+    fn counts(&self, event: &Event) -> bool {
+        let state = &self.run.state;
+        let judged = match event {
+            Event::Agreed { given, .. } => judge_approval(state, given),
+            Event::Resolved {
+                attempt,
+                ordinal,
+                resolution,
+                by,
+            } => judge_resolution(state, attempt, *ordinal, resolution.clone(), by.clone()),
+            _ => return true,
+        };
+        matches!(judged, Ok(Judged::Take(_)))
     }
 
     fn at(&mut self, at: u64, event: Event) -> (u64, u64) {
@@ -309,6 +406,9 @@ impl<'c> Life<'c> {
                 panic!("the run waits for nothing: {:#?}", self.run);
             };
             self.now = self.now.max(at);
+            if !self.counts(&event) {
+                continue;
+            }
             self.deliver(&event);
             let has_echo = matches!(
                 event,
@@ -341,7 +441,7 @@ impl<'c> Life<'c> {
                 self.checking.remove(attempt);
             }
             Event::Woken => self.timer = None,
-            Event::Taken { .. } | Event::CancelWanted { .. } => {}
+            Event::Taken { .. } | Event::CancelWanted { .. } | Event::Agreed { .. } | Event::Resolved { .. } => {}
         }
     }
 
@@ -364,11 +464,36 @@ impl<'c> Life<'c> {
                 _ => {}
             }
         }
+        let mut waits = Vec::new();
+        let mut answered = Vec::new();
+        for fact in &reaction.facts {
+            match fact {
+                Fact::ApprovalAsked { attempt, .. } | Fact::StepUnknown { attempt, .. } => waits.push(attempt.clone()),
+                Fact::ApprovalGiven { attempt, .. } | Fact::CallResolved { attempt, .. } => {
+                    answered.push(attempt.clone());
+                }
+                _ => {}
+            }
+        }
         if !reaction.facts.is_empty() {
             let seq = facts(journal).last().map_or(0, |stamped| stamped.seq);
             journal.push(stamp(reaction.facts, seq, self.now));
             if journal.len() >= batches_max {
                 return Some(false);
+            }
+        }
+        for attempt in waits {
+            self.hear(&attempt);
+        }
+        for attempt in answered {
+            // Its session is gone: it works again when it is started again.
+            let is_waited_for = self
+                .run
+                .state
+                .step(&attempt.step)
+                .is_some_and(|step| step.phase == StepPhase::Running);
+            if is_waited_for && !self.sessions.contains(&attempt) {
+                self.orphans.insert(attempt);
             }
         }
         let mut leaves = false;
@@ -482,6 +607,15 @@ impl<'c> Life<'c> {
             output: Arc::new(output),
             tried,
         };
+        let until = self.case.rests.get(&(attempt.step.clone(), attempt.number));
+        if let Some(until) = until.filter(|until| **until > self.now) {
+            let end = AttemptEnd::Rested {
+                reason: "the model cools down".into(),
+                until: UtcMillis(*until),
+            };
+            self.at(self.now + 1, Event::Ended { attempt, end });
+            return;
+        }
         let (end, ms) = if attempt.step.as_str() == PLANNING_STEP {
             let scripted = self.case.planner.get(attempt.number as usize - 1);
             let end = match scripted.or(self.case.planner.last()).expect("the planner has a script") {
@@ -499,7 +633,23 @@ impl<'c> Life<'c> {
                     tried,
                 ),
                 StepEnd::Fails(class) => failed(class, tried),
-                StepEnd::Unknown => unknown(),
+                StepEnd::Unknown | StepEnd::Lost(..) if self.is_resolved(&attempt) => {
+                    answered(json!({ "step": attempt.step.as_str() }), tried)
+                }
+                StepEnd::Unknown | StepEnd::Lost(..) => unknown(),
+                StepEnd::Asks(_) => match self.given(&attempt) {
+                    // The same whatever was said: when a process dies, the person may be too late.
+                    Some(_) => answered(json!({ "step": attempt.step.as_str() }), tried),
+                    None => AttemptEnd::Asks {
+                        asks: vec![Ask {
+                            ordinal: 0,
+                            skill: SkillName::new("exec.run").expect("valid"),
+                            hash: attempt.to_string().into(),
+                            shown: "$ make".into(),
+                            timeout_ms: ASK_MS,
+                        }],
+                    },
+                },
                 StepEnd::Refuses => {
                     let findings = Arc::new([Finding::new("/task", "not understood")]);
                     self.at(self.now + ms, Event::Refused { attempt, findings });
@@ -509,6 +659,17 @@ impl<'c> Life<'c> {
             (end, ms)
         };
         self.at(self.now + ms, Event::Ended { attempt, end });
+    }
+
+    /// What the journal has of an answer, as the resumed session finds it.
+    fn given(&self, attempt: &Attempt) -> Option<bool> {
+        let step = self.run.state.step(&attempt.step)?;
+        Some(step.asks.get(&0)?.given.as_ref()?.granted)
+    }
+
+    fn is_resolved(&self, attempt: &Attempt) -> bool {
+        let step = self.run.state.step(&attempt.step);
+        step.is_some_and(|step| step.resolved.contains_key(&0))
     }
 
     /// Grants by rank; the grant may still be on its way when the run changes its mind.
@@ -530,10 +691,15 @@ impl<'c> Life<'c> {
         }
         let steps = state.steps.values().chain([&state.planning]);
         let retries = steps.filter_map(|step| match step.phase {
-            StepPhase::Retrying(at) if at.0 > self.now => Some(at.0),
+            StepPhase::Retrying(at) | StepPhase::Resting(at) if at.0 > self.now => Some(at.0),
             _ => None,
         });
-        let due = retries.chain([self.case.deadline]).min().expect("there is a deadline");
+        let asks = self.run.state.steps.values().flat_map(StepState::open_asks);
+        let retries = retries.chain(asks.map(|open| open.until.0));
+        let due = retries
+            .chain([self.run.state.deadline.0])
+            .min()
+            .expect("there is a deadline");
         let timer = self.timer.expect("a run that goes on has a timer").0;
         assert!(timer <= due, "the timer is set to {timer}, due is {due}");
     }
@@ -551,6 +717,25 @@ pub(super) fn go_on(case: &Case, prefix: &[Vec<Stamped>]) -> Journal {
     let mut journal = prefix.to_vec();
     assert!(Life::new(case, &journal, true).go(&mut journal, usize::MAX));
     journal
+}
+
+/// A person says what became of the unknown call of a step, after the run has ended; it goes on.
+pub(super) fn reopen(case: &Case, ended: &Journal, name: &str, says: Says, after_ms: u64) -> Journal {
+    let mut journal = ended.clone();
+    let state = load(&journal);
+    let last = facts(&journal).last().expect("a journal has facts");
+    let (seq, at) = (last.seq, last.at.0 + after_ms);
+    let reopened = Fact::RunReopened {
+        deadline: state.deadline.plus_ms(after_ms),
+    };
+    let resolved = Fact::CallResolved {
+        attempt: state.attempt(&id(name)).expect("known"),
+        ordinal: 0,
+        resolution: says.resolution(),
+        by: "a person".into(),
+    };
+    journal.push(stamp(vec![reopened, resolved], seq, at));
+    go_on(case, &journal)
 }
 
 /// How the run ended.

@@ -14,10 +14,12 @@ use crate::domain::limits::RESULT_BYTES_MAX;
 use crate::domain::skill::SkillManifest;
 use crate::skills::declare::{Declaration, arguments};
 use crate::skills::environment;
+use crate::skills::preview::Preview;
 use crate::skills::process::end::Rendering;
 use crate::skills::process::program;
 use crate::skills::process::runner::{ProcessRunner, ProgramOrder};
 use crate::skills::sandbox::policy::Confinement;
+use crate::skills::showing;
 use crate::skills::skill::{CallEnd, CallOrder, Skill, SkillError};
 use crate::skills::stop::Stop;
 use crate::skills::workspace::Workspace;
@@ -115,6 +117,14 @@ impl ExecRun {
 impl Skill for ExecRun {
     fn manifest(&self) -> &SkillManifest {
         &self.manifest
+    }
+
+    fn preview(&self, order: &CallOrder) -> Preview {
+        match self.program_order(order) {
+            Ok(program) => showing::of_program(&order.arguments, &program),
+            // What cannot be prepared will be refused when it is made.
+            Err(_) => Preview::of_arguments(&order.arguments),
+        }
     }
 
     fn call(&self, order: CallOrder) -> BoxFuture<'static, Result<CallEnd, SkillError>> {

@@ -10,6 +10,8 @@ use serde_json::json;
 use crate::domain::effect::EffectClass;
 use crate::domain::skill::{CallOutcome, SkillManifest};
 use crate::skills::declare::{Declaration, arguments};
+use crate::skills::preview::Preview;
+use crate::skills::showing;
 use crate::skills::skill::{CallEnd, CallOrder, ProbeAnswer, Skill, SkillError};
 use crate::skills::stop::{Halt, Stop};
 use crate::skills::thread::on_thread;
@@ -63,6 +65,17 @@ impl FsPatch {
 impl Skill for FsPatch {
     fn manifest(&self) -> &SkillManifest {
         &self.manifest
+    }
+
+    fn preview(&self, order: &CallOrder) -> Preview {
+        let wanted: Wanted = match arguments(order) {
+            Ok(wanted) => wanted,
+            Err(reason) => return Preview::of(reason),
+        };
+        showing::of_change(order, &wanted.path, |before| match before {
+            Some(before) => apply(before, &wanted),
+            None => Err("it is not there".to_owned()),
+        })
     }
 
     fn call(&self, order: CallOrder) -> BoxFuture<'static, Result<CallEnd, SkillError>> {

@@ -147,10 +147,7 @@ fn around(line: &str, start: usize) -> String {
     if line.len() <= LINE_SHOWN_BYTES {
         return line.to_owned();
     }
-    let mut from = start.saturating_sub(LINE_SHOWN_BYTES / 4);
-    while !line.is_char_boundary(from) {
-        from -= 1;
-    }
+    let from = text::border_before(line, start.saturating_sub(LINE_SHOWN_BYTES / 4));
     let before = if from > 0 { "…" } else { "" };
     format!("{before}{}", text::cut(&line[from..], LINE_SHOWN_BYTES))
 }

@@ -7,6 +7,8 @@ use serde_json::json;
 use crate::domain::effect::EffectClass;
 use crate::domain::skill::SkillManifest;
 use crate::skills::declare::{Declaration, arguments};
+use crate::skills::preview::Preview;
+use crate::skills::showing;
 use crate::skills::skill::{CallEnd, CallOrder, Skill, SkillError};
 use crate::skills::stop::{Halt, Stop};
 use crate::skills::thread::on_thread;
@@ -51,6 +53,11 @@ impl FsWrite {
 impl Skill for FsWrite {
     fn manifest(&self) -> &SkillManifest {
         &self.manifest
+    }
+
+    fn preview(&self, order: &CallOrder) -> Preview {
+        let content = showing::text(order, "content").to_owned();
+        showing::of_change(order, showing::text(order, "path"), |_| Ok(content))
     }
 
     fn call(&self, order: CallOrder) -> BoxFuture<'static, Result<CallEnd, SkillError>> {

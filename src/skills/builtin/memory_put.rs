@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::domain::effect::EffectClass;
 use crate::domain::skill::{CallOutcome, SkillManifest};
+use crate::domain::text_policy::is_visible;
 use crate::skills::declare::{Declaration, arguments};
 use crate::skills::memory_reader::full_key;
 use crate::skills::skill::{CallEnd, CallOrder, LocalEffect, Skill, SkillError};
@@ -64,6 +65,10 @@ impl Skill for MemoryPut {
 fn put(order: &CallOrder) -> Result<CallEnd, String> {
     let wanted: Wanted = arguments(order)?;
     let key = full_key(order, &wanted.scope, &wanted.key)?;
+    // Only where a name is given: an entry that has such a key already can still be read.
+    if !is_visible(&wanted.key) {
+        return Err("a key shows all its characters: none that are invisible or change the direction".to_owned());
+    }
     let bytes = wanted.text.len();
     if bytes > TEXT_BYTES_MAX {
         return Err(format!("the text has {bytes} bytes, at most {TEXT_BYTES_MAX} are kept"));

@@ -15,6 +15,8 @@ use crate::skills::declare::{Declaration, arguments};
 use crate::skills::fetch::{FetchStop, Fetched, Fetcher};
 use crate::skills::html::readable;
 use crate::skills::network::NetworkPolicy;
+use crate::skills::preview::Preview;
+use crate::skills::showing;
 use crate::skills::skill::{CallEnd, CallOrder, Skill, SkillError};
 
 const BYTES_DEFAULT: usize = 2 * 1024 * 1024;
@@ -65,6 +67,10 @@ impl Skill for WebFetch {
         &self.manifest
     }
 
+    fn preview(&self, order: &CallOrder) -> Preview {
+        Preview::of(format!("GET {}", showing::text(order, "url")))
+    }
+
     fn call(&self, order: CallOrder) -> BoxFuture<'static, Result<CallEnd, SkillError>> {
         let fetcher = Arc::clone(&self.fetcher);
         Box::pin(async move {
@@ -76,7 +82,7 @@ impl Skill for WebFetch {
             let bytes_max = wanted.max_bytes.unwrap_or(BYTES_DEFAULT).min(BYTES_MAX);
             match tokio::time::timeout(limit, fetcher.fetch(&wanted.url, bytes_max)).await {
                 Ok(Ok(fetched)) => Ok(outcome(&fetched).into()),
-                Ok(Err(FetchStop::Refused(reason))) => Ok(CallEnd::refused(reason)),
+                Ok(Err(FetchStop::Refused(reason) | FetchStop::Broken(reason))) => Ok(CallEnd::refused(reason)),
                 Ok(Err(FetchStop::Client(error))) => Err(SkillError::Client(error)),
                 Err(_) => Ok(CallEnd::refused(format!(
                     "{} did not answer within {} ms",

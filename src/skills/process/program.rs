@@ -36,7 +36,7 @@ pub enum ProgramError {
 
 /// The file of a program: by the search path when the name has no slash, else relative to `cwd`.
 pub fn resolve(name: &str, path: &OsStr, cwd: &Path) -> Result<PathBuf, ProgramError> {
-    let shown = || name.chars().take(200).collect::<String>();
+    let shown = || crate::domain::text::preview(name, 200);
     if name.is_empty() || name.contains('\0') {
         return Err(ProgramError::Name { name: shown() });
     }

@@ -1,7 +1,7 @@
 //! Who a program is: without capabilities, without a way to new ones, without what was open before it.
 //!
 //! A daemon that runs as root starts programs as the owner of their workspace; as root itself only when root owns
-//! it, and then without a single capability. `ops/decisions/0009-sandbox.md` says why and what it costs.
+//! it, and then without a single capability. `ops/decisions/0012-sandbox.md` says why and what it costs.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bincode::{Decode, Encode};
 
-use crate::domain::conversation::{Arguments, CallRequest, ModelAnswer, Stop, Usage};
+use crate::domain::conversation::{Arguments, CallRequest, KeptBlock, ModelAnswer, Stop, Usage};
 
 use super::reading::{Reason, json};
 
@@ -17,6 +17,26 @@ pub(super) struct AnswerRecord {
     output: u64,
     estimated: bool,
     answered_by: String,
+}
+
+/// What an answer has beyond the first layout.
+#[derive(Debug, Clone, PartialEq, Encode, Decode, Default)]
+pub(super) struct AnswerExtras {
+    cache_read: u64,
+    cache_write: u64,
+    kept: Vec<(String, u32, String)>,
+}
+
+impl From<&ModelAnswer> for AnswerExtras {
+    fn from(answer: &ModelAnswer) -> Self {
+        let kept = answer.kept.iter();
+        let kept = kept.map(|block| (block.dialect.to_string(), block.before, block.json.to_string()));
+        Self {
+            cache_read: answer.usage.cache_read,
+            cache_write: answer.usage.cache_write,
+            kept: kept.collect(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
@@ -52,6 +72,7 @@ impl From<&ModelAnswer> for AnswerRecord {
                 Stop::End => 0,
                 Stop::Length => 1,
                 Stop::Refused => 2,
+                Stop::Paused => 3,
             },
             input: answer.usage.input,
             output: answer.usage.output,
@@ -62,7 +83,12 @@ impl From<&ModelAnswer> for AnswerRecord {
 }
 
 impl AnswerRecord {
-    pub(super) fn into_domain(self) -> Result<ModelAnswer, Reason> {
+    pub(super) fn into_domain(self, extras: AnswerExtras) -> Result<ModelAnswer, Reason> {
+        let kept = extras.kept.into_iter().map(|(dialect, before, json)| KeptBlock {
+            dialect: dialect.into(),
+            before,
+            json: json.into(),
+        });
         let calls = self.calls.into_iter().map(|call| {
             let arguments = match call.arguments {
                 ArgumentsRecord::Object(text) => Arguments::Object(Arc::new(json(&text)?)),
@@ -84,14 +110,18 @@ impl AnswerRecord {
                 0 => Stop::End,
                 1 => Stop::Length,
                 2 => Stop::Refused,
+                3 => Stop::Paused,
                 other => return Err(format!("stop {other} is not known")),
             },
             usage: Usage {
                 input: self.input,
+                cache_read: extras.cache_read,
+                cache_write: extras.cache_write,
                 output: self.output,
                 estimated: self.estimated,
             },
             answered_by: self.answered_by.into(),
+            kept: kept.collect(),
         })
     }
 }

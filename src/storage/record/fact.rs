@@ -5,19 +5,22 @@ use std::sync::Arc;
 
 use bincode::{Decode, Encode};
 
+use crate::domain::approval::{Ask, Given};
 use crate::domain::check::CheckReport;
 use crate::domain::effect::{EffectClass, EffectKey};
 use crate::domain::fact::{Attempt, Fact, Stamped};
 use crate::domain::failure::FailureClass;
 use crate::domain::handoff::Finding;
 use crate::domain::id::BootId;
+use crate::domain::money::MicroUsd;
 use crate::domain::name::{AgentName, ModelAlias, SkillName, StepId};
 use crate::domain::plan_document::write_plan;
+use crate::domain::resolution::Resolution;
 use crate::domain::run::Outcome;
 use crate::domain::skill::CallOutcome;
 use crate::domain::time::UtcMillis;
 
-use super::answer::AnswerRecord;
+use super::answer::{AnswerExtras, AnswerRecord};
 use super::handoff::HandoffRecord;
 use super::reading::{Reason, arcs, named, plan, texts, word};
 use super::spec::SpecRecord;
@@ -156,6 +159,94 @@ enum FactRecord {
     RunParked {
         reason: String,
     },
+    // From here on: what later versions added. The variants above that have a successor are read and never written.
+    TurnIntendedCost {
+        attempt: AttemptRecord,
+        turn: u32,
+        agent: String,
+        model: String,
+        reserved: u64,
+        reserved_cost: u64,
+        day: u32,
+    },
+    TurnFinishedCost {
+        attempt: AttemptRecord,
+        turn: u32,
+        answer: AnswerRecord,
+        extras: AnswerExtras,
+        cost: u64,
+    },
+    TurnFailedCost {
+        attempt: AttemptRecord,
+        turn: u32,
+        class: String,
+        reason: String,
+        charged: u64,
+        cost: u64,
+        retry_at: Option<u64>,
+    },
+    TurnDeferred {
+        attempt: AttemptRecord,
+        turn: u32,
+        model: String,
+        reason: String,
+        until: u64,
+    },
+    HistoryCompacted {
+        attempt: AttemptRecord,
+        through: u32,
+        summary: String,
+    },
+    StepRested {
+        attempt: AttemptRecord,
+        reason: String,
+        until: u64,
+    },
+    RunAcceptedCost {
+        spec: SpecRecord,
+        cost_max: Option<u64>,
+    },
+    TurnIntendedPrompt {
+        attempt: AttemptRecord,
+        turn: u32,
+        agent: String,
+        model: String,
+        reserved: u64,
+        reserved_cost: u64,
+        day: u32,
+        prompt: String,
+    },
+    CompactionBegun {
+        attempt: AttemptRecord,
+        through: u32,
+    },
+    CallResolved {
+        attempt: AttemptRecord,
+        ordinal: u32,
+        resolution: String,
+        output: String,
+        by: String,
+    },
+    RunReopened {
+        deadline: u64,
+    },
+    ApprovalAsked {
+        attempt: AttemptRecord,
+        ordinal: u32,
+        skill: String,
+        hash: String,
+        shown: String,
+        timeout_ms: u64,
+        until: u64,
+    },
+    ApprovalGiven {
+        attempt: AttemptRecord,
+        ordinal: u32,
+        hash: String,
+        granted: bool,
+        by: String,
+        reason: String,
+    },
 }
 
 fn attempt_record(attempt: &Attempt) -> AttemptRecord {
@@ -238,7 +329,10 @@ impl SnapshotRecord {
 impl From<&Fact> for FactRecord {
     fn from(fact: &Fact) -> Self {
         match fact {
-            Fact::RunAccepted(spec) => Self::RunAccepted(SpecRecord::from(&**spec)),
+            Fact::RunAccepted(spec) => Self::RunAcceptedCost {
+                spec: SpecRecord::from(&**spec),
+                cost_max: spec.cost_max.map(|cost| cost.0),
+            },
             Fact::RunRecovered { boot } => Self::RunRecovered { boot: boot.to_bytes() },
             Fact::PlanProposed { round, plan } => Self::PlanProposed {
                 round: *round,
@@ -270,19 +364,30 @@ impl From<&Fact> for FactRecord {
                 agent,
                 model,
                 reserved,
+                reserved_cost,
                 day,
-            } => Self::TurnIntended {
+                prompt,
+            } => Self::TurnIntendedPrompt {
                 attempt: attempt_record(attempt),
                 turn: *turn,
                 agent: agent.to_string(),
                 model: model.to_string(),
                 reserved: *reserved,
+                reserved_cost: reserved_cost.0,
                 day: *day,
+                prompt: prompt.to_string(),
             },
-            Fact::TurnFinished { attempt, turn, answer } => Self::TurnFinished {
+            Fact::TurnFinished {
+                attempt,
+                turn,
+                answer,
+                cost,
+            } => Self::TurnFinishedCost {
                 attempt: attempt_record(attempt),
                 turn: *turn,
                 answer: AnswerRecord::from(&**answer),
+                extras: AnswerExtras::from(&**answer),
+                cost: cost.0,
             },
             Fact::TurnFailed {
                 attempt,
@@ -290,14 +395,47 @@ impl From<&Fact> for FactRecord {
                 class,
                 reason,
                 charged,
+                cost,
                 retry_at,
-            } => Self::TurnFailed {
+            } => Self::TurnFailedCost {
                 attempt: attempt_record(attempt),
                 turn: *turn,
                 class: class.as_str().to_owned(),
                 reason: reason.to_string(),
                 charged: *charged,
+                cost: cost.0,
                 retry_at: retry_at.map(|at| at.0),
+            },
+            Fact::TurnDeferred {
+                attempt,
+                turn,
+                model,
+                reason,
+                until,
+            } => Self::TurnDeferred {
+                attempt: attempt_record(attempt),
+                turn: *turn,
+                model: model.to_string(),
+                reason: reason.to_string(),
+                until: until.0,
+            },
+            Fact::CompactionBegun { attempt, through } => Self::CompactionBegun {
+                attempt: attempt_record(attempt),
+                through: *through,
+            },
+            Fact::HistoryCompacted {
+                attempt,
+                through,
+                summary,
+            } => Self::HistoryCompacted {
+                attempt: attempt_record(attempt),
+                through: *through,
+                summary: summary.to_string(),
+            },
+            Fact::StepRested { attempt, reason, until } => Self::StepRested {
+                attempt: attempt_record(attempt),
+                reason: reason.to_string(),
+                until: until.0,
             },
             Fact::AnswerRejected {
                 attempt,
@@ -384,6 +522,43 @@ impl From<&Fact> for FactRecord {
             Fact::RunParked { reason } => Self::RunParked {
                 reason: reason.to_string(),
             },
+            Fact::CallResolved {
+                attempt,
+                ordinal,
+                resolution,
+                by,
+            } => Self::CallResolved {
+                attempt: attempt_record(attempt),
+                ordinal: *ordinal,
+                resolution: resolution.as_str().to_owned(),
+                output: match resolution {
+                    Resolution::Happened { output } => output.to_string(),
+                    Resolution::NotHappened | Resolution::Abandoned => String::new(),
+                },
+                by: by.to_string(),
+            },
+            Fact::RunReopened { deadline } => Self::RunReopened { deadline: deadline.0 },
+            Fact::ApprovalAsked { attempt, ask, until } => Self::ApprovalAsked {
+                attempt: attempt_record(attempt),
+                ordinal: ask.ordinal,
+                skill: ask.skill.to_string(),
+                hash: ask.hash.to_string(),
+                shown: ask.shown.to_string(),
+                timeout_ms: ask.timeout_ms,
+                until: until.0,
+            },
+            Fact::ApprovalGiven {
+                attempt,
+                ordinal,
+                given,
+            } => Self::ApprovalGiven {
+                attempt: attempt_record(attempt),
+                ordinal: *ordinal,
+                hash: given.hash.to_string(),
+                granted: given.granted,
+                by: given.by.to_string(),
+                reason: given.reason.to_string(),
+            },
         }
     }
 }
@@ -391,7 +566,8 @@ impl From<&Fact> for FactRecord {
 impl FactRecord {
     fn into_domain(self) -> Result<Fact, Reason> {
         Ok(match self {
-            Self::RunAccepted(spec) => Fact::RunAccepted(Arc::new(spec.into_domain()?)),
+            Self::RunAccepted(spec) => Fact::RunAccepted(Arc::new(spec.into_domain(None)?)),
+            Self::RunAcceptedCost { spec, cost_max } => Fact::RunAccepted(Arc::new(spec.into_domain(cost_max)?)),
             Self::RunRecovered { boot } => Fact::RunRecovered {
                 boot: BootId::from_bytes(boot),
             },
@@ -426,19 +602,36 @@ impl FactRecord {
                 model,
                 reserved,
                 day,
-            } => Fact::TurnIntended {
-                attempt: attempt_domain(attempt)?,
+            } => turn_intended(attempt, turn, [&agent, &model, ""], (reserved, 0), day)?,
+            Self::TurnIntendedCost {
+                attempt,
                 turn,
-                agent: named::<AgentName>(&agent)?,
-                model: named::<ModelAlias>(&model)?,
+                agent,
+                model,
                 reserved,
+                reserved_cost,
                 day,
-            },
-            Self::TurnFinished { attempt, turn, answer } => Fact::TurnFinished {
-                attempt: attempt_domain(attempt)?,
+            } => turn_intended(attempt, turn, [&agent, &model, ""], (reserved, reserved_cost), day)?,
+            Self::TurnIntendedPrompt {
+                attempt,
                 turn,
-                answer: Arc::new(answer.into_domain()?),
-            },
+                agent,
+                model,
+                reserved,
+                reserved_cost,
+                day,
+                prompt,
+            } => turn_intended(attempt, turn, [&agent, &model, &prompt], (reserved, reserved_cost), day)?,
+            Self::TurnFinished { attempt, turn, answer } => {
+                turn_finished(attempt, turn, answer, AnswerExtras::default(), 0)?
+            }
+            Self::TurnFinishedCost {
+                attempt,
+                turn,
+                answer,
+                extras,
+                cost,
+            } => turn_finished(attempt, turn, answer, extras, cost)?,
             Self::TurnFailed {
                 attempt,
                 turn,
@@ -446,13 +639,46 @@ impl FactRecord {
                 reason,
                 charged,
                 retry_at,
-            } => Fact::TurnFailed {
+            } => turn_failed(attempt, turn, &class, reason, (charged, 0), retry_at)?,
+            Self::TurnFailedCost {
+                attempt,
+                turn,
+                class,
+                reason,
+                charged,
+                cost,
+                retry_at,
+            } => turn_failed(attempt, turn, &class, reason, (charged, cost), retry_at)?,
+            Self::TurnDeferred {
+                attempt,
+                turn,
+                model,
+                reason,
+                until,
+            } => Fact::TurnDeferred {
                 attempt: attempt_domain(attempt)?,
                 turn,
-                class: word(&class, FailureClass::from_word)?,
+                model: named::<ModelAlias>(&model)?,
                 reason: reason.into(),
-                charged,
-                retry_at: retry_at.map(UtcMillis),
+                until: UtcMillis(until),
+            },
+            Self::HistoryCompacted {
+                attempt,
+                through,
+                summary,
+            } => Fact::HistoryCompacted {
+                attempt: attempt_domain(attempt)?,
+                through,
+                summary: summary.into(),
+            },
+            Self::CompactionBegun { attempt, through } => Fact::CompactionBegun {
+                attempt: attempt_domain(attempt)?,
+                through,
+            },
+            Self::StepRested { attempt, reason, until } => Fact::StepRested {
+                attempt: attempt_domain(attempt)?,
+                reason: reason.into(),
+                until: UtcMillis(until),
             },
             Self::AnswerRejected {
                 attempt,
@@ -550,6 +776,111 @@ impl FactRecord {
                 result: result.into(),
             },
             Self::RunParked { reason } => Fact::RunParked { reason: reason.into() },
+            Self::CallResolved {
+                attempt,
+                ordinal,
+                resolution,
+                output,
+                by,
+            } => Fact::CallResolved {
+                attempt: attempt_domain(attempt)?,
+                ordinal,
+                resolution: Resolution::from_word(&resolution, &output)
+                    .ok_or_else(|| format!("the word `{resolution}` is not known"))?,
+                by: by.into(),
+            },
+            Self::RunReopened { deadline } => Fact::RunReopened {
+                deadline: UtcMillis(deadline),
+            },
+            Self::ApprovalAsked {
+                attempt,
+                ordinal,
+                skill,
+                hash,
+                shown,
+                timeout_ms,
+                until,
+            } => Fact::ApprovalAsked {
+                attempt: attempt_domain(attempt)?,
+                ask: Ask {
+                    ordinal,
+                    skill: named::<SkillName>(&skill)?,
+                    hash: hash.into(),
+                    shown: shown.into(),
+                    timeout_ms,
+                },
+                until: UtcMillis(until),
+            },
+            Self::ApprovalGiven {
+                attempt,
+                ordinal,
+                hash,
+                granted,
+                by,
+                reason,
+            } => Fact::ApprovalGiven {
+                attempt: attempt_domain(attempt)?,
+                ordinal,
+                given: Given {
+                    hash: hash.into(),
+                    granted,
+                    by: by.into(),
+                    reason: reason.into(),
+                },
+            },
         })
     }
+}
+
+fn turn_intended(
+    attempt: AttemptRecord,
+    turn: u32,
+    [agent, model, prompt]: [&str; 3],
+    (reserved, reserved_cost): (u64, u64),
+    day: u32,
+) -> Result<Fact, Reason> {
+    Ok(Fact::TurnIntended {
+        attempt: attempt_domain(attempt)?,
+        turn,
+        agent: named::<AgentName>(agent)?,
+        model: named::<ModelAlias>(model)?,
+        reserved,
+        reserved_cost: MicroUsd(reserved_cost),
+        day,
+        prompt: prompt.into(),
+    })
+}
+
+fn turn_finished(
+    attempt: AttemptRecord,
+    turn: u32,
+    answer: AnswerRecord,
+    extras: AnswerExtras,
+    cost: u64,
+) -> Result<Fact, Reason> {
+    Ok(Fact::TurnFinished {
+        attempt: attempt_domain(attempt)?,
+        turn,
+        answer: Arc::new(answer.into_domain(extras)?),
+        cost: MicroUsd(cost),
+    })
+}
+
+fn turn_failed(
+    attempt: AttemptRecord,
+    turn: u32,
+    class: &str,
+    reason: String,
+    (charged, cost): (u64, u64),
+    retry_at: Option<u64>,
+) -> Result<Fact, Reason> {
+    Ok(Fact::TurnFailed {
+        attempt: attempt_domain(attempt)?,
+        turn,
+        class: word(class, FailureClass::from_word)?,
+        reason: reason.into(),
+        charged,
+        cost: MicroUsd(cost),
+        retry_at: retry_at.map(UtcMillis),
+    })
 }

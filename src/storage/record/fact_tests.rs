@@ -6,21 +6,27 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::fact::{EntryRecord, SnapshotRecord};
+use crate::domain::approval::{Ask, Given};
 use crate::domain::check::CheckReport;
-use crate::domain::conversation::{Arguments, CallRequest, ModelAnswer, Stop, Usage};
+use crate::domain::conversation::{Arguments, CallRequest, KeptBlock, ModelAnswer, Stop, Usage};
 use crate::domain::effect::{EffectClass, EffectKey};
 use crate::domain::fact::{Attempt, Fact, Stamped};
 use crate::domain::failure::FailureClass;
 use crate::domain::handoff::{ContextEntry, ContextSource, Finding, HANDOFF_VERSION, Handoff, Lesson};
 use crate::domain::id::{BootId, RunId};
+use crate::domain::money::MicroUsd;
 use crate::domain::name::{AgentName, ModelAlias, SkillName, StepId};
 use crate::domain::plan_document::{read_checks, read_plan};
+use crate::domain::resolution::Resolution;
 use crate::domain::run::{Outcome, RunSpec};
 use crate::domain::skill::CallOutcome;
 use crate::domain::time::UtcMillis;
 use crate::storage::codec;
 
-const GOLDEN: &[u8] = include_bytes!("golden/facts-1.bin");
+const GOLDEN_1: &[u8] = include_bytes!("golden/facts-1.bin");
+const GOLDEN_2: &[u8] = include_bytes!("golden/facts-2.bin");
+const GOLDEN_3: &[u8] = include_bytes!("golden/facts-3.bin");
+const GOLDEN_4: &[u8] = include_bytes!("golden/facts-4.bin");
 
 /// One fact of every kind, with text that likes to break things.
 fn samples() -> Vec<Fact> {
@@ -49,6 +55,7 @@ fn samples() -> Vec<Fact> {
         output_schema: Some(Arc::new(json!({ "type": "object" }))),
         deadline: UtcMillis(u64::MAX),
         tokens_max: Some(10),
+        cost_max: Some(MicroUsd(u64::MAX)),
         model: Some(ModelAlias::new("m").expect("valid")),
         origin: "cli".into(),
         retry_of: Some(run),
@@ -102,9 +109,16 @@ fn samples() -> Vec<Fact> {
         usage: Usage {
             input: 300,
             output: 70_000,
+            cache_read: 200,
+            cache_write: 50,
             estimated: true,
         },
         answered_by: "offline".into(),
+        kept: Arc::new([KeptBlock {
+            dialect: "anthropic".into(),
+            before: 1,
+            json: r#"{"type":"thinking","thinking":"\u0041 ","signature":"x=="}"#.into(),
+        }]),
     };
     let key = EffectKey::derive(run, &attempt().step, 2, 5);
     vec![
@@ -135,9 +149,12 @@ fn samples() -> Vec<Fact> {
             agent: agent(),
             model: ModelAlias::new("m").expect("valid"),
             reserved: 4096,
+            reserved_cost: MicroUsd(7),
             day: 20_000,
+            prompt: awkward.into(),
         },
         Fact::TurnFinished {
+            cost: MicroUsd(9),
             attempt: attempt(),
             turn: 1,
             answer: Arc::new(answer),
@@ -148,7 +165,29 @@ fn samples() -> Vec<Fact> {
             class: FailureClass::Overload,
             reason: "busy".into(),
             charged: 7,
+            cost: MicroUsd(8),
             retry_at: Some(UtcMillis(99)),
+        },
+        Fact::TurnDeferred {
+            attempt: attempt(),
+            turn: 2,
+            model: ModelAlias::new("m").expect("valid"),
+            reason: "cooling down".into(),
+            until: UtcMillis(100),
+        },
+        Fact::CompactionBegun {
+            attempt: attempt(),
+            through: u32::MAX,
+        },
+        Fact::HistoryCompacted {
+            attempt: attempt(),
+            through: 7,
+            summary: awkward.into(),
+        },
+        Fact::StepRested {
+            attempt: attempt(),
+            reason: "the provider asks for an hour".into(),
+            until: UtcMillis(u64::MAX),
         },
         Fact::AnswerRejected {
             attempt: attempt(),
@@ -213,6 +252,48 @@ fn samples() -> Vec<Fact> {
             result: "null".into(),
         },
         Fact::RunParked { reason: "stuck".into() },
+        Fact::CallResolved {
+            attempt: attempt(),
+            ordinal: 6,
+            resolution: Resolution::Happened { output: awkward.into() },
+            by: "operator".into(),
+        },
+        Fact::CallResolved {
+            attempt: attempt(),
+            ordinal: 7,
+            resolution: Resolution::NotHappened,
+            by: "operator".into(),
+        },
+        Fact::CallResolved {
+            attempt: attempt(),
+            ordinal: 8,
+            resolution: Resolution::Abandoned,
+            by: "operator".into(),
+        },
+        Fact::RunReopened {
+            deadline: UtcMillis(300_000),
+        },
+        Fact::ApprovalAsked {
+            attempt: attempt(),
+            ask: Ask {
+                ordinal: 9,
+                skill: SkillName::new("exec.run").expect("valid"),
+                hash: "00ff".into(),
+                shown: awkward.into(),
+                timeout_ms: 70_000,
+            },
+            until: UtcMillis(101),
+        },
+        Fact::ApprovalGiven {
+            attempt: attempt(),
+            ordinal: 9,
+            given: Given {
+                hash: "00ff".into(),
+                granted: true,
+                by: "operator".into(),
+                reason: awkward.into(),
+            },
+        },
     ]
 }
 
@@ -242,19 +323,80 @@ fn every_kind_of_fact_survives_the_disk_as_entry_and_as_snapshot() {
 /// Set to write the golden file of a new layout, once, under its own name.
 const WRITE_GOLDEN: &str = "OPENCLAW_WRITE_GOLDEN";
 
+/// The samples as the third layout knew them: no beginning of a compaction, nothing that persons say.
+fn samples_of_layout_3() -> Vec<Fact> {
+    let mut samples = samples();
+    samples.retain(|fact| {
+        !matches!(
+            fact,
+            Fact::CompactionBegun { .. }
+                | Fact::CallResolved { .. }
+                | Fact::RunReopened { .. }
+                | Fact::ApprovalAsked { .. }
+                | Fact::ApprovalGiven { .. }
+        )
+    });
+    samples
+}
+
+/// The samples as the second layout knew them: no limit of a run in money, no version of a prompt.
+fn samples_of_layout_2() -> Vec<Fact> {
+    let mut samples = samples_of_layout_3();
+    for fact in &mut samples {
+        match fact {
+            Fact::RunAccepted(spec) => Arc::make_mut(spec).cost_max = None,
+            Fact::TurnIntended { prompt, .. } => *prompt = "".into(),
+            _ => {}
+        }
+    }
+    samples
+}
+
+/// The samples as the first layout knew them: no money, no cache, nothing kept, none of the later facts.
+fn samples_of_layout_1() -> Vec<Fact> {
+    let mut samples = samples_of_layout_2();
+    samples.retain(|fact| {
+        !matches!(
+            fact,
+            Fact::TurnDeferred { .. } | Fact::HistoryCompacted { .. } | Fact::StepRested { .. }
+        )
+    });
+    for fact in &mut samples {
+        match fact {
+            Fact::TurnIntended { reserved_cost, .. } => *reserved_cost = MicroUsd::ZERO,
+            Fact::TurnFailed { cost, .. } => *cost = MicroUsd::ZERO,
+            Fact::TurnFinished { cost, answer, .. } => {
+                *cost = MicroUsd::ZERO;
+                let answer = Arc::make_mut(answer);
+                answer.kept = Arc::new([]);
+                answer.usage.cache_read = 0;
+                answer.usage.cache_write = 0;
+            }
+            _ => {}
+        }
+    }
+    samples
+}
+
 #[test]
-fn the_golden_file_of_layout_1_still_opens_and_is_still_written_so() {
+fn the_golden_files_of_all_layouts_still_open_and_the_newest_is_still_written_so() {
     if std::env::var_os(WRITE_GOLDEN).is_some() {
         let bytes = codec::encode(&EntryRecord::from_domain(UtcMillis(1_700_000_000_000), &samples()));
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/storage/record/golden/facts-1.bin");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/storage/record/golden/facts-4.bin");
         std::fs::write(path, bytes).expect("written");
     }
-    let entry: EntryRecord = codec::decode(|| "golden".into(), GOLDEN).expect("decodes");
-    assert_eq!(entry.into_domain(10), Ok(stamped(samples())));
+    let check = |golden: &[u8], samples: Vec<Fact>| {
+        let entry: EntryRecord = codec::decode(|| "golden".into(), golden).expect("decodes");
+        assert_eq!(entry.into_domain(10), Ok(stamped(samples)));
+    };
+    check(GOLDEN_1, samples_of_layout_1());
+    check(GOLDEN_2, samples_of_layout_2());
+    check(GOLDEN_3, samples_of_layout_3());
+    check(GOLDEN_4, samples());
     let written = codec::encode(&EntryRecord::from_domain(UtcMillis(1_700_000_000_000), &samples()));
     assert!(
-        written == GOLDEN,
-        "the layout has changed: it needs a new version byte and an upcaster"
+        written == GOLDEN_4,
+        "the layout has changed: append a new variant with an upcaster instead"
     );
 }
 
@@ -265,15 +407,15 @@ fn damaged_records_are_refused_and_never_panic() {
             entry.into_domain(1).ok();
         }
     };
-    for position in 0..GOLDEN.len() {
+    for position in 0..GOLDEN_4.len() {
         for bit in [0, 3, 7] {
-            let mut bytes = GOLDEN.to_vec();
+            let mut bytes = GOLDEN_4.to_vec();
             bytes[position] ^= 1 << bit;
             check(&bytes);
         }
-        check(&GOLDEN[..position]);
+        check(&GOLDEN_4[..position]);
     }
-    let mut longer = GOLDEN.to_vec();
+    let mut longer = GOLDEN_4.to_vec();
     longer.push(0);
     assert!(
         codec::decode::<EntryRecord>(|| "longer".into(), &longer).is_err(),

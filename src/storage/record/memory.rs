@@ -1,45 +1,159 @@
-//! Memory entries.
+//! Memory entries and shards.
 
 use bincode::{Decode, Encode};
 
-use crate::domain::memory::{MemoryEntry, MemoryKey};
+use crate::domain::id::RunId;
+use crate::domain::memory::{MemoryEntry, MemorySource, MemoryState, MemoryVector, ShardName};
 use crate::domain::time::UtcMillis;
+
+use super::reading::arcs;
 
 /// One entry.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub struct MemoryRecord {
+pub struct EntryRecord {
+    key: Option<String>,
     text: String,
-    version: u64,
+    /// Of the text as the writer was given it, so that the row of the hash can be found again.
+    pub hash: [u8; 16],
+    tags: Vec<String>,
+    sources: Vec<(String, Option<[u8; 16]>)>,
+    importance: u8,
+    created_at: u64,
     updated_at: u64,
+    used_at: u64,
+    uses: u64,
+    expires_at: Option<u64>,
+    version: u64,
+    previous: Option<u64>,
+    state: StateRecord,
 }
 
-impl From<&MemoryEntry> for MemoryRecord {
-    fn from(entry: &MemoryEntry) -> Self {
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+enum StateRecord {
+    Live,
+    Superseded { by: u64, at: u64 },
+    Archived { at: u64, why: String },
+}
+
+/// What is counted of a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct ShardRecord {
+    /// Its number in the store.
+    pub number: u32,
+    /// The number of its next entry.
+    pub next_id: u64,
+    /// The place of its last change; 0 when there was none.
+    pub last_change: u64,
+    /// Live entries.
+    pub live: u64,
+    /// Bytes of their texts.
+    pub bytes: u64,
+}
+
+/// A vector.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub struct VectorRecord {
+    embedder: String,
+    scale: f32,
+    codes: Vec<i8>,
+}
+
+impl EntryRecord {
+    /// The record of an entry.
+    pub fn of(entry: &MemoryEntry, hash: [u8; 16]) -> Self {
         Self {
+            key: entry.key.as_ref().map(ToString::to_string),
             text: entry.text.to_string(),
-            version: entry.version,
+            hash,
+            tags: entry.tags.iter().map(ToString::to_string).collect(),
+            sources: entry
+                .sources
+                .iter()
+                .map(|source| (source.by.to_string(), source.run.map(RunId::to_bytes)))
+                .collect(),
+            importance: entry.importance,
+            created_at: entry.created_at.0,
             updated_at: entry.updated_at.0,
+            used_at: entry.used_at.0,
+            uses: entry.uses,
+            expires_at: entry.expires_at.map(|at| at.0),
+            version: entry.version,
+            previous: entry.previous,
+            state: match &entry.state {
+                MemoryState::Live => StateRecord::Live,
+                MemoryState::Superseded { by, at } => StateRecord::Superseded { by: *by, at: at.0 },
+                MemoryState::Archived { at, why } => StateRecord::Archived {
+                    at: at.0,
+                    why: why.to_string(),
+                },
+            },
+        }
+    }
+
+    /// The entry of this number.
+    pub fn into_domain(self, id: u64) -> MemoryEntry {
+        let sources = self.sources.into_iter().map(|(by, run)| MemorySource {
+            by: by.into(),
+            run: run.map(RunId::from_bytes),
+        });
+        MemoryEntry {
+            id,
+            key: self.key.map(Into::into),
+            text: self.text.into(),
+            tags: arcs(self.tags),
+            sources: sources.collect(),
+            importance: self.importance,
+            created_at: UtcMillis(self.created_at),
+            updated_at: UtcMillis(self.updated_at),
+            used_at: UtcMillis(self.used_at),
+            uses: self.uses,
+            expires_at: self.expires_at.map(UtcMillis),
+            version: self.version,
+            previous: self.previous,
+            state: match self.state {
+                StateRecord::Live => MemoryState::Live,
+                StateRecord::Superseded { by, at } => MemoryState::Superseded { by, at: UtcMillis(at) },
+                StateRecord::Archived { at, why } => MemoryState::Archived {
+                    at: UtcMillis(at),
+                    why: why.into(),
+                },
+            },
         }
     }
 }
 
-impl From<MemoryRecord> for MemoryEntry {
-    fn from(record: MemoryRecord) -> Self {
+impl From<&MemoryVector> for VectorRecord {
+    fn from(vector: &MemoryVector) -> Self {
         Self {
-            text: record.text.into(),
-            version: record.version,
-            updated_at: UtcMillis(record.updated_at),
+            embedder: vector.embedder.to_string(),
+            scale: vector.scale,
+            codes: vector.codes.to_vec(),
         }
     }
 }
 
-/// The key of an entry's row: lengths in front keep any two names apart, whatever characters they hold.
-pub fn memory_row(key: &MemoryKey) -> String {
-    format!(
-        "{}:{}:{}:{}",
-        key.scope.as_str(),
-        key.namespace.len(),
-        key.namespace,
-        key.key
-    )
+impl From<VectorRecord> for MemoryVector {
+    fn from(record: VectorRecord) -> Self {
+        Self {
+            embedder: record.embedder.into(),
+            scale: record.scale,
+            codes: record.codes.into(),
+        }
+    }
+}
+
+/// The row of a shard: lengths in front keep any two names apart, whatever characters they hold.
+pub fn shard_row(name: &ShardName) -> String {
+    format!("{}:{}", name.scope.as_str(), name.namespace)
+}
+
+/// One entry as the first layout of the memory table had it: text, version, time of the last put.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct FirstMemoryRecord {
+    /// The text.
+    pub text: String,
+    /// How often it was put.
+    pub version: u64,
+    /// When it was last put.
+    pub updated_at: u64,
 }

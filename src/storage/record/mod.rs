@@ -13,7 +13,9 @@ pub mod key;
 pub mod memory;
 mod reading;
 mod spec;
+pub mod statistics;
 pub mod submission;
+pub mod traffic;
 
 #[cfg(test)]
 mod fact_tests;

@@ -4,6 +4,7 @@ use bincode::{Decode, Encode};
 use serde_json::Value;
 
 use crate::domain::id::RunId;
+use crate::domain::money::MicroUsd;
 use crate::domain::plan_document::{read_checks, write_check, write_plan};
 use crate::domain::run::RunSpec;
 use crate::domain::time::UtcMillis;
@@ -44,7 +45,8 @@ impl From<&RunSpec> for SpecRecord {
 }
 
 impl SpecRecord {
-    pub(super) fn into_domain(self) -> Result<RunSpec, Reason> {
+    /// What was accepted; the limit in money came later and stands beside the record.
+    pub(super) fn into_domain(self, cost_max: Option<u64>) -> Result<RunSpec, Reason> {
         let checks = match json(&self.checks)? {
             Value::Array(items) => read_checks("", &items).map_err(findings_text)?,
             other => return Err(format!("checks are not a list: {other}")),
@@ -58,6 +60,7 @@ impl SpecRecord {
             output_schema: schema(self.output_schema)?,
             deadline: UtcMillis(self.deadline),
             tokens_max: self.tokens_max,
+            cost_max: cost_max.map(MicroUsd),
             model: self.model.map(|name| named(&name)).transpose()?,
             origin: self.origin.into(),
             retry_of: self.retry_of.map(RunId::from_bytes),

@@ -1,11 +1,14 @@
 //! Collecting what is judged: every run's journal, the ledger, files and memory.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
+use openclaw::domain::budget::{Account, Amount, Balance};
 use openclaw::domain::memory::{MemoryKey, MemoryScope};
+use openclaw::domain::statistics::StatisticsKey;
 use openclaw::storage::store::Store;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::daemon::{Client, TestDaemon, TestHome};
 use crate::support::wait::until_async;
@@ -56,6 +59,8 @@ pub struct Observed {
     pub attempts: Vec<Mark>,
     /// Versions of memory entries.
     pub memory: BTreeMap<String, u64>,
+    /// Figures of the store that are not what its journal adds up to.
+    pub wrong_figures: Vec<String>,
     /// Files of the workspace that were to be written.
     pub files: BTreeMap<String, String>,
 }
@@ -95,11 +100,73 @@ async fn facts(client: &Client, run: &str) -> Vec<Seen> {
     facts.collect()
 }
 
-/// Waits until a daemon has nothing open, collects its journals, ends it in order, and reads what it left.
+/// Says yes to what waits for it; with a ledger, says of unknown calls what it has of them. Answers that come too
+/// late or meet a daemon that is being killed are no error: the next look sees what is left.
+pub async fn answer_questions(client: &Client, ledger: Option<&Path>) -> Result<(), reqwest::Error> {
+    for (run, _) in runs(client, None).await? {
+        let (_, view) = client.get(&format!("/v1/runs/{run}")).await?;
+        for question in view["waiting"].as_array().into_iter().flatten() {
+            if question["kind"] == "approval" {
+                let yes = json!({ "hash": question["hash"], "granted": true });
+                client.post(&format!("/v1/runs/{run}/approve"), &yes).await?;
+            } else if let Some(folder) = ledger {
+                let marks = ledger::read(&folder.join("ledger"));
+                let happened = marks.iter().any(|mark| question["key"] == *mark.key);
+                let word = if happened { "happened" } else { "not_happened" };
+                let said = json!({ "resolution": word, "step": question["step"], "seq": question["seq"] });
+                client.post(&format!("/v1/runs/{run}/resolve"), &said).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Figures that differ from the fold of the journal, or from what the accounts of agents and days have spent.
+fn wrong_figures(store: &Store) -> Vec<String> {
+    let kept = store.statistics().expect("readable");
+    let folded = store.fold_statistics().expect("readable");
+    let mut wrong = Vec::new();
+    if kept != folded {
+        wrong.push(format!("kept {kept:?}, the journal adds up to {folded:?}"));
+    }
+    let mut spent: BTreeMap<Account, Amount> = BTreeMap::new();
+    for (key, figures) in kept {
+        if let StatisticsKey::Day { day, agent, .. } = key {
+            let sum = spent.entry(Account::AgentDay(agent, day)).or_default();
+            let amount = Amount {
+                tokens: figures.tokens.total(),
+                cost: figures.cost,
+            };
+            *sum = sum.plus(amount);
+        }
+    }
+    for (account, spent) in spent {
+        let balance = store.balance(&account).expect("readable");
+        let expected = Balance {
+            spent,
+            ..Balance::default()
+        };
+        if balance != expected {
+            wrong.push(format!("{account} holds {balance:?}, its figures say {spent:?}"));
+        }
+    }
+    wrong
+}
+
+/// Waits until a daemon has nothing open, unknown calls included, collects its journals, ends it in order, and reads what it left.
 pub async fn finish(home: &TestHome, daemon: TestDaemon, submitted: Vec<Submitted>) -> Observed {
     let client = daemon.client();
+    let folder = home.ledger_folder();
     until_async("every run to end", FINISH_MAX, async || {
-        let open = runs(&client, Some("active")).await.map_err(|error| error.to_string())?;
+        answer_questions(&client, Some(&folder))
+            .await
+            .map_err(|error| error.to_string())?;
+        let mut open = runs(&client, Some("active")).await.map_err(|error| error.to_string())?;
+        open.extend(
+            runs(&client, Some("unknown"))
+                .await
+                .map_err(|error| error.to_string())?,
+        );
         if open.is_empty() {
             Ok(())
         } else {
@@ -117,7 +184,6 @@ pub async fn finish(home: &TestHome, daemon: TestDaemon, submitted: Vec<Submitte
     }
     let ended = daemon.terminate();
     assert!(ended.success(), "the last daemon ended in disorder: {ended}");
-    let folder = home.ledger_folder();
     observed.ledger = ledger::read(&folder.join("ledger"));
     observed.attempts = ledger::read(&folder.join("attempts"));
     let store = Store::open(&home.store_file(), 1 << 20).expect("the store of a daemon that has ended");
@@ -129,6 +195,7 @@ pub async fn finish(home: &TestHome, daemon: TestDaemon, submitted: Vec<Submitte
         };
         store.memory(&key).expect("readable").map_or(0, |entry| entry.version)
     };
+    observed.wrong_figures = wrong_figures(&store);
     observed.memory.insert(SHARED_KEY.to_owned(), version(SHARED_KEY));
     for submitted in &observed.submitted {
         let scenario = &submitted.scenario;

@@ -184,6 +184,16 @@ impl Scenario {
 const MARK: &str =
     r#"mark() { printf '%s %s %s %s\n' "$OPENCLAW_RUN" "$OPENCLAW_STEP" "$OPENCLAW_EFFECT_KEY" "$1" >> "$0/$2"; }"#;
 
+/// The same, in which a person has to agree to what cannot be repeated and to files.
+pub fn asking_home() -> TestHome {
+    let home = home();
+    let file = home.path().join("openclaw.toml");
+    let text = std::fs::read_to_string(&file).expect("configuration");
+    let rules = "[agent]\napprovals = { mark-once = \"ask\", \"fs.*\" = \"ask\" }\n";
+    std::fs::write(&file, format!("{rules}{text}")).expect("configuration");
+    home
+}
+
 /// A home with the skills of all classes; its ledger lies beside it.
 pub fn home() -> TestHome {
     let home = TestHome::new("");

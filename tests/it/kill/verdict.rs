@@ -42,6 +42,9 @@ pub fn judge(observed: &Observed) -> Vec<String> {
             shared += u64::from(step.kind == Kind::MemoryShared) * finished_calls(facts, step);
         }
     }
+    for wrong in &observed.wrong_figures {
+        judge.wrong("all", wrong);
+    }
     let version = observed.memory.get(SHARED_KEY).copied().unwrap_or_default();
     if version != shared {
         judge.wrong(
@@ -109,14 +112,26 @@ impl Judge<'_> {
         let mut owners: BTreeMap<&str, String> = BTreeMap::new();
         for (run, (_, facts)) in &self.observed.runs {
             let mut intended = BTreeSet::new();
-            for fact in facts.iter().filter(|fact| fact.kind == "call.intended") {
+            for fact in facts {
+                // What a person says did not happen is made again, and intended anew under its key.
+                if fact.kind == "call.resolved" && fact.data["resolution"] == "not_happened" {
+                    intended.remove(&format!(
+                        "{}/{}/{}",
+                        fact.step(),
+                        fact.data["attempt"],
+                        fact.data["call"]
+                    ));
+                }
+                if fact.kind != "call.intended" {
+                    continue;
+                }
                 let call = format!("{}/{}/{}", fact.step(), fact.data["attempt"], fact.data["call"]);
                 if !intended.insert(call.clone()) {
                     self.wrong(run, format!("the call {call} was intended twice"));
                 }
                 let owner = format!("{run}/{call}");
                 let key = fact.data["key"].as_str().unwrap_or_default();
-                if let Some(other) = owners.insert(key, owner.clone()) {
+                if let Some(other) = owners.insert(key, owner.clone()).filter(|other| *other != owner) {
                     self.wrong(run, format!("{owner} and {other} have the key {key}"));
                 }
             }
@@ -142,7 +157,8 @@ impl Judge<'_> {
 
     fn has_one_outcome(&mut self, run: &str, facts: &[Seen]) {
         let done = facts.iter().filter(|fact| fact.kind == "run.done").count();
-        if done != 1 || facts.last().is_none_or(|fact| fact.kind != "run.done") {
+        let reopened = facts.iter().filter(|fact| fact.kind == "run.reopened").count();
+        if done != 1 + reopened || facts.last().is_none_or(|fact| fact.kind != "run.done") {
             let kinds: Vec<&str> = facts.iter().rev().take(5).map(|fact| fact.kind.as_str()).collect();
             self.wrong(
                 run,
@@ -157,14 +173,16 @@ impl Judge<'_> {
         }
     }
 
-    /// A run succeeds; it ends unknown when, and only when, a `once` call was under way at a kill.
+    /// A run succeeds; it ends unknown when, and only when, a `once` call was under way at a kill and nobody has said
+    /// since what became of it.
     fn outcome_is_earned(&mut self, run: &str, facts: &[Seen], scenario: &Scenario) {
         for fact in facts.iter().filter(|fact| NEVER.contains(&fact.kind.as_str())) {
             self.wrong(run, format!("nothing but kills happened, yet: {}", fact.data));
         }
         let mut interrupted = 0;
         for fact in facts.iter().filter(|fact| fact.kind == "call.unknown") {
-            interrupted += 1;
+            let said = of_step(facts, fact.step(), "call.resolved").any(|said| said.seq > fact.seq);
+            interrupted += u32::from(!said);
             let intent = of_step(facts, fact.step(), "call.intended")
                 .filter(|intent| intent.seq < fact.seq && intent.data["call"] == fact.data["call"])
                 .last();
@@ -231,7 +249,8 @@ impl Judge<'_> {
                 );
             }
             // Only what is made idempotent by its key may be sent again when it has happened.
-            if step.kind != Kind::Idempotent && attempts > 1 {
+            let again = of_step(facts, id, "call.resolved").filter(|said| said.data["resolution"] == "not_happened");
+            if step.kind != Kind::Idempotent && attempts > 1 + again.count() {
                 self.wrong(run, format!("the {:?} step {id} was sent {attempts} times", step.kind));
             }
         }

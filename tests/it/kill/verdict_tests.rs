@@ -68,6 +68,7 @@ fn good() -> Observed {
     }
     next("run.done", json!({ "outcome": "succeeded" }));
     Observed {
+        wrong_figures: Vec::new(),
         submitted: vec![Submitted {
             scenario,
             answers: vec![RUN.to_owned(), RUN.to_owned()],

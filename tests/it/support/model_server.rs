@@ -10,9 +10,10 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use openclaw::domain::conversation::ModelAnswer;
+use openclaw::domain::conversation::{Arguments, CallRequest, ModelAnswer, Stop, Usage};
 use openclaw::llm::dialect::serve;
 use openclaw::llm::offline;
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 /// What the server does with one request.
@@ -30,8 +31,14 @@ pub enum Deed {
     Hang,
     /// Wants a call whose arguments are no JSON.
     BrokenCall,
+    /// Wants one call of `fs.read` with this path.
+    ReadFile(String),
     /// Gives this text as the model's final answer.
     Text(String),
+    /// Wants one call of this skill, with its arguments as this text.
+    Call(&'static str, String),
+    /// The same, to so many requests in each second; the others are refused with 429 and these headers.
+    Limit(u32, &'static str),
 }
 
 #[derive(Default)]
@@ -40,6 +47,10 @@ struct Shared {
     always: Option<Deed>,
     thinks: Duration,
     asked: Vec<Value>,
+    /// The present second of a limit, and how many requests came in it.
+    second: (u64, u32),
+    limited: usize,
+    left: usize,
     keys: Vec<String>,
 }
 
@@ -94,6 +105,29 @@ impl ModelServer {
         self.shared.0.lock().expect("no panic").keys.clone()
     }
 
+    /// How many requests a limit refused.
+    pub fn limited(&self) -> usize {
+        self.shared.0.lock().expect("no panic").limited
+    }
+
+    /// How many clients went away from an answer that hung.
+    pub fn left(&self) -> usize {
+        self.shared.0.lock().expect("no panic").left
+    }
+
+    /// Whether a limit lets one more through now.
+    fn admits(&self, per_second: u32) -> bool {
+        let second = std::time::UNIX_EPOCH.elapsed().expect("after 1970").as_secs();
+        let mut shared = self.shared.0.lock().expect("no panic");
+        if shared.second.0 != second {
+            shared.second = (second, 0);
+        }
+        shared.second.1 += 1;
+        let admits = shared.second.1 <= per_second;
+        shared.limited += usize::from(!admits);
+        admits
+    }
+
     /// Waits until so many requests have come.
     pub fn wait_asked(&self, count: usize) {
         let (shared, changed) = &*self.shared;
@@ -131,8 +165,22 @@ impl ModelServer {
         assert!(is_openai || path == "/v1/messages", "{path}");
         let answer = match deed {
             Deed::Answer => answer(&body, is_openai).to_string(),
+            Deed::Limit(per_second, headers) => {
+                if !self.admits(per_second) {
+                    return send(&mut stream, 429, headers, "{}", 2);
+                }
+                say("done", is_openai).to_string()
+            }
             Deed::Text(text) => say(&text, is_openai).to_string(),
-            Deed::BrokenCall => broken_call(is_openai).to_string(),
+            Deed::BrokenCall => call("fs.read", "{\"path\": \"README", is_openai).to_string(),
+            // In one dialect arguments are a text, in the other they stand in the answer as they are.
+            Deed::Call(skill, arguments) => match serde_json::from_str::<IgnoredAny>(&arguments) {
+                Ok(_) if !is_openai => call(skill, "{here}", false)
+                    .to_string()
+                    .replace("\"{here}\"", &arguments),
+                _ => call(skill, &arguments, is_openai).to_string(),
+            },
+            Deed::ReadFile(path) => read_file(&path, is_openai).to_string(),
             Deed::Say(text) => text.to_owned(),
             Deed::Refuse(status, header, text) => {
                 let text = text.replace("{key}", &key);
@@ -145,6 +193,7 @@ impl ModelServer {
             Deed::Hang => {
                 // The client closes when it has had enough.
                 stream.read_to_end(&mut Vec::new()).ok();
+                self.shared.0.lock().expect("no panic").left += 1;
                 return;
             }
         };
@@ -215,15 +264,37 @@ fn say(text: &str, is_openai: bool) -> Value {
     }
 }
 
-fn broken_call(is_openai: bool) -> Value {
+fn read_file(path: &str, is_openai: bool) -> Value {
+    let call = CallRequest {
+        id: format!("call-{path}").into(),
+        skill: "fs.read".into(),
+        arguments: Arguments::Object(json!({ "path": path }).into()),
+    };
+    let answer = ModelAnswer {
+        text: format!("I read {path}.").into(),
+        calls: vec![call],
+        stop: Stop::End,
+        usage: Usage {
+            input: 10,
+            output: 5,
+            ..Usage::default()
+        },
+        answered_by: "test".into(),
+        kept: Arc::new([]),
+    };
+    write(&answer, is_openai)
+}
+
+fn call(skill: &str, arguments: &str, is_openai: bool) -> Value {
+    let name = skill.replace('.', "__dot__");
     match is_openai {
         true => json!({ "model": "test", "choices": [{ "index": 0, "finish_reason": "tool_calls", "message": {
             "role": "assistant", "content": null, "tool_calls": [{ "id": "c1", "type": "function",
-                "function": { "name": "fs__dot__read", "arguments": "{\"path\": \"README" } }] } }],
+                "function": { "name": name, "arguments": arguments } }] } }],
             "usage": { "prompt_tokens": 10, "completion_tokens": 5 } }),
         false => {
             json!({ "id": "msg_2", "type": "message", "role": "assistant", "model": "test", "stop_reason": "tool_use",
-            "content": [{ "type": "tool_use", "id": "c1", "name": "fs__dot__read", "input": "{\"path\": \"README" }],
+            "content": [{ "type": "tool_use", "id": "c1", "name": name, "input": arguments }],
             "usage": { "input_tokens": 10, "output_tokens": 5 } })
         }
     }

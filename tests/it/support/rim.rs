@@ -110,6 +110,11 @@ impl Rim {
         answer(stream).unwrap_or_else(|heard| panic!("{method} {path}: no answer: {heard}"))
     }
 
+    /// Reads the answer of what was opened.
+    pub fn answer(stream: TcpStream) -> Reply {
+        answer(stream).unwrap_or_else(|heard| panic!("no answer: {heard}"))
+    }
+
     /// GET from a gateway that may just be killed; none when the connection breaks.
     pub fn get_if_up(&self, path: &str) -> Option<Reply> {
         answer(self.open("GET", path, &[], "")).ok()
@@ -118,6 +123,17 @@ impl Rim {
     /// GET.
     pub fn get(&self, path: &str) -> Reply {
         self.ask("GET", path, &[], "")
+    }
+
+    /// GET of something that is no single JSON document: status and text.
+    pub fn text(&self, path: &str) -> (u16, String) {
+        let mut bytes = Vec::new();
+        let read = self.open("GET", path, &[], "").read_to_end(&mut bytes);
+        read.expect("an answer to its end");
+        let text = String::from_utf8(bytes).expect("UTF-8");
+        let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+        (status.expect("a status"), body.to_owned())
     }
 
     /// POST with a JSON body.

@@ -5,7 +5,7 @@ use super::source::{Finding, SourceFile, assert_found, made_up};
 
 /// The folders of slices, each with the members that are no slices but what all of them share, or their list.
 const SLICES: &[(&[&str], &[&str])] = &[
-    (&["llm", "dialect"], &["serve"]),
+    (&["llm", "dialect"], &["failure", "gathered", "kind", "serve"]),
     (&["skills", "builtin"], &[]),
     (&["gateway", "route"], &["router"]),
     (&["cli", "command"], &[]),

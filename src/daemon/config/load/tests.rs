@@ -6,6 +6,9 @@ use super::super::edit;
 use super::super::kind::Kind;
 use super::*;
 use crate::domain::agent::Role;
+use crate::domain::budget::Limit;
+use crate::domain::effect::EffectClass;
+use crate::domain::money::{MicroUsd, Price};
 
 struct House {
     folder: tempfile::TempDir,
@@ -90,6 +93,8 @@ fn sample(kind: Kind) -> String {
         Kind::Url => "http://127.0.0.1:1".into(),
         Kind::Secret => "${A_KEY}".into(),
         Kind::Schema => "{ type = \"object\" }".into(),
+        Kind::Flag => "false".into(),
+        Kind::Usd => "0.25".into(),
     }
 }
 
@@ -100,7 +105,9 @@ fn every_key_round_trips_through_the_file() {
         let dotted = key
             .path
             .replace("<alias>", "\"my.model\"")
-            .replace("<name>", "\"my.tool\"");
+            .replace("<name>", "\"my.tool\"")
+            .replace("<variable>", "A_NAME")
+            .replace("<tool>", "\"its tool\"");
         let file = house.home.config_file();
         edit::set(&file, &dotted, &sample(key.kind)).expect("set");
         let path = key::parse_path(&dotted).expect("a path");
@@ -126,14 +133,16 @@ fn every_key_round_trips_through_the_file() {
 fn every_key_refuses_a_wrong_value_with_file_line_key_found_and_allowed() {
     for key in KEYS {
         let dotted = key.path.replace("<alias>", "m").replace("<name>", "t");
+        let dotted = dotted.replace("<variable>", "v").replace("<tool>", "u");
         let file = FilePath::new("openclaw.toml");
-        let source = Source::parse(file, format!("# first line\n{dotted} = false\n")).expect("TOML");
+        let wrong = if key.kind == Kind::Flag { "-1" } else { "false" };
+        let source = Source::parse(file, format!("# first line\n{dotted} = {wrong}\n")).expect("TOML");
         let reading = source.settings(KEYS);
         let bad: Vec<String> = reading.bad.iter().map(ToString::to_string).collect();
         let found = if key.kind == Kind::Secret {
             "something that is not a reference (not shown, it may be a secret)"
         } else {
-            "false"
+            wrong
         };
         let allowed = key.kind.allowed();
         assert_eq!(
@@ -194,7 +203,7 @@ fn all_wrong_values_are_named_at_once() {
     insta::assert_snapshot!(house.refusal(), @r#"
     openclaw.toml:2: gateway.port: found 99999; allowed is a whole number from 0 to 65535
     openclaw.toml:7: models.leaky.apiKey: found something that is not a reference (not shown, it may be a secret); allowed is "${NAME}" (an environment variable) or "file:path"
-    openclaw.toml:4: models.mine.provider: found nothing; allowed is one of offline, openai, anthropic
+    openclaw.toml:4: models.mine.provider: found nothing; allowed is one of offline, openai, openai-responses, anthropic
     agents/alma.toml:1: model: found "nothing"; allowed is an alias that is configured: claude-haiku, claude-opus, claude-sonnet, gpt, leaky, offline
     agents/bert.toml:2: skills: found "Not A Name"; allowed is names of 1 to 64 characters of a-z, 0-9, `-`, `_` and `.`, starting with a letter or digit
     pipelines/p.toml:1: match: found "(" (unclosed group); allowed is a regular expression
@@ -235,11 +244,11 @@ fn an_agent_file_replaces_a_built_in_agent_and_fills_in_defaults() {
     let house = house(&[
         (
             "openclaw.toml",
-            "[agent]\nmaxRetries = 7\ntokenBudget.daily = 1000\n[skills.commands.build]\nargv = [\"make\"]\n",
+            "[agent]\nmaxRetries = 7\ntokenBudget.daily = 1000\ncostBudget.daily = 2.5\n[skills.commands.build]\nargv = [\"make\"]\n",
         ),
         (
             "agents/planner.toml",
-            "model = \"claude-sonnet\"\nmaxTurns = 3\ntokenBudget.perRun = 5\n",
+            "model = \"claude-sonnet\"\nmaxTurns = 3\ntokenBudget.perRun = 5\ncostBudget.perRun = \"0.10\"\n",
         ),
         (
             "agents/rust-coder.toml",
@@ -264,11 +273,14 @@ fn an_agent_file_replaces_a_built_in_agent_and_fills_in_defaults() {
     assert_eq!(
         (
             planner.retries_max,
-            planner.tokens_daily_max,
-            planner.tokens_per_run_max
+            planner.daily_max.tokens,
+            planner.per_run_max.tokens
         ),
         (7, Some(1000), Some(5))
     );
+    assert_eq!(planner.daily_max.cost, Some(MicroUsd(2_500_000)));
+    assert_eq!(planner.per_run_max.cost, Some(MicroUsd(100_000)));
+    assert_eq!(agent("coder").per_run_max, Limit::default());
     assert_eq!(
         &*agent("rust-coder").prompt,
         "You are rust-coder, the coder agent.\n\nWrite Rust.\n"
@@ -355,4 +367,180 @@ fn private_addresses_are_written_back_as_they_were_read() {
     )]);
     let shown: Vec<String> = house.config().network_allow.iter().map(ToString::to_string).collect();
     assert_eq!(shown, ["db:5432", "[::1]:80"]);
+}
+
+#[test]
+fn a_model_has_a_price_waits_and_fallbacks() {
+    let house = house(&[(
+        "openclaw.toml",
+        "[models.claude-opus]\nfallback = [\"claude-sonnet\", \"local\"]\nprice.output = 30\n\
+         [models.claude-haiku]\nid = \"claude-haiku-9\"\n\
+         [models.local]\nprovider = \"openai-responses\"\nbaseUrl = \"http://127.0.0.1:9/v1\"\nstream = false\n\
+         timeout = 1000\nconnectTimeout = 20\nfirstByteTimeout = 300\nidleTimeout = 40\n\
+         price = { input = 0.1, output = \"0.40\", cacheRead = 0 }\n",
+    )]);
+    let config = house.config();
+    let model = |alias: &str| &config.models[&ModelAlias::new(alias).expect("valid")];
+    let price = |[input, output, cache_read, cache_write]: [u64; 4]| {
+        Some(Price {
+            input,
+            output,
+            cache_read,
+            cache_write,
+        })
+    };
+    assert_eq!(
+        model("claude-sonnet").price,
+        price([3_000_000, 15_000_000, 300_000, 3_750_000])
+    );
+    // One part is corrected, the others stay.
+    assert_eq!(
+        model("claude-opus").price,
+        price([5_000_000, 30_000_000, 500_000, 6_250_000])
+    );
+    // Another model under a built-in alias does not inherit its price.
+    assert_eq!(model("claude-haiku").price, None);
+    let local = model("local");
+    assert_eq!(local.price, price([100_000, 400_000, 0, 100_000]));
+    let waits = local.timeouts;
+    assert_eq!(
+        (
+            waits.total_ms,
+            waits.connect_ms,
+            waits.first_byte_ms,
+            waits.idle_ms,
+            local.stream
+        ),
+        (1000, 20, 300, 40, false)
+    );
+    assert_eq!((model("offline").price, model("offline").stream), (None, true));
+    let fallback: Vec<&str> = model("claude-opus").fallback.iter().map(ModelAlias::as_str).collect();
+    assert_eq!(fallback, ["claude-sonnet", "local"]);
+}
+
+#[test]
+fn a_model_that_cannot_work_as_written_is_refused_with_its_place() {
+    let check = |text: &str, expected: &str| {
+        let refusal = house(&[("openclaw.toml", text)]).refusal();
+        assert!(refusal.contains(expected), "{text}\n{refusal}");
+    };
+    let model = "[models.m]\nprovider = \"openai\"\n";
+    check(
+        &format!("{model}fallback = [\"claude\"]\n"),
+        "openclaw.toml:3: models.m.fallback: found \"claude\"; allowed is aliases that are configured: claude-haiku,",
+    );
+    check(
+        &format!("{model}fallback = [\"m\"]\n"),
+        "models.m.fallback: found \"m\"; allowed is other models than itself",
+    );
+    check(
+        &format!("{model}fallback = [\"gpt\", \"gpt\"]\n"),
+        "models.m.fallback: found \"gpt\"; allowed is each alias once",
+    );
+    check(
+        &format!("{model}fallback = [\"gpt\"]\n[models.gpt]\nfallback = [\"offline\", \"m\"]\n"),
+        "models.gpt.fallback: found a chain that comes back to it; allowed is models whose own fallbacks do not lead back",
+    );
+    check(
+        &format!("{model}price.input = 1\n"),
+        "openclaw.toml:3: models.m.price.output: found nothing; allowed is US dollars such as 3 or 0.25",
+    );
+    check(
+        &format!("{model}price.input = -1\nprice.output = 1\n"),
+        "openclaw.toml:3: models.m.price.input: found -1; allowed is US dollars",
+    );
+    check(
+        "[metrics]\nbind = \"0.0.0.0\"\n",
+        "openclaw.toml:2: metrics.bind: found \"0.0.0.0\"; allowed is a loopback address",
+    );
+}
+
+#[test]
+fn a_server_is_reached_in_one_way_and_what_is_said_of_it_is_kept() {
+    let check = |text: &str, wanted: &[&str]| {
+        let house = house(&[("openclaw.toml", text)]);
+        match load(&house.home, &Overrides::default()) {
+            Ok(loaded) => {
+                assert!(wanted.is_empty(), "{text}: {wanted:?}");
+                Some(loaded.config)
+            }
+            Err(error) => {
+                let error = error.to_string();
+                assert!(!wanted.is_empty(), "{text}: {error}");
+                assert!(wanted.iter().all(|wanted| error.contains(wanted)), "{text}: {error}");
+                None
+            }
+        }
+    };
+    check("[mcp.a]\nclass = \"read\"", &["neither command nor url"]);
+    check(
+        "[mcp.a]\ncommand = [\"x\"]\nurl = \"http://a\"",
+        &["both command and url"],
+    );
+    check("[mcp.\"../a\"]\ncommand = [\"x\"]", &["1 to 24 characters"]);
+    check(
+        "[mcp.a]\ncommand = [\"x\"]\nbearer = \"${A}\"",
+        &["a token for a program"],
+    );
+    check("[mcp.a]\nurl = \"http://a\"\nenv.A = \"b\"", &["variables for a url"]);
+    check(
+        "[mcp.a]\ncommand = [\"x\"]\nenv.OPENCLAW_HOME = \"b\"",
+        &["does not begin with OPENCLAW_"],
+    );
+    check(
+        "[mcp.a]\ncommand = [\"x\"]\nclass = \"probe\"",
+        &["one of read, idempotent, once"],
+    );
+    let text = "[mcp.files]\ncommand = [\"npx\", \"x\"]\nenv.TOKEN = \"${A}\"\nclasses = { list = \"read\" }\n\
+                trust = \"hints\"\ntools = [\"list\"]\nnetwork = [\"api.example.org:443\"]\n";
+    let config = check(text, &[]).expect("loaded");
+    let server = &config.mcp[0];
+    assert_eq!(
+        (server.class, server.trusts_hints, server.timeout_ms),
+        (EffectClass::Once, true, 60_000)
+    );
+    assert_eq!(server.classes["list"], EffectClass::Read);
+    assert_eq!(server.network[0].to_string(), "net:api.example.org:443");
+    let coder = config
+        .agents
+        .iter()
+        .find(|agent| agent.name.as_str() == "coder")
+        .expect("there");
+    let skills: Vec<&str> = coder.skills.iter().map(AsRef::as_ref).collect();
+    assert!(
+        skills.contains(&"mcp.files.") && skills.contains(&"skill.read"),
+        "{skills:?}"
+    );
+}
+
+#[test]
+fn an_agent_has_the_capabilities_of_its_file_and_no_file_means_what_its_skills_need() {
+    let capable = |text: &str| {
+        let house = house(&[("agents/alma.toml", text)]);
+        load(&house.home, &Overrides::default()).map(|loaded| {
+            let alma = loaded
+                .config
+                .agents
+                .into_iter()
+                .find(|agent| agent.name.as_str() == "alma");
+            let alma = alma.expect("there");
+            (
+                alma.capabilities
+                    .map(|set| set.iter().map(ToString::to_string).collect::<Vec<_>>()),
+                alma.skills,
+            )
+        })
+    };
+    assert_eq!(capable("role = \"coder\"").expect("loaded").0, None);
+    assert_eq!(capable("capabilities = []").expect("loaded").0, Some(Vec::new()));
+    let (set, skills) =
+        capable("capabilities = [\"fs.read\", \"exec:cargo\"]\nskills = [\"mcp.files.*\", \"fs.read\"]")
+            .expect("loaded");
+    assert_eq!(set, Some(vec!["fs.read:*".to_owned(), "exec:cargo".to_owned()]));
+    assert_eq!(skills[0].as_str(), "mcp.files.");
+    let refused = capable("capabilities = [\"root\"]").expect_err("refused").to_string();
+    assert!(
+        refused.contains("capabilities") && refused.contains("fs.read, fs.write, net"),
+        "{refused}"
+    );
 }

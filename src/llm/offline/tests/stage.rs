@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::super::answer;
+use crate::domain::approval::Approval;
 use crate::domain::brief::{self, Brief};
 use crate::domain::conversation::{
     Arguments, CallRequest, CallResult, Message, ModelAnswer, ModelRequest, check_history,
@@ -17,7 +18,12 @@ use crate::domain::plan_admission::{Surroundings, admit};
 use crate::domain::plan_document::{plan_schema, read_plan};
 use crate::domain::skill::SkillManifest;
 use crate::domain::text;
-use crate::llm::dialect::{anthropic, openai_chat, serve};
+use crate::llm::dialect::gathered::Heard;
+use crate::llm::dialect::kind::Dialect;
+use crate::llm::dialect::serve;
+use crate::llm::model::Nobody;
+use crate::llm::wire::memo::{Hand, Memo};
+use crate::llm::wire::sse::SseFramer;
 
 pub(super) const SKILLS: &[&str] = &["fs.list", "fs.read", "fs.search", "fs.write", "exec.run", "web.fetch"];
 
@@ -145,6 +151,8 @@ pub(super) fn manifest(name: &str) -> SkillManifest {
         timeout_ms: 1000,
         output_bytes_max: 96 * 1024,
         concurrency: 1,
+        approval: Approval::Auto,
+        examples: Arc::new([]),
     }
 }
 
@@ -159,20 +167,30 @@ pub(super) fn request(role: &str, first: String, schema: Option<Value>, skills: 
     }
 }
 
-/// Asks as if the model stood behind a server that speaks this dialect.
-pub(super) fn over_openai(request: &ModelRequest) -> ModelAnswer {
-    let asked = serde_json::from_str(&openai_chat::write_request(request, "offline", false)).expect("JSON");
-    let asked = serve::read_openai_chat(&asked).expect("readable");
-    let body = serve::write_openai_chat(&answer(&asked), "id", 0).to_string();
-    openai_chat::read_answer(&body, request).expect("readable")
-}
-
-/// The same for the other dialect.
-pub(super) fn over_anthropic(request: &ModelRequest) -> ModelAnswer {
-    let asked = serde_json::from_str(&anthropic::write_request(request, "offline")).expect("JSON");
-    let asked = serve::read_anthropic(&asked).expect("readable");
-    let body = serve::write_anthropic(&answer(&asked), "id").to_string();
-    anthropic::read_answer(&body, request).expect("readable")
+/// Asks as if the model stood behind a server that speaks this dialect and streams.
+pub(super) fn over(dialect: Dialect, request: &ModelRequest) -> ModelAnswer {
+    let hand = Hand {
+        dialect: dialect.as_str(),
+        model_id: "offline".into(),
+        stream: true,
+        vendor: false,
+    };
+    let asked = dialect.write_request(request, &hand, &Memo::default());
+    let asked = serde_json::from_slice(&asked).expect("JSON");
+    let asked = match dialect {
+        Dialect::Anthropic => serve::read_anthropic(&asked),
+        Dialect::OpenAiChat => serve::read_openai_chat(&asked),
+        Dialect::OpenAiResponses => serve::read_openai_responses(&asked),
+    };
+    let mut events = serve::Events::new(dialect, "id", "offline", 0);
+    let stream = events.begin() + &events.end(&answer(&asked.expect("readable")));
+    let (mut framer, mut reader) = (SseFramer::new(), dialect.reader(request));
+    framer.push(stream.as_bytes());
+    while let Some(event) = framer.next() {
+        let event = event.expect("small");
+        reader.event(&event, &mut Heard::new(&Nobody)).expect("readable");
+    }
+    reader.finish(request).expect("an answer")
 }
 
 /// Asks until there is text; every history on the way is valid and every answer is the same when asked again.
@@ -182,8 +200,9 @@ pub(super) fn drive(mut request: ModelRequest, workspace: &mut Workspace) -> Str
         let said = answer(&request);
         assert_eq!(said, answer(&request), "the same request has the same answer");
         assert_eq!(&*said.answered_by, "offline");
-        assert_eq!(said, over_openai(&request), "the same over the wire");
-        assert_eq!(said, over_anthropic(&request), "the same over the wire");
+        for dialect in Dialect::ALL {
+            assert_eq!(said, over(dialect, &request), "the same over the wire");
+        }
         if said.calls.is_empty() {
             return said.text.to_string();
         }
@@ -201,6 +220,7 @@ pub(super) fn drive(mut request: ModelRequest, workspace: &mut Workspace) -> Str
         messages.push(Message::Assistant {
             text: said.text,
             calls: said.calls,
+            kept: Arc::new([]),
         });
         messages.push(Message::Results(results));
         request.messages = messages.into();

@@ -1,0 +1,216 @@
+//! `openclaw memory …`: keeps texts and finds them again.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use crate::cli::arguments::{MemoryCommand, MemoryPart};
+use crate::cli::client::{Client, Method, Request};
+use crate::cli::context::Context;
+use crate::cli::error::{CliError, Exit};
+use crate::cli::output::{harmless, one_line, table};
+
+/// Does one of them.
+pub async fn run(context: &mut Context, command: MemoryCommand) -> Result<Exit, CliError> {
+    let client = context.client()?;
+    match command {
+        MemoryCommand::Put {
+            part,
+            key,
+            text,
+            tag,
+            importance,
+        } => {
+            let body = json!({ "text": text.join(" "), "tags": tag, "importance": importance });
+            put(context, &client, &part, key.as_deref(), &body).await
+        }
+        MemoryCommand::Get { part, key } => get(context, &client, &part, &key).await,
+        MemoryCommand::Query {
+            part,
+            text,
+            limit,
+            tag,
+            explain,
+        } => {
+            let mut body = json!({ "query": text.join(" "), "limit": limit, "tags": tag, "explain": explain });
+            for (name, value) in names(&part)? {
+                body[name] = value.into();
+            }
+            body["scope"] = part.scope.as_str().into();
+            query(context, &client, &body, explain).await
+        }
+        MemoryCommand::Forget { part, key } => forget(context, &client, &part, &key).await,
+        MemoryCommand::List { part, after, limit } => list(context, &client, &part, after, limit).await,
+    }
+}
+
+/// What names the part of the scope: a project is this folder unless another is given.
+fn names(part: &MemoryPart) -> Result<Vec<(&'static str, String)>, CliError> {
+    match part.scope.as_str() {
+        "project" => {
+            let given = part.project.clone().map_or_else(std::env::current_dir, Ok);
+            let folder = given.and_then(std::fs::canonicalize).map_err(|source| CliError::Io {
+                verb: "find",
+                what: "the project's folder".into(),
+                source,
+            })?;
+            Ok(vec![("project", folder.display().to_string())])
+        }
+        "session" => match &part.session {
+            Some(session) => Ok(vec![("session", session.clone())]),
+            None => Err(CliError::usage(
+                "scope session needs --session",
+                "a session is named by its run and step, as in run_…/step",
+            )),
+        },
+        _ => Ok(Vec::new()),
+    }
+}
+
+fn path(part: &MemoryPart, key: Option<&str>, more: &str) -> Result<String, CliError> {
+    let mut path = format!("/v1/memory/{}", part.scope);
+    if let Some(key) = key {
+        let _ = write!(path, "/{}", encode(key));
+    }
+    let mut mark = '?';
+    for (name, value) in names(part)? {
+        let _ = write!(path, "{mark}{name}={}", encode(&value));
+        mark = '&';
+    }
+    if !more.is_empty() {
+        let _ = write!(path, "{mark}{more}");
+    }
+    Ok(path)
+}
+
+/// Percent-encodes all but what every part of an address may hold.
+fn encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
+            encoded.push(char::from(byte));
+        } else {
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}
+
+async fn put(
+    context: &mut Context,
+    client: &Client,
+    part: &MemoryPart,
+    key: Option<&str>,
+    body: &Value,
+) -> Result<Exit, CliError> {
+    let path = path(part, key, "")?;
+    let method = if key.is_some() { Method::PUT } else { Method::POST };
+    let request = Request {
+        method,
+        ..Request::post(&path, body)
+    };
+    let value = client.send(&request).await?;
+    context.output.result(&value, |_| "kept\n".into());
+    Ok(Exit::Done)
+}
+
+async fn get(context: &mut Context, client: &Client, part: &MemoryPart, key: &str) -> Result<Exit, CliError> {
+    let path = path(part, Some(key), "")?;
+    let value = client.send(&Request::get(&path)).await?;
+    context.output.result(&value, |_| {
+        format!("{}\n", harmless(value["text"].as_str().unwrap_or_default()))
+    });
+    Ok(Exit::Done)
+}
+
+async fn forget(context: &mut Context, client: &Client, part: &MemoryPart, key: &str) -> Result<Exit, CliError> {
+    let path = path(part, Some(key), "")?;
+    let request = Request {
+        method: Method::DELETE,
+        ..Request::get(&path)
+    };
+    let value = client.send(&request).await?;
+    context.output.result(&value, |_| "forgotten\n".into());
+    Ok(Exit::Done)
+}
+
+async fn query(context: &mut Context, client: &Client, body: &Value, explain: bool) -> Result<Exit, CliError> {
+    let value = client.send(&Request::post("/v1/memory/query", body)).await?;
+    let entries = entries(client, "/v1/memory/query", &value)?;
+    let found = !entries.is_empty();
+    context.output.result(&value, |_| {
+        if !found {
+            return "nothing was found\n".into();
+        }
+        let mut text = String::new();
+        for entry in entries {
+            let _ = writeln!(
+                text,
+                "{:.3}  {}",
+                entry["score"].as_f64().unwrap_or(0.0),
+                heading(entry)
+            );
+            let _ = writeln!(
+                text,
+                "       {}",
+                one_line(entry["text"].as_str().unwrap_or_default(), 200)
+            );
+            if explain {
+                let parts = entry["score_parts"].as_object();
+                let parts = parts
+                    .into_iter()
+                    .flatten()
+                    .map(|(name, value)| format!("{name} {value}"));
+                let _ = writeln!(text, "       {}", parts.collect::<Vec<_>>().join(", "));
+            }
+        }
+        text
+    });
+    Ok(Exit::Done)
+}
+
+async fn list(
+    context: &mut Context,
+    client: &Client,
+    part: &MemoryPart,
+    after: Option<u64>,
+    limit: u32,
+) -> Result<Exit, CliError> {
+    let after = after.map_or(String::new(), |after| format!("&after={after}"));
+    let path = path(part, None, &format!("limit={limit}{after}"))?;
+    let value = client.send(&Request::get(&path)).await?;
+    let entries = entries(client, &path, &value)?;
+    context.output.result(&value, |_| {
+        if entries.is_empty() {
+            return "nothing is kept\n".into();
+        }
+        let rows: Vec<Vec<String>> = entries.iter().map(row).collect();
+        table(&["ID", "KEY", "TEXT"], &rows)
+    });
+    Ok(Exit::Done)
+}
+
+fn row(entry: &Value) -> Vec<String> {
+    vec![
+        entry["id"].to_string(),
+        heading(entry),
+        one_line(entry["text"].as_str().unwrap_or_default(), 80),
+    ]
+}
+
+fn entries<'value>(client: &Client, path: &str, value: &'value Value) -> Result<&'value Vec<Value>, CliError> {
+    let list = value["entries"].as_array();
+    list.ok_or_else(|| client.protocol(path, "the list of entries is missing"))
+}
+
+fn heading(entry: &Value) -> String {
+    let key = entry["key"]
+        .as_str()
+        .map_or_else(|| format!("#{}", entry["id"]), |key| one_line(key, 60));
+    let from = entry["sources"].as_array().into_iter().flatten();
+    let from: Vec<String> = from
+        .filter_map(|source| source["by"].as_str())
+        .map(|by| one_line(by, 40))
+        .collect();
+    format!("{key} ({})", from.join(", "))
+}

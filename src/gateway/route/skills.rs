@@ -1,0 +1,131 @@
+//! Skills: those that can be called, the packages that can be read, and the servers whose tools are skills.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use serde_json::{Value, json};
+
+use crate::domain::code;
+use crate::domain::fault::in_one_line;
+use crate::domain::name::{PackageName, SkillName};
+use crate::domain::skill::SkillManifest;
+use crate::gateway::auth::Authenticated;
+use crate::gateway::error::ApiError;
+use crate::gateway::parts::GatewayParts;
+use crate::skills::package::folder::PackageFolder;
+use crate::skills::package::library::{Package, Shelf};
+
+/// `GET /v1/skills`.
+pub async fn list(State(parts): State<GatewayParts>, key: Authenticated) -> Result<Json<Value>, ApiError> {
+    key.needs("skills:read")?;
+    let catalogue = parts.skills.catalogue();
+    let skills: Vec<Value> = catalogue.manifests().map(view).collect();
+    let shelf = look(&parts, |shelf| {
+        let packages: Vec<Value> = shelf.packages.values().map(package_view).collect();
+        let warnings: Vec<String> = shelf.warnings.iter().map(ToString::to_string).collect();
+        json!({ "packages": packages, "warnings": warnings })
+    })
+    .await?;
+    Ok(Json(
+        json!({ "skills": skills, "packages": shelf["packages"], "warnings": shelf["warnings"] }),
+    ))
+}
+
+/// `GET /v1/skills/{name}`: a skill, or a package of this name.
+pub async fn show(
+    State(parts): State<GatewayParts>,
+    key: Authenticated,
+    Path(name): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    key.needs("skills:read")?;
+    let catalogue = parts.skills.catalogue();
+    if let Some(manifest) = SkillName::new(&name).ok().and_then(|name| catalogue.manifest(&name)) {
+        let mut view = view(manifest);
+        view["input_schema"] = (*manifest.input_schema).clone();
+        return Ok(Json(json!({ "skill": view })));
+    }
+    let wanted = PackageName::new(&name).ok();
+    let found = look(&parts, move |shelf| {
+        let package = wanted.and_then(|name| shelf.packages.get(&name).cloned());
+        package.map_or(Value::Null, |package| {
+            let mut view = package_view(&package);
+            let files = PackageFolder::open(&package.folder).and_then(|folder| folder.files());
+            let files = files.unwrap_or_default();
+            let files = files
+                .iter()
+                .map(|file| json!({ "path": file.path, "bytes": file.bytes }));
+            view["files"] = files.collect();
+            view["body"] = package.document.body.into();
+            view
+        })
+    })
+    .await?;
+    if found.is_null() {
+        let name = crate::domain::text::preview(&name, 80);
+        let error = ApiError::new(
+            code::SKILL_NOT_FOUND,
+            format!("there is no skill and no package `{name}`"),
+        );
+        return Err(error.hint("GET /v1/skills lists them"));
+    }
+    Ok(Json(json!({ "package": found })))
+}
+
+/// `GET /v1/mcp`.
+pub async fn servers(State(parts): State<GatewayParts>, key: Authenticated) -> Result<Json<Value>, ApiError> {
+    key.needs("skills:read")?;
+    let servers = parts.skills.mcp().reports().into_iter().map(|server| {
+        let tools = server.tools.iter();
+        let tools = tools.map(|(tool, skill)| json!({ "name": tool, "skill": skill }));
+        json!({
+            "name": server.name.as_str(),
+            "transport": server.way,
+            "state": server.state,
+            "reason": server.reason,
+            "protocol": server.revision,
+            "tools": tools.collect::<Vec<Value>>(),
+            "starts": server.lives,
+            "progress": server.progress,
+            "last_words": server.last_words,
+        })
+    });
+    Ok(Json(json!({ "servers": servers.collect::<Vec<Value>>() })))
+}
+
+/// Looks at the packages on a thread that may wait for the disk.
+async fn look(parts: &GatewayParts, view: impl FnOnce(Shelf) -> Value + Send + 'static) -> Result<Value, ApiError> {
+    let library = parts.skills.library().clone();
+    let looked = tokio::task::spawn_blocking(move || view(library.look(None))).await;
+    looked.map_err(|error| ApiError::new(code::BUG, format!("the packages cannot be looked at: {error}")))
+}
+
+fn view(manifest: &SkillManifest) -> Value {
+    json!({
+        "name": manifest.name.as_str(),
+        "description": &*manifest.description,
+        "class": manifest.class.as_str(),
+        "timeout_ms": manifest.timeout_ms,
+        "concurrency": manifest.concurrency,
+    })
+}
+
+fn package_view(package: &Package) -> Value {
+    let document = &package.document;
+    let capabilities = package.pin.iter().flat_map(|pin| pin.capabilities.iter());
+    let capabilities: Vec<String> = capabilities.map(ToString::to_string).collect();
+    let standing = match package.standing() {
+        Ok(standing) => standing.as_str().to_owned(),
+        Err(error) => format!("unusable: {}", in_one_line(&error)),
+    };
+    json!({
+        "name": document.name.as_str(),
+        "description": document.description,
+        "license": document.license,
+        "compatibility": document.compatibility,
+        "metadata": document.metadata,
+        "requested_tools": document.requested_tools,
+        "origin": package.origin.as_str(),
+        "folder": package.folder.display().to_string(),
+        "standing": standing,
+        "capabilities": capabilities,
+    })
+}

@@ -1,0 +1,5 @@
+//! From text to vector.
+
+pub mod table;
+pub mod vector;
+pub mod wordpiece;

@@ -1,0 +1,6 @@
+//! What a shard keeps in memory and can rebuild: words and vectors of its entries.
+
+pub mod codes;
+pub mod lexical;
+pub mod library;
+pub mod terms;

@@ -1,0 +1,289 @@
+//! From text to the terms that are counted.
+//!
+//! Refuses to know: documents, scores. Invariants: pure; the same analysis for what is kept and for what is asked;
+//! linear in the text.
+//!
+//! Words are those of Unicode (UAX 29). A word that is an identifier (`userId`, `user_id`, `HTTP2Server`) counts as
+//! itself and as its parts. Stop words are left out, the rest is lower-cased and stemmed with Snowball's English
+//! rules, which leave words of other languages alone but for their endings; Chinese, Japanese and Korean text, which
+//! has no blanks, counts by pairs of characters.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use rust_stemmers::{Algorithm, Stemmer};
+use unicode_segmentation::UnicodeSegmentation;
+
+/// Longest term in bytes; the rest of a longer word is left out.
+const TERM_BYTES_MAX: usize = 64;
+/// Stems that a thread remembers, for speed only.
+const REMEMBERED_MAX: usize = 16_384;
+
+/// Words that are in every text and tell none from another; sorted.
+const STOP_WORDS: &[&str] = &[
+    "a",
+    "about",
+    "above",
+    "after",
+    "again",
+    "against",
+    "all",
+    "also",
+    "am",
+    "an",
+    "and",
+    "any",
+    "are",
+    "as",
+    "at",
+    "be",
+    "because",
+    "been",
+    "before",
+    "being",
+    "below",
+    "between",
+    "both",
+    "but",
+    "by",
+    "can",
+    "cannot",
+    "could",
+    "did",
+    "do",
+    "does",
+    "doing",
+    "down",
+    "during",
+    "each",
+    "few",
+    "for",
+    "from",
+    "further",
+    "had",
+    "has",
+    "have",
+    "having",
+    "he",
+    "her",
+    "here",
+    "hers",
+    "herself",
+    "him",
+    "himself",
+    "his",
+    "how",
+    "i",
+    "if",
+    "in",
+    "into",
+    "is",
+    "it",
+    "its",
+    "itself",
+    "just",
+    "let",
+    "me",
+    "more",
+    "most",
+    "my",
+    "myself",
+    "no",
+    "nor",
+    "not",
+    "of",
+    "off",
+    "on",
+    "once",
+    "only",
+    "or",
+    "other",
+    "ought",
+    "our",
+    "ours",
+    "ourselves",
+    "out",
+    "over",
+    "own",
+    "same",
+    "shall",
+    "she",
+    "should",
+    "so",
+    "some",
+    "such",
+    "than",
+    "that",
+    "the",
+    "their",
+    "theirs",
+    "them",
+    "themselves",
+    "then",
+    "there",
+    "these",
+    "they",
+    "this",
+    "those",
+    "through",
+    "to",
+    "too",
+    "under",
+    "until",
+    "up",
+    "very",
+    "was",
+    "we",
+    "were",
+    "what",
+    "when",
+    "where",
+    "which",
+    "while",
+    "who",
+    "whom",
+    "why",
+    "will",
+    "with",
+    "would",
+    "you",
+    "your",
+    "yours",
+    "yourself",
+    "yourselves",
+];
+
+struct Stems {
+    stemmer: Stemmer,
+    known: HashMap<Box<str>, Box<str>>,
+}
+
+thread_local! {
+    static STEMS: RefCell<Stems> = RefCell::new(Stems {
+        stemmer: Stemmer::create(Algorithm::English),
+        known: HashMap::new(),
+    });
+}
+
+/// Calls `each` with every term of the text, in order, repeats included.
+pub fn terms(text: &str, mut each: impl FnMut(&str)) {
+    STEMS.with_borrow_mut(|stems| {
+        let mut lower = String::new();
+        let mut before: Option<char> = None;
+        for word in text.unicode_words() {
+            let mut characters = word.chars();
+            let first = characters.next().expect("a word has a character");
+            if characters.next().is_none() && is_unspaced(first) {
+                // One character of a script without blanks: alone, and with the one before it.
+                lower.clear();
+                if let Some(before) = before {
+                    lower.push(before);
+                    lower.push(first);
+                    each(&lower);
+                    lower.clear();
+                }
+                lower.push(first);
+                each(&lower);
+                before = Some(first);
+                continue;
+            }
+            before = None;
+            // A possessive or contraction counts as its first part: "Anna's" is about Anna, "don't" about nothing.
+            let plain = word.split(['\'', '\u{2019}']).next().unwrap_or(word);
+            stems.take(plain, &mut lower, &mut each);
+            parts(plain, |part| stems.take(part, &mut lower, &mut each));
+        }
+    });
+}
+
+impl Stems {
+    fn take(&mut self, word: &str, lower: &mut String, each: &mut impl FnMut(&str)) {
+        lower.clear();
+        for character in word.chars() {
+            if lower.len() >= TERM_BYTES_MAX {
+                break;
+            }
+            lower.extend(character.to_lowercase());
+        }
+        if lower.is_empty() || STOP_WORDS.binary_search(&lower.as_str()).is_ok() {
+            return;
+        }
+        if !lower.is_ascii() || lower.bytes().any(|byte| byte.is_ascii_digit()) {
+            return each(lower);
+        }
+        if let Some(stem) = self.known.get(lower.as_str()) {
+            return each(stem);
+        }
+        let stem = self.stemmer.stem(lower);
+        each(&stem);
+        if self.known.len() >= REMEMBERED_MAX {
+            self.known.clear();
+        }
+        let stem: Box<str> = stem.into();
+        self.known.insert(lower.as_str().into(), stem);
+    }
+}
+
+/// The parts of an identifier; nothing for a word that has no inner border.
+fn parts(word: &str, mut each: impl FnMut(&str)) {
+    let characters: Vec<(usize, char)> = word.char_indices().collect();
+    let is_border = |at: usize| {
+        let (before, here) = (characters[at - 1].1, characters[at].1);
+        let next_is_lower = characters.get(at + 1).is_some_and(|(_, next)| next.is_lowercase());
+        !before.is_alphanumeric()
+            || !here.is_alphanumeric()
+            || before.is_lowercase() && here.is_uppercase()
+            || before.is_uppercase() && here.is_uppercase() && next_is_lower
+            || before.is_alphabetic() != here.is_alphabetic()
+    };
+    let borders: Vec<usize> = (1..characters.len()).filter(|at| is_border(*at)).collect();
+    if borders.is_empty() {
+        return;
+    }
+    let mut start = 0;
+    for end in borders.into_iter().map(|at| characters[at].0).chain([word.len()]) {
+        let part = &word[start..end];
+        if part.chars().all(char::is_alphanumeric) && part.len() > 1 {
+            each(part);
+        }
+        start = end;
+    }
+}
+
+/// Whether a character belongs to a script that writes words without blanks.
+fn is_unspaced(character: char) -> bool {
+    matches!(character,
+        '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}'
+        | '\u{20000}'..='\u{2ffff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_identifiers_and_unspaced_scripts_become_terms() {
+        let check = |text: &str, expected: &[&str]| {
+            let mut found = Vec::new();
+            terms(text, |term| found.push(term.to_owned()));
+            assert_eq!(found, expected, "{text:?}");
+        };
+        check("", &[]);
+        check("The dogs were running!", &["dog", "run"]);
+        check("Anna's don't", &["anna", "don"]);
+        check("getUserId", &["getuserid", "get", "user", "id"]);
+        check("HTTP2Server", &["http2server", "http", "server"]);
+        check("user_id", &["user_id", "user", "id"]);
+        check("version 3.14", &["version", "3.14", "14"]);
+        check("2026-11-22", &["2026", "11", "22"]);
+        check("東京に", &["東", "東京", "京", "京に", "に"]);
+        check("Überläufer", &["überläufer"]);
+        check("🙂", &[]);
+        check(&"x".repeat(100), &["x".repeat(64).as_str()]);
+    }
+
+    #[test]
+    fn the_stop_words_are_sorted_for_the_search() {
+        assert!(STOP_WORDS.is_sorted());
+    }
+}

@@ -1,0 +1,196 @@
+//! The layer's branch of the supervision tree.
+//!
+//! ```text
+//! memory (one_for_one)
+//! └── shards (dynamic, transient): one for each part of the memory that is in use
+//! ```
+
+use std::time::Duration;
+
+use supervisors::{Backoff, ChildSpec, DynamicSpec, Restart, Shutdown, Strategy, SupervisorSpec};
+
+use crate::domain::memory::ShardName;
+
+use super::handle::MemoryHandle;
+use super::parts::MemoryParts;
+use super::shard::actor::{ShardActor, ShardMessage};
+
+/// Makes the branch and the handle to it.
+pub fn layer(parts: &MemoryParts) -> (SupervisorSpec, MemoryHandle) {
+    let for_shards = parts.clone();
+    let shards: DynamicSpec<ShardName, ShardMessage> = DynamicSpec::actor(move |_, name: ShardName| {
+        let parts = for_shards.clone();
+        (ShardActor { parts, name }, ())
+    })
+    // It ends by itself when nobody asks; anything else is a crash.
+    .restart(Restart::Transient)
+    .shutdown(Shutdown::Timeout(Duration::from_secs(2)))
+    .backoff(Backoff::jitter(Duration::from_millis(10), Duration::from_secs(5)))
+    .max_children(parts.open_max)
+    .intensity(50, Duration::from_secs(30));
+    let handle = MemoryHandle::new(parts.clone(), shards.handle());
+    let spec = SupervisorSpec::new(Strategy::OneForOne)
+        .intensity(3, Duration::from_secs(60))
+        .child(ChildSpec::dynamic("shards", shards));
+    (spec, handle)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use supervisors::Supervisor;
+
+    use super::*;
+    use crate::domain::memory::{MemoryEdit, MemoryScope, MemorySource};
+    use crate::memory::handle::{MemoryError, child_id};
+    use crate::memory::keep::Wish;
+    use crate::memory::question::Question;
+    use crate::runtime::bus::Bus;
+    use crate::runtime::clock::Clock;
+    use crate::runtime::committer::Committer;
+    use crate::runtime::entropy::Entropy;
+    use crate::storage::store::Store;
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    struct House {
+        _folder: tempfile::TempDir,
+        root: supervisors::SupervisorRef,
+        memory: MemoryHandle,
+        shards: super::super::handle::Shards,
+    }
+
+    async fn house(open_max: usize) -> House {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(&folder.path().join("s.redb"), 1 << 20).expect("opens");
+        let committer = Committer::start(store.clone(), Bus::default()).expect("starts");
+        let parts = MemoryParts {
+            clock: Clock::system(),
+            store,
+            committer,
+            entropy: Entropy::seeded(1),
+            idle: Duration::from_secs(600),
+            open_max,
+        };
+        let (spec, memory) = layer(&parts);
+        let shards = memory.shards_for_tests();
+        let root = Supervisor::start("root", spec).await.expect("starts");
+        House {
+            _folder: folder,
+            root,
+            memory,
+            shards,
+        }
+    }
+
+    fn project(namespace: &str) -> ShardName {
+        ShardName {
+            scope: MemoryScope::Project,
+            namespace: namespace.into(),
+        }
+    }
+
+    fn wish(namespace: &str, text: &str) -> Wish {
+        Wish {
+            shard: project(namespace),
+            key: None,
+            text: text.into(),
+            tags: vec!["note".into()],
+            source: MemorySource {
+                by: "person:test".into(),
+                run: None,
+            },
+            importance: 50,
+            expires_at: None,
+        }
+    }
+
+    impl House {
+        async fn put(&self, namespace: &str, text: &str) {
+            let new = wish(namespace, text).prepare(Clock::system().now());
+            self.memory.put(new).await.expect("kept");
+        }
+
+        async fn ask(&self, namespace: &str, text: &str) -> Vec<Arc<str>> {
+            let found = self.memory.query(&project(namespace), Question::new(text), SOON).await;
+            let found = found.expect("answers");
+            found.into_iter().map(|found| found.entry.text).collect()
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_put_is_found_at_once_and_never_from_another_project() {
+        let house = house(8).await;
+        house.put("a", "the deploy key lives in the vault").await;
+        assert_eq!(house.ask("a", "where is the deploy key").await.len(), 1);
+        house.put("a", "the vault opens at nine").await;
+        assert_eq!(
+            &*house.ask("a", "when does the vault open").await[0],
+            "the vault opens at nine"
+        );
+        assert_eq!(house.ask("b", "deploy key vault").await, [] as [Arc<str>; 0]);
+        let mut filtered = Question::new("vault");
+        filtered.tags = vec!["other".into()];
+        let none = house
+            .memory
+            .query(&project("a"), filtered, SOON)
+            .await
+            .expect("answers");
+        assert_eq!(none, []);
+        let mut short = Question::new("vault");
+        short.tokens_max = Some(6);
+        let fitting = house.memory.query(&project("a"), short, SOON).await.expect("answers");
+        assert_eq!(fitting.len(), 1, "only one text has at most six tokens: {fitting:?}");
+        house
+            .memory
+            .edit(project("a"), 1, MemoryEdit::Forget)
+            .await
+            .expect("forgotten");
+        let left = house.ask("a", "where is the deploy key").await;
+        assert!(left.iter().all(|text| !text.contains("deploy")), "{left:?}");
+        house.root.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn a_crash_makes_one_shard_anew_while_others_answer() {
+        let house = house(8).await;
+        for namespace in ["a", "b"] {
+            house.put(namespace, "the kettle is blue").await;
+            assert_eq!(house.ask(namespace, "kettle").await.len(), 1);
+        }
+        let before = house.shards.get(child_id(&project("a")).as_str()).expect("open");
+        before
+            .cast(crate::memory::shard::actor::ShardMessage::Crash)
+            .expect("sent");
+        assert_eq!(house.ask("b", "kettle").await.len(), 1);
+        let again = async {
+            loop {
+                let asked = house.memory.query(&project("a"), Question::new("kettle"), SOON).await;
+                match asked {
+                    Ok(found) if before.incarnation() > 1 => return found,
+                    // Between two incarnations nobody answers.
+                    Ok(_) | Err(MemoryError::Unanswered(_) | MemoryError::NotOpened(_)) => {
+                        tokio::task::yield_now().await;
+                    }
+                    Err(error) => panic!("{error:?}"),
+                }
+            }
+        };
+        let found = tokio::time::timeout(SOON, again).await.expect("it comes back");
+        assert_eq!(found.len(), 1);
+        house.root.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn only_so_many_shards_are_open_and_the_longest_unused_makes_room() {
+        let house = house(2).await;
+        for namespace in ["a", "b", "c", "d"] {
+            house.put(namespace, "the kettle is blue").await;
+            assert_eq!(house.ask(namespace, "kettle").await.len(), 1, "{namespace}");
+            assert!(house.memory.open_count() <= 2);
+        }
+        assert_eq!(house.ask("a", "kettle").await.len(), 1);
+        house.root.shutdown().await;
+    }
+}

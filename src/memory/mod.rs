@@ -1,0 +1,12 @@
+//! Memory: what agents keep and find again.
+//!
+//! What this layer refuses to know: agents, runs, models, skills.
+
+pub mod embed;
+pub mod handle;
+pub mod index;
+pub mod keep;
+pub mod layer;
+pub mod parts;
+pub mod question;
+pub mod shard;

@@ -1,0 +1,65 @@
+//! What is asked of memory, and what is found.
+
+use std::sync::Arc;
+
+use crate::domain::memory::{MemoryEntry, ShardName};
+use crate::domain::time::UtcMillis;
+
+use super::index::library::Parts;
+
+/// Entries of one answer at most.
+pub const FOUND_MAX: usize = 100;
+/// Entries of an answer when nobody says.
+pub const FOUND_DEFAULT: usize = 10;
+
+/// A question to one shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// In words.
+    pub text: Arc<str>,
+    /// Only entries that have all of these tags.
+    pub tags: Vec<Arc<str>>,
+    /// Only entries with a source that begins so, like `agent:` or `person:cli`.
+    pub source: Option<Arc<str>>,
+    /// Only entries put at or after this time.
+    pub since: Option<UtcMillis>,
+    /// Only entries put before this time.
+    pub until: Option<UtcMillis>,
+    /// Entries at most, up to [`FOUND_MAX`].
+    pub limit: usize,
+    /// Tokens of all texts together at most: the best that fit.
+    pub tokens_max: Option<u64>,
+}
+
+impl Question {
+    /// A question with no filter.
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
+        Self {
+            text: text.into(),
+            tags: Vec::new(),
+            source: None,
+            since: None,
+            until: None,
+            limit: FOUND_DEFAULT,
+            tokens_max: None,
+        }
+    }
+}
+
+/// One entry that was found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FoundEntry {
+    /// Where it lives.
+    pub shard: ShardName,
+    /// The entry, as the store has it now.
+    pub entry: MemoryEntry,
+    /// By which the answer is ordered.
+    pub score: f32,
+    /// What the score is made of.
+    pub parts: Parts,
+}
+
+/// Tokens of a text, by the rule of thumb of four bytes a token.
+pub fn tokens_of(text: &str) -> u64 {
+    (text.len() as u64).div_ceil(4)
+}

@@ -1,0 +1,135 @@
+//! The actor that owns the index of one shard.
+//!
+//! Supervised by `memory/shards` (dynamic, transient). A crash loses the index alone: the next incarnation makes it
+//! anew from the store when it is first asked, while other shards answer and reads by key go on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+use supervisors::Permit;
+
+use crate::domain::memory::ShardName;
+use crate::memory::parts::MemoryParts;
+use crate::memory::question::{FoundEntry, Question};
+use crate::runtime::timer::Timer;
+use crate::storage::error::StoreError;
+
+use super::index::ShardIndex;
+
+/// What an answer is.
+pub type Answer = Result<Vec<FoundEntry>, Arc<StoreError>>;
+
+/// What a shard is told.
+#[derive(Debug)]
+pub enum ShardMessage {
+    /// Answer a question, after following the store.
+    Query {
+        /// The question.
+        question: Question,
+        /// Its place among those that wait.
+        permit: Permit,
+        /// Where the answer goes.
+        reply: RpcReplyPort<Answer>,
+    },
+    /// Look whether anybody asked lately.
+    IdleLook,
+    /// Panic, for tests of supervision.
+    #[cfg(test)]
+    Crash,
+}
+
+/// One shard.
+pub struct ShardActor {
+    /// What it stands on.
+    pub parts: MemoryParts,
+    /// Which.
+    pub name: ShardName,
+}
+
+/// What it holds.
+pub struct ShardState {
+    /// None while a thread works with it.
+    index: Option<ShardIndex>,
+    asked: bool,
+    idle: Timer,
+}
+
+fn look_later(myself: &ActorRef<ShardMessage>, after: Duration) -> Timer {
+    Timer::after(myself, after, || ShardMessage::IdleLook)
+}
+
+impl Actor for ShardActor {
+    type Msg = ShardMessage;
+    type State = ShardState;
+    type Arguments = ();
+
+    async fn pre_start(&self, myself: ActorRef<ShardMessage>, (): ()) -> Result<ShardState, ActorProcessingErr> {
+        Ok(ShardState {
+            index: Some(ShardIndex::new(self.name.clone())),
+            asked: false,
+            idle: look_later(&myself, self.parts.idle),
+        })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<ShardMessage>,
+        message: ShardMessage,
+        state: &mut ShardState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            ShardMessage::Query {
+                question,
+                permit,
+                reply,
+            } => {
+                state.asked = true;
+                if reply.is_closed() {
+                    // Who asked has stopped waiting.
+                    return Ok(());
+                }
+                let answer = self.answer(state, question).await?;
+                drop(permit);
+                // Who asked may have stopped waiting by now.
+                reply.send(answer).ok();
+            }
+            ShardMessage::IdleLook if state.asked => {
+                state.asked = false;
+                state.idle = look_later(&myself, self.parts.idle);
+            }
+            ShardMessage::IdleLook => myself.stop(None),
+            #[cfg(test)]
+            ShardMessage::Crash => panic!("asked to"),
+        }
+        Ok(())
+    }
+}
+
+impl ShardActor {
+    /// Follows and asks on a thread for blocking work: making a large index anew takes a while.
+    async fn answer(&self, state: &mut ShardState, question: Question) -> Result<Answer, ActorProcessingErr> {
+        let mut index = state.index.take().unwrap_or_else(|| ShardIndex::new(self.name.clone()));
+        let store = self.parts.store.clone();
+        let now = self.parts.clock.now();
+        let worked = tokio::task::spawn_blocking(move || {
+            let followed = index.follow(&store);
+            let answer = match &followed {
+                Ok(_) => index.query(&store, &question, now),
+                Err(_) => Ok(Vec::new()),
+            };
+            (index, followed, answer)
+        });
+        // A panic in there takes the index with it: the supervisor starts this actor anew.
+        let (index, followed, answer) = worked.await?;
+        state.index = Some(index);
+        let followed = match followed {
+            Ok(followed) => followed,
+            Err(error) => return Ok(Err(Arc::new(error))),
+        };
+        if !followed.damaged.is_empty() {
+            self.parts.report_damage(&self.name, &followed.damaged);
+        }
+        Ok(answer.map_err(Arc::new))
+    }
+}

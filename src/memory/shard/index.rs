@@ -1,0 +1,252 @@
+//! The index of one shard: everything in it comes from the store and can be made again from it.
+//!
+//! Refuses to know: actors, other shards. Invariants: it is never behind the store when it answers, because it follows
+//! the store's changes first; what it answers are numbers of entries, and the texts come from the store.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::domain::memory::{MemoryEntry, ShardName};
+use crate::domain::time::UtcMillis;
+use crate::memory::embed::table::{EMBEDDER, embed_quantised};
+use crate::memory::embed::vector::Quantised;
+use crate::memory::index::library::{Hit, Library, Question as Asked, Room, Weights};
+use crate::memory::question::{FOUND_MAX, FoundEntry, Question, tokens_of};
+use crate::storage::error::StoreError;
+use crate::storage::memory_read::{Follow, Indexed};
+use crate::storage::store::Store;
+
+/// Days after which an entry that nobody used counts half as fresh.
+const HALF_LIFE_DAYS: f64 = 30.0;
+const DAY_MS: f64 = 86_400_000.0;
+/// Removed places, as a part of all, from which on the index is made anew.
+const REMOVED_PART: usize = 4;
+/// Removed places that are never worth it.
+const REMOVED_FEW: usize = 1_000;
+/// Hits more than asked for: some fall out by the limit of tokens or have gone meanwhile.
+const SPARE: usize = 8;
+
+/// What is known of a place beside its words and vector.
+#[derive(Debug)]
+struct Place {
+    id: u64,
+    tags: Vec<Arc<str>>,
+    sources: Vec<Arc<str>>,
+    updated_at: UtcMillis,
+    used_at: UtcMillis,
+    expires_at: Option<UtcMillis>,
+    importance: u8,
+}
+
+/// The index.
+#[derive(Debug)]
+pub struct ShardIndex {
+    name: ShardName,
+    followed: u64,
+    library: Library,
+    places: Vec<Place>,
+    place_of: HashMap<u64, u32>,
+    last_of_source: HashMap<Arc<str>, u32>,
+    removed: usize,
+    room: Room,
+}
+
+/// What following found out.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Followed {
+    /// Entries that cannot be read; they are left out.
+    pub damaged: Vec<u64>,
+    /// Whether the index was made anew.
+    pub anew: bool,
+}
+
+impl ShardIndex {
+    /// An index that has seen nothing yet.
+    pub fn new(name: ShardName) -> Self {
+        Self {
+            name,
+            followed: 0,
+            library: Library::default(),
+            places: Vec::new(),
+            place_of: HashMap::new(),
+            last_of_source: HashMap::new(),
+            removed: 0,
+            room: Room::default(),
+        }
+    }
+
+    /// Live entries.
+    pub fn len(&self) -> usize {
+        self.library.len()
+    }
+
+    /// Whether nothing is live.
+    pub fn is_empty(&self) -> bool {
+        self.library.is_empty()
+    }
+
+    /// Takes over what changed in the store since the last time.
+    pub fn follow(&mut self, store: &Store) -> Result<Followed, StoreError> {
+        if self.removed > REMOVED_FEW && self.removed > self.places.len() / REMOVED_PART {
+            // As far behind as can be: the store gives all that is live.
+            *self = Self::new(self.name.clone());
+        }
+        let (through, follow) = store.memory_follow(&self.name, self.followed)?;
+        let mut followed = Followed::default();
+        match follow {
+            Follow::Nothing => {}
+            Follow::Changes(changes) => {
+                for (id, indexed) in changes {
+                    match indexed {
+                        Some(indexed) => self.take(indexed),
+                        None => self.remove(id),
+                    }
+                }
+            }
+            Follow::Anew { entries, damaged } => {
+                *self = Self::new(self.name.clone());
+                for indexed in entries {
+                    self.take(indexed);
+                }
+                followed = Followed { damaged, anew: true };
+            }
+        }
+        self.followed = through;
+        Ok(followed)
+    }
+
+    fn take(&mut self, indexed: Indexed) {
+        let Indexed { entry, vector } = indexed;
+        let sources: Vec<Arc<str>> = entry.sources.iter().map(|source| source.by.clone()).collect();
+        if let Some(place) = self.place_of.get(&entry.id) {
+            // The text of a number never changes: only what is known beside it.
+            self.places[*place as usize] = Place::of(&entry, sources);
+            return;
+        }
+        let vector = match vector {
+            Some(vector) if *vector.embedder == *EMBEDDER => Some(Quantised {
+                scale: vector.scale,
+                codes: vector.codes,
+            }),
+            _ => embed_quantised(&entry.text),
+        };
+        let place = self.places.len() as u32;
+        let source = sources.first().cloned();
+        let previous = source
+            .as_ref()
+            .and_then(|source| self.last_of_source.get(source).copied());
+        self.library
+            .add(place, &indexed_text(&entry), vector.as_ref(), previous);
+        if let Some(source) = source {
+            self.last_of_source.insert(source, place);
+        }
+        self.place_of.insert(entry.id, place);
+        self.places.push(Place::of(&entry, sources));
+    }
+
+    fn remove(&mut self, id: u64) {
+        let Some(place) = self.place_of.remove(&id) else { return };
+        // The next entry of the source follows the one before this one.
+        let before = self.library.neighbours(place).0;
+        if let Some(source) = self.places[place as usize].sources.first()
+            && self.last_of_source.get(source) == Some(&place)
+        {
+            match before {
+                Some(before) => self.last_of_source.insert(source.clone(), before),
+                None => self.last_of_source.remove(source),
+            };
+        }
+        self.library.remove(place);
+        self.removed += 1;
+    }
+
+    /// The best entries for a question, best first. The index must have followed the store.
+    pub fn query(&mut self, store: &Store, question: &Question, now: UtcMillis) -> Result<Vec<FoundEntry>, StoreError> {
+        let limit = question.limit.min(FOUND_MAX);
+        let vector = embed_quantised(&question.text);
+        let asked = Asked {
+            text: &question.text,
+            vector: vector.as_ref(),
+            weights: Weights::default(),
+        };
+        let places = &self.places;
+        let hits = self.library.query(
+            &asked,
+            |place| places[place as usize].passes(question, now),
+            |place| places[place as usize].prior(now),
+            limit + SPARE,
+            &mut self.room,
+        );
+        let ids: Vec<u64> = hits.iter().map(|hit| self.places[hit.place as usize].id).collect();
+        let mut entries: HashMap<u64, MemoryEntry> = store
+            .memory_entries(&self.name, &ids)?
+            .into_iter()
+            .map(|entry| (entry.id, entry))
+            .collect();
+        let mut tokens_left = question.tokens_max.unwrap_or(u64::MAX);
+        let mut found: Vec<FoundEntry> = Vec::with_capacity(limit);
+        for (hit, id) in hits.iter().zip(ids) {
+            if found.len() == limit {
+                break;
+            }
+            let Some(entry) = entries.remove(&id) else { continue };
+            let tokens = tokens_of(&entry.text);
+            if tokens > tokens_left {
+                continue;
+            }
+            tokens_left -= tokens;
+            found.push(self.found(hit, entry));
+        }
+        Ok(found)
+    }
+
+    fn found(&self, hit: &Hit, entry: MemoryEntry) -> FoundEntry {
+        FoundEntry {
+            shard: self.name.clone(),
+            entry,
+            score: hit.score,
+            parts: hit.parts,
+        }
+    }
+}
+
+/// The words of an entry: its key, the day it was put, and the text.
+fn indexed_text(entry: &MemoryEntry) -> String {
+    let key = entry.key.as_deref().unwrap_or("");
+    let day = jiff::Timestamp::from_millisecond(i64::try_from(entry.created_at.0).unwrap_or(i64::MAX))
+        .map(|at| at.strftime("%-d %B %Y").to_string())
+        .unwrap_or_default();
+    format!("{key} {day} {}", entry.text)
+}
+
+impl Place {
+    fn of(entry: &MemoryEntry, sources: Vec<Arc<str>>) -> Self {
+        Self {
+            id: entry.id,
+            tags: entry.tags.clone(),
+            sources,
+            updated_at: entry.updated_at,
+            used_at: entry.used_at,
+            expires_at: entry.expires_at,
+            importance: entry.importance,
+        }
+    }
+
+    fn passes(&self, question: &Question, now: UtcMillis) -> bool {
+        self.expires_at.is_none_or(|at| at > now)
+            && question.tags.iter().all(|tag| self.tags.contains(tag))
+            && question
+                .source
+                .as_ref()
+                .is_none_or(|wanted| self.sources.iter().any(|source| source.starts_with(&**wanted)))
+            && question.since.is_none_or(|since| self.updated_at >= since)
+            && question.until.is_none_or(|until| self.updated_at < until)
+    }
+
+    /// Half by how fresh it is, counted from its last use, half by its importance.
+    fn prior(&self, now: UtcMillis) -> f32 {
+        let days = now.since(self.used_at) as f64 / DAY_MS;
+        let fresh = 0.5f64.powf(days / HALF_LIFE_DAYS);
+        f32::midpoint(fresh as f32, f32::from(self.importance) / 100.0)
+    }
+}

@@ -1,0 +1,264 @@
+//! Answers of persons on their way to a run: found in the journal, judged by the run's actor, or, when the run has
+//! ended unknown, the beginning of its next life.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use supervisors::ApiError;
+use tokio::sync::oneshot;
+
+use crate::agents::treasury::{Bookings, TreasuryError};
+use crate::domain::approval::Given;
+use crate::domain::budget::{Account, Amount, BudgetChange};
+use crate::domain::fact::{Attempt, Fact, Stamped};
+use crate::domain::id::RunId;
+use crate::domain::name::StepId;
+use crate::domain::resolution::Resolution;
+use crate::domain::run::{Outcome, RunHeader, RunStatus};
+use crate::runtime::committer::CommitError;
+use crate::storage::batch::Batch;
+
+use super::decision::{AnswerRefused, same_answer};
+use super::handle::{RunsError, RunsHandle};
+use super::message::{RunArgument, RunMessage};
+use super::question::{Question, QuestionKind, questions};
+use super::state::RunState;
+
+/// How long a run's actor may take to judge an answer and have it on disk.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// Looks for an actor that is between two incarnations, and the pause between them.
+const LOOKS_MAX: u32 = 50;
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Which unknown call is meant. What is left out must be clear from what is open.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Which {
+    /// Its step.
+    pub step: Option<StepId>,
+    /// Its number within the attempt.
+    pub call: Option<u32>,
+    /// The place of the fact that says that it is unknown: an answer to an older question does not count.
+    pub seq: Option<u64>,
+}
+
+impl Which {
+    fn means(&self, attempt: &Attempt, ordinal: u32) -> bool {
+        self.step.as_ref().is_none_or(|step| *step == attempt.step) && self.call.is_none_or(|call| call == ordinal)
+    }
+}
+
+impl RunsHandle {
+    /// A run as its journal has it, with what it waits for persons to say.
+    pub fn look(&self, run: RunId) -> Result<(RunState, Vec<Question>), RunsError> {
+        let facts = self.inside.parts.store.facts_for_state(run).map_err(RunsError::Store)?;
+        if facts.is_empty() {
+            return Err(RunsError::NotFound(run));
+        }
+        let state = RunState::load(run, &facts);
+        let open = questions(&state, &facts);
+        Ok((state, open))
+    }
+
+    /// The runs that wait for a yes, of those that are active in this process.
+    pub fn asking(&self) -> Vec<RunId> {
+        self.inside.asking.runs()
+    }
+
+    /// Answers the question of this hash. The first answer counts; the same one again is no error.
+    ///
+    /// **Cancel**: the answer may have been taken; it can be given again.
+    pub async fn approve(&self, run: RunId, given: Given) -> Result<(), RunsError> {
+        let header = self.header(run)?;
+        let facts = self.facts(run, 0)?;
+        let said = facts.iter().rev().find_map(|stamped| match &stamped.fact {
+            Fact::ApprovalGiven { given: said, .. } if said.hash == given.hash => Some(said),
+            _ => None,
+        });
+        if let Some(said) = said {
+            return same_answer(said, &given).map(|_| ()).map_err(RunsError::Answer);
+        }
+        if header.status != RunStatus::Active {
+            return Err(ended(run, header.status));
+        }
+        self.ask_actor(run, |reply| RunMessage::Agree {
+            given: given.clone(),
+            reply,
+        })
+        .await
+    }
+
+    /// Says what became of an unknown call. The first answer counts; the same one again is no error. A run that has
+    /// ended unknown goes on; the time in which it waited does not count.
+    ///
+    /// **Cancel**: the answer may have been taken; it can be given again.
+    pub async fn resolve(
+        &self,
+        run: RunId,
+        which: &Which,
+        resolution: Resolution,
+        by: Arc<str>,
+    ) -> Result<(), RunsError> {
+        let mut header = self.header(run)?;
+        // Two answers to a run that has ended would both reopen it.
+        let mut _one = None;
+        if header.status != RunStatus::Active {
+            _one = Some(self.inside.reopening.lock().await);
+            header = self.header(run)?;
+        }
+        let facts = self.facts(run, 0)?;
+        let state = RunState::load(run, &facts);
+        let open: Vec<Question> = questions(&state, &facts)
+            .into_iter()
+            .filter(|question| matches!(question.kind, QuestionKind::Unknown { .. }))
+            .filter(|question| which.means(&question.attempt, question.ordinal))
+            .filter(|question| which.seq.is_none_or(|seq| seq == question.seq))
+            .collect();
+        let question = match &open[..] {
+            [question] => question,
+            [] => return said_before(&facts, which, &resolution),
+            several => return Err(RunsError::SeveralUnknown(several.iter().map(name).collect())),
+        };
+        let (attempt, ordinal) = (question.attempt.clone(), question.ordinal);
+        match header.status {
+            RunStatus::Active => {
+                self.ask_actor(run, |reply| RunMessage::Resolve {
+                    attempt: attempt.clone(),
+                    ordinal,
+                    resolution: resolution.clone(),
+                    by: by.clone(),
+                    reply,
+                })
+                .await
+            }
+            RunStatus::Ended(Outcome::Unknown) => {
+                let resolved = Fact::CallResolved {
+                    attempt,
+                    ordinal,
+                    resolution,
+                    by,
+                };
+                self.reopen(&state, &header, resolved).await
+            }
+            status => Err(ended(run, status)),
+        }
+    }
+
+    async fn reopen(&self, state: &RunState, header: &RunHeader, resolved: Fact) -> Result<(), RunsError> {
+        let parts = &self.inside.parts;
+        let run = state.run;
+        let now = parts.clock.now();
+        let waited = state.ended_at.map_or(0, |at| now.since(at));
+        let reopened = Fact::RunReopened {
+            deadline: state.deadline.plus_ms(waited),
+        };
+        let batch = Batch::reopen(run, now, vec![reopened, resolved]);
+        // The accounts of the run were closed with it: what it has used so far still counts.
+        let figures = parts.store.statistics_of_run(run).map_err(RunsError::Store)?;
+        let spent = BudgetChange::Settle {
+            reserved: Amount::default(),
+            spent: Amount {
+                tokens: header.tokens,
+                cost: figures.cost,
+            },
+        };
+        let bookings = Bookings {
+            settle: vec![(Account::Run(run), spent)],
+            ..Bookings::default()
+        };
+        let pending = parts.agents.treasury().submit(batch, bookings);
+        let pending = pending.map_err(|error| match error {
+            TreasuryError::Commit(error) => RunsError::Commit(error),
+            TreasuryError::Balance(error) => RunsError::Balance(error),
+            // Settling is never refused.
+            TreasuryError::Exhausted(_) => RunsError::Commit(CommitError::Overloaded),
+        })?;
+        pending.durable().await.map_err(RunsError::Commit)?;
+        for _ in 0..LOOKS_MAX {
+            let argument = RunArgument { run, fresh: None };
+            match self.inside.actors.start_child(run.to_string(), argument).await {
+                Ok(_) => return Ok(()),
+                // The actor of the life that has ended may still be on its way out.
+                Err(ApiError::AlreadyStarted { .. } | ApiError::Restarting(_)) => tokio::time::sleep(LOOK).await,
+                Err(error) => {
+                    tracing::warn!(%run, %error, "the actor of a reopened run could not be started yet");
+                    break;
+                }
+            }
+        }
+        // It is reopened all the same: the steward takes it up.
+        Ok(())
+    }
+
+    /// Hands an answer to the run's actor; one that is between two incarnations gets it when it is back, within a
+    /// bound.
+    async fn ask_actor(
+        &self,
+        run: RunId,
+        message: impl Fn(oneshot::Sender<Result<(), AnswerRefused>>) -> RunMessage,
+    ) -> Result<(), RunsError> {
+        for _ in 0..LOOKS_MAX {
+            let (reply, answer) = oneshot::channel();
+            if let Some(actor) = self.inside.actors.get(run.to_string())
+                && actor.cast(message(reply)).is_ok()
+            {
+                match tokio::time::timeout(ANSWER_MAX, answer).await {
+                    Ok(Ok(judged)) => return judged.map_err(RunsError::Answer),
+                    // The actor went down with the question; the next one may have taken it, and will say so.
+                    Ok(Err(_)) => {}
+                    Err(_) => return Err(RunsError::Commit(CommitError::TimedOut(ANSWER_MAX))),
+                }
+            }
+            let status = self.header(run)?.status;
+            if status != RunStatus::Active {
+                return Err(ended(run, status));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Err(RunsError::Commit(CommitError::TimedOut(LOOK * LOOKS_MAX)))
+    }
+}
+
+fn ended(run: RunId, status: RunStatus) -> RunsError {
+    RunsError::Ended {
+        run,
+        status: status.as_str(),
+    }
+}
+
+fn name(question: &Question) -> String {
+    format!("step {} call {}", question.attempt.step, question.ordinal)
+}
+
+/// Nothing that is meant is open: the same answer again is no error.
+fn said_before(facts: &[Stamped], which: &Which, resolution: &Resolution) -> Result<(), RunsError> {
+    let mut asked = None;
+    for stamped in facts.iter().rev() {
+        match &stamped.fact {
+            Fact::CallResolved {
+                attempt,
+                ordinal,
+                resolution: said,
+                by,
+            } if asked.is_none() && which.means(attempt, *ordinal) => {
+                if said != resolution {
+                    let said = format!("{}, by {by}", said.as_str());
+                    return Err(RunsError::Answer(AnswerRefused::Contradicts { said }));
+                }
+                if which.seq.is_none() {
+                    return Ok(());
+                }
+                asked = Some((attempt.clone(), *ordinal));
+            }
+            // The question that this answer belongs to.
+            Fact::CallUnknown { attempt, ordinal, .. } if asked.as_ref() == Some(&(attempt.clone(), *ordinal)) => {
+                return if which.seq == Some(stamped.seq) {
+                    Ok(())
+                } else {
+                    Err(RunsError::Answer(AnswerRefused::NotAsked))
+                };
+            }
+            _ => {}
+        }
+    }
+    Err(RunsError::Answer(AnswerRefused::NotAsked))
+}

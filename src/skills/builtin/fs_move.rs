@@ -1,0 +1,117 @@
+//! `fs.move`: gives a file or folder of the workspace another name.
+//!
+//! The probe judges by the two names alone: moved means that the old one is gone and the new one is there.
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::domain::effect::EffectClass;
+use crate::domain::skill::{CallOutcome, SkillManifest};
+use crate::skills::declare::{Declaration, arguments, with_examples};
+use crate::skills::preview::Preview;
+use crate::skills::skill::{CallEnd, CallOrder, ProbeAnswer, Skill, SkillError};
+use crate::skills::stop::{Halt, Stop};
+use crate::skills::thread::on_thread;
+use crate::skills::workspace::{Workspace, relative};
+
+/// What the probe's own work says through the outcome when nothing was moved.
+const NOT_YET: &str = "not yet";
+
+#[derive(Deserialize)]
+struct Wanted {
+    from: String,
+    to: String,
+    #[serde(default)]
+    overwrite: bool,
+}
+
+/// The skill.
+pub struct FsMove {
+    manifest: SkillManifest,
+}
+
+impl FsMove {
+    /// Makes the skill.
+    #[expect(
+        clippy::new_without_default,
+        reason = "all skills are made by `new`, with or without parts"
+    )]
+    pub fn new() -> Self {
+        let manifest = Declaration {
+            name: "fs.move",
+            description: "Moves or renames a file or folder within the workspace and makes the folders that are \
+                          missing. What is at the new name stays there and the call is refused, unless overwrite is \
+                          set; then a file replaces a file.",
+            class: EffectClass::Probe,
+            timeout_ms: 20_000,
+            concurrency: 16,
+            properties: json!({
+                "from": {"type": "string", "minLength": 1, "description": "relative to the workspace"},
+                "to": {"type": "string", "minLength": 1, "description": "the new name, relative to the workspace"},
+                "overwrite": {"type": "boolean"},
+            }),
+            required: &["from", "to"],
+        }
+        .manifest();
+        Self {
+            manifest: with_examples(manifest, json!([{"from": "notes.txt", "to": "docs/notes.txt"}])),
+        }
+    }
+}
+
+impl Skill for FsMove {
+    fn manifest(&self) -> &SkillManifest {
+        &self.manifest
+    }
+
+    fn preview(&self, order: &CallOrder) -> Preview {
+        match arguments::<Wanted>(order) {
+            Ok(wanted) => {
+                let over = if wanted.overwrite { ", over what is there" } else { "" };
+                Preview::of(format!("move {} to {}{over}", wanted.from, wanted.to))
+            }
+            Err(reason) => Preview::of(reason),
+        }
+    }
+
+    fn call(&self, order: CallOrder) -> BoxFuture<'static, Result<CallEnd, SkillError>> {
+        on_thread(&self.manifest, order, rename)
+    }
+
+    fn probe(&self, order: CallOrder) -> BoxFuture<'static, ProbeAnswer> {
+        let asked = on_thread(&self.manifest, order, ask);
+        asked
+            .map(|answer| match answer {
+                Ok(end) if !end.outcome.is_error => ProbeAnswer::Happened(end.outcome),
+                Ok(end) if &*end.outcome.content == NOT_YET => ProbeAnswer::NotHappened,
+                Ok(end) => ProbeAnswer::Unknown(end.outcome.content.to_string()),
+                Err(error) => ProbeAnswer::Unknown(error.to_string()),
+            })
+            .boxed()
+    }
+}
+
+fn rename(order: &CallOrder, workspace: &Workspace, halt: &Halt) -> Result<CallEnd, Stop> {
+    let wanted: Wanted = arguments(order).map_err(Stop::Refused)?;
+    workspace.rename(&wanted.from, &wanted.to, wanted.overwrite, halt)?;
+    Ok(done(&wanted).into())
+}
+
+fn ask(order: &CallOrder, workspace: &Workspace, _halt: &Halt) -> Result<CallEnd, Stop> {
+    let wanted: Wanted = arguments(order).map_err(Stop::Refused)?;
+    let is_there = |path: &str| -> Result<bool, Stop> { Ok(workspace.dir().symlink_metadata(relative(path)?).is_ok()) };
+    match (is_there(&wanted.from)?, is_there(&wanted.to)?) {
+        (true, _) => Err(Stop::refused(NOT_YET)),
+        (false, true) => Ok(done(&wanted).into()),
+        (false, false) => Err(Stop::refused(format!(
+            "neither `{}` nor `{}` is there",
+            wanted.from, wanted.to
+        ))),
+    }
+}
+
+fn done(wanted: &Wanted) -> CallOutcome {
+    CallOutcome::ok(json!({"from": wanted.from, "to": wanted.to}).to_string())
+}

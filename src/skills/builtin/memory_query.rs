@@ -1,0 +1,114 @@
+//! `memory.query`: what was kept, by key or by meaning.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::domain::effect::EffectClass;
+use crate::domain::skill::SkillManifest;
+use crate::skills::declare::{Declaration, arguments};
+use crate::skills::memory_reader::{MemoryReader, full_key, namespace_of};
+use crate::skills::skill::{CallEnd, CallOrder, Skill, SkillError};
+
+const FOUND_DEFAULT: usize = 5;
+const FOUND_MAX: usize = 20;
+/// Tokens of all texts of one answer.
+const TOKENS_MAX: u64 = 4_000;
+
+#[derive(Deserialize)]
+struct Wanted {
+    scope: String,
+    key: Option<String>,
+    query: Option<String>,
+    limit: Option<usize>,
+}
+
+/// The skill.
+pub struct MemoryQuery {
+    manifest: SkillManifest,
+    reader: Arc<dyn MemoryReader>,
+}
+
+impl MemoryQuery {
+    /// Makes the skill over this memory.
+    pub fn new(reader: Arc<dyn MemoryReader>) -> Self {
+        let manifest = Declaration {
+            name: "memory.query",
+            description: "Finds what was kept: by `key` exactly, or by `query` in words and meaning. Gives the best \
+                          entries with where they come from.",
+            class: EffectClass::Read,
+            timeout_ms: 10_000,
+            concurrency: 64,
+            properties: json!({
+                "scope": {"enum": ["session", "project", "global"]},
+                "key": {"type": "string", "minLength": 1, "maxLength": 256},
+                "query": {"type": "string", "minLength": 1, "maxLength": 4096},
+                "limit": {"type": "integer", "minimum": 1, "maximum": FOUND_MAX},
+            }),
+            required: &["scope"],
+        }
+        .manifest();
+        Self { manifest, reader }
+    }
+}
+
+impl Skill for MemoryQuery {
+    fn manifest(&self) -> &SkillManifest {
+        &self.manifest
+    }
+
+    fn call(&self, order: CallOrder) -> BoxFuture<'static, Result<CallEnd, SkillError>> {
+        let reader = Arc::clone(&self.reader);
+        Box::pin(async move {
+            let wanted: Wanted = match arguments(&order) {
+                Ok(wanted) => wanted,
+                Err(reason) => return Ok(CallEnd::refused(reason)),
+            };
+            match (wanted.key, wanted.query) {
+                (Some(key), None) => by_key(&*reader, &order, &wanted.scope, &key).await,
+                (None, Some(query)) => {
+                    let limit = wanted.limit.unwrap_or(FOUND_DEFAULT).min(FOUND_MAX);
+                    by_meaning(&*reader, &order, &wanted.scope, &query, limit).await
+                }
+                _ => Ok(CallEnd::refused("give either `key` or `query`")),
+            }
+        })
+    }
+}
+
+async fn by_key(reader: &dyn MemoryReader, order: &CallOrder, scope: &str, key: &str) -> Result<CallEnd, SkillError> {
+    let key = match full_key(order, scope, key) {
+        Ok(key) => key,
+        Err(reason) => return Ok(CallEnd::refused(reason)),
+    };
+    let found = reader.get(key).await.map_err(|reason| SkillError::Memory { reason })?;
+    let entries: Vec<Value> = found.iter().map(shown).collect();
+    Ok(CallEnd::ok(json!({ "entries": entries }).to_string()))
+}
+
+async fn by_meaning(
+    reader: &dyn MemoryReader,
+    order: &CallOrder,
+    scope: &str,
+    query: &str,
+    limit: usize,
+) -> Result<CallEnd, SkillError> {
+    let shard = match namespace_of(order, scope) {
+        Ok(shard) => shard,
+        Err(reason) => return Ok(CallEnd::refused(reason)),
+    };
+    let found = reader.query(shard, query.into(), limit, TOKENS_MAX).await;
+    let found = found.map_err(|reason| SkillError::Memory { reason })?;
+    let entries: Vec<Value> = found.iter().map(shown).collect();
+    Ok(CallEnd::ok(json!({ "entries": entries }).to_string()))
+}
+
+fn shown(entry: &crate::domain::memory::MemoryEntry) -> Value {
+    let from: Vec<&str> = entry.sources.iter().map(|source| &*source.by).collect();
+    json!({
+        "key": entry.key.as_deref(), "text": &*entry.text, "tags": entry.tags.iter().map(|tag| &**tag).collect::<Vec<_>>(),
+        "from": from, "version": entry.version, "updated_at_ms": entry.updated_at.0,
+    })
+}

@@ -1,0 +1,348 @@
+//! The files of one package: listed, hashed, and read beneath its folder only.
+//!
+//! Invariants: every path is opened beneath the folder's handle; links are never followed and make a package
+//! unusable for pinning; what is listed and hashed is bounded. The hash covers names, contents and whether a file may
+//! be executed, so a changed folder never passes for the one that was added.
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt, PermissionsExt};
+
+use crate::skills::workspace::relative;
+
+/// Files of one package.
+pub const FILES_MAX: usize = 2_000;
+/// Bytes of all files of one package.
+pub const BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Folders within folders.
+const DEPTH_MAX: usize = 8;
+/// Separates this hash from every other use of the function.
+const HASH_CONTEXT: &[u8] = b"openclaw skill package v1\0";
+
+/// Says why the folder of a package cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    /// The disk refused.
+    #[error("failed to {doing} {path}")]
+    Io {
+        /// What was being done, as an infinitive.
+        doing: &'static str,
+        /// To what.
+        path: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// There is a link or a thing that is no file.
+    #[error("failed to take {path}: it is {what}, and a package holds files and folders only")]
+    NotAFile {
+        /// Which.
+        path: String,
+        /// What it is.
+        what: &'static str,
+    },
+    /// It is too large.
+    #[error("failed to take the package: it has more than {limit}")]
+    TooLarge {
+        /// Which limit.
+        limit: &'static str,
+    },
+    /// The path leads out of the folder, or is none.
+    #[error("failed to take `{path}`: {reason}")]
+    Path {
+        /// What was given.
+        path: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+}
+
+/// One file of a package.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PackageFile {
+    /// Relative to the folder, with `/`.
+    pub path: String,
+    /// Its length.
+    pub bytes: u64,
+    /// Whether its owner may execute it.
+    pub is_executable: bool,
+}
+
+/// An opened folder of a package.
+#[derive(Debug)]
+pub struct PackageFolder {
+    dir: Dir,
+    root: PathBuf,
+}
+
+impl PackageFolder {
+    /// Opens the folder. A link to a folder is followed here: it was named by the operator.
+    pub fn open(root: &Path) -> Result<Self, FolderError> {
+        let opened = Dir::open_ambient_dir(root, ambient_authority());
+        let dir = opened.map_err(|source| failed("open", &root.display().to_string(), source))?;
+        Ok(Self {
+            dir,
+            root: root.to_owned(),
+        })
+    }
+
+    /// Where it is.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// All its files, sorted by path.
+    ///
+    /// **Limits**: [`FILES_MAX`] files, [`BYTES_MAX`] bytes, 8 levels.
+    pub fn files(&self) -> Result<Vec<PackageFile>, FolderError> {
+        let mut files = Vec::new();
+        walk(&self.dir, "", 0, &mut files)?;
+        files.sort();
+        if files.iter().map(|file| file.bytes).sum::<u64>() > BYTES_MAX {
+            return Err(FolderError::TooLarge { limit: "64 MiB" });
+        }
+        Ok(files)
+    }
+
+    /// The hash of names, contents and permissions to execute, as `blake3:` and 64 digits.
+    pub fn hash(&self) -> Result<String, FolderError> {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(HASH_CONTEXT);
+        let mut read_in_all = 0;
+        for file in self.files()? {
+            let mut content = Vec::new();
+            // One more than allowed shows that the file has grown since it was listed.
+            let mut bounded = self.open_file(&file.path)?.take(BYTES_MAX - read_in_all + 1);
+            let read = bounded.read_to_end(&mut content);
+            read.map_err(|source| failed("read", &file.path, source))?;
+            read_in_all += content.len() as u64;
+            if read_in_all > BYTES_MAX {
+                return Err(FolderError::TooLarge { limit: "64 MiB" });
+            }
+            // Lengths first, so that no two folders give one stream of bytes.
+            hasher.update(&(file.path.len() as u64).to_le_bytes());
+            hasher.update(file.path.as_bytes());
+            hasher.update(&[u8::from(file.is_executable)]);
+            hasher.update(&(content.len() as u64).to_le_bytes());
+            hasher.update(&content);
+        }
+        Ok(format!("blake3:{}", hasher.finalize().to_hex()))
+    }
+
+    /// The content of one file of at most `bytes_max` bytes.
+    pub fn read(&self, path: &str, bytes_max: u64) -> Result<Vec<u8>, FolderError> {
+        let mut content = Vec::new();
+        let mut bounded = self.open_file(path)?.take(bytes_max + 1);
+        let read = bounded.read_to_end(&mut content);
+        read.map_err(|source| failed("read", path, source))?;
+        if content.len() as u64 > bytes_max {
+            return Err(FolderError::Path {
+                path: path.to_owned(),
+                reason: "it is too long to be read",
+            });
+        }
+        Ok(content)
+    }
+
+    fn open_file(&self, path: &str) -> Result<cap_std::fs::File, FolderError> {
+        let clean = clean(path)?;
+        let mut options = OpenOptions::new();
+        // A pipe must not hold the thread, and a link is not a file of the package.
+        let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOFOLLOW;
+        options.read(true).custom_flags(flags.bits().cast_signed());
+        let opened = self.dir.open_with(&clean, &options);
+        let file = opened.map_err(|source| failed("open", path, source))?;
+        let metadata = file.metadata().map_err(|source| failed("open", path, source))?;
+        if metadata.is_file() {
+            Ok(file)
+        } else {
+            Err(FolderError::NotAFile {
+                path: path.to_owned(),
+                what: "no regular file",
+            })
+        }
+    }
+}
+
+/// A path within a package as somebody wrote it, in its shortest form and without `..`.
+pub fn clean(path: &str) -> Result<PathBuf, FolderError> {
+    let refuse = |reason| FolderError::Path {
+        path: path.chars().take(200).collect(),
+        reason,
+    };
+    let clean = relative(path).map_err(|_| refuse("it is absolute, holds a NUL or is too long"))?;
+    let leads_out = clean.components().any(|part| part == std::path::Component::ParentDir);
+    match (leads_out, clean == Path::new(".")) {
+        (true, _) => Err(refuse("it leads out of the folder")),
+        (_, true) => Err(refuse("it names no file")),
+        _ => Ok(clean),
+    }
+}
+
+fn walk(dir: &Dir, under: &str, depth: usize, files: &mut Vec<PackageFile>) -> Result<(), FolderError> {
+    if depth > DEPTH_MAX {
+        return Err(FolderError::TooLarge {
+            limit: "8 folders within each other",
+        });
+    }
+    let shown = if under.is_empty() { "." } else { under };
+    let io = |source| failed("list", shown, source);
+    for entry in dir.entries().map_err(io)? {
+        let entry = entry.map_err(io)?;
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else {
+            return Err(FolderError::NotAFile {
+                path: shown.to_owned(),
+                what: "a name that is no UTF-8",
+            });
+        };
+        let path = if under.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{under}/{name}")
+        };
+        let kind = entry.file_type().map_err(io)?;
+        if kind.is_symlink() {
+            return Err(FolderError::NotAFile { path, what: "a link" });
+        }
+        if kind.is_dir() {
+            // What version control keeps is none of the package.
+            if name == ".git" {
+                continue;
+            }
+            let inner = entry.open_dir().map_err(|source| failed("open", &path, source))?;
+            walk(&inner, &path, depth + 1, files)?;
+        } else if kind.is_file() {
+            let metadata = entry.metadata().map_err(|source| failed("look at", &path, source))?;
+            files.push(PackageFile {
+                path,
+                bytes: metadata.len(),
+                is_executable: metadata.permissions().mode() & 0o100 != 0,
+            });
+        } else {
+            let what = "no regular file";
+            return Err(FolderError::NotAFile { path, what });
+        }
+        if files.len() > FILES_MAX {
+            return Err(FolderError::TooLarge { limit: "2000 files" });
+        }
+    }
+    Ok(())
+}
+
+fn failed(doing: &'static str, path: &str, source: io::Error) -> FolderError {
+    let path = path.to_owned();
+    FolderError::Io { doing, path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+
+    fn package(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().expect("folder");
+        for (path, content) in files {
+            let path = folder.path().join(path);
+            fs::create_dir_all(path.parent().expect("parent")).expect("folders");
+            fs::write(path, content).expect("written");
+        }
+        folder
+    }
+
+    fn hash(folder: &tempfile::TempDir) -> String {
+        PackageFolder::open(folder.path())
+            .and_then(|package| package.hash())
+            .expect("hashed")
+    }
+
+    #[test]
+    fn every_change_of_a_folder_changes_its_hash() {
+        let files: &[(&str, &str)] = &[("SKILL.md", "a"), ("scripts/x.sh", "b"), ("references/y", "c")];
+        let base = hash(&package(files));
+        assert_eq!(base, hash(&package(files)), "the same files");
+        let check = |change: &dyn Fn(&Path), what: &str| {
+            let folder = package(files);
+            change(folder.path());
+            assert_ne!(hash(&folder), base, "{what}");
+        };
+        let write = |path: &'static str, content: &'static str| {
+            move |root: &Path| fs::write(root.join(path), content).expect("written")
+        };
+        check(&write("SKILL.md", "A"), "another content");
+        check(&write("new", ""), "a new file");
+        check(
+            &|root| fs::remove_file(root.join("references/y")).expect("gone"),
+            "a file less",
+        );
+        check(
+            &|root| fs::rename(root.join("SKILL.md"), root.join("SKILL")).expect("renamed"),
+            "a name",
+        );
+        let mode = |root: &Path| {
+            fs::set_permissions(root.join("scripts/x.sh"), fs::Permissions::from_mode(0o755)).expect("set");
+        };
+        check(&mode, "a permission");
+        // What one file loses another must not be able to give back.
+        assert_ne!(hash(&package(&[("a", "bc")])), hash(&package(&[("ab", "c")])));
+        assert_ne!(
+            hash(&package(&[("a", "b"), ("c", "d")])),
+            hash(&package(&[("a", "bcd"), ("c", "")]))
+        );
+    }
+
+    #[test]
+    fn no_path_leads_out_of_a_package() {
+        let folder = package(&[
+            ("in/SKILL.md", "text"),
+            ("in/references/a", "inner"),
+            ("secret", "secret"),
+        ]);
+        let root = folder.path().join("in");
+        symlink("../secret", root.join("link")).expect("link");
+        symlink("..", root.join("up")).expect("link");
+        symlink("SKILL.md", root.join("inner-link")).expect("link");
+        rustix::fs::mkfifoat(rustix::fs::CWD, root.join("pipe"), rustix::fs::Mode::RUSR).expect("pipe");
+        let package = PackageFolder::open(&root).expect("opened");
+        for path in [
+            "../secret",
+            "references/../../secret",
+            "/etc/passwd",
+            "link",
+            "up/secret",
+            "up/in/SKILL.md",
+            "inner-link",
+            "references",
+            ".",
+            "",
+            "a\0b",
+            "pipe",
+            "no-such",
+        ] {
+            let read = package.read(path, 100);
+            assert!(read.is_err(), "{path:?}: {read:?}");
+        }
+        assert_eq!(package.read("./references//a", 100).expect("read"), b"inner");
+        assert!(package.read("SKILL.md", 3).is_err(), "too long");
+        assert!(
+            matches!(package.files(), Err(FolderError::NotAFile { .. })),
+            "links are no part of a package"
+        );
+    }
+
+    #[test]
+    fn a_folder_without_end_is_refused() {
+        let deep = format!("{}/x", "d/".repeat(12));
+        let folder = package(&[(&deep, "")]);
+        let refused = PackageFolder::open(folder.path()).expect("opened").files();
+        assert!(matches!(refused, Err(FolderError::TooLarge { .. })), "{refused:?}");
+        let many: Vec<String> = (0..=FILES_MAX).map(|number| number.to_string()).collect();
+        let many: Vec<(&str, &str)> = many.iter().map(|name| (name.as_str(), "")).collect();
+        let refused = PackageFolder::open(package(&many).path()).expect("opened").files();
+        assert!(matches!(refused, Err(FolderError::TooLarge { .. })), "{refused:?}");
+    }
+}

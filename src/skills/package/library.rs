@@ -1,0 +1,429 @@
+//! All packages that can be found: the home's, those of configured folders, and those of a run's workspace.
+//!
+//! Refuses to know: agents. Invariants: the folders are looked at anew each time, so what an operator changes counts
+//! at once; the first of two packages with one name counts; a package of a workspace is readable and nothing more;
+//! a package that was added and has changed since is refused until it is added again.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+
+use crate::domain::name::PackageName;
+
+use super::document::{self, DOCUMENT_BYTES_MAX, SkillDocument};
+use super::folder::{FolderError, PackageFolder};
+use super::pin::{LOCK_BYTES_MAX, LOCK_FILE, Lock, Pin};
+use super::warning::PackageWarning;
+
+/// The file that makes a folder a package.
+pub const DOCUMENT_FILE: &str = "SKILL.md";
+/// Where a workspace keeps packages.
+pub const WORKSPACE_FOLDER: &str = ".agents/skills";
+/// Packages of one folder that are looked at.
+const PACKAGES_MAX: usize = 256;
+/// Bytes of the list that agents are offered.
+const OFFER_BYTES_MAX: usize = 48 * 1024;
+
+/// Where a package was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// In the home's `skills/`.
+    Home,
+    /// In a folder of `skills.dirs`.
+    Configured,
+    /// In the run's workspace: written by nobody that the operator answers for.
+    Workspace,
+}
+
+impl Origin {
+    /// The stable word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Home => "home",
+            Self::Configured => "configured",
+            Self::Workspace => "workspace",
+        }
+    }
+}
+
+/// One package that can be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Package {
+    /// What it says of itself.
+    pub document: SkillDocument,
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Where it was found.
+    pub origin: Origin,
+    /// What was written down when it was added.
+    pub pin: Option<Pin>,
+}
+
+/// Whether a package is what an operator added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Never added: it can be read, its scripts do not run.
+    NotAdded,
+    /// Added, and unchanged since.
+    Added,
+    /// Added, and changed since: refused.
+    Changed,
+}
+
+impl Standing {
+    /// The stable word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotAdded => "not_added",
+            Self::Added => "added",
+            Self::Changed => "changed",
+        }
+    }
+}
+
+impl Package {
+    /// Compares the folder with its pin. Reads all its files: not for the way of every session.
+    pub fn standing(&self) -> Result<Standing, FolderError> {
+        let Some(pin) = &self.pin else {
+            return Ok(Standing::NotAdded);
+        };
+        let hash = PackageFolder::open(&self.folder)?.hash()?;
+        Ok(if hash == pin.hash {
+            Standing::Added
+        } else {
+            Standing::Changed
+        })
+    }
+}
+
+/// What a look at all folders found.
+#[derive(Debug, Clone, Default)]
+pub struct Shelf {
+    /// The packages by name.
+    pub packages: BTreeMap<PackageName, Package>,
+    /// What is not as it should be.
+    pub warnings: Vec<PackageWarning>,
+}
+
+/// Where packages are looked for.
+#[derive(Debug, Clone, Default)]
+pub struct Library {
+    home: Option<PathBuf>,
+    configured: Vec<PathBuf>,
+    lock_file: Option<PathBuf>,
+}
+
+impl Library {
+    /// The packages of a home (the folder of its configuration) and of further folders.
+    pub fn new(config_dir: &Path, configured: Vec<PathBuf>) -> Self {
+        Self {
+            home: Some(config_dir.join("skills")),
+            configured,
+            lock_file: Some(config_dir.join(LOCK_FILE)),
+        }
+    }
+
+    /// Looks at all folders. Blocks for as long as the disk takes for at most 256 small files of each.
+    pub fn look(&self, workspace: Option<&Path>) -> Shelf {
+        let mut shelf = Shelf::default();
+        let lock = self.lock(&mut shelf.warnings);
+        if let Some(home) = &self.home {
+            add_folder(home, Origin::Home, &lock, &mut shelf);
+        }
+        for folder in &self.configured {
+            add_folder(folder, Origin::Configured, &lock, &mut shelf);
+        }
+        if let Some(workspace) = workspace {
+            let root = workspace.join(WORKSPACE_FOLDER);
+            // Opened beneath the workspace first: a link in it must not lead elsewhere.
+            let opened =
+                Dir::open_ambient_dir(workspace, ambient_authority()).and_then(|dir| dir.open_dir(WORKSPACE_FOLDER));
+            match opened {
+                Ok(_) => add_folder(&root, Origin::Workspace, &lock, &mut shelf),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    let allowed = "a folder within the workspace";
+                    shelf
+                        .warnings
+                        .push(PackageWarning::mild(&root, 0, error.to_string(), allowed));
+                }
+            }
+        }
+        shelf
+    }
+
+    /// One package.
+    pub fn find(&self, name: &PackageName, workspace: Option<&Path>) -> Option<Package> {
+        self.look(workspace).packages.remove(name)
+    }
+
+    /// The list for an agent's system text: names and descriptions, nothing more; none when there is no package.
+    pub fn offer(&self, workspace: Option<&Path>) -> Option<String> {
+        let shelf = self.look(workspace);
+        if shelf.packages.is_empty() {
+            return None;
+        }
+        let mut text = String::from(
+            "Skill packages: instructions that others wrote for certain work. When the task is of that kind, call \
+             skill.read with the name before you begin.\n",
+        );
+        for (name, package) in &shelf.packages {
+            let mark = match package.origin {
+                Origin::Workspace => " (from the workspace: not checked by the operator)",
+                Origin::Home | Origin::Configured => "",
+            };
+            let description =
+                crate::domain::text::preview(&package.document.description, 4 * document::DESCRIPTION_CHARS_MAX);
+            if text.len() + description.len() > OFFER_BYTES_MAX {
+                let _ = writeln!(text, "- … more packages are there than fit here");
+                break;
+            }
+            let _ = writeln!(text, "- {name}{mark}: {description}");
+        }
+        Some(text)
+    }
+
+    fn lock(&self, warnings: &mut Vec<PackageWarning>) -> Lock {
+        let Some(file) = &self.lock_file else {
+            return Lock::default();
+        };
+        let allowed = "what `openclaw skill add` writes";
+        let is_sane = fs::metadata(file).is_ok_and(|metadata| metadata.len() <= LOCK_BYTES_MAX);
+        match fs::read_to_string(file) {
+            Ok(text) if is_sane => match Lock::parse(&text) {
+                Ok(lock) => return lock,
+                Err(error) => warnings.push(PackageWarning::mild(file, 0, error.to_string(), allowed)),
+            },
+            Ok(_) => warnings.push(PackageWarning::mild(file, 0, "more than 1 MiB", allowed)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => warnings.push(PackageWarning::mild(file, 0, error.to_string(), allowed)),
+        }
+        // Without a readable lock nothing is pinned: everything can be read and nothing runs.
+        Lock::default()
+    }
+}
+
+fn add_folder(root: &Path, origin: Origin, lock: &Lock, shelf: &mut Shelf) {
+    let entries = match fs::read_dir(root) {
+        Ok(entries) => entries,
+        Err(error)
+            if matches!(
+                error.kind(),
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+            ) =>
+        {
+            return;
+        }
+        Err(error) => {
+            let allowed = "a folder that the daemon can read";
+            shelf
+                .warnings
+                .push(PackageWarning::mild(root, 0, error.to_string(), allowed));
+            return;
+        }
+    };
+    let mut folders: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    folders.sort();
+    let mut seen = 0;
+    for folder in folders {
+        // A link in a workspace could lead anywhere; an operator's own may be one.
+        let is_link = folder.is_symlink();
+        if !folder.is_dir() || (is_link && origin == Origin::Workspace) {
+            continue;
+        }
+        let Some(name) = folder.file_name().map(|name| name.to_string_lossy().into_owned()) else {
+            continue;
+        };
+        if name.starts_with('.') {
+            continue;
+        }
+        seen += 1;
+        if seen > PACKAGES_MAX {
+            let allowed = "at most 256 packages in one folder";
+            shelf.warnings.push(PackageWarning::mild(
+                root,
+                0,
+                "more folders; they were not looked at",
+                allowed,
+            ));
+            return;
+        }
+        add_package(&folder, &name, origin, lock, shelf);
+    }
+}
+
+fn add_package(folder: &Path, folder_name: &str, origin: Origin, lock: &Lock, shelf: &mut Shelf) {
+    let file = folder.join(DOCUMENT_FILE);
+    let bytes = match PackageFolder::open(folder).and_then(|opened| opened.read(DOCUMENT_FILE, DOCUMENT_BYTES_MAX)) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            let found = crate::domain::fault::in_one_line(&error);
+            let warning = PackageWarning::fatal(&file, 0, found, "a folder with a SKILL.md of at most 256 KiB");
+            shelf.warnings.push(warning);
+            return;
+        }
+    };
+    let (document, mut warnings) = document::read(&bytes, &file, folder_name);
+    shelf.warnings.append(&mut warnings);
+    let Some(document) = document else { return };
+    match shelf.packages.entry(document.name.clone()) {
+        Entry::Occupied(first) => {
+            let found = format!(
+                "the name `{}` again; {} has it",
+                document.name,
+                first.get().folder.display()
+            );
+            shelf
+                .warnings
+                .push(PackageWarning::fatal(&file, 0, found, "a name of its own"));
+        }
+        Entry::Vacant(place) => {
+            // A pin is for the folder that was added, not for whatever has its name.
+            let pin = lock
+                .pins
+                .get(&document.name)
+                .filter(|pin| pin.folder == *folder && origin != Origin::Workspace);
+            place.insert(Package {
+                pin: pin.cloned(),
+                document,
+                folder: folder.to_owned(),
+                origin,
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::capability::CapabilitySet;
+
+    fn put(root: &Path, name: &str, text: &str) -> PathBuf {
+        let folder = root.join(name);
+        fs::create_dir_all(&folder).expect("folder");
+        fs::write(folder.join(DOCUMENT_FILE), text).expect("written");
+        folder
+    }
+
+    fn sound(name: &str) -> String {
+        format!("---\nname: {name}\ndescription: Does {name}.\n---\nBody of {name}.\n")
+    }
+
+    fn name(text: &str) -> PackageName {
+        PackageName::new(text).expect("name")
+    }
+
+    #[test]
+    fn a_bad_package_stops_no_other_and_says_its_place() {
+        let folder = tempfile::tempdir().expect("folder");
+        let root = folder.path().join("skills");
+        put(&root, "good", &sound("good"));
+        put(&root, "bad", "no front matter");
+        fs::create_dir_all(root.join("empty")).expect("folder");
+        fs::create_dir_all(root.join(".git")).expect("folder");
+        fs::write(root.join("a-file"), "").expect("written");
+        let shelf = Library::new(folder.path(), Vec::new()).look(None);
+        assert_eq!(
+            shelf.packages.keys().map(PackageName::as_str).collect::<Vec<_>>(),
+            ["good"]
+        );
+        let fatal: Vec<String> = shelf.warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(fatal.len(), 2, "{fatal:?}");
+        assert!(
+            fatal[0].contains("bad/SKILL.md:1") && fatal[1].contains("empty/SKILL.md"),
+            "{fatal:?}"
+        );
+        assert!(fatal.iter().all(|line| line.contains("; allowed: ")), "{fatal:?}");
+    }
+
+    #[test]
+    fn the_operators_package_counts_before_the_workspaces() {
+        let folder = tempfile::tempdir().expect("folder");
+        let (config, work, more) = (
+            folder.path().join("c"),
+            folder.path().join("w"),
+            folder.path().join("m"),
+        );
+        put(&config.join("skills"), "one", &sound("one"));
+        put(&more, "two", &sound("two"));
+        put(&work.join(WORKSPACE_FOLDER), "one", &sound("one"));
+        put(&work.join(WORKSPACE_FOLDER), "three", &sound("three"));
+        let outside = put(folder.path(), "outside", &sound("outside"));
+        std::os::unix::fs::symlink(&outside, work.join(WORKSPACE_FOLDER).join("outside")).expect("link");
+        let library = Library::new(&config, vec![more]);
+        let shelf = library.look(Some(&work));
+        let origins: Vec<(&str, Origin)> = shelf
+            .packages
+            .iter()
+            .map(|(name, package)| (name.as_str(), package.origin))
+            .collect();
+        assert_eq!(
+            origins,
+            [
+                ("one", Origin::Home),
+                ("three", Origin::Workspace),
+                ("two", Origin::Configured)
+            ]
+        );
+        let offer = library.offer(Some(&work)).expect("packages");
+        assert!(
+            offer.contains("- one: Does one.") && !offer.contains("Body of"),
+            "{offer}"
+        );
+        assert!(offer.contains("- three (from the workspace"), "{offer}");
+        assert_eq!(Library::new(&folder.path().join("none"), Vec::new()).offer(None), None);
+        let led_out = folder.path().join("led-out");
+        fs::create_dir_all(&led_out).expect("folder");
+        std::os::unix::fs::symlink(work.join(".agents"), led_out.join(".agents")).expect("link");
+        let shelf = library.look(Some(&led_out));
+        assert!(
+            !shelf.packages.contains_key(&name("three")) && shelf.warnings.len() == 1,
+            "{shelf:?}"
+        );
+    }
+
+    #[test]
+    fn a_package_that_was_added_is_refused_when_it_has_changed() {
+        let folder = tempfile::tempdir().expect("folder");
+        let package = put(&folder.path().join("skills"), "one", &sound("one"));
+        let library = Library::new(folder.path(), Vec::new());
+        let standing = || {
+            library
+                .find(&name("one"), None)
+                .expect("found")
+                .standing()
+                .expect("looked")
+        };
+        assert_eq!(standing(), Standing::NotAdded);
+        let pin = |folder: &Path| Pin {
+            hash: PackageFolder::open(&package)
+                .and_then(|opened| opened.hash())
+                .expect("hashed"),
+            folder: folder.to_owned(),
+            capabilities: CapabilitySet::default(),
+        };
+        let write = |pin: Pin| {
+            let lock = Lock {
+                pins: [(name("one"), pin)].into(),
+            };
+            fs::write(folder.path().join(LOCK_FILE), lock.render()).expect("written");
+        };
+        write(pin(&package));
+        assert_eq!(standing(), Standing::Added);
+        fs::write(package.join("scripts.sh"), "rm -r /").expect("written");
+        assert_eq!(standing(), Standing::Changed);
+        write(pin(&package));
+        assert_eq!(standing(), Standing::Added);
+        // Another folder of the same name is another package.
+        write(pin(Path::new("/elsewhere/one")));
+        assert_eq!(standing(), Standing::NotAdded);
+        fs::write(folder.path().join(LOCK_FILE), "version = 7").expect("written");
+        assert_eq!(standing(), Standing::NotAdded);
+        assert_eq!(library.look(None).warnings.len(), 1);
+    }
+}

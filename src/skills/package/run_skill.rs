@@ -1,0 +1,235 @@
+//! `skill.run`: runs a script of a package that an operator added, in the run's workspace.
+//!
+//! Invariants: nothing of a package runs unless its folder is what the operator added and its pin carries an `exec`
+//! capability for the script; a script lies beneath `scripts/`; there is no shell between arguments and script.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::domain::capability::{Capability, CapabilityKind};
+use crate::domain::effect::{EffectClass, EffectKey};
+use crate::domain::fault::in_one_line;
+use crate::domain::limits::RESULT_BYTES_MAX;
+use crate::domain::skill::SkillManifest;
+use crate::skills::declare::{Declaration, arguments};
+use crate::skills::environment;
+use crate::skills::process::end::Rendering;
+use crate::skills::process::program;
+use crate::skills::process::runner::{ProcessRunner, ProgramOrder};
+use crate::skills::sandbox::policy::Confinement;
+use crate::skills::skill::{CallEnd, CallOrder, Skill, SkillError};
+use crate::skills::stop::Stop;
+use crate::skills::workspace::Workspace;
+
+use super::folder::{PackageFolder, clean};
+use super::library::{Library, Standing};
+use super::read_skill::{find, refuse_changed};
+
+const TIMEOUT_DEFAULT_MS: u64 = 120_000;
+const TIMEOUT_MAX_MS: u64 = 1_800_000;
+/// Where scripts lie in a package.
+const SCRIPTS: &str = "scripts";
+/// Says to the script where its package is.
+const FOLDER_VARIABLE: &str = "OPENCLAW_SKILL_DIR";
+
+#[derive(Deserialize)]
+struct Wanted {
+    skill: String,
+    script: String,
+    #[serde(default)]
+    args: Vec<String>,
+    stdin: Option<String>,
+    timeout_ms: Option<u64>,
+}
+
+/// The skill.
+pub struct RunSkill {
+    manifest: SkillManifest,
+    parts: Arc<Parts>,
+}
+
+struct Parts {
+    library: Arc<Library>,
+    runner: Arc<ProcessRunner>,
+    path: OsString,
+    passed: Vec<(String, String)>,
+}
+
+impl RunSkill {
+    /// Runs scripts of this library; interpreters are looked for in `path`.
+    pub fn new(
+        library: Arc<Library>,
+        runner: Arc<ProcessRunner>,
+        path: OsString,
+        passed: Vec<(String, String)>,
+    ) -> Self {
+        let manifest = Declaration {
+            name: "skill.run",
+            description: "Runs a script of a skill package in the workspace and waits for its end: `script` is a \
+                          path below the package's scripts/, `args` are its arguments, there is no shell. Only \
+                          packages that the operator has added can run. The answer is JSON with exit_code, stdout \
+                          and stderr.",
+            class: EffectClass::Once,
+            timeout_ms: TIMEOUT_MAX_MS,
+            concurrency: 4,
+            properties: json!({
+                "skill": {"type": "string", "description": "the package's name"},
+                "script": {"type": "string", "description": "such as scripts/convert.py"},
+                "args": {"type": "array", "items": {"type": "string"}, "maxItems": 1000},
+                "stdin": {"type": "string"},
+                "timeout_ms": {
+                    "type": "integer", "minimum": 1, "maximum": TIMEOUT_MAX_MS, "description": "default 120000"
+                },
+            }),
+            required: &["skill", "script"],
+        }
+        .manifest();
+        let parts = Parts {
+            library,
+            runner,
+            path,
+            passed,
+        };
+        Self {
+            manifest,
+            parts: Arc::new(parts),
+        }
+    }
+}
+
+impl Parts {
+    fn program_order(&self, order: &CallOrder) -> Result<ProgramOrder, Stop> {
+        let wanted: Wanted = arguments(order).map_err(Stop::Refused)?;
+        if wanted.args.iter().any(|argument| argument.contains('\0')) {
+            return Err(Stop::refused("an argument holds a NUL"));
+        }
+        let package = find(&self.library, &wanted.skill, order)?;
+        let name = &package.document.name;
+        let script = script(&wanted.script)?;
+        let (Standing::Added, Some(pin)) = (refuse_changed(&package)?, &package.pin) else {
+            return Err(Stop::refused(format!(
+                "scripts of the skill package `{name}` do not run: the operator has not added it (`openclaw skill add \
+                 {} --capability exec`) [OC-5022]",
+                package.folder.display()
+            )));
+        };
+        let needed =
+            Capability::new(CapabilityKind::Exec, &script).map_err(|error| Stop::refused(error.to_string()))?;
+        if !pin.capabilities.allows(&needed) {
+            return Err(Stop::refused(format!(
+                "the skill package `{name}` was added without the capability {needed} [OC-5022]"
+            )));
+        }
+        let files = PackageFolder::open(&package.folder).and_then(|folder| folder.files());
+        let files = files.map_err(|error| Stop::refused(in_one_line(&error)))?;
+        let Some(file) = files.iter().find(|file| file.path == script) else {
+            let scripts = files
+                .iter()
+                .map(|file| file.path.as_str())
+                .filter(|path| path.starts_with("scripts/"));
+            let scripts: Vec<&str> = scripts.collect();
+            let text = format!(
+                "the skill package `{name}` has no `{script}`; it has: {}",
+                scripts.join(", ")
+            );
+            return Err(Stop::refused(text));
+        };
+        let absolute = package.folder.join(&script);
+        let (program, mut argv) = self.launch(&absolute, file.is_executable)?;
+        argv.extend(wanted.args);
+        let workspace = Workspace::open(&order.workspace)?;
+        let home = environment::make_home(&workspace, &order.workspace)?;
+        let mut env = environment::base(order, &self.path, &home, &self.passed);
+        env.insert(FOLDER_VARIABLE.to_owned(), package.folder.display().to_string());
+        let own_limit = Duration::from_millis(wanted.timeout_ms.unwrap_or(TIMEOUT_DEFAULT_MS));
+        Ok(ProgramOrder {
+            key: order.key,
+            program,
+            argv,
+            cwd: order.workspace.to_path_buf(),
+            env: env.into_iter().collect(),
+            stdin: wanted.stdin.unwrap_or_default(),
+            limit: order.deadline.min(own_limit),
+            output_bytes_max: RESULT_BYTES_MAX / 2,
+            spooled: true,
+            rendering: Rendering::Json,
+            confinement: Confinement {
+                readable: vec![package.folder.clone()],
+                ..Confinement::to_workspace(order.workspace.to_path_buf())
+            },
+        })
+    }
+
+    /// The program and its first arguments: an interpreter by the script's ending, else the script itself.
+    fn launch(&self, script: &std::path::Path, is_executable: bool) -> Result<(PathBuf, Vec<String>), Stop> {
+        let interpreter = match script.extension().and_then(|ending| ending.to_str()) {
+            Some("py") => Some("python3"),
+            Some("sh") => Some("sh"),
+            Some("bash") => Some("bash"),
+            Some("js" | "mjs") => Some("node"),
+            _ => None,
+        };
+        let shown = script.display().to_string();
+        match interpreter {
+            Some(name) => {
+                let found = program::resolve(name, &self.path, std::path::Path::new("/"));
+                let program = found.map_err(|error| Stop::refused(error.to_string()))?;
+                Ok((program, vec![name.to_owned(), shown]))
+            }
+            None if is_executable => Ok((script.to_owned(), vec![shown])),
+            None => Err(Stop::refused(format!(
+                "`{shown}` is neither executable nor of a known kind (.py, .sh, .bash, .js)"
+            ))),
+        }
+    }
+}
+
+/// The path of a script from the package's folder, in its shortest form.
+pub(super) fn script(wanted: &str) -> Result<String, Stop> {
+    let clean = clean(wanted).map_err(|error| Stop::refused(in_one_line(&error)))?;
+    let under = if clean.starts_with(SCRIPTS) {
+        clean
+    } else {
+        PathBuf::from(SCRIPTS).join(clean)
+    };
+    match under.to_str() {
+        Some(text) => Ok(text.to_owned()),
+        None => Err(Stop::refused("the script's name is no UTF-8")),
+    }
+}
+
+impl Skill for RunSkill {
+    fn manifest(&self) -> &SkillManifest {
+        &self.manifest
+    }
+
+    fn call(&self, order: CallOrder) -> BoxFuture<'static, Result<CallEnd, SkillError>> {
+        let parts = Arc::clone(&self.parts);
+        let runner = Arc::clone(&self.parts.runner);
+        Box::pin(async move {
+            // Hashing a large package takes milliseconds: not on a thread that serves others.
+            let prepared = tokio::task::spawn_blocking(move || parts.program_order(&order)).await;
+            let prepared = prepared.map_err(|source| SkillError::Thread {
+                skill: "skill.run".to_owned(),
+                source,
+            })?;
+            match prepared {
+                Ok(program) => Ok(runner.run(program).await?.outcome(Rendering::Json).into()),
+                Err(Stop::Refused(text)) => Ok(CallEnd::refused(text)),
+                Err(Stop::Failed(error)) => Err(error),
+                Err(Stop::Unwanted) => Err(SkillError::TimedOut { limit_ms: 0 }),
+            }
+        })
+    }
+
+    fn settled(&self, key: EffectKey) -> BoxFuture<'static, ()> {
+        let runner = Arc::clone(&self.parts.runner);
+        Box::pin(async move { runner.settled(key).await })
+    }
+}

@@ -1,0 +1,303 @@
+//! Reading memory: by key, and what an index needs to follow the store.
+
+use redb::{ReadOnlyTable, ReadTransaction, ReadableDatabase};
+
+use crate::domain::memory::{MemoryEntry, MemoryKey, MemoryState, MemoryVector, ShardName};
+use crate::domain::time::UtcMillis;
+
+use super::codec;
+use super::error::{StoreError, step};
+use super::memory_write::{EntryRow, entry_row, key_row};
+use super::record::memory::{EntryRecord, ShardRecord, VectorRecord, shard_row};
+use super::store::Store;
+use super::table::{MEMORY_CHANGES, MEMORY_DUE, MEMORY_ENTRIES, MEMORY_KEYS, MEMORY_SHARDS, MEMORY_VECTORS};
+
+/// What is counted of a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ShardFigures {
+    /// Live entries.
+    pub live: u64,
+    /// Bytes of their texts.
+    pub bytes: u64,
+    /// The place of the last change; 0 when there was none.
+    pub last_change: u64,
+}
+
+/// An entry as an index takes it in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Indexed {
+    /// The entry.
+    pub entry: MemoryEntry,
+    /// Its vector, when it has one.
+    pub vector: Option<MemoryVector>,
+}
+
+/// What an index has to do to stand where the store stands.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Follow {
+    /// Nothing.
+    Nothing,
+    /// Take these over, in order: the entry as it is now, or none when it is not found any more.
+    Changes(Vec<(u64, Option<Indexed>)>),
+    /// Begin anew with these, in the order of their numbers. Records that cannot be read are left out and named.
+    Anew {
+        /// The live entries.
+        entries: Vec<Indexed>,
+        /// What cannot be read.
+        damaged: Vec<u64>,
+    },
+}
+
+struct Tables {
+    entries: ReadOnlyTable<&'static EntryRow, &'static [u8]>,
+    vectors: ReadOnlyTable<&'static EntryRow, &'static [u8]>,
+}
+
+impl Tables {
+    fn open(transaction: &ReadTransaction) -> Result<Option<Self>, StoreError> {
+        let entries = match transaction.open_table(MEMORY_ENTRIES) {
+            Ok(entries) => entries,
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+            Err(error) => return Err(step("open the memory")(error)),
+        };
+        let vectors = transaction
+            .open_table(MEMORY_VECTORS)
+            .map_err(step("open the memory"))?;
+        Ok(Some(Self { entries, vectors }))
+    }
+
+    fn entry(&self, shard: u32, id: u64) -> Result<Option<MemoryEntry>, StoreError> {
+        let found = self.entries.get(&entry_row(shard, id)).map_err(step("read an entry"))?;
+        found.map(|value| entry(shard, id, value.value())).transpose()
+    }
+
+    fn live(&self, shard: u32, id: u64) -> Result<Option<Indexed>, StoreError> {
+        let entry = self.entry(shard, id)?;
+        let Some(entry) = entry.filter(|entry| entry.state == MemoryState::Live) else {
+            return Ok(None);
+        };
+        let found = self.vectors.get(&entry_row(shard, id)).map_err(step("read a vector"))?;
+        // A damaged vector is made anew from the text.
+        let vector = found.and_then(|value| vector(value.value()));
+        Ok(Some(Indexed { entry, vector }))
+    }
+}
+
+fn entry(shard: u32, id: u64, bytes: &[u8]) -> Result<MemoryEntry, StoreError> {
+    let record: EntryRecord = codec::decode(|| format!("memory entry {id} of shard {shard}"), bytes)?;
+    Ok(record.into_domain(id))
+}
+
+fn vector(bytes: &[u8]) -> Option<MemoryVector> {
+    let record: VectorRecord = codec::decode(|| "a vector".into(), bytes).ok()?;
+    Some(record.into())
+}
+
+fn number_of(row: &EntryRow) -> u64 {
+    u64::from_be_bytes(row[4..].try_into().expect("a row ends with 8 bytes"))
+}
+
+impl Store {
+    /// The live entry of a key.
+    pub fn memory(&self, key: &MemoryKey) -> Result<Option<MemoryEntry>, StoreError> {
+        let transaction = self.database().begin_read().map_err(step("begin reading"))?;
+        let Some(shard) = shard_record(&transaction, &key.shard())? else {
+            return Ok(None);
+        };
+        let keys = transaction.open_table(MEMORY_KEYS).map_err(step("open the memory"))?;
+        let id = keys
+            .get(key_row(shard.number, &key.key).as_slice())
+            .map_err(step("read a key"))?
+            .map(|id| id.value());
+        match (id, Tables::open(&transaction)?) {
+            (Some(id), Some(tables)) => tables.entry(shard.number, id),
+            _ => Ok(None),
+        }
+    }
+
+    /// An entry by its number, whatever its state.
+    pub fn memory_entry(&self, shard: &ShardName, id: u64) -> Result<Option<MemoryEntry>, StoreError> {
+        let transaction = self.database().begin_read().map_err(step("begin reading"))?;
+        match (shard_record(&transaction, shard)?, Tables::open(&transaction)?) {
+            (Some(shard), Some(tables)) => tables.entry(shard.number, id),
+            _ => Ok(None),
+        }
+    }
+
+    /// The live ones of these entries, in the order given; one transaction for all.
+    pub fn memory_entries(&self, shard: &ShardName, ids: &[u64]) -> Result<Vec<MemoryEntry>, StoreError> {
+        let transaction = self.database().begin_read().map_err(step("begin reading"))?;
+        let (Some(shard), Some(tables)) = (shard_record(&transaction, shard)?, Tables::open(&transaction)?) else {
+            return Ok(Vec::new());
+        };
+        let mut found = Vec::with_capacity(ids.len());
+        for id in ids {
+            let entry = tables.entry(shard.number, *id)?;
+            found.extend(entry.filter(|entry| entry.state == MemoryState::Live));
+        }
+        Ok(found)
+    }
+
+    /// What is counted of a shard.
+    pub fn memory_figures(&self, shard: &ShardName) -> Result<ShardFigures, StoreError> {
+        let transaction = self.database().begin_read().map_err(step("begin reading"))?;
+        let record = shard_record(&transaction, shard)?;
+        Ok(record.map_or_else(ShardFigures::default, |record| ShardFigures {
+            live: record.live,
+            bytes: record.bytes,
+            last_change: record.last_change,
+        }))
+    }
+
+    /// Live and hidden entries of a shard after a number, oldest first, at most `limit`.
+    pub fn memory_list(&self, shard: &ShardName, after: u64, limit: usize) -> Result<Vec<MemoryEntry>, StoreError> {
+        let transaction = self.database().begin_read().map_err(step("begin reading"))?;
+        let (Some(shard), Some(tables)) = (shard_record(&transaction, shard)?, Tables::open(&transaction)?) else {
+            return Ok(Vec::new());
+        };
+        let number = shard.number;
+        let (from, to) = (entry_row(number, after.saturating_add(1)), entry_row(number, u64::MAX));
+        let rows = tables
+            .entries
+            .range::<&EntryRow>(&from..=&to)
+            .map_err(step("read the entries"))?;
+        let mut found = Vec::new();
+        for row in rows.take(limit) {
+            let (key, value) = row.map_err(step("read the entries"))?;
+            found.push(entry(number, number_of(key.value()), value.value())?);
+        }
+        Ok(found)
+    }
+
+    /// What an index that stands at change `after` has to do, and where it stands then.
+    pub fn memory_follow(&self, name: &ShardName, after: u64) -> Result<(u64, Follow), StoreError> {
+        let transaction = self.database().begin_read().map_err(step("begin reading"))?;
+        let (Some(shard), Some(tables)) = (shard_record(&transaction, name)?, Tables::open(&transaction)?) else {
+            return Ok((0, Follow::Nothing));
+        };
+        let through = shard.last_change;
+        if after == through {
+            return Ok((through, Follow::Nothing));
+        }
+        if after > 0
+            && let Some(ids) = changed_after(&transaction, shard.number, after, through)?
+        {
+            let mut changes = Vec::with_capacity(ids.len());
+            for id in ids {
+                changes.push((id, tables.live(shard.number, id)?));
+            }
+            return Ok((through, Follow::Changes(changes)));
+        }
+        let (entries, damaged) = whole(&tables, shard.number)?;
+        Ok((through, Follow::Anew { entries, damaged }))
+    }
+
+    /// Entries whose time has come, earliest first, as shard number and entry number.
+    pub fn memory_due(&self, now: UtcMillis, limit: usize) -> Result<Vec<(u32, u64)>, StoreError> {
+        let transaction = self.database().begin_read().map_err(step("begin reading"))?;
+        let due = match transaction.open_table(MEMORY_DUE) {
+            Ok(due) => due,
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+            Err(error) => return Err(step("open the memory")(error)),
+        };
+        let mut end = [0xff; 20];
+        end[..8].copy_from_slice(&now.0.to_be_bytes());
+        let rows = due.range::<&[u8; 20]>(..=&end).map_err(step("read the due times"))?;
+        let mut found = Vec::new();
+        for row in rows.take(limit) {
+            let (key, ()) = row
+                .map(|(key, _)| (*key.value(), ()))
+                .map_err(step("read the due times"))?;
+            let shard = u32::from_be_bytes(key[8..12].try_into().expect("four bytes"));
+            found.push((shard, u64::from_be_bytes(key[12..].try_into().expect("eight bytes"))));
+        }
+        Ok(found)
+    }
+}
+
+fn shard_record(transaction: &ReadTransaction, name: &ShardName) -> Result<Option<ShardRecord>, StoreError> {
+    let shards = match transaction.open_table(MEMORY_SHARDS) {
+        Ok(shards) => shards,
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+        Err(error) => return Err(step("open the memory")(error)),
+    };
+    let row = shard_row(name);
+    let found = shards.get(row.as_str()).map_err(step("read a shard"))?;
+    found
+        .map(|value| codec::decode(|| format!("shard {row}"), value.value()))
+        .transpose()
+}
+
+/// The entries that changed after a place, each once, in the order of their last change; none when the log does not
+/// reach back so far.
+fn changed_after(
+    transaction: &ReadTransaction,
+    shard: u32,
+    after: u64,
+    through: u64,
+) -> Result<Option<Vec<u64>>, StoreError> {
+    let changes = transaction
+        .open_table(MEMORY_CHANGES)
+        .map_err(step("open the memory"))?;
+    let from = entry_row(shard, after + 1);
+    let to = entry_row(shard, through);
+    let mut ids: Vec<u64> = Vec::new();
+    let mut expected = after + 1;
+    for row in changes
+        .range::<&EntryRow>(&from..=&to)
+        .map_err(step("read the changes"))?
+    {
+        let (key, value) = row.map_err(step("read the changes"))?;
+        let bytes: Option<[u8; 8]> = value.value().get(1..9).and_then(|bytes| bytes.try_into().ok());
+        let (Some(bytes), true) = (bytes, number_of(key.value()) == expected) else {
+            return Ok(None);
+        };
+        expected += 1;
+        ids.push(u64::from_be_bytes(bytes));
+    }
+    if expected != through + 1 {
+        return Ok(None);
+    }
+    let mut seen = std::collections::HashSet::new();
+    let mut once: Vec<u64> = ids.into_iter().rev().filter(|id| seen.insert(*id)).collect();
+    once.reverse();
+    Ok(Some(once))
+}
+
+fn whole(tables: &Tables, shard: u32) -> Result<(Vec<Indexed>, Vec<u64>), StoreError> {
+    let (from, to) = (entry_row(shard, 0), entry_row(shard, u64::MAX));
+    let rows = tables
+        .entries
+        .range::<&EntryRow>(&from..=&to)
+        .map_err(step("read the entries"))?;
+    let mut vectors = tables
+        .vectors
+        .range::<&EntryRow>(&from..=&to)
+        .map_err(step("read the vectors"))?
+        .peekable();
+    let (mut entries, mut damaged) = (Vec::new(), Vec::new());
+    for row in rows {
+        let (key, value) = row.map_err(step("read the entries"))?;
+        let id = number_of(key.value());
+        let Ok(entry) = entry(shard, id, value.value()) else {
+            damaged.push(id);
+            continue;
+        };
+        if entry.state != MemoryState::Live {
+            continue;
+        }
+        // Both tables are in the order of the rows, so their heads are walked together.
+        let mut own = None;
+        while let Some(next) = vectors.next_if(|next| {
+            next.as_ref()
+                .is_ok_and(|(vector_key, _)| number_of(vector_key.value()) <= id)
+        }) {
+            let (vector_key, value) = next.map_err(step("read the vectors"))?;
+            if number_of(vector_key.value()) == id {
+                own = vector(value.value());
+            }
+        }
+        entries.push(Indexed { entry, vector: own });
+    }
+    Ok((entries, damaged))
+}

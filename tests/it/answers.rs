@@ -1,0 +1,261 @@
+//! What persons are asked and say, over the API and the command line of a real daemon that is killed meanwhile.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::support::daemon::TestHome;
+use crate::support::rim::{RUN_MAX, Rim};
+use crate::support::wait::until;
+
+const ASKING: &str = "[agent]\napprovals = { \"exec.run\" = \"ask\", \"fs.write\" = \"ask\" }\n";
+
+fn step(id: &str, script: &str) -> Value {
+    json!({ "id": id, "skill": "exec.run", "inputs": { "argv": ["sh", "-c", script] }, "retries": 0 })
+}
+
+/// Waits until the run asks for something; gives the question.
+fn question(rim: &Rim, id: &str) -> Value {
+    until("a question", RUN_MAX, || {
+        let run = rim.run(id);
+        match run["waiting"].as_array().and_then(|waiting| waiting.first()) {
+            Some(question) => Ok(question.clone()),
+            None => Err(run),
+        }
+    })
+}
+
+/// Waits until the run has ended; gives it.
+fn ended(rim: &Rim, id: &str) -> Value {
+    until("the run to end", RUN_MAX, || {
+        let run = rim.run(id);
+        if run["status"] == "active" { Err(run) } else { Ok(run) }
+    })
+}
+
+fn approve(rim: &Rim, id: &str, hash: &Value, granted: bool) -> (u16, String) {
+    let reply = rim.post(
+        &format!("/v1/runs/{id}/approve"),
+        &json!({ "hash": hash, "granted": granted }),
+    );
+    (reply.status, reply.code().to_owned())
+}
+
+fn lines(path: &Path) -> usize {
+    std::fs::read_to_string(path).unwrap_or_default().lines().count()
+}
+
+#[test]
+fn a_call_waits_for_its_yes_over_a_kill_and_is_made_once() {
+    let home = TestHome::new(ASKING);
+    let daemon = home.start();
+    let rim = Rim::of(&daemon);
+    let made = home.workspace().join("made");
+    let id = rim.submit_plan(
+        &home.workspace(),
+        &json!([
+            step("make", "echo made >> made"),
+            { "id": "look", "skill": "fs.list", "inputs": { "path": "." } },
+        ]),
+    );
+    let asked = question(&rim, &id);
+    assert_eq!(
+        (&asked["kind"], &asked["step"], &asked["call"]),
+        (&json!("approval"), &json!("make"), &json!(0))
+    );
+    let shown = asked["shown"].as_str().expect("shown");
+    assert!(shown.starts_with("$ sh -c 'echo made >> made'\n"), "{shown}");
+    let listed = rim.get("/v1/approvals").body;
+    assert_eq!(listed["approvals"][0]["hash"], asked["hash"], "{listed}");
+    let steps = rim.run(&id)["steps"].clone();
+    assert_eq!(steps[0]["status"], "asking", "{steps}");
+    until("the other branch to go on", RUN_MAX, || {
+        let run = rim.run(&id);
+        if run["steps"][1]["status"] == "done" {
+            Ok(())
+        } else {
+            Err(run)
+        }
+    });
+    assert_eq!(approve(&rim, &id, &json!("00"), true), (409, "OC-1031".to_owned()));
+
+    daemon.kill();
+    let daemon = home.start();
+    let rim = Rim::of(&daemon);
+    let again = question(&rim, &id);
+    assert_eq!(again["hash"], asked["hash"], "the same question");
+    assert!(!made.exists(), "nothing is made before the yes");
+    assert_eq!(approve(&rim, &id, &asked["hash"], true).0, 200);
+    assert_eq!(approve(&rim, &id, &asked["hash"], true).0, 200, "said again");
+    let contradicted = approve(&rim, &id, &asked["hash"], false);
+    assert_eq!(contradicted, (409, "OC-1032".to_owned()));
+    assert_eq!(ended(&rim, &id)["status"], "succeeded");
+    assert_eq!(lines(&made), 1);
+    assert_eq!(rim.get("/v1/approvals").body["approvals"], json!([]));
+}
+
+#[test]
+fn a_yes_to_an_old_change_is_none_to_another_one() {
+    let home = TestHome::new(ASKING);
+    let daemon = home.start();
+    let rim = Rim::of(&daemon);
+    let file = home.workspace().join("a.txt");
+    std::fs::write(&file, "one\ntwo\n").expect("written");
+    let write = json!({
+        "id": "w", "skill": "fs.write", "inputs": { "path": "a.txt", "content": "one\n2\n" }, "retries": 0,
+    });
+    let id = rim.submit_plan(&home.workspace(), &json!([write]));
+    let first = question(&rim, &id);
+    let shown = first["shown"].as_str().expect("shown");
+    assert!(shown.contains("-two\n+2\n"), "{shown}");
+    // Somebody changes the file after it was shown.
+    std::fs::write(&file, "one\nthree\n").expect("written");
+    assert_eq!(approve(&rim, &id, &first["hash"], true).0, 200);
+    let second = until("another question", RUN_MAX, || {
+        let run = rim.run(&id);
+        match run["waiting"].as_array().and_then(|waiting| waiting.first()) {
+            Some(question) if question["hash"] != first["hash"] => Ok(question.clone()),
+            _ => Err(run),
+        }
+    });
+    assert!(
+        second["shown"].as_str().is_some_and(|shown| shown.contains("-three")),
+        "{second}"
+    );
+    assert_eq!(std::fs::read_to_string(&file).expect("there"), "one\nthree\n");
+    let said = home
+        .command()
+        .args(["runs", "approve", &id, "--deny", "--reason", "not this file"])
+        .output()
+        .expect("the program runs");
+    assert!(said.status.success(), "{said:?}");
+    let run = ended(&rim, &id);
+    assert_eq!(run["status"], "failed", "{run}");
+    assert!(run["reason"].as_str().is_some_and(|why| why.contains("not this file")));
+    assert_eq!(std::fs::read_to_string(&file).expect("there"), "one\nthree\n");
+}
+
+#[test]
+fn no_answer_in_time_is_a_no_and_a_denial_is_never_asked() {
+    let config = "[agent]\napprovalTimeout = 1000\napprovals = { \"exec.run\" = \"ask\", \"fs.list\" = \"deny\" }\n";
+    let home = TestHome::new(config);
+    let daemon = home.start();
+    let rim = Rim::of(&daemon);
+    let check = |step: Value, reason: &str| {
+        let id = rim.submit_plan(&home.workspace(), &json!([step]));
+        let run = ended(&rim, &id);
+        assert_eq!(run["status"], "failed", "{run}");
+        let told = run["reason"].as_str().unwrap_or_default();
+        assert!(told.contains(reason), "{told}");
+    };
+    check(step("a", "true"), "nobody answered in time");
+    check(
+        json!({ "id": "a", "skill": "fs.list", "inputs": { "path": "." }, "retries": 0 }),
+        "the operator does not allow fs.list",
+    );
+}
+
+#[test]
+fn a_check_that_runs_a_command_is_no_way_around_the_policy() {
+    let check = |policy: &str, status: &str, reason: &str| {
+        let home = TestHome::new(&format!("[agent]\napprovals = {{ \"exec.run\" = \"{policy}\" }}\n"));
+        let daemon = home.start();
+        let rim = Rim::of(&daemon);
+        let command = json!({ "type": "command", "argv": ["touch", "made"] });
+        let id = rim.submit_plan(
+            &home.workspace(),
+            &json!([{ "id": "a", "skill": "fs.list", "inputs": { "path": "." }, "retries": 0, "checks": [command] }]),
+        );
+        let run = ended(&rim, &id);
+        assert_eq!(run["status"], status, "{run}");
+        let told = run["reason"].as_str().unwrap_or_default();
+        assert!(told.contains(reason), "{told}");
+        assert_eq!(
+            home.workspace().join("made").exists(),
+            status == "succeeded",
+            "{policy}"
+        );
+    };
+    check("auto", "succeeded", "");
+    check("ask", "failed", "checks ask nobody");
+    check("deny", "failed", "the operator does not allow exec.run");
+}
+
+/// A run whose `once` call was under way at a kill; what its program left says that it had begun.
+fn interrupted(home: &TestHome) -> String {
+    let daemon = home.start();
+    let rim = Rim::of(&daemon);
+    let pay = step(
+        "pay",
+        "echo $OPENCLAW_EFFECT_KEY >> paid; [ -e go ] || sleep 100; echo receipt",
+    );
+    let mut after = step("after", "echo after >> done");
+    after["needs"] = json!(["pay"]);
+    let id = rim.submit_plan(&home.workspace(), &json!([pay, after]));
+    let paid = home.workspace().join("paid");
+    until("the call to begin", RUN_MAX, || {
+        let lines = lines(&paid);
+        if lines == 1 { Ok(()) } else { Err(lines) }
+    });
+    daemon.kill();
+    std::fs::write(home.workspace().join("go"), "").expect("written");
+    id
+}
+
+#[test]
+fn a_person_says_what_became_of_a_call_and_the_run_goes_on() {
+    let check = |answer: &[&str], status: &str, paid: usize, done: usize| {
+        let home = TestHome::new("");
+        let id = interrupted(&home);
+        let daemon = home.start();
+        let rim = Rim::of(&daemon);
+        let run = ended(&rim, &id);
+        assert_eq!(run["status"], "unknown", "{run}");
+        let question = &run["waiting"][0];
+        assert_eq!(
+            (&question["kind"], &question["skill"], &question["class"]),
+            (&json!("unknown"), &json!("exec.run"), &json!("once")),
+            "{run}"
+        );
+        assert!(
+            question["started_at"].is_string() && question["key"].is_string(),
+            "{question}"
+        );
+        assert_eq!(question["arguments"]["argv"][0], "sh", "{question}");
+        let say = |answer: &[&str]| {
+            let said = home
+                .command()
+                .args(["runs", "resolve", &id])
+                .args(answer)
+                .output()
+                .expect("the program runs");
+            (said.status.code(), String::from_utf8_lossy(&said.stderr).into_owned())
+        };
+        let (code, told) = say(answer);
+        assert_eq!(code, Some(0), "{told}");
+        let run = ended(&rim, &id);
+        assert_eq!(run["status"], *status, "{run}");
+        assert_eq!(lines(&home.workspace().join("paid")), paid, "{answer:?}");
+        assert_eq!(lines(&home.workspace().join("done")), done, "{answer:?}");
+        let keys = std::fs::read_to_string(home.workspace().join("paid")).expect("there");
+        let keys: std::collections::BTreeSet<&str> = keys.lines().collect();
+        assert_eq!(keys.len(), 1, "one effect has one key: {keys:?}");
+        let (code, told) = say(answer);
+        assert_eq!(code, Some(0), "said again: {told}");
+        let other = if answer[0] == "--abandon" {
+            "--not-happened"
+        } else {
+            "--abandon"
+        };
+        let (code, told) = say(&[other]);
+        assert_eq!(code, Some(4), "{told}");
+        assert!(told.contains("OC-1032"), "{told}");
+        // A stream from the beginning goes past the first end.
+        let kinds: Vec<String> = rim.stream(&id, None).map(|event| event.kind).collect();
+        assert_eq!(kinds.iter().filter(|kind| *kind == "run.done").count(), 2, "{kinds:?}");
+        assert!(kinds.contains(&"run.reopened".to_owned()), "{kinds:?}");
+    };
+    check(&["--happened", "--output", "receipt 7"], "succeeded", 1, 1);
+    check(&["--not-happened"], "succeeded", 2, 1);
+    check(&["--abandon"], "failed", 1, 0);
+}

@@ -1,0 +1,147 @@
+"""A server of the Model Context Protocol for tests: JSON-RPC over lines, standard library alone.
+
+Arguments: the revision (2025-11-25 or 2026-07-28), a folder for what it leaves, and how it misbehaves.
+"""
+import json
+import os
+import sys
+import threading
+import time
+
+REVISION, FOLDER = sys.argv[1], sys.argv[2]
+HOW = sys.argv[3] if len(sys.argv) > 3 else ""
+LOCK = threading.Lock()
+TOOLS = [
+    {"name": "echo", "description": "Says it again.", "inputSchema": {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}},
+    {"name": "Look At", "description": "Only reads.", "inputSchema": {"type": "object"}, "annotations": {"readOnlyHint": True}},
+    {"name": "act", "description": "Does what it is told.", "inputSchema": {"type": "object"}},
+]
+CANCELLED = set()
+
+
+def say(message):
+    with LOCK:
+        sys.stdout.write(json.dumps(message) + "\n")
+        sys.stdout.flush()
+
+
+def note(name, text):
+    with open(os.path.join(FOLDER, name), "a") as file:
+        file.write(text + "\n")
+
+
+def answer(request, result):
+    if REVISION == "2026-07-28":
+        result = {"resultType": "complete", **result}
+    say({"jsonrpc": "2.0", "id": request["id"], "result": result})
+
+
+def refuse(request, code, text):
+    say({"jsonrpc": "2.0", "id": request["id"], "error": {"code": code, "message": text}})
+
+
+def text(content, is_error=False):
+    return {"content": [{"type": "text", "text": content}], "isError": is_error}
+
+
+def call(request):
+    params = request["params"]
+    name, arguments, meta = params["name"], params.get("arguments", {}), params.get("_meta", {})
+    note("calls", name + " " + str(meta.get("io.openclaw/effect-key")))
+    if name == "echo":
+        return answer(request, text(arguments["text"]))
+    if name in ("Look At", "added"):
+        return answer(request, text(name))
+    how = arguments.get("how")
+    if how == "die":
+        os._exit(7)
+    if how == "hang":
+        while request["id"] not in CANCELLED:
+            time.sleep(0.005)
+        return note("cancelled", str(request["id"]))
+    if how == "refuse":
+        return refuse(request, -32602, "not so")
+    if how == "fail":
+        return answer(request, text("it did not work", True))
+    if how == "large":
+        return answer(request, text("x" * 300000))
+    if how == "huge":
+        return answer(request, text("x" * 6000000))
+    if how == "garbage":
+        with LOCK:
+            sys.stdout.write('{"jsonrpc": "2.0", "id": %s, "result": [1, 2\n' % json.dumps(request["id"]))
+            sys.stdout.flush()
+        return None
+    if how == "flood":
+        line = json.dumps({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": "x" * 500000}}) + "\n"
+        with LOCK:
+            while True:
+                sys.stdout.write(line)
+    if how == "child":
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                time.sleep(600)
+            os._exit(0)
+        return answer(request, text("born"))
+    if how == "change":
+        TOOLS.append({"name": "added", "description": "New.", "inputSchema": {"type": "object"}})
+        del TOOLS[1]
+        answer(request, text("changed"))
+        params = {"_meta": {"io.modelcontextprotocol/subscriptionId": SUBSCRIBED[0]}} if SUBSCRIBED else {}
+        return say({"jsonrpc": "2.0", "method": "notifications/tools/list_changed", "params": params})
+    if how == "progress":
+        for done in range(3):
+            say({"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": meta["progressToken"], "progress": done, "total": 3, "message": "step"}})
+        return answer(request, text("done"))
+    if how == "env":
+        return answer(request, text(json.dumps(dict(os.environ))))
+    return refuse(request, -32602, "what?")
+
+
+SUBSCRIBED = []
+
+
+def main():
+    note("starts", str(os.getpid()))
+    sys.stderr.write("the server speaks %s\n" % REVISION)
+    sys.stderr.flush()
+    if HOW == "crash":
+        sys.stderr.write("no licence\n")
+        sys.exit(3)
+    if HOW == "mute":
+        time.sleep(600)
+    if HOW == "noise":
+        while True:
+            sys.stdout.write("not json at all\n" * 100)
+            sys.stdout.flush()
+            time.sleep(0.01)
+    capabilities = {"tools": {"listChanged": True}}
+    own = {"name": "test", "version": "1"}
+    for line in sys.stdin:
+        request = json.loads(line)
+        method = request.get("method")
+        if HOW == "stubborn":
+            import signal
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if method == "server/discover" and REVISION == "2026-07-28":
+            answer(request, {"supportedVersions": ["2026-07-28"], "capabilities": capabilities, "ttlMs": 0, "cacheScope": "private"})
+        elif method == "initialize" and REVISION == "2025-11-25":
+            answer(request, {"protocolVersion": REVISION, "capabilities": capabilities, "serverInfo": own})
+        elif method == "subscriptions/listen" and REVISION == "2026-07-28":
+            SUBSCRIBED.append(request["id"])
+            meta = {"io.modelcontextprotocol/subscriptionId": request["id"]}
+            say({"jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged", "params": {"_meta": meta, "notifications": request["params"]["notifications"]}})
+        elif method == "tools/list":
+            answer(request, {"tools": TOOLS})
+        elif method == "tools/call":
+            threading.Thread(target=call, args=(request,), daemon=True).start()
+        elif method == "notifications/cancelled":
+            CANCELLED.add(request["params"]["requestId"])
+        elif "id" in request and "method" in request:
+            refuse(request, -32601, "no such method")
+    if HOW == "stubborn":
+        time.sleep(600)
+
+
+main()
