@@ -60,6 +60,9 @@ pub enum Command {
     Quickstart(QuickstartArguments),
     /// Run the daemon in the foreground (this is what systemd runs).
     Start(StartArguments),
+    /// Make the daemon a service of systemd, or undo that.
+    #[command(subcommand)]
+    Service(ServiceCommand),
     /// Stop the running daemon; accepted runs go on at the next start.
     Stop(StopArguments),
     /// Show whether the daemon runs and how it is.
@@ -91,6 +94,23 @@ pub enum Command {
     /// Read and change the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+}
+
+/// `openclaw service …`.
+#[derive(Debug, Subcommand)]
+pub enum ServiceCommand {
+    /// Write the units, make the user, switch them on.
+    Install(ServiceArguments),
+    /// Switch them off and remove them; configuration and state stay.
+    Uninstall(ServiceArguments),
+}
+
+/// Flags of `openclaw service …`.
+#[derive(Debug, Args)]
+pub struct ServiceArguments {
+    /// Write below this folder, as for an image, and start nothing.
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<PathBuf>,
 }
 
 /// `openclaw init`.

@@ -84,6 +84,7 @@ async fn dispatch(context: &mut Context, command: Command, daemon: &impl DaemonS
         Command::Init(arguments) => command::init::run(context, daemon, &arguments),
         Command::Quickstart(arguments) => command::quickstart::run(context, daemon, &arguments).await,
         Command::Start(arguments) => command::start::run(context, daemon, &arguments).await,
+        Command::Service(sub) => command::service::run(context, sub),
         Command::Stop(arguments) => command::stop::run(context, &arguments).await,
         Command::Status => command::status::run(context).await,
         Command::Tree => command::tree::run(context).await,

@@ -11,6 +11,7 @@ pub mod logging;
 mod measuring;
 pub mod operator_key;
 mod programs;
+pub mod service;
 pub mod start;
 
 #[cfg(test)]

@@ -2,13 +2,12 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use supervisors::{ChildSpec, ExitReason, Strategy, Supervisor, SupervisorRef, SupervisorSpec, TaskSupervisor, Tasks};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -61,6 +60,9 @@ use super::guard::storage_layer;
 use super::layers::root;
 use super::measuring;
 use super::programs::{self, EgressError};
+use super::service::manager::{self, Starting};
+use super::service::sockets::Handed;
+use super::service::watchdog::{Probe, Watchdog, answers_itself};
 
 /// Model requests at once.
 const ASKING_MAX: usize = 4096;
@@ -124,6 +126,9 @@ pub enum DaemonError {
     /// The file that says where the daemon is cannot be written.
     #[error("say where the daemon is")]
     Home(#[source] HomeError),
+    /// A thread of the service manager's side cannot be made.
+    #[error("start the thread that speaks with the service manager")]
+    Manager(#[source] io::Error),
     /// Signals cannot be received.
     #[error("listen for signals")]
     Signals(#[source] io::Error),
@@ -147,7 +152,7 @@ impl DaemonError {
             Self::Models(_) => code::MODEL_NOT_CONFIGURED,
             Self::Catalogue(_) | Self::CommandSkill { .. } => code::SKILL_DECLARATION,
             Self::Spool(_) | Self::Home(_) | Self::Egress(EgressError::Listen { .. }) => code::HOME_FILE,
-            Self::Tree(_) | Self::Signals(_) => code::BUG,
+            Self::Tree(_) | Self::Signals(_) | Self::Manager(_) => code::BUG,
         }
     }
 
@@ -170,6 +175,7 @@ pub struct Daemon {
     committer: Committer,
     stop: watch::Sender<bool>,
     home: Home,
+    watchdog: Option<Watchdog>,
     /// Where the gateway listens, with `http://`.
     pub gateway: String,
 }
@@ -275,9 +281,9 @@ fn skills(
 
 /// The listener of the metrics. A daemon works without them, so an address that is taken, as by a second daemon on the
 /// same machine, is a warning and no reason not to start; `openclaw status` shows where they are.
-async fn listen_for_metrics(config: &Config) -> Option<MetricsListener> {
+async fn listen_for_metrics(config: &Config, handed: &Handed) -> Option<MetricsListener> {
     let wanted = SocketAddr::new(config.metrics.bind, config.metrics.port);
-    let listening = TcpListener::bind(wanted).await;
+    let listening = handed.listen(wanted).await;
     let listening = listening.and_then(|listener| listener.local_addr().map(|address| (listener, address)));
     match listening {
         Ok((listener, address)) => Some((Arc::new(listener), address.to_string().into())),
@@ -286,6 +292,39 @@ async fn listen_for_metrics(config: &Config) -> Option<MetricsListener> {
             None
         }
     }
+}
+
+/// What has to answer for the daemon to count as alive: the store commits, the root of the tree answers, and the
+/// gateway answers itself over its own socket.
+fn vital_signs(committer: &Committer, root: &SupervisorRef, gateway: SocketAddr) -> Vec<Probe> {
+    let committer = committer.clone();
+    let root = root.clone();
+    // A gateway on all addresses answers on loopback as well.
+    let gateway = match gateway.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), gateway.port()),
+        IpAddr::V6(ip) if ip.is_unspecified() => SocketAddr::new(Ipv6Addr::LOCALHOST.into(), gateway.port()),
+        _ => gateway,
+    };
+    vec![
+        Probe {
+            part: "store",
+            ask: Arc::new(move || {
+                let committer = committer.clone();
+                Box::pin(async move { committer.barrier().await.map_err(|error| error.to_string()) })
+            }),
+        },
+        Probe {
+            part: "root",
+            ask: Arc::new(move || {
+                let root = root.clone();
+                Box::pin(async move { root.snapshot().await.map(drop).map_err(|error| error.to_string()) })
+            }),
+        },
+        Probe {
+            part: "gateway",
+            ask: Arc::new(move || Box::pin(answers_itself(gateway))),
+        },
+    ]
 }
 
 fn planner(config: &Config) -> Result<AgentName, DaemonError> {
@@ -305,9 +344,12 @@ impl Daemon {
         let entropy = Entropy::system();
         let started_at = clock.now();
         let boot = BootId::new(started_at, entropy.u128());
+        // Opening a large store after a kill takes its time; until everything is up, more of it is asked for.
+        let starting = Starting::begin("opening the store").map_err(DaemonError::Manager)?;
+        let handed = Handed::from_environment();
         let store = Store::open(&home.store_file(), config.store_cache_bytes).map_err(DaemonError::Store)?;
         let wanted = SocketAddr::new(config.gateway.bind, config.gateway.port);
-        let listening = TcpListener::bind(wanted).await;
+        let listening = handed.listen(wanted).await;
         let listener = listening.map_err(|source| DaemonError::Listen {
             address: wanted,
             source,
@@ -393,7 +435,7 @@ impl Daemon {
             store.clone(),
             started_at,
         );
-        let metrics = listen_for_metrics(config).await;
+        let metrics = listen_for_metrics(config, &handed).await;
         let gateway_parts = GatewayParts {
             metrics: metrics.as_ref().map(|(_, address)| address.clone()),
             telemetry: telemetry.clone(),
@@ -453,8 +495,17 @@ impl Daemon {
             started_at,
         };
         file.write(home).map_err(DaemonError::Home)?;
+        for address in handed.left() {
+            tracing::warn!(%address, "the service manager listens where the configuration does not: nobody answers");
+        }
+        let serving = format!("serving at {gateway}");
+        let probes = vital_signs(&committer, &root, address);
+        let watchdog = Watchdog::start(probes, serving.clone()).map_err(DaemonError::Manager)?;
+        drop(starting);
+        manager::ready(&serving);
         tracing::info!(%gateway, %boot, "ready");
         Ok(Self {
+            watchdog,
             root,
             agents,
             committer,
@@ -487,6 +538,10 @@ impl Daemon {
             }
         };
         tracing::info!("stopping");
+        manager::stopping("ending the calls under way");
+        if let Some(watchdog) = &self.watchdog {
+            watchdog.stopping();
+        }
         self.stop.send_replace(true);
         let left = self.agents.suspend(SUSPEND_MAX).await;
         if left > 0 {

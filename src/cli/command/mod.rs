@@ -10,6 +10,7 @@ pub mod memory;
 pub mod quickstart;
 pub mod run;
 pub mod runs;
+pub mod service;
 pub mod skill;
 pub mod start;
 pub mod status;

@@ -3,6 +3,7 @@
 //!
 //! The mounts close what Landlock leaves open: mode, owner and times of files outside. Needs a process of one thread.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io::IoSlice;
 use std::net::TcpListener;
@@ -70,8 +71,7 @@ fn make_read_only(policy: &PolicyWire) -> Result<(), String> {
         written.push(path);
     }
     let table = std::fs::read("/proc/self/mountinfo").map_err(|error| described(root, &error))?;
-    for line in table.split(|byte| *byte == b'\n') {
-        let Some((point, flags)) = mount_of(line) else { continue };
+    for (point, flags) in mounts_of(&table) {
         if flags.contains(MountFlags::RDONLY) || written.iter().any(|path| point.starts_with(path)) {
             continue;
         }
@@ -82,6 +82,26 @@ fn make_read_only(policy: &PolicyWire) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// The mount points of a table, in its order, with the flags that a remount must keep.
+///
+/// One path can have several mounts, of which the uppermost is meant and cannot be told from here: the flags of all are
+/// united, because one that is locked must not be cleared, and it is read-only when all of them are.
+fn mounts_of(table: &[u8]) -> Vec<(PathBuf, MountFlags)> {
+    let mut mounts: Vec<(PathBuf, MountFlags)> = Vec::new();
+    let mut places: HashMap<PathBuf, usize> = HashMap::new();
+    for (point, flags) in table.split(|byte| *byte == b'\n').filter_map(mount_of) {
+        if let Some(place) = places.get(&point) {
+            let known = &mut mounts[*place].1;
+            let all_read_only = *known & flags & MountFlags::RDONLY;
+            *known = ((*known | flags) - MountFlags::RDONLY) | all_read_only;
+        } else {
+            places.insert(point.clone(), mounts.len());
+            mounts.push((point, flags));
+        }
+    }
+    mounts
 }
 
 /// Mount point and flags of a line of the table.
@@ -178,6 +198,27 @@ fn raise_loopback() -> Result<(), Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_several_mounts_on_one_path_all_locked_flags_are_kept_and_one_that_can_be_written_counts() {
+        fn check(lines: &[&str], wanted: MountFlags) {
+            let lines_of = |options: &&str| format!("1 0 0:1 / /m {options} - tmpfs tmpfs rw");
+            let table: Vec<String> = lines.iter().map(lines_of).collect();
+            let table = table.join("\n");
+            assert_eq!(
+                mounts_of(table.as_bytes()),
+                [(PathBuf::from("/m"), wanted)],
+                "{lines:?}"
+            );
+        }
+        check(&["ro,nosuid"], MountFlags::RDONLY | MountFlags::NOSUID);
+        check(
+            &["ro,nosuid,nodev", "rw,relatime"],
+            MountFlags::NOSUID | MountFlags::NODEV | MountFlags::RELATIME,
+        );
+        check(&["rw", "ro,noexec"], MountFlags::NOEXEC);
+        check(&["ro", "ro"], MountFlags::RDONLY);
+    }
 
     #[test]
     fn a_line_of_the_mount_table_is_read_with_blanks_in_names() {

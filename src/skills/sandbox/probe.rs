@@ -90,7 +90,7 @@ fn try_all(order: &ProbeWire) -> Vec<FindingWire> {
     note("passwords cannot be read", refused(fs::read("/etc/shadow")));
     note(
         "the environment of other processes cannot be read",
-        refused(fs::read(environment(1))).and_then(|()| refused(fs::read(environment(order.stranger)))),
+        hidden(fs::read(environment(1))).and_then(|()| hidden(fs::read(environment(order.stranger)))),
     );
     note("other processes cannot be signalled", signal(order.stranger));
     note("no socket leads out", sockets(order.network));
@@ -135,6 +135,14 @@ fn refused<T>(tried: io::Result<T>) -> Result<(), String> {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Ok(()),
             _ => Err(format!("it failed otherwise: {error}")),
         },
+    }
+}
+
+/// The same of a process that runs. Where `/proc` hides what others own, it is as if it were not there.
+fn hidden<T>(tried: io::Result<T>) -> Result<(), String> {
+    match tried {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => refused(other),
     }
 }
 

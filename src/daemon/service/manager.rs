@@ -1,0 +1,76 @@
+//! What the service manager is told. Without one (no `NOTIFY_SOCKET`) every word goes nowhere.
+//!
+//! Source: `sd_notify(3)`, `systemd.service(5)`.
+
+use std::io;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use sd_notify::NotifyState;
+
+/// Between two requests for more time.
+const EXTEND_EVERY: Duration = Duration::from_secs(5);
+/// What one request asks for; two missed ones are forgiven.
+const EXTEND_BY: Duration = Duration::from_secs(15);
+/// The longest start for which more time is asked: a store that takes longer to open is stuck, not large.
+const START_MAX: Duration = Duration::from_secs(15 * 60);
+
+/// Tells a word, and says in the log when it could not be told: the manager acts on what it has not heard.
+fn tell(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "the service manager could not be told");
+    }
+}
+
+/// Everything is up: the store, the tree, the gateway.
+pub fn ready(status: &str) {
+    tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+}
+
+/// One line for `systemctl status`.
+pub fn status(line: &str) {
+    tell(&[NotifyState::Status(line)]);
+}
+
+/// The orderly end has begun.
+pub fn stopping(status: &str) {
+    tell(&[NotifyState::Stopping, NotifyState::Status(status)]);
+}
+
+/// The configuration is read again; [`ready`] ends it.
+pub fn reloading() -> io::Result<()> {
+    tell(&[NotifyState::Reloading, NotifyState::monotonic_usec_now()?]);
+    Ok(())
+}
+
+/// The process makes progress.
+pub fn alive() {
+    tell(&[NotifyState::Watchdog]);
+}
+
+/// Asks for more time while a start takes long, until it is dropped, and at most for [`START_MAX`].
+#[derive(Debug)]
+pub struct Starting {
+    _ends_with_this: mpsc::Sender<()>,
+}
+
+impl Starting {
+    /// Begins to ask. The thread ends with the value.
+    pub fn begin(status_line: &str) -> io::Result<Self> {
+        status(status_line);
+        let (sender, ended) = mpsc::channel();
+        let began = Instant::now();
+        std::thread::Builder::new().name("starting".into()).spawn(move || {
+            while began.elapsed() < START_MAX {
+                let micros = u32::try_from(EXTEND_BY.as_micros()).unwrap_or(u32::MAX);
+                tell(&[NotifyState::ExtendTimeoutUsec(micros)]);
+                if ended.recv_timeout(EXTEND_EVERY) != Err(RecvTimeoutError::Timeout) {
+                    return;
+                }
+            }
+        })?;
+        Ok(Self {
+            _ends_with_this: sender,
+        })
+    }
+}
