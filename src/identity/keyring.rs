@@ -1,5 +1,6 @@
 //! Making and checking API keys.
 
+use crate::domain::capability::{Capability, CapabilitySet};
 use crate::domain::code::{self, Code};
 use crate::domain::id::KeyId;
 use crate::domain::time::UtcMillis;
@@ -69,6 +70,22 @@ impl Principal {
         self.scopes
             .iter()
             .any(|own| own == SCOPE_ALL || own == scope || own.strip_suffix(":*") == Some(group))
+    }
+}
+
+/// Scopes that begin so bound what the runs of a key may touch: `grant:exec:git`.
+pub const GRANT_PREFIX: &str = "grant:";
+
+impl Principal {
+    /// What the runs that it submits may touch at most; none when the key does not say. A grant that cannot be read
+    /// allows nothing.
+    pub fn grant(&self) -> Option<CapabilitySet> {
+        let grants = self.scopes.iter().filter_map(|scope| scope.strip_prefix(GRANT_PREFIX));
+        let grants: Vec<&str> = grants.collect();
+        (!grants.is_empty()).then(|| {
+            let read = grants.iter().filter_map(|text| text.parse::<Capability>().ok());
+            read.collect()
+        })
     }
 }
 

@@ -113,6 +113,8 @@ impl CommandSkill {
                     output_bytes_max: RESULT_BYTES_MAX,
                     concurrency: CONCURRENCY,
                     approval: Approval::Auto,
+                    resources: Arc::new([]),
+                    undo: None,
                     examples: Arc::new([]),
                 },
                 command,

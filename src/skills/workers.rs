@@ -287,6 +287,8 @@ mod tests {
             output_bytes_max: 100,
             concurrency,
             approval: Approval::Auto,
+            resources: Arc::new([]),
+            undo: None,
             examples: Arc::new([]),
         };
         Arc::new(Scripted {

@@ -169,6 +169,7 @@ fn spec() -> Arc<RunSpec> {
         model: None,
         origin: "api".into(),
         retry_of: None,
+        grant: None,
     })
 }
 

@@ -50,6 +50,7 @@ fn first_facts() -> Vec<Fact> {
         model: None,
         origin: "api".into(),
         retry_of: None,
+        grant: None,
     };
     vec![
         Fact::RunAccepted(Arc::new(spec)),

@@ -44,6 +44,7 @@ fn accepted(by: Option<&str>) -> Fact {
         model: None,
         origin: "api".into(),
         retry_of: None,
+        grant: None,
     }))
 }
 
