@@ -340,6 +340,7 @@ impl Daemon {
         let treasury = Treasury::new(store.clone(), committer.clone());
         let agents_parts = AgentsParts {
             clock: clock.clone(),
+            entropy: entropy.clone(),
             store: store.clone(),
             committer: committer.clone(),
             treasury,

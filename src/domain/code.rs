@@ -91,6 +91,8 @@ codes! {
     MCP_UNAVAILABLE = "OC-5023", "mcp_unavailable", Unavailable;
     /// No server of the Model Context Protocol has this name.
     MCP_NOT_FOUND = "OC-5024", "mcp_not_found", NotFound;
+    /// A call crashed its worker again and again and is not made any more.
+    CALL_DEAD_LETTERED = "OC-5035", "call_dead_lettered", Bug;
     /// A configuration file cannot be read as TOML.
     CONFIG_SYNTAX = "OC-6001", "config_syntax", Invalid;
     /// A configuration value is not allowed.

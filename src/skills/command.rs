@@ -48,6 +48,10 @@ pub struct CommandDeclaration {
     pub input_schema: Value,
     /// Time of one call.
     pub timeout_ms: u64,
+    /// Arguments that name what a call works on.
+    pub resources: Vec<String>,
+    /// The skill that undoes a call, with the same arguments.
+    pub undo: Option<SkillName>,
 }
 
 /// Where declared commands run.
@@ -113,8 +117,8 @@ impl CommandSkill {
                     output_bytes_max: RESULT_BYTES_MAX,
                     concurrency: CONCURRENCY,
                     approval: Approval::Auto,
-                    resources: Arc::new([]),
-                    undo: None,
+                    resources: declaration.resources.iter().map(|name| name.as_str().into()).collect(),
+                    undo: declaration.undo,
                     examples: Arc::new([]),
                 },
                 command,
@@ -227,6 +231,8 @@ mod tests {
                 probe_argv: probe.map(words),
                 input_schema: json!({"type": "object"}),
                 timeout_ms,
+                resources: Vec::new(),
+                undo: None,
             };
             let loaded = CommandSkill::load(declaration, surroundings.clone());
             let found: Vec<String> = loaded

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::domain::approval::Ask;
+use crate::domain::code;
 use crate::domain::conversation::{CallRequest, ModelAnswer};
 use crate::domain::effect::{EffectClass, EffectKey, Interrupted};
 use crate::domain::fact::{Attempt, Fact};
@@ -208,6 +209,17 @@ pub enum Event {
         /// What is known.
         evidence: Arc<str>,
     },
+    /// A call crashed its worker so often that it is not made any more.
+    CallPoisoned {
+        /// Which.
+        ordinal: u32,
+        /// Names it by skill and arguments.
+        call: Arc<str>,
+        /// What the worker said.
+        text: Arc<str>,
+        /// Whether it may have changed the world all the same.
+        lost: bool,
+    },
     /// A probe says that an interrupted call did not happen.
     NotHappened {
         /// Which.
@@ -354,10 +366,54 @@ pub fn react(state: &mut TurnState, event: Event, now: UtcMillis, around: &dyn S
                 },
             );
         }
+        Event::CallPoisoned {
+            ordinal,
+            call,
+            text,
+            lost,
+        } => {
+            if state.call(ordinal).is_none_or(|call| !call.is_open()) {
+                return reaction;
+            }
+            for fact in poisoned(state, ordinal, call, &text, lost) {
+                take(state, &mut reaction, fact);
+            }
+        }
         Event::NotHappened { ordinal } => state.mark_not_happened(ordinal),
     }
     advance(state, &mut reaction, now, around);
     reaction
+}
+
+/// What is journaled of a call that is not made any more: that, and how it counts for its session.
+pub fn poisoned(state: &TurnState, ordinal: u32, call: Arc<str>, text: &Arc<str>, lost: bool) -> Vec<Fact> {
+    let attempt = state.rules.attempt.clone();
+    let skill = state
+        .call(ordinal)
+        .and_then(|call| SkillName::new(&call.request.skill).ok());
+    let dead = skill.map(|skill| Fact::CallDeadLettered {
+        attempt: attempt.clone(),
+        ordinal,
+        skill,
+        call,
+        text: text.clone(),
+    });
+    let code = code::CALL_DEAD_LETTERED.id;
+    let said = format!("it crashed its worker again and again and is not made any more: {text} [{code}]");
+    let end = if lost {
+        Fact::CallUnknown {
+            attempt,
+            ordinal,
+            evidence: said.into(),
+        }
+    } else {
+        Fact::CallFinished {
+            attempt,
+            ordinal,
+            outcome: Arc::new(CallOutcome::error(said)),
+        }
+    };
+    dead.into_iter().chain([end]).collect()
 }
 
 fn is_awaited(state: &TurnState, turn: u32) -> bool {
