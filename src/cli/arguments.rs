@@ -439,6 +439,11 @@ pub enum McpCommand {
         /// The server.
         name: ServerName,
     },
+    /// Have the daemon start a server again, also one that was given up.
+    Restart {
+        /// The server.
+        name: ServerName,
+    },
 }
 
 /// Which part of the memory.

@@ -247,6 +247,7 @@ fn skills(
         shared
     });
     let servers: Vec<Arc<Shared>> = servers.collect();
+    let mut mcp = McpHandle::new(servers.iter().cloned());
     if !servers.is_empty() {
         let (links, tasks) = mcp::layer::links(servers.len());
         let parts = ServerParts {
@@ -257,14 +258,16 @@ fn skills(
             catalogue: catalogue.clone(),
             memo,
         };
-        layer = layer.child(ChildSpec::supervisor("mcp", mcp::layer::layer(links, &parts, &servers)));
+        let branch = mcp::layer::layer(links, &parts, &servers);
+        mcp = mcp.under(branch.handle(), move |shared| mcp::layer::child(&parts, shared));
+        layer = layer.child(ChildSpec::supervisor("mcp", branch));
     }
     let handle = SkillsHandle::new(SkillsParts {
         catalogue,
         tasks: calls,
         runner,
         library,
-        mcp: McpHandle::new(servers),
+        mcp,
     });
     Ok((layer, handle.counted(telemetry)))
 }

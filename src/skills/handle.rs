@@ -208,6 +208,11 @@ impl SkillsHandle {
         })
     }
 
+    /// What is known of the program of a call that left no outcome: its number, start, arguments and output so far.
+    pub fn evidence(&self, key: EffectKey) -> Option<String> {
+        self.runner.spool()?.evidence(key)
+    }
+
     /// Removes reports whose outcomes are on disk elsewhere.
     pub fn forget(&self, keys: impl IntoIterator<Item = EffectKey>) {
         let Some(spool) = self.runner.spool() else { return };
@@ -220,6 +225,13 @@ impl SkillsHandle {
 
     /// Ends what programs of these calls left running when an earlier life of the process was killed.
     pub async fn end_leftovers(&self, keys: Vec<EffectKey>) {
-        self.runner.end_leftovers(keys).await;
+        // The shims first: they end their programs by themselves and write down what they know.
+        self.runner.end_leftovers(keys.clone()).await;
+        if let Some(spool) = self.runner.spool().cloned() {
+            let ended = tokio::task::spawn_blocking(move || spool.end_survivors(&keys)).await;
+            if let Ok(ended @ 1..) = ended {
+                tracing::warn!(ended, "programs of an earlier life still ran and were ended");
+            }
+        }
     }
 }

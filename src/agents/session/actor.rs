@@ -213,7 +213,8 @@ impl Actor for SessionActor {
             SessionMessage::Called { ordinal, end } => {
                 state.calls.remove(&ordinal);
                 let incident = IncidentId::new(now, self.parts.entropy.u128());
-                called(&state.turn, ordinal, end, now, incident, &mut local)
+                let evidence = |key| self.parts.skills.evidence(key);
+                called(&state.turn, ordinal, end, now, incident, evidence, &mut local)
             }
             SessionMessage::Probed { ordinal, answer } => {
                 state.calls.remove(&ordinal);

@@ -6,7 +6,7 @@ use crate::agents::hidden_text;
 use crate::agents::turn::decision::Event;
 use crate::agents::turn::state::TurnState;
 use crate::domain::conversation::ModelAnswer;
-use crate::domain::effect::EffectClass;
+use crate::domain::effect::{EffectClass, EffectKey};
 use crate::domain::fault::in_one_line;
 use crate::domain::id::IncidentId;
 use crate::domain::incident::Incident;
@@ -54,16 +54,17 @@ pub(super) fn called(
     end: WorkerEnd,
     now: UtcMillis,
     incident: IncidentId,
+    evidence: impl Fn(EffectKey) -> Option<String>,
     local: &mut Vec<Op>,
 ) -> Event {
-    let class = loop_state
-        .call(ordinal)
-        .and_then(|call| call.intent)
-        .map(|(class, _)| class);
-    let lost = |what: String| match class {
-        Some(EffectClass::Once) => Event::CallLost {
+    let intent = loop_state.call(ordinal).and_then(|call| call.intent);
+    let class = intent.map(|(class, _)| class);
+    let lost = |what: String| match intent {
+        Some((EffectClass::Once, key)) => Event::CallLost {
             ordinal,
-            evidence: what.into(),
+            evidence: evidence(key)
+                .map_or(what.clone(), |known| format!("{what}\n{known}"))
+                .into(),
         },
         _ => Event::CallEnded {
             ordinal,

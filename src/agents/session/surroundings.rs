@@ -217,6 +217,10 @@ impl Surroundings for SessionSurroundings {
         self.consent.policy(&self.skills, skill, arguments, key)
     }
 
+    fn evidence(&self, key: EffectKey) -> Option<String> {
+        self.skills.evidence(key)
+    }
+
     fn spooled(&self, key: EffectKey) -> Option<CallOutcome> {
         self.skills.spooled(key)
     }

@@ -44,6 +44,11 @@ pub trait Surroundings {
     fn judge_answer(&self, text: &str) -> Result<Value, Vec<Finding>>;
     /// The outcome that a call left behind although its intent has none in the journal.
     fn spooled(&self, key: EffectKey) -> Option<CallOutcome>;
+    /// What is known of a call that left no outcome.
+    fn evidence(&self, key: EffectKey) -> Option<String> {
+        let _ = key;
+        None
+    }
     /// Whether a call that was judged sound is made by itself, is shown to a person first, or is not made.
     fn policy(&self, skill: &SkillName, arguments: &Value, key: EffectKey) -> Policy {
         let _ = (skill, arguments, key);
@@ -634,9 +639,13 @@ fn next_of_call(
                 },
             },
             Interrupted::LeaveUnknown => {
-                let evidence = format!(
+                let mut evidence = format!(
                     "{skill} with key {key} was started before the process ended; whether it took effect is not known"
                 );
+                if let Some(known) = around.evidence(key) {
+                    evidence.push('\n');
+                    evidence.push_str(&known);
+                }
                 NextOfCall::Settle(Fact::CallUnknown {
                     attempt,
                     ordinal,

@@ -35,6 +35,7 @@ pub fn router(parts: GatewayParts) -> Router {
         .route("/v1/skills", get(skills::list))
         .route("/v1/skills/{name}", get(skills::show))
         .route("/v1/mcp", get(skills::servers))
+        .route("/v1/mcp/{name}/restart", post(skills::restart))
         .route("/v1/memory/query", post(memory::query))
         .route("/v1/memory/{scope}", get(memory::list).post(memory::add))
         .route(

@@ -12,6 +12,7 @@ pub mod program;
 pub mod runner;
 mod shim;
 pub mod spool;
+mod trace;
 pub mod wire;
 
 pub use exec::exec_main;
