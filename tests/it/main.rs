@@ -30,4 +30,6 @@ mod supervision;
 mod support;
 mod text;
 mod tidy;
+mod undoing;
+mod workers;
 mod workspace;
