@@ -97,6 +97,7 @@ pub fn command_skill(skill: &config::command_skill::CommandSkill) -> CommandDecl
         timeout_ms: skill.timeout_ms,
         resources: skill.resources.clone(),
         undo: skill.undo.clone(),
+        network: skill.network.clone(),
     }
 }
 

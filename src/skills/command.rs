@@ -23,6 +23,7 @@ use super::environment;
 use super::process::end::{Ended, Rendering};
 use super::process::program;
 use super::process::runner::{ProcessRunner, ProgramOrder};
+use super::sandbox::policy::Confinement;
 use super::skill::{CallEnd, CallOrder, ProbeAnswer, Skill, SkillError};
 use super::stop::Stop;
 use super::workspace::Workspace;
@@ -52,6 +53,8 @@ pub struct CommandDeclaration {
     pub resources: Vec<String>,
     /// The skill that undoes a call, with the same arguments.
     pub undo: Option<SkillName>,
+    /// The hosts that it may reach, as `host:port`; none means no network.
+    pub network: Vec<String>,
 }
 
 /// Where declared commands run.
@@ -78,6 +81,7 @@ pub struct CommandSkill {
     manifest: SkillManifest,
     command: Command,
     probe: Option<Command>,
+    network: Vec<String>,
     surroundings: CommandSurroundings,
 }
 
@@ -123,6 +127,7 @@ impl CommandSkill {
                 },
                 command,
                 probe,
+                network: declaration.network,
                 surroundings,
             }),
             _ => Err(findings),
@@ -144,6 +149,10 @@ impl CommandSkill {
             output_bytes_max: RESULT_BYTES_MAX,
             spooled,
             rendering: Rendering::Stdout,
+            confinement: Confinement {
+                network: self.network.clone(),
+                ..Confinement::to_workspace(order.workspace.to_path_buf())
+            },
         })
     }
 }
@@ -233,6 +242,7 @@ mod tests {
                 timeout_ms,
                 resources: Vec::new(),
                 undo: None,
+                network: Vec::new(),
             };
             let loaded = CommandSkill::load(declaration, surroundings.clone());
             let found: Vec<String> = loaded
