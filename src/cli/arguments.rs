@@ -157,6 +157,9 @@ pub struct RunArguments {
     )]
     #[arg(long, value_name = "CHECK", value_parser = parse_check)]
     pub check: Vec<Value>,
+    /// What its calls may touch (repeatable), such as fs.write:out or exec:git; without it whatever its agents may.
+    #[arg(long, value_name = "KIND:SCOPE")]
+    pub capability: Vec<String>,
     /// The run expires after this time, such as 90s, 10m, 2h.
     #[arg(long, value_name = "TIME", value_parser = parse_ms)]
     pub deadline: Option<u64>,

@@ -166,6 +166,19 @@ mod tests {
         check("runs:write", false);
         check("memory:put", true);
         check("mem", false);
+        assert_eq!(principal.grant(), None, "nothing is said of what its runs may touch");
+        let bound = ["runs:*", "grant:exec:git", "grant:fs.write:out", "grant:nonsense"];
+        let bound = keyring.make("bound", &bound).await.expect("made");
+        let grant = keyring.check(&bound.to_text()).expect("valid").grant();
+        let shown: Vec<String> = grant.expect("bound").iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["fs.write:out", "exec:git"]);
+        let nothing = keyring.make("none", &["grant:nonsense"]).await.expect("made");
+        let nothing = keyring.check(&nothing.to_text()).expect("valid").grant();
+        assert_eq!(
+            nothing,
+            Some(CapabilitySet::default()),
+            "what cannot be read allows nothing"
+        );
         let forged = ApiKey::new(key.id, [9; 32]).to_text();
         assert!(matches!(keyring.check(&forged), Err(KeyError::NotValid)));
         let unknown = ApiKey::new(KeyId::new(crate::domain::time::UtcMillis(1), 1), [9; 32]).to_text();

@@ -140,6 +140,9 @@ pub struct Workers {
     margin: Duration,
 }
 
+/// Hears how a call ended.
+type OnEnd = Box<dyn FnOnce(WorkerEnd) + Send>;
+
 /// One accepted call, over all its tries.
 struct Accepted {
     workers: Workers,
@@ -151,7 +154,7 @@ struct Accepted {
     until: Instant,
     /// When its turn came first.
     begun: Arc<OnceLock<Instant>>,
-    on_end: Box<dyn FnOnce(WorkerEnd) + Send>,
+    on_end: OnEnd,
     place: Permit,
 }
 
@@ -320,7 +323,7 @@ impl Accepted {
         }
         // The end is told by whoever comes to it; a supervisor that is stopping takes no more tries.
         let told = Arc::new(Mutex::new(Some(self.on_end)));
-        let tell = |told: &Mutex<Option<Box<dyn FnOnce(WorkerEnd) + Send>>>, end: WorkerEnd| {
+        let tell = |told: &Mutex<Option<OnEnd>>, end: WorkerEnd| {
             let on_end = told.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some(on_end) = on_end {
                 on_end(end);

@@ -502,7 +502,9 @@ impl SessionActor {
                 lost,
             } => {
                 let facts = poisoned(&state.turn, ordinal, call, &text, lost);
-                facts.iter().for_each(|fact| state.turn.fold(fact));
+                for fact in &facts {
+                    state.turn.fold(fact);
+                }
                 if let (Some(pending), _) = self.submit(state, &facts, open, &local, now)? {
                     pending.detach();
                 }

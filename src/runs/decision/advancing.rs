@@ -247,9 +247,8 @@ impl Turn<'_> {
 
     /// Ends the run; one that ends without success first undoes what can be undone.
     pub(super) fn finish(&mut self, outcome: Outcome, result: Value) {
-        let (outcome, result) = match self.undone(outcome, result) {
-            Some(end) => end,
-            None => return,
+        let Some((outcome, result)) = self.undone(outcome, result) else {
+            return;
         };
         self.take(Fact::RunDone {
             outcome,

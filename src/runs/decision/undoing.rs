@@ -4,6 +4,8 @@
 //! undone by one step of its own, with attempts, keys and a journal like any other; one that cannot be undone keeps
 //! none of the others from being undone.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 
 use crate::domain::fact::Fact;
@@ -49,7 +51,7 @@ impl Turn<'_> {
         };
         for (word, steps) in [("undone", undone), ("not undone", left)] {
             if !steps.is_empty() {
-                reason.push_str(&format!("; {word}: {}", steps.join(", ")));
+                let _ = write!(reason, "; {word}: {}", steps.join(", "));
             }
         }
         Some((outcome, Value::String(reason)))

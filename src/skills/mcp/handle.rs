@@ -41,11 +41,14 @@ pub struct McpHandle {
     branch: Option<Branch>,
 }
 
+/// Makes the branch of one server.
+type MakeChild = Arc<dyn Fn(&Arc<Shared>) -> ChildSpec + Send + Sync>;
+
 /// The supervisor of the servers, and how a child of it is made.
 #[derive(Clone)]
 struct Branch {
     supervisor: SupervisorRef,
-    child: Arc<dyn Fn(&Arc<Shared>) -> ChildSpec + Send + Sync>,
+    child: MakeChild,
 }
 
 impl std::fmt::Debug for Branch {

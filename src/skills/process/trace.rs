@@ -180,8 +180,9 @@ fn now_ms() -> u64 {
 mod tests {
     use std::os::unix::process::CommandExt as _;
 
-    use super::super::wire::{LimitsWire, RenderingWire};
+    use super::super::wire::{BoundsWire, RenderingWire};
     use super::*;
+    use crate::skills::sandbox::policy::LimitsWire;
 
     fn order(report: &Path) -> OrderWire {
         OrderWire {
@@ -195,6 +196,10 @@ mod tests {
             grace_ms: 1,
             output_bytes_max: 10,
             limits: LimitsWire::default(),
+            bounds: BoundsWire::default(),
+            cgroup: None,
+            policy: None,
+            egress: None,
             spool: Some(report.to_owned()),
             unless_spooled: true,
             rendering: RenderingWire::Stdout,
