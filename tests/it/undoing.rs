@@ -25,6 +25,7 @@ fn config(folder: &Path) -> String {
                         echo \"undeploy $OPENCLAW_EFFECT_KEY $a\" >> LEDGER"
     );
     [
+        format!("[skills]\nwritePaths = {}\n", json!([folder])),
         command("deploy", "undo = \"undeploy\"", &note("deploy")),
         command("undeploy", slow, &wait),
         command("book", "", &note("book")),
