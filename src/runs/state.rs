@@ -501,7 +501,13 @@ impl RunState {
             } => {
                 let compensation = Compensation::of(step, undoes, *ordinal, skill, arguments);
                 self.compensations.push(compensation);
-                self.steps.insert(step.clone(), StepState::default());
+                // A step of an earlier plan may have had this name: its keys are used up.
+                let attempt = self.retired.remove(step).unwrap_or(0);
+                let state = StepState {
+                    attempt,
+                    ..StepState::default()
+                };
+                self.steps.insert(step.clone(), state);
             }
             Fact::CancelRequested { outcome, reason } => {
                 if self.cancel.is_none() {

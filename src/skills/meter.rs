@@ -93,6 +93,10 @@ impl Meter {
         telemetry: &Telemetry,
         depths: impl Fn() -> Vec<LaneDepth> + Send + Sync + 'static,
     ) {
+        for label in self.0.keys() {
+            telemetry.gauge(&SKILL_WAITING, &[label]).set(0.0);
+            telemetry.gauge(&SKILL_RUNNING, &[label]).set(0.0);
+        }
         let meter = self.clone();
         telemetry.refresh_with(move |telemetry| {
             let mut sums: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
