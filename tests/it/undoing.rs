@@ -20,14 +20,12 @@ fn config(folder: &Path) -> String {
     };
     let note = |name: &str| format!("read -r a; echo \"{name} $OPENCLAW_EFFECT_KEY $a\" >> LEDGER; echo {name}");
     let slow = "class = \"idempotent\"\ndescription = \"Waits for the gate.\"";
-    let wait = format!(
-        "read -r a; echo \"began $OPENCLAW_EFFECT_KEY\" >> LEDGER; while [ ! -e GATE ]; do sleep 0.05; done; \
-                        echo \"undeploy $OPENCLAW_EFFECT_KEY $a\" >> LEDGER"
-    );
+    let wait = "read -r a; echo \"began $OPENCLAW_EFFECT_KEY\" >> LEDGER; while [ ! -e GATE ]; do sleep 0.05; done; \
+                        echo \"undeploy $OPENCLAW_EFFECT_KEY $a\" >> LEDGER";
     [
         format!("[skills]\nwritePaths = {}\n", json!([folder])),
         command("deploy", "undo = \"undeploy\"", &note("deploy")),
-        command("undeploy", slow, &wait),
+        command("undeploy", slow, wait),
         command("book", "", &note("book")),
         command("unbook", "class = \"idempotent\"", &note("unbook")),
         command("break", "class = \"read\"", "echo broken >&2; exit 3"),
