@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::domain::approval::Ask;
 use crate::domain::budget::Limit;
+use crate::domain::capability::CapabilitySet;
 use crate::domain::fact::Attempt;
 use crate::domain::failure::FailureClass;
 use crate::domain::handoff::{Finding, Handoff};
@@ -33,6 +34,8 @@ pub struct SessionOrder {
     pub model: Option<ModelAlias>,
     /// The skills that may be used, out of the agent's own; none means all of them.
     pub skills: Option<Vec<SkillName>>,
+    /// What its calls may touch at most, by whoever submitted the run; none means that nothing was said.
+    pub grant: Option<CapabilitySet>,
     /// Whether a check of the step judges the exit code of its program.
     pub exit_code_is_checked: bool,
     /// Whether facts of this attempt may be in the journal already.

@@ -12,6 +12,7 @@ use crate::domain::name::AgentName;
 use crate::llm::registry::Models;
 use crate::runtime::clock::Clock;
 use crate::runtime::committer::Committer;
+use crate::runtime::entropy::Entropy;
 use crate::runtime::live::Live;
 use crate::skills::handle::SkillsHandle;
 use crate::storage::store::Store;
@@ -24,6 +25,8 @@ use super::treasury::Treasury;
 pub struct AgentsParts {
     /// Tells the time.
     pub clock: Clock,
+    /// For ids.
+    pub entropy: Entropy,
     /// The journal, for a session that starts again.
     pub store: Store,
     /// Writes.

@@ -1,5 +1,7 @@
 //! The one definition of every command and flag; help texts come from the comments here.
 
+mod trust;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -10,6 +12,8 @@ use super::duration::parse_ms;
 use crate::domain::id::RunId;
 use crate::domain::money::MicroUsd;
 use crate::domain::name::{AgentName, ModelAlias, PackageName, ServerName, SkillName};
+
+pub use trust::{AuditArguments, KeyCommand};
 
 /// An operating system for AI agents that you can leave running.
 #[derive(Debug, Parser)]
@@ -91,6 +95,11 @@ pub enum Command {
     /// Keep texts and find them again, by key and by meaning.
     #[command(subcommand)]
     Memory(MemoryCommand),
+    /// Make, list, rotate and revoke API keys.
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Show what was changed of trust and configuration; --verify checks that the log still holds.
+    Audit(AuditArguments),
     /// Read and change the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -177,6 +186,9 @@ pub struct RunArguments {
     )]
     #[arg(long, value_name = "CHECK", value_parser = parse_check)]
     pub check: Vec<Value>,
+    /// What its calls may touch (repeatable), such as fs.write:out or exec:git; without it whatever its agents may.
+    #[arg(long, value_name = "KIND:SCOPE")]
+    pub capability: Vec<String>,
     /// The run expires after this time, such as 90s, 10m, 2h.
     #[arg(long, value_name = "TIME", value_parser = parse_ms)]
     pub deadline: Option<u64>,
@@ -456,6 +468,11 @@ pub enum McpCommand {
     List,
     /// Start a server, list its tools and stop it again; 1 when it does not work.
     Test {
+        /// The server.
+        name: ServerName,
+    },
+    /// Have the daemon start a server again, also one that was given up.
+    Restart {
         /// The server.
         name: ServerName,
     },

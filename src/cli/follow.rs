@@ -7,14 +7,26 @@ use super::error::{CliError, Exit};
 use super::events::{EventStream, Patience};
 use super::output::Output;
 use super::progress::Progress;
+use super::prompt::Prompt;
 use super::view::{RunView, read, show_run};
 
 /// Follows a run from its beginning and gives back how it stands at the end.
 pub async fn follow(client: &Client, output: &mut Output, run: &str) -> Result<(RunView, Value), CliError> {
     let mut stream = EventStream::new(client, run, None, Patience::default());
     let mut progress = Progress::new(output);
-    while let Some(event) = stream.next().await? {
-        progress.event(output, &event);
+    let mut prompt = Prompt::new(output);
+    loop {
+        let told = tokio::select! {
+            event = stream.next() => {
+                let Some(event) = event? else { break };
+                progress.event(output, &event);
+                prompt.event(client, run, &event).await?
+            }
+            line = prompt.line() => prompt.answer(client, run, &line).await,
+        };
+        if let Some(told) = told {
+            progress.note(output, &told);
+        }
     }
     progress.finish();
     fetch(client, run).await

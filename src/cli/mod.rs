@@ -4,6 +4,7 @@
 //! - [`client`]: requests to the gateway; [`events`]: its event streams; [`view`]: the parts of its answers that
 //!   people see.
 //! - [`output`]: lines for people or JSON for programs; [`progress`] and [`follow`]: a run as it goes on.
+//! - `prompt`: questions of a run that is followed, answered at the terminal.
 //! - [`cassette`]: recorded model traffic as files.
 //! - [`model_check`]: whether configured models answer.
 //! - [`seam`]: what the daemon does for a command in this process; `in_this_process`: the real one.
@@ -29,6 +30,7 @@ mod in_this_process;
 pub mod model_check;
 pub mod output;
 pub mod progress;
+mod prompt;
 pub mod seam;
 pub mod set_up;
 pub mod view;

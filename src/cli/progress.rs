@@ -51,6 +51,12 @@ fn line(kind: &str) -> Option<Line> {
         "answer.rejected" => (Tone::Odd, "answer rejected", true),
         "handoff.rejected" => (Tone::Odd, "hand-off rejected", true),
         "call.unknown" => (Tone::Odd, "call unknown", true),
+        "call.dead_lettered" => (Tone::Bad, "call crashed again and again", true),
+        "call.resolved" => (Tone::Dim, "a person said what became of a call", true),
+        "approval.asked" => (Tone::Odd, "waits for a person's yes", true),
+        "approval.given" => (Tone::Dim, "was answered", true),
+        "compensation.queued" => (Tone::Odd, "will be undone", true),
+        "run.reopened" => (Tone::Odd, "goes on", true),
         "turn.intended" => (Tone::Dim, "asks its model", false),
         "turn.finished" => (Tone::Dim, "model answered", false),
         "call.intended" => (Tone::Dim, "call begins", false),
@@ -201,6 +207,14 @@ impl Progress {
         match &self.bars {
             Some(bars) if !output.is_quiet() => bars.suspend(|| output.note(&text)),
             _ => output.note(&text),
+        }
+    }
+
+    /// Shows something that is no event.
+    pub fn note(&self, output: &mut Output, text: &str) {
+        match &self.bars {
+            Some(bars) if !output.is_quiet() => bars.suspend(|| output.note(text)),
+            _ => output.note(text),
         }
     }
 

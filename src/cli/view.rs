@@ -210,7 +210,9 @@ pub fn show_question(question: &QuestionView) -> String {
     field("arguments", &question.arguments.to_string());
     field("started", question.started_at.as_deref().unwrap_or_default());
     field("key", question.key.as_deref().unwrap_or_default());
-    field("evidence", question.evidence.as_deref().unwrap_or_default());
+    for (index, line) in question.evidence.as_deref().unwrap_or_default().lines().enumerate() {
+        field(if index == 0 { "evidence" } else { "" }, line);
+    }
     let _ = write!(
         text,
         "answer: openclaw runs resolve {call} --happened | --not-happened | --abandon"

@@ -95,6 +95,8 @@ pub fn command_skill(skill: &config::command_skill::CommandSkill) -> CommandDecl
         probe_argv: skill.probe.clone(),
         input_schema: skill.schema.clone(),
         timeout_ms: skill.timeout_ms,
+        resources: skill.resources.clone(),
+        undo: skill.undo.clone(),
         network: skill.network.clone(),
     }
 }

@@ -318,6 +318,14 @@ pub fn effective(parts: &[&CapabilitySet]) -> CapabilitySet {
         .fold((*first).clone(), |so_far, part| so_far.intersection(part))
 }
 
+/// What both allow, where none stands for "says nothing".
+pub fn narrower(one: Option<CapabilitySet>, two: Option<CapabilitySet>) -> Option<CapabilitySet> {
+    match (one, two) {
+        (Some(one), Some(two)) => Some(one.intersection(&two)),
+        (one, two) => one.or(two),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -323,6 +323,33 @@ pub enum Fact {
         /// The answer.
         given: Given,
     },
+    /// A call crashed its worker again and again: it is not tried any more, neither by this attempt nor by another one
+    /// of its run.
+    CallDeadLettered {
+        /// Which attempt.
+        attempt: Attempt,
+        /// Which call.
+        ordinal: u32,
+        /// The skill.
+        skill: SkillName,
+        /// Names skill and arguments, so that the same call is known again.
+        call: Arc<str>,
+        /// What the worker said when it crashed.
+        text: Arc<str>,
+    },
+    /// The run ends without success, and one of its effects is to be undone; the call that does it is a step of its own.
+    CompensationQueued {
+        /// The step that undoes it; not in the plan.
+        step: StepId,
+        /// Whose effect is undone.
+        undoes: Attempt,
+        /// Which call of it; none when the step as a whole is undone.
+        ordinal: Option<u32>,
+        /// The skill that undoes it.
+        skill: SkillName,
+        /// Its arguments, an object as JSON text.
+        arguments: Arc<str>,
+    },
 }
 
 impl Fact {
@@ -368,6 +395,8 @@ impl Fact {
             Self::RunReopened { .. } => "run.reopened",
             Self::ApprovalAsked { .. } => "approval.asked",
             Self::ApprovalGiven { .. } => "approval.given",
+            Self::CallDeadLettered { .. } => "call.dead_lettered",
+            Self::CompensationQueued { .. } => "compensation.queued",
         }
     }
 
@@ -395,7 +424,8 @@ impl Fact {
             | Self::StepUnknown { attempt, .. }
             | Self::CallResolved { attempt, .. }
             | Self::ApprovalAsked { attempt, .. }
-            | Self::ApprovalGiven { attempt, .. } => Some(attempt),
+            | Self::ApprovalGiven { attempt, .. }
+            | Self::CallDeadLettered { attempt, .. } => Some(attempt),
             _ => None,
         }
     }

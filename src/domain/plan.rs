@@ -59,6 +59,17 @@ pub struct Step {
     pub resources: Vec<Arc<str>>,
     /// The skills it may use, out of those of its agent; none means all of them.
     pub skills: Option<Vec<SkillName>>,
+    /// What undoes it when the run ends without success after it took effect.
+    pub undo: Option<StepUndo>,
+}
+
+/// The call that undoes a step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepUndo {
+    /// The skill.
+    pub skill: SkillName,
+    /// Its arguments; they may come from the output of this step too.
+    pub inputs: BTreeMap<Arc<str>, Input>,
 }
 
 /// Who does a step.
@@ -162,6 +173,7 @@ impl Step {
             output_schema: None,
             resources: Vec::new(),
             skills: None,
+            undo: None,
         }
     }
 }

@@ -88,6 +88,12 @@ pub fn admit(plan: &Plan, around: &Surroundings<'_>) -> Result<(), Vec<Finding>>
             let message = format!("{count} of {} needs can never be met", step.needs.len());
             findings.push(Finding::new(format!("{at}/join"), message));
         }
+        if let Some(undo) = &step.undo
+            && !around.skills.contains(&undo.skill)
+        {
+            let message = format!("there is no skill `{}`", undo.skill);
+            findings.push(Finding::new(format!("{at}/undo/skill"), message));
+        }
         for skill in step.skills.iter().flatten() {
             if !around.skills.contains(skill) {
                 findings.push(Finding::new(
@@ -216,14 +222,18 @@ fn check_inputs(plan: &Plan, index_of: &BTreeMap<&StepId, usize>, findings: &mut
                 open.extend(plan.steps[ancestor].needs.iter().map(|need| index_of[&need.step]));
             }
         }
-        for (name, input) in &step.inputs {
+        let own = step.inputs.iter().map(|named| ("inputs", named));
+        let of_undo = step.undo.iter().flat_map(|undo| &undo.inputs);
+        for (place, (name, input)) in own.chain(of_undo.map(|named| ("undo/inputs", named))) {
             let Input::Output { step: source, .. } = input else {
                 continue;
             };
-            let at = || format!("/steps/{index}/inputs/{}/from", super::json::escape(name));
+            let at = || format!("/steps/{index}/{place}/{}/from", super::json::escape(name));
+            // What undoes a step may be told what the step gave back.
+            let is_own = place != "inputs" && *source == step.id;
             match index_of.get(source) {
                 None => findings.push(Finding::new(at(), format!("there is no step `{source}`"))),
-                Some(source_index) if !ancestors.contains(source_index) => {
+                Some(source_index) if !is_own && !ancestors.contains(source_index) => {
                     let message = format!(
                         "`{}` does not need `{source}`, so its output may not be there yet",
                         step.id

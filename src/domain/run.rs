@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::capability::CapabilitySet;
 use super::check::Check;
 use super::id::RunId;
 use super::money::MicroUsd;
@@ -38,6 +39,9 @@ pub struct RunSpec {
     pub origin: Arc<str>,
     /// The run that this one repeats.
     pub retry_of: Option<RunId>,
+    /// What its calls may touch at most: what the key that submitted it and the submission itself allow; none means
+    /// that neither says anything.
+    pub grant: Option<CapabilitySet>,
 }
 
 #[cfg(test)]
@@ -57,6 +61,7 @@ impl RunSpec {
             model: None,
             origin: "api".into(),
             retry_of: None,
+            grant: None,
         }
     }
 }

@@ -27,6 +27,11 @@ pub struct SkillManifest {
     pub concurrency: u32,
     /// Who has to agree to a call when the operator does not say.
     pub approval: Approval,
+    /// The arguments that name what a call works on: two calls with the same value of one of them never run at the same
+    /// time, whichever skills they are of.
+    pub resources: Arc<[Arc<str>]>,
+    /// The skill that undoes a call of this one; it is called with the same arguments.
+    pub undo: Option<SkillName>,
     /// Arguments as they may look, for people and models; each matches the schema.
     pub examples: Arc<[Value]>,
 }

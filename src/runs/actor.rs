@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use crate::agents::handle::TakeError;
 use crate::agents::order::{OrderWork, ReportTo, ReportedEnd, SessionOrder, SessionReport};
 use crate::domain::budget::{Account, Amount, BudgetChange, Limit};
+use crate::domain::capability::CapabilitySet;
 use crate::domain::check::Check;
 use crate::domain::compaction::SinceSnapshot;
 use crate::domain::fact::{Attempt, Fact};
@@ -21,7 +22,7 @@ use crate::domain::failure::FailureClass;
 use crate::domain::handoff::{ContextSource, Handoff};
 use crate::domain::id::{IncidentId, RunId};
 use crate::domain::incident::Incident;
-use crate::domain::name::{AgentName, StepId};
+use crate::domain::name::{AgentName, SkillName, StepId};
 use crate::domain::plan::Work;
 use crate::domain::time::UtcMillis;
 use crate::runtime::timer::Timer;
@@ -36,6 +37,7 @@ use super::dispatcher::actor::DispatchMessage;
 use super::message::{RunArgument, RunMessage};
 use super::parts::RunsInside;
 use super::state::{RunState, StepPhase};
+use super::undo::undo;
 
 /// The actor.
 pub struct RunActor {
@@ -132,6 +134,7 @@ impl Actor for RunActor {
                 let judged = judge_resolution(&state.run.state, &attempt, ordinal, resolution, by);
                 return self.answer(&myself, state, judged, reply).await;
             }
+            RunMessage::LookedBack { undo } => Event::LookedBack { undo },
             RunMessage::Cancel { reason } => Event::CancelWanted { reason },
             RunMessage::Granted { step } => Event::Granted { step },
             RunMessage::Reported(report) => reported(state, report),
@@ -271,8 +274,18 @@ impl RunActor {
                         skills: parts.skills.clone(),
                         approvals: parts.agents.approvals().clone(),
                         agent: agent_of(&state.run.state, &attempt.step),
+                        bounds: self.bounds(&state.run.state, &attempt.step),
                     };
                     self.check(myself, state, checking, checks, tried);
+                }
+                Effect::LookBack => {
+                    // What the sessions submitted last must be readable.
+                    parts.committer.barrier().await?;
+                    let facts = parts.store.facts(run, 0)?;
+                    let catalogue = parts.skills.catalogue();
+                    let undo_of = |skill: &SkillName| catalogue.manifest(skill)?.undo.clone();
+                    let undo = undo(&state.run.state, &facts, undo_of);
+                    myself.cast(RunMessage::LookedBack { undo })?;
                 }
                 Effect::Wake { at } => {
                     state.wake = Some(Timer::after(myself, parts.clock.until(at), || RunMessage::WakeDue));
@@ -320,6 +333,26 @@ impl RunActor {
                 action: "the run is taken out of work until somebody retries or cancels it".into(),
                 run: Some(run),
             })],
+            Fact::StepFailed {
+                attempt,
+                reason,
+                retry_at: None,
+                ..
+            } => {
+                let undo = state.run.state.compensation(&attempt.step);
+                let incident = undo.map(|undo| {
+                    Op::IncidentOpen(Incident {
+                        id: IncidentId::new(now, parts.entropy.u128()),
+                        at: now,
+                        severity: "error".into(),
+                        what: format!("step {} of {run} was not undone", undo.undoes.step).into(),
+                        why: reason.clone(),
+                        action: "the rest is undone all the same; a person has to look at this effect".into(),
+                        run: Some(run),
+                    })
+                });
+                incident.into_iter().collect()
+            }
             _ => Vec::new(),
         })
     }
@@ -373,7 +406,7 @@ impl RunActor {
         let run_state = &state.run.state;
         let run = run_state.run;
         let spec = run_state.spec.as_ref().expect("a run that starts steps was accepted");
-        let definition = run_state.plan.as_ref().and_then(|plan| plan.step(&attempt.step));
+        let definition = run_state.definition(&attempt.step);
         let work = match (handoff, definition.map(|step| &step.work)) {
             (Some(handoff), _) => OrderWork::Agent {
                 context: resolve(run_state, &handoff),
@@ -416,6 +449,7 @@ impl RunActor {
                     .any(|(check, _)| matches!(check, Check::ExitCode { .. }))
             }),
             resume,
+            grant: spec.grant.clone(),
             // The run's actor may be another incarnation by then; one that is down reads the journal when it is up.
             report: ReportTo::new(move |report| {
                 if let Some(actor) = actors.get(run.to_string()) {
@@ -438,6 +472,17 @@ impl RunActor {
             }
         };
         myself.cast(RunMessage::Reported(report)).ok();
+    }
+
+    /// What the checks of a step may touch at most: what its run, its agent and whoever gave it the order may.
+    fn bounds(&self, state: &RunState, step: &StepId) -> Vec<CapabilitySet> {
+        let definitions = self.inside.parts.agents.definitions();
+        let from = state.step(step).and_then(|step| step.handoff.as_ref()?.from.clone());
+        let agents = [agent_of(state, step), from];
+        let agents = agents.into_iter().flatten();
+        let of_agents = agents.filter_map(|agent| definitions.get(&agent)?.capabilities.clone());
+        let of_run = state.spec.as_ref().and_then(|spec| spec.grant.clone());
+        of_agents.chain(of_run).collect()
     }
 
     fn check(
@@ -512,7 +557,7 @@ fn failed(attempt: Attempt, class: FailureClass, reason: &str) -> SessionReport 
 
 /// Whose work a step is; none for one done by a skill. The planning step has no checks.
 fn agent_of(state: &RunState, step: &StepId) -> Option<AgentName> {
-    match &state.plan.as_ref()?.step(step)?.work {
+    match &state.definition(step)?.work {
         Work::Agent(agent) => Some(agent.clone()),
         Work::Skill(_) => None,
     }

@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 
 use crate::agents::handoff::compile;
 use crate::domain::approval::{Approval, ApprovalRules};
+use crate::domain::capability::{CapabilitySet, effective};
 use crate::domain::check::{Check, CheckReport, CheckTarget};
+use crate::domain::code;
 use crate::domain::effect::EffectKey;
 use crate::domain::fact::Attempt;
 use crate::domain::id::RunId;
@@ -46,6 +48,8 @@ pub struct Checking {
     pub approvals: Arc<ApprovalRules>,
     /// Whose work it is; none for a step done by a skill.
     pub agent: Option<AgentName>,
+    /// What a command may touch: what each of these allows.
+    pub bounds: Vec<CapabilitySet>,
 }
 
 impl Checking {
@@ -212,12 +216,25 @@ impl Checking {
             }
             Approval::Deny => return (false, "not run: the operator does not allow exec.run here".to_owned()),
         }
+        let arguments =
+            json!({ "argv": argv.iter().map(|text| &**text).collect::<Vec<_>>(), "timeout_ms": timeout_ms });
+        let needs = self.skills.needs(&name, &arguments, &self.workspace);
+        let bounds: Vec<&CapabilitySet> = self.bounds.iter().chain([&needs]).collect();
+        let granted = effective(&bounds);
+        let missing: Vec<String> = needs.missing_from(&granted).map(ToString::to_string).collect();
+        if !missing.is_empty() {
+            let code = code::CAPABILITY_DENIED.id;
+            return (
+                false,
+                format!("not run: {} is not granted here [{code}]", missing.join(", ")),
+            );
+        }
         let ordinal = CHECK_ORDINALS + index;
         let order = CallOrder {
             key: EffectKey::derive(self.run, &self.attempt.step, self.attempt.number, ordinal),
             run: self.run,
             step: self.attempt.step.clone(),
-            arguments: json!({ "argv": argv.iter().map(|text| &**text).collect::<Vec<_>>(), "timeout_ms": timeout_ms }),
+            arguments,
             workspace: self.workspace.clone(),
             deadline: Duration::from_millis(timeout_ms),
         };

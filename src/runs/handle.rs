@@ -7,6 +7,7 @@ use std::time::Duration;
 use supervisors::ApiError;
 use tokio::sync::watch;
 
+use crate::domain::capability::{CapabilitySet, narrower};
 use crate::domain::code::{self, Code};
 use crate::domain::fact::{Fact, Stamped};
 use crate::domain::handoff::Finding;
@@ -317,8 +318,8 @@ impl RunsHandle {
         self.inside.parts.bus.watch(run)
     }
 
-    /// The same work again, as a new run.
-    pub async fn retry(&self, run: RunId) -> Result<Accepted, RunsError> {
+    /// The same work again, as a new run. It may touch what the first one might and whoever repeats it may.
+    pub async fn retry(&self, run: RunId, of_key: Option<CapabilitySet>) -> Result<Accepted, RunsError> {
         let state = self.state(run)?;
         if state.status() == RunStatus::Active {
             return Err(RunsError::Active(run));
@@ -329,6 +330,7 @@ impl RunsHandle {
             deadline: self.inside.parts.clock.now().plus_ms(allowed),
             origin: "retry".into(),
             retry_of: Some(run),
+            grant: narrower(spec.grant.clone(), of_key),
             ..(**spec).clone()
         };
         // A run that was played from a cassette must not ask its models the second time.

@@ -16,6 +16,7 @@ use crate::domain::resolution::Resolution;
 
 use super::decision::AnswerRefused;
 use super::state::RunState;
+use super::undo::Undo;
 
 /// The supervisor of all run actors.
 pub type RunActors = DynamicRef<RunArgument, RunMessage>;
@@ -63,6 +64,11 @@ pub enum RunMessage {
     Granted {
         /// To which step.
         step: StepId,
+    },
+    /// The journal was looked through for effects that can be undone.
+    LookedBack {
+        /// What undoes them.
+        undo: Vec<Undo>,
     },
     /// A session ended.
     Reported(SessionReport),

@@ -17,6 +17,7 @@ pub mod question;
 pub mod state;
 pub mod steward;
 mod surroundings;
+pub mod undo;
 
 #[cfg(test)]
 mod tests;

@@ -155,7 +155,7 @@ fn question(
 
 /// The one call of a step that a skill does.
 fn of_skill_step(state: &RunState, attempt: &Attempt) -> Option<(Arc<str>, Value)> {
-    let step = state.plan.as_ref()?.step(&attempt.step)?;
+    let step = state.definition(&attempt.step)?;
     match &step.work {
         Work::Skill(skill) => Some((skill.as_str().into(), state.inputs(step).into())),
         Work::Agent(_) => None,

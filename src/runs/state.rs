@@ -12,8 +12,8 @@ use crate::domain::failure::{FailureClass, NextAttempt};
 use crate::domain::handoff::{Finding, Handoff, Lesson};
 use crate::domain::id::{BootId, RunId};
 use crate::domain::limits::REPLANS_MAX;
-use crate::domain::name::StepId;
-use crate::domain::plan::{Input, Join, NeedState, OnFailure, Plan, Step};
+use crate::domain::name::{SkillName, StepId};
+use crate::domain::plan::{Input, Join, NeedState, OnFailure, Plan, Step, Work};
 use crate::domain::plan_admission::{PLANNING_STEP, Ranks, ranks};
 use crate::domain::resolution::Resolution;
 use crate::domain::run::{Outcome, RunSpec, RunStatus};
@@ -94,6 +94,17 @@ pub struct StepState {
     pub waited_ms: u64,
 }
 
+/// A call that undoes an effect of a run that ends without success.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Compensation {
+    /// As a step: one call of a skill.
+    pub step: Step,
+    /// Whose effect is undone.
+    pub undoes: Attempt,
+    /// Which call of it; none when the step as a whole is undone.
+    pub ordinal: Option<u32>,
+}
+
 /// The state of one run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunState {
@@ -133,6 +144,8 @@ pub struct RunState {
     pub recoveries: u32,
     /// The place of the last fact.
     pub last_seq: u64,
+    /// What is undone, in the order in which it is undone; each is a step beside the plan.
+    pub compensations: Vec<Compensation>,
     proposed: Option<Arc<Plan>>,
     /// The last attempts of steps that no longer are in the plan: should they come back, they go on counting.
     retired: BTreeMap<StepId, u32>,
@@ -200,6 +213,36 @@ impl StepState {
     }
 }
 
+/// Attempts after a failed one of a call that undoes something.
+const UNDO_RETRIES: u32 = 2;
+
+impl Compensation {
+    fn of(step: &StepId, undoes: &Attempt, ordinal: Option<u32>, skill: &SkillName, arguments: &str) -> Self {
+        let arguments = serde_json::from_str(arguments).unwrap_or_default();
+        let inputs: Map<String, Value> = match arguments {
+            Value::Object(inputs) => inputs,
+            _ => Map::new(),
+        };
+        let inputs = inputs.into_iter();
+        let step = Step {
+            inputs: inputs
+                .map(|(name, value)| (name.into(), Input::Literal(value)))
+                .collect(),
+            retries: Some(UNDO_RETRIES),
+            ..Step::new(
+                step.clone(),
+                Work::Skill(skill.clone()),
+                format!("undo step {}", undoes.step),
+            )
+        };
+        Self {
+            step,
+            undoes: undoes.clone(),
+            ordinal,
+        }
+    }
+}
+
 /// What the needs of a step say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readiness {
@@ -233,6 +276,7 @@ impl RunState {
             parked: None,
             recoveries: 0,
             last_seq: 0,
+            compensations: Vec::new(),
             proposed: None,
             retired: BTreeMap::new(),
         }
@@ -277,6 +321,22 @@ impl RunState {
         } else {
             self.steps.get_mut(id)
         }
+    }
+
+    /// What a step is: of the plan in force, or one that undoes another.
+    pub fn definition(&self, id: &StepId) -> Option<&Step> {
+        let planned = self.plan.as_ref().and_then(|plan| plan.step(id));
+        planned.or_else(|| self.compensation(id).map(|undo| &undo.step))
+    }
+
+    /// What undoes an effect, by its step.
+    pub fn compensation(&self, id: &StepId) -> Option<&Compensation> {
+        self.compensations.iter().find(|undo| undo.step.id == *id)
+    }
+
+    /// Whether effects are being undone: all other work of the run has ended.
+    pub fn is_undoing(&self) -> bool {
+        !self.compensations.is_empty() && self.done.is_none()
     }
 
     /// The steps of the plan in force with their states, in the plan's order.
@@ -432,6 +492,23 @@ impl RunState {
                 self.ended_at = None;
                 self.deadline = *deadline;
             }
+            Fact::CompensationQueued {
+                step,
+                undoes,
+                ordinal,
+                skill,
+                arguments,
+            } => {
+                let compensation = Compensation::of(step, undoes, *ordinal, skill, arguments);
+                self.compensations.push(compensation);
+                // A step of an earlier plan may have had this name: its keys are used up.
+                let attempt = self.retired.remove(step).unwrap_or(0);
+                let state = StepState {
+                    attempt,
+                    ..StepState::default()
+                };
+                self.steps.insert(step.clone(), state);
+            }
             Fact::CancelRequested { outcome, reason } => {
                 if self.cancel.is_none() {
                     self.cancel = Some((*outcome, reason.clone()));
@@ -457,7 +534,8 @@ impl RunState {
             | Fact::AnswerRejected { .. }
             | Fact::CallIntended { .. }
             | Fact::CallFinished { .. }
-            | Fact::CallUnknown { .. } => {}
+            | Fact::CallUnknown { .. }
+            | Fact::CallDeadLettered { .. } => {}
         }
     }
 

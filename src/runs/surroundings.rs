@@ -47,6 +47,12 @@ impl Surroundings for RunsParts {
         handoff::judge(order, now)
     }
 
+    fn may_undo(&self, state: &RunState) -> bool {
+        let by_plan = |plan: &Plan| plan.steps.iter().any(|step| step.undo.is_some());
+        state.plan.as_deref().is_some_and(by_plan)
+            || self.skills.catalogue().manifests().any(|skill| skill.undo.is_some())
+    }
+
     fn planning_context(&self) -> Vec<ContextEntry> {
         let literal = |name: &str, value| ContextEntry {
             name: name.into(),

@@ -6,3 +6,4 @@ mod journal;
 mod scenarios;
 mod simulator;
 mod surprises;
+mod undoing;

@@ -84,6 +84,9 @@ metrics_table! {
     BUDGET_TOKENS = "openclaw_budget_remaining_tokens", MetricKind::Gauge, ["agent"], "Tokens left of the agent's budget for this UTC day; only agents that have one.";
     BUDGET_COST = "openclaw_budget_remaining_usd", MetricKind::Gauge, ["agent"], "US dollars left of the agent's budget for this UTC day; only agents that have one.";
     SKILL_CALLS = "openclaw_skill_calls_total", MetricKind::Counter, ["skill", "outcome"], "Calls of skills by how they ended.";
+    SKILL_DURATION = "openclaw_skill_call_duration_seconds", MetricKind::Histogram(LONG), ["skill", "outcome"], "Time of one call from its turn to its end; calls whose turn never came are not in it.";
+    SKILL_WAITING = "openclaw_skill_queue_depth", MetricKind::Gauge, ["skill"], "Calls of the skill that wait for their turn.";
+    SKILL_RUNNING = "openclaw_skill_calls_running", MetricKind::Gauge, ["skill"], "Calls of the skill that are being made.";
     ACTOR_RESTARTS = "openclaw_actor_restarts_total", MetricKind::Counter, ["supervisor", "kind", "reason"], "Restarts that supervisors made by themselves.";
     GATEWAY_REQUESTS = "openclaw_gateway_requests_total", MetricKind::Counter, ["route", "method", "status"], "Requests to the gateway.";
     GATEWAY_DURATION = "openclaw_gateway_request_duration_seconds", MetricKind::Histogram(SHORT), ["route"], "Time from a request's head to the head of its answer; a stream goes on after that.";

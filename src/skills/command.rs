@@ -49,6 +49,10 @@ pub struct CommandDeclaration {
     pub input_schema: Value,
     /// Time of one call.
     pub timeout_ms: u64,
+    /// Arguments that name what a call works on.
+    pub resources: Vec<String>,
+    /// The skill that undoes a call, with the same arguments.
+    pub undo: Option<SkillName>,
     /// The hosts that it may reach, as `host:port`; none means no network.
     pub network: Vec<String>,
 }
@@ -117,6 +121,8 @@ impl CommandSkill {
                     output_bytes_max: RESULT_BYTES_MAX,
                     concurrency: CONCURRENCY,
                     approval: Approval::Auto,
+                    resources: declaration.resources.iter().map(|name| name.as_str().into()).collect(),
+                    undo: declaration.undo,
                     examples: Arc::new([]),
                 },
                 command,
@@ -234,6 +240,8 @@ mod tests {
                 probe_argv: probe.map(words),
                 input_schema: json!({"type": "object"}),
                 timeout_ms,
+                resources: Vec::new(),
+                undo: None,
                 network: Vec::new(),
             };
             let loaded = CommandSkill::load(declaration, surroundings.clone());

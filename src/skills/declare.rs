@@ -41,6 +41,8 @@ impl Declaration {
             output_bytes_max: RESULT_BYTES_MAX,
             concurrency: self.concurrency,
             approval: Approval::Auto,
+            resources: Arc::new([]),
+            undo: None,
             examples: Arc::new([]),
         }
     }

@@ -1,25 +1,26 @@
 //! What other layers hold of the skills: the catalogue, the workers, and the spool of interrupted programs.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use metrics::Counter;
 use serde_json::Value;
 use supervisors::{TaskExit, Tasks};
 
 use crate::domain::capability::CapabilitySet;
 use crate::domain::effect::EffectKey;
+use crate::domain::id::RunId;
 use crate::domain::name::SkillName;
 use crate::domain::skill::CallOutcome;
-use crate::runtime::telemetry::{SKILL_CALLS, Telemetry};
+use crate::runtime::telemetry::Telemetry;
 
 use super::catalogue::Catalogue;
 use super::mcp::handle::McpHandle;
+use super::meter::Meter;
 use super::needs;
 use super::package::library::Library;
+use super::poison::CallName;
 use super::preview::Preview;
 use super::process::runner::ProcessRunner;
 use super::skill::{CallOrder, ProbeAnswer, Skill};
@@ -34,20 +35,6 @@ pub struct SkillsHandle {
     runner: Arc<ProcessRunner>,
     library: Arc<Library>,
     mcp: McpHandle,
-    counters: Arc<BTreeMap<SkillName, [Counter; OUTCOMES.len()]>>,
-}
-
-/// How a call ends, as a label.
-const OUTCOMES: [&str; 6] = ["ok", "error", "failed", "crashed", "timed_out", "cancelled"];
-
-fn outcome(end: &WorkerEnd) -> usize {
-    match end {
-        WorkerEnd::Finished(Ok(end)) => usize::from(end.outcome.is_error),
-        WorkerEnd::Finished(Err(_)) => 2,
-        WorkerEnd::Panicked(_) => 3,
-        WorkerEnd::TimedOut => 4,
-        WorkerEnd::Cancelled => 5,
-    }
 }
 
 /// What the handle is made of.
@@ -110,21 +97,27 @@ impl SkillsHandle {
             runner: parts.runner,
             library: parts.library,
             mcp: parts.mcp,
-            counters: Arc::default(),
         }
     }
 
-    /// The same with its calls counted. Tools that a server tells later are not: their names are not ours.
+    /// The same with its calls counted and timed. The tools of a server count together, under the server's name.
     #[must_use]
     pub fn counted(mut self, telemetry: &Telemetry) -> Self {
         let catalogue = self.catalogue();
-        let names = catalogue.manifests().map(|skill| skill.name.clone());
-        let counters = names.map(|name| {
-            let counters = OUTCOMES.map(|outcome| telemetry.counter(&SKILL_CALLS, &[name.as_str(), outcome]));
-            (name, counters)
-        });
-        self.counters = Arc::new(counters.collect());
+        let skills = catalogue.manifests().map(|skill| skill.name.as_str());
+        let own = skills.filter(|name| !name.starts_with("mcp.")).map(Arc::from);
+        let servers = self.mcp.reports();
+        let servers = servers.iter().map(|server| format!("mcp.{}", server.name).into());
+        let meter = Meter::new(telemetry, own.chain(servers));
+        self.workers = self.workers.metered(meter.clone());
+        let workers = self.workers.clone();
+        meter.show_depths(telemetry, move || workers.depths());
         self
+    }
+
+    /// Takes over from a journal that a call is dead: its run never has it made again.
+    pub fn bury(&self, run: RunId, call: &CallName, text: &str) {
+        self.workers.poison().bury(run, call, text);
     }
 
     /// The catalogue as it is now; the next look may give another one.
@@ -166,13 +159,6 @@ impl SkillsHandle {
         let refused = |source| CallError::Refused {
             skill: name.clone(),
             source,
-        };
-        let (counters, counted) = (self.counters.clone(), name.clone());
-        let on_end = move |end: WorkerEnd| {
-            if let Some(counters) = counters.get(&counted) {
-                counters[outcome(&end)].increment(1);
-            }
-            on_end(end);
         };
         self.workers
             .call(skill, order, on_end)
@@ -222,6 +208,11 @@ impl SkillsHandle {
         })
     }
 
+    /// What is known of the program of a call that left no outcome: its number, start, arguments and output so far.
+    pub fn evidence(&self, key: EffectKey) -> Option<String> {
+        self.runner.spool()?.evidence(key)
+    }
+
     /// Removes reports whose outcomes are on disk elsewhere.
     pub fn forget(&self, keys: impl IntoIterator<Item = EffectKey>) {
         let Some(spool) = self.runner.spool() else { return };
@@ -234,6 +225,13 @@ impl SkillsHandle {
 
     /// Ends what programs of these calls left running when an earlier life of the process was killed.
     pub async fn end_leftovers(&self, keys: Vec<EffectKey>) {
-        self.runner.end_leftovers(keys).await;
+        // The shims first: they end their programs by themselves and write down what they know.
+        self.runner.end_leftovers(keys.clone()).await;
+        if let Some(spool) = self.runner.spool().cloned() {
+            let ended = tokio::task::spawn_blocking(move || spool.end_survivors(&keys)).await;
+            if let Ok(ended @ 1..) = ended {
+                tracing::warn!(ended, "programs of an earlier life still ran and were ended");
+            }
+        }
     }
 }

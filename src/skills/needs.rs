@@ -71,7 +71,7 @@ fn scoped(kind: CapabilityKind, scope: Option<&str>) -> Capability {
 }
 
 /// The path that a call works on, after links.
-fn under(kind: CapabilityKind, path: &str, workspace: &Path) -> Capability {
+pub(super) fn under(kind: CapabilityKind, path: &str, workspace: &Path) -> Capability {
     let led = (|| {
         let root = workspace.canonicalize().ok()?;
         let wanted = root.join(path);

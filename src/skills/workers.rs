@@ -2,22 +2,27 @@
 //!
 //! Refuses to know: what a call does, and who journals its end. Invariants: an accepted call tells its end exactly
 //! once; a cancelled or late call tells it only when nothing of it runs any more (unless the supervisor itself is
-//! stopped); a panic ends its own call and nothing else; nothing waits in an unbounded queue.
+//! stopped); a panic ends its own call and nothing else; nothing waits in an unbounded queue; two calls that work on
+//! the same thing never overlap; a call that has crashed twice is dead.
 //!
 //! **Limits**: per skill, as many calls at once as its manifest says and [`WAITING_MAX`] that wait for their turn;
 //! over all skills, as many as the task supervisor allows.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use supervisors::{Admission, TaskExit, TaskRefused, Tasks};
+use supervisors::{Admission, Permit, TaskExit, TaskRefused, Tasks};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
+use crate::domain::effect::EffectClass;
 use crate::domain::fault::Fault;
 use crate::domain::name::SkillName;
 
+use super::meter::{LaneDepth, Meter};
+use super::poison::{CRASHES_MAX, CallName, Poison};
+use super::resource::{self, Resources};
 use super::skill::{CallEnd, CallOrder, Skill, SkillError};
 
 /// Calls of one skill that may wait for their turn.
@@ -33,10 +38,32 @@ pub enum WorkerEnd {
     Finished(Result<CallEnd, SkillError>),
     /// The skill panicked, with this text: a bug.
     Panicked(String),
+    /// The call has crashed its worker so often that it is not made any more.
+    DeadLettered {
+        /// Names it by skill and arguments.
+        call: CallName,
+        /// What the worker said last.
+        text: String,
+    },
     /// It was cancelled by its ticket, or its supervisor was stopped.
     Cancelled,
     /// The skill did not keep its deadline and was dropped; how far it came is not known.
     TimedOut,
+}
+
+impl WorkerEnd {
+    /// The word for figures.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Finished(Ok(end)) if end.outcome.is_error => "error",
+            Self::Finished(Ok(_)) => "ok",
+            Self::Finished(Err(_)) => "failed",
+            Self::Panicked(_) => "crashed",
+            Self::TimedOut => "timed_out",
+            Self::Cancelled => "cancelled",
+            Self::DeadLettered { .. } => "dead_lettered",
+        }
+    }
 }
 
 /// Why a call was not accepted; its `on_end` is not called.
@@ -56,6 +83,14 @@ pub enum CallRefused {
         /// How many there may be.
         running: usize,
     },
+    /// The call has crashed its workers before and is not made any more.
+    #[error("not made: this call of {skill} crashed its worker {CRASHES_MAX} times: {text} [OC-5035]")]
+    DeadLettered {
+        /// Which skill.
+        skill: SkillName,
+        /// What the worker said last.
+        text: Arc<str>,
+    },
     /// The supervisor of the workers is down at the moment.
     #[error("the skill workers are down")]
     Down,
@@ -66,6 +101,7 @@ impl CallRefused {
     pub fn fault(&self) -> Fault {
         match self {
             Self::SkillOverloaded { .. } | Self::Overloaded { .. } => Fault::Overloaded,
+            Self::DeadLettered { .. } => Fault::Bug,
             Self::Down => Fault::Unavailable,
         }
     }
@@ -98,7 +134,28 @@ struct Lane {
 pub struct Workers {
     tasks: Tasks,
     lanes: Arc<Mutex<HashMap<SkillName, Lane>>>,
+    resources: Resources,
+    poison: Poison,
+    meter: Meter,
     margin: Duration,
+}
+
+/// Hears how a call ended.
+type OnEnd = Box<dyn FnOnce(WorkerEnd) + Send>;
+
+/// One accepted call, over all its tries.
+struct Accepted {
+    workers: Workers,
+    skill: Arc<dyn Skill>,
+    order: CallOrder,
+    call: CallName,
+    running: Admission,
+    cancelled: Arc<Notify>,
+    until: Instant,
+    /// When its turn came first.
+    begun: Arc<OnceLock<Instant>>,
+    on_end: OnEnd,
+    place: Permit,
 }
 
 impl Workers {
@@ -107,12 +164,28 @@ impl Workers {
         Self {
             tasks,
             lanes: Arc::default(),
+            resources: Resources::default(),
+            poison: Poison::default(),
+            meter: Meter::default(),
             margin: MARGIN,
         }
     }
 
+    /// The same with its calls counted and timed.
+    #[must_use]
+    pub(super) fn metered(mut self, meter: Meter) -> Self {
+        self.meter = meter;
+        self
+    }
+
+    /// The calls that crash their workers.
+    pub fn poison(&self) -> &Poison {
+        &self.poison
+    }
+
     /// Accepts a call, to be made as soon as it is its turn. `on_end` is called exactly once for an accepted call,
-    /// from its own task; it must not block.
+    /// from its own task; it must not block. A call that may be made again is made a second time when it crashes its
+    /// worker.
     ///
     /// **Cancel**: by the ticket only.
     pub fn call<E>(&self, skill: Arc<dyn Skill>, order: CallOrder, on_end: E) -> Result<CallTicket, CallRefused>
@@ -120,6 +193,10 @@ impl Workers {
         E: FnOnce(WorkerEnd) + Send + 'static,
     {
         let name = skill.manifest().name.clone();
+        let call = CallName::of(&name, &order.arguments);
+        if let Some(text) = self.poison.of_dead(order.run, &call) {
+            return Err(CallRefused::DeadLettered { skill: name, text });
+        }
         let lane = self.lane(&name, skill.manifest().concurrency);
         let place = lane.accepted.try_admit();
         let place = place.map_err(|full| CallRefused::SkillOverloaded {
@@ -130,20 +207,20 @@ impl Workers {
         let ticket = CallTicket {
             cancelled: Arc::clone(&cancelled),
         };
-        let margin = self.margin;
-        let work = async move {
-            let _place = place;
-            work(skill, order, margin, lane.running, &cancelled).await
+        let accepted = Accepted {
+            workers: self.clone(),
+            until: Instant::now() + order.deadline,
+            skill,
+            order,
+            call,
+            running: lane.running,
+            cancelled,
+            begun: Arc::default(),
+            on_end: Box::new(on_end),
+            place,
         };
-        let told = self.tasks.spawn(name.as_str(), work, |exit| {
-            on_end(match exit {
-                TaskExit::Done(end) => end,
-                TaskExit::Panicked(text) => WorkerEnd::Panicked(text),
-                TaskExit::Cancelled => WorkerEnd::Cancelled,
-            });
-        });
-        match told {
-            Ok(_) => Ok(ticket),
+        match accepted.start() {
+            Ok(()) => Ok(ticket),
             Err(TaskRefused::Overloaded { capacity }) => Err(CallRefused::Overloaded { running: capacity }),
             Err(_) => Err(CallRefused::Down),
         }
@@ -152,6 +229,20 @@ impl Workers {
     /// Calls of this skill that run or wait.
     pub fn accepted(&self, skill: &SkillName) -> usize {
         self.lanes().get(skill).map_or(0, |lane| lane.accepted.depth())
+    }
+
+    /// How many calls of each skill that has been called wait and run.
+    pub(super) fn depths(&self) -> Vec<LaneDepth> {
+        let lanes = self.lanes();
+        let depths = lanes.iter().map(|(skill, lane)| {
+            let running = lane.running.depth();
+            LaneDepth {
+                skill: skill.clone(),
+                waiting: lane.accepted.depth().saturating_sub(running),
+                running,
+            }
+        });
+        depths.collect()
     }
 
     fn lane(&self, name: &SkillName, concurrency: u32) -> Lane {
@@ -176,23 +267,137 @@ impl Workers {
     }
 }
 
-async fn work(
+impl Accepted {
+    /// Starts one try as a task of its own, so that a crash ends the try and nothing else.
+    fn start(self) -> Result<(), TaskRefused> {
+        let mut order = self.order.clone();
+        order.deadline = self.until.saturating_duration_since(Instant::now());
+        let work = work(Try {
+            skill: Arc::clone(&self.skill),
+            order,
+            margin: self.workers.margin,
+            resources: self.workers.resources.clone(),
+            running: self.running.clone(),
+            cancelled: Arc::clone(&self.cancelled),
+            begun: Arc::clone(&self.begun),
+        });
+        let tasks = self.workers.tasks.clone();
+        let name = self.skill.manifest().name.clone();
+        let spawned = tasks.spawn(name.as_str(), work, move |exit| self.ended(exit));
+        spawned.map(drop)
+    }
+
+    fn ended(self, exit: TaskExit<WorkerEnd>) {
+        let end = match exit {
+            TaskExit::Done(WorkerEnd::Finished(Err(SkillError::Thread { source, .. }))) if source.is_panic() => {
+                return self.crashed(source.to_string());
+            }
+            // A server that is lost again and again in the same call is lost for all others too.
+            TaskExit::Done(WorkerEnd::Finished(Err(error @ SkillError::ServerLost { .. }))) => {
+                let text = error.to_string();
+                let times = self.workers.poison.crashed(self.order.run, &self.call, &text);
+                if times >= CRASHES_MAX {
+                    return self.dead(text);
+                }
+                WorkerEnd::Finished(Err(error))
+            }
+            TaskExit::Done(end) => end,
+            TaskExit::Panicked(text) => return self.crashed(text),
+            TaskExit::Cancelled => WorkerEnd::Cancelled,
+        };
+        self.tell(end);
+    }
+
+    /// Makes it again when it may be, unless it has crashed often enough.
+    fn crashed(self, text: String) {
+        let skill = self.skill.manifest().name.clone();
+        tracing::error!(%skill, run = %self.order.run, %text, "a call crashed its worker");
+        let times = self.workers.poison.crashed(self.order.run, &self.call, &text);
+        if times >= CRASHES_MAX {
+            return self.dead(text);
+        }
+        let class = self.skill.class_of(&self.order.arguments);
+        let may_repeat = matches!(class, EffectClass::Read | EffectClass::Idempotent | EffectClass::Local);
+        if !may_repeat || self.until <= Instant::now() {
+            return self.tell(WorkerEnd::Panicked(text));
+        }
+        // The end is told by whoever comes to it; a supervisor that is stopping takes no more tries.
+        let told = Arc::new(Mutex::new(Some(self.on_end)));
+        let tell = |told: &Mutex<Option<OnEnd>>, end: WorkerEnd| {
+            let on_end = told.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(on_end) = on_end {
+                on_end(end);
+            }
+        };
+        let next = {
+            let told = Arc::clone(&told);
+            Self {
+                on_end: Box::new(move |end| tell(&told, end)),
+                ..self
+            }
+        };
+        if next.start().is_err() {
+            tell(&told, WorkerEnd::Panicked(text));
+        }
+    }
+
+    fn dead(self, text: String) {
+        let call = self.call.clone();
+        self.tell(WorkerEnd::DeadLettered { call, text });
+    }
+
+    fn tell(self, end: WorkerEnd) {
+        let lasted = self.begun.get().map(Instant::elapsed);
+        self.workers
+            .meter
+            .ended(&self.skill.manifest().name, end.word(), lasted);
+        // Its place is free before anybody hears of its end.
+        let Self { on_end, place, .. } = self;
+        drop(place);
+        on_end(end);
+    }
+}
+
+/// One try at a call.
+struct Try {
     skill: Arc<dyn Skill>,
-    mut order: CallOrder,
+    order: CallOrder,
     margin: Duration,
+    resources: Resources,
     running: Admission,
-    cancelled: &Notify,
-) -> WorkerEnd {
+    cancelled: Arc<Notify>,
+    begun: Arc<OnceLock<Instant>>,
+}
+
+async fn work(this: Try) -> WorkerEnd {
+    let Try {
+        skill,
+        mut order,
+        margin,
+        resources,
+        running,
+        cancelled,
+        begun,
+    } = this;
     let until = Instant::now() + order.deadline;
+    let keys = resource::of(skill.manifest(), &order.arguments, &order.workspace);
+    // Things first: whoever holds a turn waits for nothing else, so no two calls wait for each other.
+    let turn = async {
+        let held = resources.take(keys, order.deadline).await?;
+        let left = until.saturating_duration_since(Instant::now());
+        Some((held, running.admit(left).await.ok()?))
+    };
     let turn = tokio::select! {
         biased;
         () = cancelled.notified() => return WorkerEnd::Cancelled,
-        turn = running.admit(order.deadline) => turn,
+        turn = turn => turn,
     };
-    let Ok(_turn) = turn else {
+    let Some(_turn) = turn else {
         let waited_ms = order.deadline.as_millis() as u64;
         return WorkerEnd::Finished(Err(SkillError::NotStarted { waited_ms }));
     };
+    // A second try counts from the first one.
+    let _ = begun.set(Instant::now());
     let own_limit = Duration::from_millis(skill.manifest().timeout_ms);
     order.deadline = until.saturating_duration_since(Instant::now()).min(own_limit);
     let (key, limit) = (order.key, order.deadline + margin);
@@ -233,6 +438,7 @@ mod tests {
         most: Arc<AtomicUsize>,
         settled: Arc<AtomicUsize>,
         gate: Arc<tokio::sync::Semaphore>,
+        begun: Arc<AtomicUsize>,
     }
 
     struct Leave(Arc<AtomicUsize>);
@@ -249,14 +455,16 @@ mod tests {
         }
 
         fn call(&self, order: CallOrder) -> BoxFuture<'static, Result<CallEnd, SkillError>> {
-            let (running, most, gate) = (
+            let (running, most, gate, begun) = (
                 Arc::clone(&self.running),
                 Arc::clone(&self.most),
                 Arc::clone(&self.gate),
+                Arc::clone(&self.begun),
             );
             Box::pin(async move {
                 let now = running.fetch_add(1, Ordering::SeqCst) + 1;
                 let _leave = Leave(running);
+                begun.fetch_add(1, Ordering::SeqCst);
                 most.fetch_max(now, Ordering::SeqCst);
                 assert!(order.arguments["do"] != "panic", "as told");
                 if order.arguments["do"] == "hang" {
@@ -287,6 +495,8 @@ mod tests {
             output_bytes_max: 100,
             concurrency,
             approval: Approval::Auto,
+            resources: Arc::new([]),
+            undo: None,
             examples: Arc::new([]),
         };
         Arc::new(Scripted {
@@ -295,7 +505,17 @@ mod tests {
             most: Arc::default(),
             settled: Arc::default(),
             gate: Arc::new(tokio::sync::Semaphore::new(0)),
+            begun: Arc::default(),
         })
+    }
+
+    /// The same with another name, class and things that its calls work on.
+    fn named(name: &str, class: EffectClass, resources: &[&str]) -> Arc<Scripted> {
+        let mut skill = Arc::into_inner(scripted(4)).expect("nobody else has it");
+        skill.manifest.name = SkillName::new(name).expect("name");
+        skill.manifest.class = class;
+        skill.manifest.resources = resources.iter().map(|name| (*name).into()).collect();
+        Arc::new(skill)
     }
 
     fn order(what: &str, deadline: Duration) -> CallOrder {
@@ -419,6 +639,86 @@ mod tests {
         assert_eq!(skill.settled.load(Ordering::SeqCst), 0);
         first.cancel();
         assert!(matches!(ends.recv().await, Some(WorkerEnd::Cancelled)));
+        root.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn a_call_that_crashes_its_worker_twice_is_dead_and_others_go_on() {
+        let (workers, root) = workers(64).await;
+        let call = async |skill: &Arc<Scripted>, what: &str| {
+            let (told, ended) = tokio::sync::oneshot::channel();
+            let on_end = move |end| drop(told.send(end));
+            match workers.call(skill.clone(), order(what, LONG), on_end) {
+                Ok(_) => Ok(ended.await.expect("told")),
+                Err(refused) => Err(refused),
+            }
+        };
+        let begun = |skill: &Scripted| skill.begun.load(Ordering::SeqCst);
+        // What may be made again is, once; then it is dead, also for whoever asks again.
+        let reads = named("reads", EffectClass::Read, &[]);
+        let end = call(&reads, "panic").await.expect("accepted");
+        assert!(
+            matches!(&end, WorkerEnd::DeadLettered { text, .. } if text.contains("as told")),
+            "{end:?}"
+        );
+        assert_eq!(begun(&reads), 2);
+        let refused = call(&reads, "panic").await.expect_err("dead");
+        assert!(matches!(&refused, CallRefused::DeadLettered { .. }), "{refused}");
+        assert_eq!((begun(&reads), refused.fault()), (2, Fault::Bug));
+        // What may happen once is not made again by the machine; a person who has it made again is told the second
+        // time.
+        let once = named("once", EffectClass::Once, &[]);
+        let end = call(&once, "panic").await.expect("accepted");
+        assert!(matches!(end, WorkerEnd::Panicked(_)), "{end:?}");
+        assert_eq!(begun(&once), 1);
+        let end = call(&once, "panic").await.expect("accepted");
+        assert!(matches!(end, WorkerEnd::DeadLettered { .. }), "{end:?}");
+        // Another call of the same skill is another call, and every place is free again.
+        reads.gate.add_permits(1);
+        let end = call(&reads, "end").await.expect("accepted");
+        assert!(matches!(end, WorkerEnd::Finished(Ok(_))), "{end:?}");
+        assert_eq!(workers.accepted(&reads.manifest.name), 0);
+        root.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn two_calls_on_the_same_thing_never_overlap_whichever_skills_they_are_of() {
+        let (workers, root) = workers(64).await;
+        let one = named("one", EffectClass::Once, &["do"]);
+        let mut other = Arc::into_inner(named("other", EffectClass::Once, &["do"])).expect("nobody else has it");
+        // Both count together.
+        (other.running, other.most) = (Arc::clone(&one.running), Arc::clone(&one.most));
+        (other.gate, other.begun) = (Arc::clone(&one.gate), Arc::clone(&one.begun));
+        let other = Arc::new(other);
+        let (told, mut ends) = mpsc::channel(64);
+        let call = |skill: &Arc<Scripted>, what: &str| {
+            let told = told.clone();
+            let on_end = move |end| told.try_send(end).expect("room");
+            drop(
+                workers
+                    .call(skill.clone(), order(what, LONG), on_end)
+                    .expect("accepted"),
+            );
+        };
+        for _ in 0..4 {
+            call(&one, "same");
+            call(&other, "same");
+        }
+        one.gate.add_permits(8);
+        for _ in 0..8 {
+            assert!(matches!(ends.recv().await, Some(WorkerEnd::Finished(Ok(_)))));
+        }
+        assert_eq!(one.most.load(Ordering::SeqCst), 1, "one at a time");
+        // Other things are worked on at the same time.
+        call(&one, "this");
+        call(&other, "that");
+        while one.running.load(Ordering::SeqCst) < 2 {
+            tokio::task::yield_now().await;
+        }
+        one.gate.add_permits(2);
+        for _ in 0..2 {
+            assert!(matches!(ends.recv().await, Some(WorkerEnd::Finished(Ok(_)))));
+        }
         root.shutdown().await;
     }
 }

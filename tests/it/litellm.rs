@@ -94,6 +94,8 @@ fn request() -> ModelRequest {
         output_bytes_max: 1000,
         concurrency: 1,
         approval: Approval::Auto,
+        resources: std::sync::Arc::new([]),
+        undo: None,
         examples: Arc::new([]),
     };
     ModelRequest {

@@ -123,6 +123,8 @@ pub(crate) fn house() -> House {
             ])),
             input_schema: json!({"type": "object", "properties": {"to": {"type": "string"}}, "required": ["to"]}),
             timeout_ms: 20_000,
+            resources: Vec::new(),
+            undo: None,
             network: Vec::new(),
         },
         surroundings,

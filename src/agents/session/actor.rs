@@ -10,7 +10,7 @@ use supervisors::{TaskExit, TaskRef};
 use crate::agents::order::{ReportedEnd, SessionOrder, SessionReport};
 use crate::agents::parts::{ActiveSession, AgentsParts};
 use crate::agents::treasury::TreasuryError;
-use crate::agents::turn::decision::{Effect, Event, Reaction, SessionEnd, Surroundings as _, react};
+use crate::agents::turn::decision::{Effect, Event, Reaction, SessionEnd, Surroundings as _, poisoned, react};
 use crate::agents::turn::state::{OpenTurn, Phase, TurnRules, TurnState};
 use crate::domain::agent::AgentDefinition;
 use crate::domain::compaction::SinceSnapshot;
@@ -18,7 +18,7 @@ use crate::domain::effect::EffectKey;
 use crate::domain::fact::Fact;
 use crate::domain::failure::FailureClass;
 use crate::domain::fault::in_one_line;
-use crate::domain::id::RunId;
+use crate::domain::id::{IncidentId, RunId};
 use crate::domain::money::MicroUsd;
 use crate::domain::name::SkillName;
 use crate::domain::skill::CallOutcome;
@@ -28,6 +28,7 @@ use crate::llm::wire::memo::Memo;
 use crate::runtime::committer::Pending;
 use crate::runtime::timer::Timer;
 use crate::skills::handle::Ticket;
+use crate::skills::poison::CallName;
 use crate::skills::skill::{CallOrder, ProbeAnswer};
 use crate::skills::workers::WorkerEnd;
 use crate::storage::batch::{Batch, Op};
@@ -178,6 +179,9 @@ impl Actor for SessionActor {
             SessionMessage::Begin => {
                 state.tape = SessionTape::open(&self.parts, &state.order).await?;
                 state.around.replays = state.tape.as_ref().is_some_and(SessionTape::replays);
+                if state.resumes || state.order.attempt.number > 1 {
+                    self.bury(state.order.run).await?;
+                }
                 if state.resumes {
                     state.turn = self.load(state.order.run, state.turn.rules.clone()).await?;
                 }
@@ -208,7 +212,9 @@ impl Actor for SessionActor {
             }
             SessionMessage::Called { ordinal, end } => {
                 state.calls.remove(&ordinal);
-                called(&state.turn, ordinal, end, now, &mut local)
+                let incident = IncidentId::new(now, self.parts.entropy.u128());
+                let evidence = |key| self.parts.skills.evidence(key);
+                called(&state.turn, ordinal, end, now, incident, evidence, &mut local)
             }
             SessionMessage::Probed { ordinal, answer } => {
                 state.calls.remove(&ordinal);
@@ -237,6 +243,17 @@ impl Actor for SessionActor {
 }
 
 impl SessionActor {
+    /// What crashed its worker again and again in earlier attempts is not made by this one.
+    async fn bury(&self, run: RunId) -> Result<(), ActorProcessingErr> {
+        self.parts.committer.barrier().await?;
+        for stamped in self.parts.store.facts_for_state(run)? {
+            if let Fact::CallDeadLettered { call, text, .. } = &stamped.fact {
+                self.parts.skills.bury(run, &CallName(call.clone()), text);
+            }
+        }
+        Ok(())
+    }
+
     /// What an earlier incarnation journaled of this attempt.
     async fn load(&self, run: RunId, rules: TurnRules) -> Result<TurnState, ActorProcessingErr> {
         // What it submitted must be readable before it is folded.
@@ -478,6 +495,21 @@ impl SessionActor {
         let attempt = state.order.attempt.clone();
         let open = state.turn.open_turn;
         let fact = match event {
+            Event::CallPoisoned {
+                ordinal,
+                call,
+                text,
+                lost,
+            } => {
+                let facts = poisoned(&state.turn, ordinal, call, &text, lost);
+                for fact in &facts {
+                    state.turn.fold(fact);
+                }
+                if let (Some(pending), _) = self.submit(state, &facts, open, &local, now)? {
+                    pending.detach();
+                }
+                None
+            }
             Event::Answered { turn, answer } => {
                 let cost = state.around.price(&state.turn.asked).cost(answer.usage);
                 Some(Fact::TurnFinished {

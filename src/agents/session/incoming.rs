@@ -6,8 +6,10 @@ use crate::agents::hidden_text;
 use crate::agents::turn::decision::Event;
 use crate::agents::turn::state::TurnState;
 use crate::domain::conversation::ModelAnswer;
-use crate::domain::effect::EffectClass;
+use crate::domain::effect::{EffectClass, EffectKey};
 use crate::domain::fault::in_one_line;
+use crate::domain::id::IncidentId;
+use crate::domain::incident::Incident;
 use crate::domain::memory::MemorySource;
 use crate::domain::skill::CallOutcome;
 use crate::domain::time::UtcMillis;
@@ -51,16 +53,18 @@ pub(super) fn called(
     ordinal: u32,
     end: WorkerEnd,
     now: UtcMillis,
+    incident: IncidentId,
+    evidence: impl Fn(EffectKey) -> Option<String>,
     local: &mut Vec<Op>,
 ) -> Event {
-    let class = loop_state
-        .call(ordinal)
-        .and_then(|call| call.intent)
-        .map(|(class, _)| class);
-    let lost = |what: String| match class {
-        Some(EffectClass::Once) => Event::CallLost {
+    let intent = loop_state.call(ordinal).and_then(|call| call.intent);
+    let class = intent.map(|(class, _)| class);
+    let lost = |what: String| match intent {
+        Some((EffectClass::Once, key)) => Event::CallLost {
             ordinal,
-            evidence: what.into(),
+            evidence: evidence(key)
+                .map_or(what.clone(), |known| format!("{what}\n{known}"))
+                .into(),
         },
         _ => Event::CallEnded {
             ordinal,
@@ -88,6 +92,28 @@ pub(super) fn called(
         },
         WorkerEnd::Finished(Err(error)) => lost(format!("the skill failed: {}", in_one_line(&error))),
         WorkerEnd::Panicked(text) => lost(format!("the skill crashed: {text}")),
+        WorkerEnd::DeadLettered { call, text } => {
+            let skill = loop_state.call(ordinal).map(|call| call.request.skill.clone());
+            local.push(Op::IncidentOpen(Incident {
+                id: incident,
+                at: now,
+                severity: "error".into(),
+                what: format!(
+                    "a call of {} crashed its worker again and again",
+                    skill.as_deref().unwrap_or("?")
+                )
+                .into(),
+                why: text.as_str().into(),
+                action: "its run does not have it made any more".into(),
+                run: Some(loop_state.rules.run),
+            }));
+            Event::CallPoisoned {
+                ordinal,
+                call: call.0,
+                text: text.into(),
+                lost: class == Some(EffectClass::Once),
+            }
+        }
         WorkerEnd::TimedOut => lost("the skill did not end in its time".to_owned()),
         WorkerEnd::Cancelled => Event::CallEnded {
             ordinal,

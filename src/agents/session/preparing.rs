@@ -10,6 +10,7 @@ use crate::agents::turn::state::{SessionWork, TurnRules};
 use crate::agents::turn::summary::Compaction;
 use crate::domain::agent::AgentDefinition;
 use crate::domain::brief::{Brief, lesson_line, render};
+use crate::domain::capability::CapabilitySet;
 use crate::domain::effect::EffectKey;
 use crate::domain::name::{AgentName, ModelAlias};
 use crate::domain::time::UtcMillis;
@@ -138,7 +139,7 @@ pub(super) fn surroundings(
     SessionSurroundings {
         skills: parts.skills.clone(),
         offered,
-        capabilities: definition.and_then(|agent| agent.capabilities.clone()),
+        bounds: bounds(parts, order, definition),
         workspace: order.workspace.clone(),
         system: system.into(),
         model,
@@ -159,4 +160,26 @@ pub(super) fn surroundings(
             workspace: order.workspace.clone(),
         },
     }
+}
+
+/// What the calls of a session may touch: the word of its agent, of the agent that gave the order, and of whoever
+/// submitted the run.
+fn bounds(
+    parts: &AgentsParts,
+    order: &SessionOrder,
+    definition: Option<&AgentDefinition>,
+) -> Vec<(&'static str, CapabilitySet)> {
+    let own = definition.and_then(|agent| agent.capabilities.clone());
+    let from = order.handoff().and_then(|handoff| handoff.from.as_ref());
+    let definitions = parts.definitions.all();
+    let parent = from.and_then(|agent| definitions.get(agent)?.capabilities.clone());
+    let bounds = [
+        ("this agent", own),
+        ("the agent that gave the order", parent),
+        ("this run", order.grant.clone()),
+    ];
+    bounds
+        .into_iter()
+        .filter_map(|(whose, set)| Some((whose, set?)))
+        .collect()
 }

@@ -35,8 +35,9 @@ pub struct SessionSurroundings {
     pub skills: SkillsHandle,
     /// Those that this session may use, as they are offered to the model.
     pub offered: Arc<[SkillManifest]>,
-    /// What its calls may touch; none means whatever its skills need.
-    pub capabilities: Option<CapabilitySet>,
+    /// What its calls may touch: what each of these allows, with whose word it is. None at all means whatever its
+    /// skills need.
+    pub bounds: Vec<(&'static str, CapabilitySet)>,
     /// The folder that it works in.
     pub workspace: Arc<Path>,
     /// The system text.
@@ -97,13 +98,24 @@ impl SessionSurroundings {
 
     /// Why this call may not be made, when something that it touches is not granted.
     fn denied(&self, skill: &SkillName, arguments: &Value) -> Option<String> {
-        let agent = self.capabilities.as_ref()?;
+        if self.bounds.is_empty() {
+            return None;
+        }
         let needs = self.skills.needs(skill, arguments, &self.workspace);
-        // A parent and a key join here as further parts.
-        let granted = effective(&[agent, &needs]);
+        let parts: Vec<&CapabilitySet> = self.bounds.iter().map(|(_, set)| set).chain([&needs]).collect();
+        let granted = effective(&parts);
         let missing: Vec<String> = needs.missing_from(&granted).map(ToString::to_string).collect();
+        if missing.is_empty() {
+            return None;
+        }
+        let without = self.bounds.iter().filter(|(_, set)| !needs.is_subset_of(set));
+        let whose: Vec<&str> = without.map(|(whose, _)| *whose).collect();
         let code = code::CAPABILITY_DENIED.id;
-        (!missing.is_empty()).then(|| format!("this agent may not do that: it lacks {} [{code}]", missing.join(", ")))
+        Some(format!(
+            "{} may not do that: it lacks {} [{code}]",
+            whose.join(" and "),
+            missing.join(", ")
+        ))
     }
 
     /// What a summary is made from, when one is to be asked for. It leaves room for the answer where a window is known.
@@ -203,6 +215,10 @@ impl Surroundings for SessionSurroundings {
 
     fn policy(&self, skill: &SkillName, arguments: &Value, key: EffectKey) -> Policy {
         self.consent.policy(&self.skills, skill, arguments, key)
+    }
+
+    fn evidence(&self, key: EffectKey) -> Option<String> {
+        self.skills.evidence(key)
     }
 
     fn spooled(&self, key: EffectKey) -> Option<CallOutcome> {

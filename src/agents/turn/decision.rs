@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::domain::approval::Ask;
+use crate::domain::code;
 use crate::domain::conversation::{CallRequest, ModelAnswer};
 use crate::domain::effect::{EffectClass, EffectKey, Interrupted};
 use crate::domain::fact::{Attempt, Fact};
@@ -43,6 +44,11 @@ pub trait Surroundings {
     fn judge_answer(&self, text: &str) -> Result<Value, Vec<Finding>>;
     /// The outcome that a call left behind although its intent has none in the journal.
     fn spooled(&self, key: EffectKey) -> Option<CallOutcome>;
+    /// What is known of a call that left no outcome.
+    fn evidence(&self, key: EffectKey) -> Option<String> {
+        let _ = key;
+        None
+    }
     /// Whether a call that was judged sound is made by itself, is shown to a person first, or is not made.
     fn policy(&self, skill: &SkillName, arguments: &Value, key: EffectKey) -> Policy {
         let _ = (skill, arguments, key);
@@ -208,6 +214,17 @@ pub enum Event {
         /// What is known.
         evidence: Arc<str>,
     },
+    /// A call crashed its worker so often that it is not made any more.
+    CallPoisoned {
+        /// Which.
+        ordinal: u32,
+        /// Names it by skill and arguments.
+        call: Arc<str>,
+        /// What the worker said.
+        text: Arc<str>,
+        /// Whether it may have changed the world all the same.
+        lost: bool,
+    },
     /// A probe says that an interrupted call did not happen.
     NotHappened {
         /// Which.
@@ -354,10 +371,54 @@ pub fn react(state: &mut TurnState, event: Event, now: UtcMillis, around: &dyn S
                 },
             );
         }
+        Event::CallPoisoned {
+            ordinal,
+            call,
+            text,
+            lost,
+        } => {
+            if state.call(ordinal).is_none_or(|call| !call.is_open()) {
+                return reaction;
+            }
+            for fact in poisoned(state, ordinal, call, &text, lost) {
+                take(state, &mut reaction, fact);
+            }
+        }
         Event::NotHappened { ordinal } => state.mark_not_happened(ordinal),
     }
     advance(state, &mut reaction, now, around);
     reaction
+}
+
+/// What is journaled of a call that is not made any more: that, and how it counts for its session.
+pub fn poisoned(state: &TurnState, ordinal: u32, call: Arc<str>, text: &Arc<str>, lost: bool) -> Vec<Fact> {
+    let attempt = state.rules.attempt.clone();
+    let skill = state
+        .call(ordinal)
+        .and_then(|call| SkillName::new(&call.request.skill).ok());
+    let dead = skill.map(|skill| Fact::CallDeadLettered {
+        attempt: attempt.clone(),
+        ordinal,
+        skill,
+        call,
+        text: text.clone(),
+    });
+    let code = code::CALL_DEAD_LETTERED.id;
+    let said = format!("it crashed its worker again and again and is not made any more: {text} [{code}]");
+    let end = if lost {
+        Fact::CallUnknown {
+            attempt,
+            ordinal,
+            evidence: said.into(),
+        }
+    } else {
+        Fact::CallFinished {
+            attempt,
+            ordinal,
+            outcome: Arc::new(CallOutcome::error(said)),
+        }
+    };
+    dead.into_iter().chain([end]).collect()
 }
 
 fn is_awaited(state: &TurnState, turn: u32) -> bool {
@@ -578,9 +639,13 @@ fn next_of_call(
                 },
             },
             Interrupted::LeaveUnknown => {
-                let evidence = format!(
+                let mut evidence = format!(
                     "{skill} with key {key} was started before the process ended; whether it took effect is not known"
                 );
+                if let Some(known) = around.evidence(key) {
+                    evidence.push('\n');
+                    evidence.push_str(&known);
+                }
                 NextOfCall::Settle(Fact::CallUnknown {
                     attempt,
                     ordinal,

@@ -60,6 +60,7 @@ pub async fn run(context: &mut Context, command: McpCommand) -> Result<Exit, Cli
         }
         McpCommand::List => list(context).await,
         McpCommand::Test { name } => test(context, &name).await,
+        McpCommand::Restart { name } => restart(context, &name).await,
     }
 }
 
@@ -138,6 +139,15 @@ async fn list(context: &mut Context) -> Result<Exit, CliError> {
     let rows: Vec<Vec<String>> = rows.collect();
     let headings = ["SERVER", "TRANSPORT", "STATE", "PROTOCOL", "TOOLS", "REASON"];
     context.output.result(&value, |_| table(&headings, &rows));
+    Ok(Exit::Done)
+}
+
+async fn restart(context: &mut Context, name: &ServerName) -> Result<Exit, CliError> {
+    let path = format!("/v1/mcp/{name}/restart");
+    let value = context.client()?.send(&Request::post(&path, &json!({}))).await?;
+    context.output.result(&value, |_| {
+        format!("{name} is started again; `openclaw mcp list` shows how it is\n")
+    });
     Ok(Exit::Done)
 }
 

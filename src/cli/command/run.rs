@@ -109,6 +109,9 @@ fn body(arguments: &RunArguments) -> Result<Value, CliError> {
     body.insert("task".into(), task.into());
     body.insert("workspace".into(), workspace.to_string_lossy().into());
     body.insert("origin".into(), "cli".into());
+    if !arguments.capability.is_empty() {
+        body.insert("capabilities".into(), arguments.capability.clone().into());
+    }
     if !arguments.check.is_empty() {
         body.insert("checks".into(), arguments.check.clone().into());
     }

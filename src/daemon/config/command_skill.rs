@@ -25,6 +25,10 @@ pub struct CommandSkill {
     pub timeout_ms: u64,
     /// JSON Schema of the arguments; an object schema.
     pub schema: Value,
+    /// Arguments that name what a call works on.
+    pub resources: Vec<String>,
+    /// The skill that undoes a call.
+    pub undo: Option<SkillName>,
     /// Hosts that it reaches through the proxy, as `host:port`.
     pub network: Vec<String>,
 }
@@ -87,6 +91,18 @@ pub fn command_skills(settings: &Settings, bad: &mut Vec<BadValue>) -> Vec<Comma
             );
             continue;
         }
+        let undo = settings.text(&at("undo")).map(SkillName::new).transpose();
+        let undo = match undo {
+            Ok(undo) if undo.as_ref() == Some(&skill) => {
+                refuse("undo", format!("{name:?}"), "another skill".into());
+                continue;
+            }
+            Ok(undo) => undo,
+            Err(error) => {
+                refuse("undo", error.to_string(), "the name of a skill".into());
+                continue;
+            }
+        };
         let description = settings.text(&at("description")).map(str::to_owned);
         skills.push(CommandSkill {
             description: description.unwrap_or_else(|| format!("Runs {}.", argv[0])),
@@ -97,6 +113,8 @@ pub fn command_skills(settings: &Settings, bad: &mut Vec<BadValue>) -> Vec<Comma
             class,
             probe,
             schema,
+            resources: settings.texts(&at("resources")).unwrap_or_default(),
+            undo,
         });
     }
     skills

@@ -108,6 +108,8 @@ pub const KEYS: &[Key] = &[
     key("skills.commands.<name>.probe", Kind::Texts { items_min: 1, items_max: 256 }, "", "", true, "For class probe: program that ends with 0 when the effect has happened, 1 when not."),
     key("skills.commands.<name>.description", Kind::Text { bytes_max: 1024 }, "", "", true, "What it does and when to use it, for the model."),
     key("skills.commands.<name>.timeout", integer(100, MS_MAX), "60000", "ms", true, "Deadline of one call."),
+    key("skills.commands.<name>.resources", Kind::Texts { items_min: 1, items_max: 16 }, "", "", true, "Arguments that name what a call works on: calls of any skill with the same value never run at the same time."),
+    key("skills.commands.<name>.undo", Kind::Text { bytes_max: 64 }, "", "", true, "Skill that undoes a call when its run ends without success; called with the same arguments."),
     key("skills.commands.<name>.schema", Kind::Schema, "", "", true, "JSON Schema of the arguments; any object when not set."),
     key("skills.commands.<name>.network", Kind::HostPorts, "", "", true, "Hosts (host:port) that the command reaches through the daemon's proxy; none when not set."),
     key("skills.network.allow", Kind::HostPorts, "[]", "", true, "Private addresses (host:port) that skills may reach all the same."),

@@ -9,7 +9,7 @@ use crate::domain::check::{Check, CheckTarget};
 use crate::domain::handoff::Finding;
 use crate::domain::json::escape;
 use crate::domain::name::StepId;
-use crate::domain::plan::{Input, Join, Need, NeedState, OnFailure, PLAN_VERSION, Plan, Step, Work};
+use crate::domain::plan::{Input, Join, Need, NeedState, OnFailure, PLAN_VERSION, Plan, Step, StepUndo, Work};
 
 use super::reader::{Reader, kind};
 use super::words::{NEED_STATE, ON_FAILURE};
@@ -58,6 +58,7 @@ impl Reader {
             "output_schema",
             "resources",
             "skills",
+            "undo",
         ];
         let fields = self.object(at, value, KNOWN)?;
         let id = self
@@ -112,6 +113,9 @@ impl Reader {
                 .filter_map(|text| self.name(&format!("{at}/skills"), text))
                 .collect()
         });
+        let undo = fields
+            .get("undo")
+            .and_then(|value| self.undo(&format!("{at}/undo"), value));
         let step = Step {
             id: id?,
             work: work?,
@@ -129,8 +133,18 @@ impl Reader {
             output_schema,
             resources: self.texts(at, fields, "resources"),
             skills,
+            undo,
         };
         Some(step)
+    }
+
+    fn undo(&mut self, at: &str, value: &Value) -> Option<StepUndo> {
+        let fields = self.object(at, value, &["skill", "inputs"])?;
+        let skill = self
+            .needed_text(at, fields, "skill")
+            .and_then(|text| self.name(&format!("{at}/skill"), &text));
+        let inputs = self.inputs(at, fields);
+        Some(StepUndo { skill: skill?, inputs })
     }
 
     fn schema(&mut self, at: &str, value: Option<&Value>) -> Option<Arc<Value>> {

@@ -7,7 +7,7 @@ use crate::domain::plan::PLAN_VERSION;
 
 /// The JSON Schema that planners answer to. Its `title` is how a planner's task is told from others.
 pub fn plan_schema() -> Value {
-    json!({
+    let mut schema = json!({
         "title": "plan",
         "type": "object",
         "required": ["goal", "steps"],
@@ -50,5 +50,12 @@ pub fn plan_schema() -> Value {
                 }
             }
         }
-    })
+    });
+    schema["properties"]["steps"]["items"]["properties"]["undo"] = json!({
+        "type": "object",
+        "required": ["skill"],
+        "description": "the call that undoes this step when the run ends without success after it took effect",
+        "properties": { "skill": { "type": "string" }, "inputs": { "type": "object" } }
+    });
+    schema
 }

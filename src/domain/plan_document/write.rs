@@ -1,5 +1,8 @@
 //! Writing: canonical; reading it again gives an equal plan.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 
 use crate::domain::check::{Check, CheckTarget};
@@ -39,15 +42,7 @@ fn write_step(step: &Step) -> Value {
         Join::AtLeast(count) => fields.insert("join".into(), count.into()),
     };
     if !step.inputs.is_empty() {
-        let inputs = step.inputs.iter().map(|(name, input)| {
-            let value = match input {
-                Input::Literal(value) => value.clone(),
-                Input::Output { step, pointer } if pointer.is_empty() => json!({ "from": format!("steps.{step}.out") }),
-                Input::Output { step, pointer } => json!({ "from": format!("steps.{step}.out#{pointer}") }),
-            };
-            (name.to_string(), value)
-        });
-        fields.insert("inputs".into(), Value::Object(inputs.collect()));
+        fields.insert("inputs".into(), write_inputs(&step.inputs));
     }
     insert_list(
         &mut fields,
@@ -83,7 +78,26 @@ fn write_step(step: &Step) -> Value {
             skills.iter().map(|name| Value::from(name.as_str())).collect(),
         );
     }
+    if let Some(undo) = &step.undo {
+        let mut written = json!({ "skill": undo.skill.as_str() });
+        if !undo.inputs.is_empty() {
+            written["inputs"] = write_inputs(&undo.inputs);
+        }
+        fields.insert("undo".into(), written);
+    }
     Value::Object(fields)
+}
+
+fn write_inputs(inputs: &BTreeMap<Arc<str>, Input>) -> Value {
+    let inputs = inputs.iter().map(|(name, input)| {
+        let value = match input {
+            Input::Literal(value) => value.clone(),
+            Input::Output { step, pointer } if pointer.is_empty() => json!({ "from": format!("steps.{step}.out") }),
+            Input::Output { step, pointer } => json!({ "from": format!("steps.{step}.out#{pointer}") }),
+        };
+        (name.to_string(), value)
+    });
+    Value::Object(inputs.collect())
 }
 
 fn insert_list(fields: &mut Map<String, Value>, name: &str, items: Vec<Value>) {

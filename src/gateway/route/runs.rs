@@ -70,7 +70,7 @@ pub async fn submit(
     let mut wire: SubmissionWire = serde_json::from_value(value)
         .map_err(|error| ApiError::invalid(format!("the body cannot be used: {error}")))?;
     let tape = wire.take_tape()?;
-    let spec = wire.into_spec(parts.clock.now())?;
+    let spec = wire.into_spec(parts.clock.now(), key.0.grant())?;
     // Refused now rather than by every step; what clients send never becomes the name of a row or a label.
     // A cassette answers for models that nobody configured here.
     let is_replay = tape.as_ref().is_some_and(|tape| tape.replay.is_some());
@@ -316,7 +316,7 @@ pub async fn retry(
             "the daemon is stopping; nothing was accepted",
         ));
     }
-    let accepted = parts.runs.retry(run_id(&id)?).await?;
+    let accepted = parts.runs.retry(run_id(&id)?, key.0.grant()).await?;
     answer(&parts, accepted, None).await
 }
 

@@ -6,11 +6,12 @@ use serde_json::{Value, json};
 
 use crate::domain::code;
 use crate::domain::fault::in_one_line;
-use crate::domain::name::{PackageName, SkillName};
+use crate::domain::name::{PackageName, ServerName, SkillName};
 use crate::domain::skill::SkillManifest;
 use crate::gateway::auth::Authenticated;
 use crate::gateway::error::ApiError;
 use crate::gateway::parts::GatewayParts;
+use crate::skills::mcp::handle::RestartError;
 use crate::skills::package::folder::PackageFolder;
 use crate::skills::package::library::{Package, Shelf};
 
@@ -89,6 +90,26 @@ pub async fn servers(State(parts): State<GatewayParts>, key: Authenticated) -> R
         })
     });
     Ok(Json(json!({ "servers": servers.collect::<Vec<Value>>() })))
+}
+
+/// `POST /v1/mcp/{name}/restart`.
+pub async fn restart(
+    State(parts): State<GatewayParts>,
+    key: Authenticated,
+    Path(name): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    key.needs("skills:write")?;
+    let shown = crate::domain::text::preview(&name, 80);
+    let absent = || {
+        ApiError::new(code::MCP_NOT_FOUND, format!("no server is named `{shown}`"))
+            .hint("GET /v1/mcp lists the servers")
+    };
+    let server = ServerName::new(&name).map_err(|_| absent())?;
+    parts.skills.mcp().restart(&server).await.map_err(|error| match error {
+        RestartError::NoServer(_) => absent(),
+        other => ApiError::new(code::MCP_UNAVAILABLE, in_one_line(&other)),
+    })?;
+    servers(State(parts), key).await
 }
 
 /// Looks at the packages on a thread that may wait for the disk.

@@ -195,6 +195,19 @@ fn own(fact: &Fact) -> Value {
             "call": ordinal, "hash": &*given.hash, "granted": given.granted, "by": &*given.by,
             "reason": short(&given.reason),
         }),
+        Fact::CallDeadLettered {
+            ordinal, skill, text, ..
+        } => json!({ "call": ordinal, "skill": skill.as_str(), "text": short(text) }),
+        Fact::CompensationQueued {
+            step,
+            undoes,
+            ordinal,
+            skill,
+            arguments,
+        } => json!({
+            "step": step.as_str(), "undoes": undoes.step.as_str(), "call": ordinal, "skill": skill.as_str(),
+            "arguments": short(arguments),
+        }),
     }
 }
 
@@ -269,13 +282,24 @@ pub fn line(fact: &Fact) -> String {
                 short(&given.reason)
             )
         }
+        Fact::CallDeadLettered {
+            ordinal, skill, text, ..
+        } => {
+            format!(
+                "call {ordinal} of {skill} crashed again and again and is not tried any more: {}",
+                short(text)
+            )
+        }
+        Fact::CompensationQueued { undoes, skill, .. } => format!("{skill} is to undo step {}", undoes.step),
     }
 }
 
 /// The step that a fact belongs to.
 pub fn step_of(fact: &Fact) -> Option<&str> {
     match fact {
-        Fact::StepSkipped { step, .. } | Fact::StepCancelled { step } => Some(step.as_str()),
+        Fact::StepSkipped { step, .. } | Fact::StepCancelled { step } | Fact::CompensationQueued { step, .. } => {
+            Some(step.as_str())
+        }
         other => other.attempt().map(|attempt| attempt.step.as_str()),
     }
 }

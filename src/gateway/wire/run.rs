@@ -66,6 +66,17 @@ pub fn view(state: &RunState, tokens: u64, waiting: &[Question]) -> Value {
             known,
         )
     });
+    let undoing = state.compensations.iter().filter_map(|undo| {
+        let known = state.step(&undo.step.id)?;
+        let work = match &undo.step.work {
+            Work::Agent(agent) => json!({ "agent": agent.as_str() }),
+            Work::Skill(skill) => json!({ "skill": skill.as_str() }),
+        };
+        let mut view = step(undo.step.id.as_str(), &work, &undo.step.task, phase(known, true), known);
+        view["undoes"] = undo.undoes.step.as_str().into();
+        view["undoes_call"] = undo.ordinal.into();
+        Some(view)
+    });
     json!({
         "id": state.run.to_string(),
         "status": state.status().as_str(),
@@ -81,7 +92,7 @@ pub fn view(state: &RunState, tokens: u64, waiting: &[Question]) -> Value {
         "reason": reason,
         "retry_of": spec.and_then(|spec| spec.retry_of).map(|run| run.to_string()),
         "waiting": waiting.iter().map(|question| question::view(state.run, question)).collect::<Vec<_>>(),
-        "steps": planning.into_iter().chain(planned).collect::<Vec<_>>(),
+        "steps": planning.into_iter().chain(planned).chain(undoing).collect::<Vec<_>>(),
         "url": format!("/v1/runs/{}", state.run),
     })
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::domain::capability::{self, CapabilitySet};
 use crate::domain::handoff::Finding;
 use crate::domain::limits::RUN_DEADLINE_DEFAULT_MS;
 use crate::domain::money::MicroUsd;
@@ -41,6 +42,8 @@ pub struct SubmissionWire {
     pub max_cost_usd: Option<Value>,
     /// The model of all its agents.
     pub model: Option<String>,
+    /// What its calls may touch at most.
+    pub capabilities: Option<Vec<String>>,
     /// Where it comes from, in one word.
     pub origin: Option<String>,
     /// Whether its model traffic is kept for a cassette.
@@ -65,8 +68,8 @@ impl SubmissionWire {
         }))
     }
 
-    /// The spec that is accepted.
-    pub fn into_spec(self, now: UtcMillis) -> Result<RunSpec, ApiError> {
+    /// The spec that is accepted. Its calls may touch what both the submission and the key allow.
+    pub fn into_spec(self, now: UtcMillis, of_key: Option<CapabilitySet>) -> Result<RunSpec, ApiError> {
         let wrong = |findings: Vec<Finding>| {
             ApiError::new(
                 crate::domain::code::PLAN_REJECTED,
@@ -79,6 +82,12 @@ impl SubmissionWire {
         let checks = read_checks("/checks", &self.checks).map_err(wrong)?;
         let agent = self.agent.map(|name| AgentName::new(&name)).transpose();
         let model = self.model.map(|name| ModelAlias::new(&name)).transpose();
+        let own = self.capabilities.as_ref();
+        let own = own
+            .map(|texts| CapabilitySet::parse(texts.iter().map(String::as_str)))
+            .transpose();
+        let own = own.map_err(|error| ApiError::invalid(format!("capabilities: {error}")))?;
+        let grant = capability::narrower(own, of_key);
         let cost_max = self.max_cost_usd.as_ref().map(dollars).transpose()?;
         let own_folder = || {
             std::env::current_dir()
@@ -103,6 +112,7 @@ impl SubmissionWire {
             model: model.map_err(|error| ApiError::invalid(error.to_string()))?,
             origin: origin.into(),
             retry_of: None,
+            grant,
         })
     }
 }

@@ -111,6 +111,8 @@ mod tests {
             output_bytes_max: 1,
             concurrency: 1,
             approval: crate::domain::approval::Approval::Auto,
+            resources: Arc::new([]),
+            undo: None,
             examples: Arc::new([]),
         }
     }

@@ -38,7 +38,10 @@ impl Turn<'_> {
             return;
         }
         self.settle_waits();
-        if self.now >= self.run_deadline() && self.run.state.cancel.is_none() {
+        if self.run.state.is_undoing() && !self.advance_undoing() {
+            return;
+        }
+        if self.now >= self.run_deadline() && self.run.state.cancel.is_none() && !self.run.state.is_undoing() {
             let reason = "the deadline of the run has passed".into();
             self.take(Fact::CancelRequested {
                 outcome: Outcome::Expired,
@@ -242,7 +245,11 @@ impl Turn<'_> {
         }
     }
 
+    /// Ends the run; one that ends without success first undoes what can be undone.
     pub(super) fn finish(&mut self, outcome: Outcome, result: Value) {
+        let Some((outcome, result)) = self.undone(outcome, result) else {
+            return;
+        };
         self.take(Fact::RunDone {
             outcome,
             result: result.to_string().into(),

@@ -199,7 +199,8 @@ impl Turn<'_> {
                 Some(self.now.plus_ms(wait))
             }
         };
-        let retry_at = retry_at.filter(|at| *at < self.run_deadline());
+        let undoes = self.run.state.compensation(&attempt.step).is_some();
+        let retry_at = retry_at.filter(|at| undoes || *at < self.run_deadline());
         self.take(Fact::StepFailed {
             attempt,
             class,

@@ -18,7 +18,9 @@ impl Turn<'_> {
         if !self.run.wanted.remove(id) {
             return;
         }
-        if self.run.state.cancel.is_some() || self.now >= self.run_deadline() || !self.may_start(id) {
+        let undoes = self.run.state.compensation(id).is_some();
+        let is_over = self.run.state.cancel.is_some() || self.now >= self.run_deadline();
+        if (is_over && !undoes) || !self.may_start(id) {
             self.effect(Effect::Release { step: id.clone() });
             return;
         }

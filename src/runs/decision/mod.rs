@@ -9,6 +9,7 @@ mod react;
 mod stopping;
 mod terms;
 mod turn;
+mod undoing;
 
 pub use answering::{AnswerRefused, Judged, judge_approval, judge_resolution, same_answer};
 pub use react::react;

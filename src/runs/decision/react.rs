@@ -42,6 +42,7 @@ pub fn react(run: &mut RunLoop, event: Event, now: UtcMillis, around: &dyn Surro
             resolution,
             by,
         } => turn.resolved(attempt, ordinal, resolution, by),
+        Event::LookedBack { undo } => turn.looked_back(undo),
         Event::CancelWanted { reason } => {
             if turn.run.state.cancel.is_none() {
                 turn.take(Fact::CancelRequested {

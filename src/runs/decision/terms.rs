@@ -16,6 +16,7 @@ use crate::domain::plan::Plan;
 use crate::domain::resolution::Resolution;
 use crate::domain::time::UtcMillis;
 use crate::runs::state::RunState;
+use crate::runs::undo::Undo;
 
 /// What a run has to know of the world, asked without changing it.
 pub trait Surroundings {
@@ -33,6 +34,8 @@ pub trait Surroundings {
     fn judge_handoff(&self, handoff: &Handoff, now: UtcMillis) -> Vec<Finding>;
     /// What a planner is told of agents, skills and pipelines.
     fn planning_context(&self) -> Vec<ContextEntry>;
+    /// Whether the run may have had effects that can be undone: then its journal is looked through.
+    fn may_undo(&self, state: &RunState) -> bool;
 }
 
 /// Something that happened around the run.
@@ -92,6 +95,11 @@ pub enum Event {
         resolution: Resolution,
         /// Who says so.
         by: Arc<str>,
+    },
+    /// The journal was looked through for effects that can be undone.
+    LookedBack {
+        /// What undoes them, in the order in which it is done.
+        undo: Vec<Undo>,
     },
     /// Somebody wants the run to end.
     CancelWanted {
@@ -186,6 +194,8 @@ pub enum Effect {
         /// When.
         at: UtcMillis,
     },
+    /// Look through the journal for effects that can be undone.
+    LookBack,
     /// The run has ended or is parked: the actor may go once the facts are durable.
     Leave,
 }
@@ -226,6 +236,10 @@ pub struct RunLoop {
     /// Those of them whose session has ended and whose checks are out, wanted or not.
     pub(super) checking: BTreeSet<StepId>,
     pub(super) woken_for: Option<UtcMillis>,
+    /// Whether the journal is being looked through for what can be undone.
+    pub(super) looks_back: bool,
+    /// Whether it was.
+    pub(super) looked_back: bool,
 }
 
 /// What a step with a session is doing.
@@ -248,6 +262,8 @@ impl RunLoop {
             live: BTreeMap::new(),
             checking: BTreeSet::new(),
             woken_for: None,
+            looks_back: false,
+            looked_back: false,
         }
     }
 }

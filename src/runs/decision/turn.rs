@@ -27,7 +27,7 @@ impl Turn<'_> {
     }
 
     pub(super) fn definition(&self, id: &StepId) -> Option<Step> {
-        self.run.state.plan.as_ref().and_then(|plan| plan.step(id)).cloned()
+        self.run.state.definition(id).cloned()
     }
 
     /// Whether this life has the attempt under way, with its checks out or not: words about another attempt, or
@@ -56,10 +56,13 @@ impl Turn<'_> {
         let own = definition
             .and_then(|step| step.timeout_ms)
             .unwrap_or_else(|| self.around.timeout_ms(agent.as_ref()));
-        started_at
-            .plus_ms(own)
-            .plus_ms(self.waited_ms(id))
-            .min(self.run_deadline())
+        let until = started_at.plus_ms(own).plus_ms(self.waited_ms(id));
+        // What undoes has a time of its own: that of the run may be what has passed.
+        if self.run.state.compensation(id).is_some() {
+            until
+        } else {
+            until.min(self.run_deadline())
+        }
     }
 
     /// How long the present attempt has waited for persons.

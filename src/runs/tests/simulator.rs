@@ -27,6 +27,7 @@ use crate::runs::decision::{
     react,
 };
 use crate::runs::state::{RunState, StepPhase, StepState};
+use crate::runs::undo::undo;
 
 /// When every run is accepted.
 pub(super) const START: u64 = 1_000;
@@ -264,6 +265,10 @@ impl Surroundings for Case {
     fn planning_context(&self) -> Vec<ContextEntry> {
         Vec::new()
     }
+
+    fn may_undo(&self, state: &RunState) -> bool {
+        state.planned().any(|(step, _)| step.undo.is_some())
+    }
 }
 
 /// One life of the process.
@@ -433,7 +438,11 @@ impl<'c> Life<'c> {
                 self.checking.remove(attempt);
             }
             Event::Woken => self.timer = None,
-            Event::Taken { .. } | Event::CancelWanted { .. } | Event::Agreed { .. } | Event::Resolved { .. } => {}
+            Event::LookedBack { .. }
+            | Event::Taken { .. }
+            | Event::CancelWanted { .. }
+            | Event::Agreed { .. }
+            | Event::Resolved { .. } => {}
         }
     }
 
@@ -491,6 +500,12 @@ impl<'c> Life<'c> {
         let mut leaves = false;
         for effect in reaction.effects {
             self.effects.push(effect.clone());
+            if effect == Effect::LookBack {
+                let seen: Vec<Stamped> = facts(journal).cloned().collect();
+                let undo = undo(&self.run.state, &seen, |_| None);
+                self.at(self.now + 3, Event::LookedBack { undo });
+                continue;
+            }
             leaves |= self.carry_out_one(effect);
         }
         if leaves {
@@ -580,6 +595,7 @@ impl<'c> Life<'c> {
                 }
                 self.timer = Some(self.at(at.0, Event::Woken));
             }
+            Effect::LookBack => unreachable!("it needs the journal"),
             Effect::Leave => return true,
         }
         false
@@ -678,7 +694,8 @@ impl<'c> Life<'c> {
     /// The timer is never later than the next time at which the run has something to do by itself.
     fn check_timer(&self) {
         let state = &self.run.state;
-        if state.cancel.is_some() {
+        // What undoes has times of its own.
+        if state.cancel.is_some() || state.is_undoing() {
             return;
         }
         let steps = state.steps.values().chain([&state.planning]);

@@ -135,6 +135,7 @@ fn kinds(reaction: &Reaction) -> Vec<&'static str> {
         Effect::Stop { .. } => "Stop",
         Effect::Check { .. } => "Check",
         Effect::Wake { .. } => "Wake",
+        Effect::LookBack => "LookBack",
         Effect::Leave => "Leave",
     });
     facts.chain(effects).collect()

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use supervisors::{ApiError, ChildSpec, SupervisorRef};
+
 use crate::domain::name::ServerName;
 use crate::domain::text;
 
@@ -34,17 +36,91 @@ pub struct ServerReport {
 
 /// A cheap clone.
 #[derive(Debug, Clone, Default)]
-pub struct McpHandle(Arc<[Arc<Shared>]>);
+pub struct McpHandle {
+    servers: Arc<[Arc<Shared>]>,
+    branch: Option<Branch>,
+}
+
+/// Makes the branch of one server.
+type MakeChild = Arc<dyn Fn(&Arc<Shared>) -> ChildSpec + Send + Sync>;
+
+/// The supervisor of the servers, and how a child of it is made.
+#[derive(Clone)]
+struct Branch {
+    supervisor: SupervisorRef,
+    child: MakeChild,
+}
+
+impl std::fmt::Debug for Branch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Branch").finish_non_exhaustive()
+    }
+}
+
+/// Why a server was not started again.
+#[derive(Debug, thiserror::Error)]
+pub enum RestartError {
+    /// There is none of this name.
+    #[error("restart the server `{0}`: there is none of this name")]
+    NoServer(ServerName),
+    /// The branch of the servers is not up.
+    #[error("restart the server `{0}`: the servers are down")]
+    Down(ServerName),
+    /// It did not stop or start.
+    #[error("restart the server `{server}`")]
+    Refused {
+        /// Which.
+        server: ServerName,
+        /// Why.
+        #[source]
+        source: ApiError,
+    },
+}
 
 impl McpHandle {
     /// These servers.
     pub fn new(servers: impl IntoIterator<Item = Arc<Shared>>) -> Self {
-        Self(servers.into_iter().collect())
+        Self {
+            servers: servers.into_iter().collect(),
+            branch: None,
+        }
     }
 
     /// All servers, by name.
     pub fn reports(&self) -> Vec<ServerReport> {
-        self.0.iter().map(|shared| report(shared)).collect()
+        self.servers.iter().map(|shared| report(shared)).collect()
+    }
+
+    /// The same, under this supervisor: then servers can be started again. `child` makes the branch of one of them.
+    #[must_use]
+    pub fn under(
+        mut self,
+        supervisor: SupervisorRef,
+        child: impl Fn(&Arc<Shared>) -> ChildSpec + Send + Sync + 'static,
+    ) -> Self {
+        let child = Arc::new(child);
+        self.branch = Some(Branch { supervisor, child });
+        self
+    }
+
+    /// Ends a server's connection and program and starts it anew, also when it was given up: it may be lost as often
+    /// again. Calls under way end; they are handled by their effect class.
+    pub async fn restart(&self, name: &ServerName) -> Result<(), RestartError> {
+        let shared = self.servers.iter().find(|shared| shared.config.name == *name);
+        let shared = shared.ok_or_else(|| RestartError::NoServer(name.clone()))?;
+        let branch = self.branch.as_ref().ok_or_else(|| RestartError::Down(name.clone()))?;
+        let refused = |source| RestartError::Refused {
+            server: name.clone(),
+            source,
+        };
+        match branch.supervisor.terminate_child(name.as_str()).await {
+            // One that was given up is gone already.
+            Ok(()) | Err(ApiError::NotFound(_)) => {}
+            Err(error) => return Err(refused(error)),
+        }
+        shared.begin_again();
+        let child = (branch.child)(shared);
+        branch.supervisor.start_child(child).await.map(drop).map_err(refused)
     }
 }
 

@@ -35,25 +35,29 @@ pub fn layer(links: TaskSupervisor, parts: &ServerParts, servers: &[Arc<Shared>]
         .intensity(3, Duration::from_secs(60))
         .child(ChildSpec::tasks("links", links));
     for shared in servers {
-        let actor = (parts.clone(), Arc::clone(shared));
-        let server = ChildSpec::actor("server", move |_| {
-            let (parts, shared) = actor.clone();
-            (ServerActor { parts, shared }, ())
-        })
-        .restart(Restart::Permanent)
-        .backoff(Backoff::jitter(BACKOFF_MIN, BACKOFF_MAX))
-        .shutdown(Shutdown::Timeout(SHUTDOWN_MAX));
-        let told = Arc::clone(shared);
-        let supervisor = SupervisorSpec::new(Strategy::OneForOne)
-            .intensity(RESTARTS, PERIOD)
-            .report_to(Arc::new(move |report| {
-                if matches!(report.fact, Fact::GaveUp { .. }) {
-                    told.give_up();
-                }
-            }))
-            .child(server);
-        let name = shared.config.name.as_str();
-        branch = branch.child(ChildSpec::supervisor(name, supervisor).restart(Restart::Temporary));
+        branch = branch.child(child(parts, shared));
     }
     branch
+}
+
+/// The branch of one server.
+pub fn child(parts: &ServerParts, shared: &Arc<Shared>) -> ChildSpec {
+    let actor = (parts.clone(), Arc::clone(shared));
+    let server = ChildSpec::actor("server", move |_| {
+        let (parts, shared) = actor.clone();
+        (ServerActor { parts, shared }, ())
+    })
+    .restart(Restart::Permanent)
+    .backoff(Backoff::jitter(BACKOFF_MIN, BACKOFF_MAX))
+    .shutdown(Shutdown::Timeout(SHUTDOWN_MAX));
+    let told = Arc::clone(shared);
+    let supervisor = SupervisorSpec::new(Strategy::OneForOne)
+        .intensity(RESTARTS, PERIOD)
+        .report_to(Arc::new(move |report| {
+            if matches!(report.fact, Fact::GaveUp { .. }) {
+                told.give_up();
+            }
+        }))
+        .child(server);
+    ChildSpec::supervisor(shared.config.name.as_str(), supervisor).restart(Restart::Temporary)
 }

@@ -128,6 +128,7 @@ async fn serve(parts: ServerParts, shared: Arc<Shared>) -> String {
     let key = key_of(&parts.home, &shared);
     let is_program = matches!(shared.config.way, Way::Program { .. });
     let mut wait = ADDRESS_WAIT_MIN;
+    let mut tries = 0_u32;
     loop {
         if is_program {
             shared.settled().await;
@@ -141,6 +142,7 @@ async fn serve(parts: ServerParts, shared: Arc<Shared>) -> String {
         let ended = match link(&shared, &parts.keeper, key, &parts.tasks).await {
             Ok(link) => {
                 wait = ADDRESS_WAIT_MIN;
+                tries = 0;
                 keep(&parts, &shared, link).await
             }
             Err(error) => in_one_line(&error),
@@ -149,6 +151,9 @@ async fn serve(parts: ServerParts, shared: Arc<Shared>) -> String {
         if is_program {
             return reason;
         }
+        tries = tries.saturating_add(1);
+        let next = wait.as_secs_f32();
+        let reason = format!("{reason} (tried {tries} times in a row, again in {next} s)");
         tracing::warn!(server = %shared.config.name, %reason, "a server is not reached; it is tried again");
         shared.set(ServerState::Failed { reason });
         tokio::time::sleep(wait).await;

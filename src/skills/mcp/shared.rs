@@ -45,7 +45,7 @@ pub enum ServerState {
         /// Why.
         reason: String,
     },
-    /// It was lost too often; it stays down until the daemon starts again.
+    /// It was lost too often; it stays down until somebody has it started again.
     GaveUp {
         /// Why, the last time.
         reason: String,
@@ -123,6 +123,11 @@ impl Shared {
             }
             !stays
         });
+    }
+
+    /// Begins anew after it was given up or stopped.
+    pub fn begin_again(&self) {
+        self.state.send_replace(ServerState::Starting);
     }
 
     /// Marks that its supervisor has given up.

@@ -146,6 +146,8 @@ pub fn manifest(server: &McpServer, name: SkillName, tool: &ToolEntry) -> SkillM
         output_bytes_max: RESULT_BYTES_MAX,
         concurrency: server.concurrency,
         approval: crate::domain::approval::Approval::Auto,
+        resources: Arc::new([]),
+        undo: None,
         examples: Arc::new([]),
     }
 }

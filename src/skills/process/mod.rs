@@ -15,6 +15,7 @@ mod relay;
 pub mod runner;
 mod shim;
 pub mod spool;
+mod trace;
 pub mod wire;
 
 pub use shim::shim_main;

@@ -27,6 +27,7 @@ use super::descent::end_all_descendants;
 use super::event::Event;
 use super::relay;
 use super::spool::{read_report, write_report};
+use super::trace;
 use super::wire::{DOCUMENT_BYTES_MAX, EndedWire, OrderWire, ReportWire, WIRE_VERSION};
 use crate::domain::fault::in_one_line;
 use crate::skills::sandbox::cgroup::Cgroup;
@@ -64,6 +65,7 @@ fn carry_out() -> Result<ReportWire, String> {
     }
     set_child_subreaper(Some(getpid())).map_err(|error| format!("subreaper: {error}"))?;
     let report = run(&order);
+    trace::stopped(&order, &report);
     let is_known = !matches!(report.ended, EndedWire::Interrupted);
     if let Some(spool) = order.spool.as_deref().filter(|_| is_known) {
         write_report(spool, &report).map_err(|error| in_one_line(&error))?;
@@ -118,6 +120,7 @@ fn run(order: &OrderWire) -> ReportWire {
         Err(error) => return not_started(error),
     };
     let group = Pid::from_child(&child);
+    trace::began(order, group);
     // One slot for each event that can come: no sender ever blocks.
     let (events, inbox) = sync_channel(5);
     let mut watch = Watch { inbox, open_outputs: 2 };

@@ -16,6 +16,7 @@ use crate::domain::fault::Fault;
 use crate::domain::skill::CallOutcome;
 use crate::domain::time::UtcMillis;
 
+use super::trace;
 use super::wire::{DOCUMENT_BYTES_MAX, ReportWire, WIRE_VERSION};
 
 /// Says which step of work on the spool failed.
@@ -108,6 +109,17 @@ impl Spool {
         }))
     }
 
+    /// What is known of the program of a call that left no report, for a person.
+    pub fn evidence(&self, key: EffectKey) -> Option<String> {
+        trace::evidence(&trace::path_beside(&self.path_of(key)))
+    }
+
+    /// Ends the programs of these calls that still run, by number and start, and says how many those were.
+    pub fn end_survivors(&self, keys: &[EffectKey]) -> usize {
+        let traces = keys.iter().map(|key| trace::path_beside(&self.path_of(*key)));
+        traces.filter(|path| trace::end_survivor(path)).count()
+    }
+
     /// The keys that have a report, in no order.
     pub fn keys(&self) -> Result<Vec<EffectKey>, SpoolError> {
         let keys = self.files()?.into_iter().filter_map(|path| {
@@ -119,6 +131,7 @@ impl Spool {
 
     /// Forgets a report; after its outcome is in the journal. A missing one is no error.
     pub fn remove(&self, key: EffectKey) -> Result<(), SpoolError> {
+        trace::remove(&trace::path_beside(&self.path_of(key)));
         remove_file(&self.path_of(key))
     }
 

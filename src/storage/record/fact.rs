@@ -247,6 +247,25 @@ enum FactRecord {
         by: String,
         reason: String,
     },
+    RunAcceptedGrant {
+        spec: SpecRecord,
+        cost_max: Option<u64>,
+        grant: Option<Vec<String>>,
+    },
+    CallDeadLettered {
+        attempt: AttemptRecord,
+        ordinal: u32,
+        skill: String,
+        call: String,
+        text: String,
+    },
+    CompensationQueued {
+        step: String,
+        undoes: AttemptRecord,
+        ordinal: Option<u32>,
+        skill: String,
+        arguments: String,
+    },
 }
 
 fn attempt_record(attempt: &Attempt) -> AttemptRecord {
@@ -329,9 +348,13 @@ impl SnapshotRecord {
 impl From<&Fact> for FactRecord {
     fn from(fact: &Fact) -> Self {
         match fact {
-            Fact::RunAccepted(spec) => Self::RunAcceptedCost {
+            Fact::RunAccepted(spec) => Self::RunAcceptedGrant {
                 spec: SpecRecord::from(&**spec),
                 cost_max: spec.cost_max.map(|cost| cost.0),
+                grant: spec
+                    .grant
+                    .as_ref()
+                    .map(|grant| grant.iter().map(ToString::to_string).collect()),
             },
             Fact::RunRecovered { boot } => Self::RunRecovered { boot: boot.to_bytes() },
             Fact::PlanProposed { round, plan } => Self::PlanProposed {
@@ -559,6 +582,32 @@ impl From<&Fact> for FactRecord {
                 by: given.by.to_string(),
                 reason: given.reason.to_string(),
             },
+            Fact::CallDeadLettered {
+                attempt,
+                ordinal,
+                skill,
+                call,
+                text,
+            } => Self::CallDeadLettered {
+                attempt: attempt_record(attempt),
+                ordinal: *ordinal,
+                skill: skill.to_string(),
+                call: call.to_string(),
+                text: text.to_string(),
+            },
+            Fact::CompensationQueued {
+                step,
+                undoes,
+                ordinal,
+                skill,
+                arguments,
+            } => Self::CompensationQueued {
+                step: step.to_string(),
+                undoes: attempt_record(undoes),
+                ordinal: *ordinal,
+                skill: skill.to_string(),
+                arguments: arguments.to_string(),
+            },
         }
     }
 }
@@ -566,8 +615,11 @@ impl From<&Fact> for FactRecord {
 impl FactRecord {
     fn into_domain(self) -> Result<Fact, Reason> {
         Ok(match self {
-            Self::RunAccepted(spec) => Fact::RunAccepted(Arc::new(spec.into_domain(None)?)),
-            Self::RunAcceptedCost { spec, cost_max } => Fact::RunAccepted(Arc::new(spec.into_domain(cost_max)?)),
+            Self::RunAccepted(spec) => Fact::RunAccepted(Arc::new(spec.into_domain(None, None)?)),
+            Self::RunAcceptedCost { spec, cost_max } => Fact::RunAccepted(Arc::new(spec.into_domain(cost_max, None)?)),
+            Self::RunAcceptedGrant { spec, cost_max, grant } => {
+                Fact::RunAccepted(Arc::new(spec.into_domain(cost_max, grant)?))
+            }
             Self::RunRecovered { boot } => Fact::RunRecovered {
                 boot: BootId::from_bytes(boot),
             },
@@ -827,6 +879,32 @@ impl FactRecord {
                     by: by.into(),
                     reason: reason.into(),
                 },
+            },
+            Self::CallDeadLettered {
+                attempt,
+                ordinal,
+                skill,
+                call,
+                text,
+            } => Fact::CallDeadLettered {
+                attempt: attempt_domain(attempt)?,
+                ordinal,
+                skill: named::<SkillName>(&skill)?,
+                call: call.into(),
+                text: text.into(),
+            },
+            Self::CompensationQueued {
+                step,
+                undoes,
+                ordinal,
+                skill,
+                arguments,
+            } => Fact::CompensationQueued {
+                step: named::<StepId>(&step)?,
+                undoes: attempt_domain(undoes)?,
+                ordinal,
+                skill: named::<SkillName>(&skill)?,
+                arguments: arguments.into(),
             },
         })
     }

@@ -3,6 +3,7 @@
 use bincode::{Decode, Encode};
 use serde_json::Value;
 
+use crate::domain::capability::CapabilitySet;
 use crate::domain::id::RunId;
 use crate::domain::money::MicroUsd;
 use crate::domain::plan_document::{read_checks, write_check, write_plan};
@@ -45,8 +46,8 @@ impl From<&RunSpec> for SpecRecord {
 }
 
 impl SpecRecord {
-    /// What was accepted; the limit in money came later and stands beside the record.
-    pub(super) fn into_domain(self, cost_max: Option<u64>) -> Result<RunSpec, Reason> {
+    /// What was accepted; the limit in money and the grant came later and stand beside the record.
+    pub(super) fn into_domain(self, cost_max: Option<u64>, grant: Option<Vec<String>>) -> Result<RunSpec, Reason> {
         let checks = match json(&self.checks)? {
             Value::Array(items) => read_checks("", &items).map_err(findings_text)?,
             other => return Err(format!("checks are not a list: {other}")),
@@ -64,6 +65,11 @@ impl SpecRecord {
             model: self.model.map(|name| named(&name)).transpose()?,
             origin: self.origin.into(),
             retry_of: self.retry_of.map(RunId::from_bytes),
+            grant: grant.map(capabilities).transpose()?,
         })
     }
+}
+
+fn capabilities(texts: Vec<String>) -> Result<CapabilitySet, Reason> {
+    CapabilitySet::parse(texts.iter().map(String::as_str)).map_err(|error| error.to_string())
 }

@@ -247,3 +247,101 @@ fn a_daemon_that_is_killed_with_calls_in_flight_leaves_no_server_and_repeats_no_
         if left.is_empty() { Ok(()) } else { Err(left) }
     });
 }
+
+#[test]
+fn a_call_that_loses_its_server_twice_is_dead_and_seen() {
+    let home = home("2025-11-25");
+    let file = home.path().join("openclaw.toml");
+    let config = std::fs::read_to_string(&file).expect("there") + "classes = { act = \"read\" }\n";
+    std::fs::write(&file, config).expect("configuration");
+    let daemon = home.start();
+    let client = daemon.client();
+    block_on(async {
+        ready(&client).await;
+        let plan = json!({
+            "task": "die", "workspace": home.workspace(),
+            "plan": { "steps": [
+                { "id": "a", "skill": "mcp.test.act", "inputs": { "how": "die" }, "retries": 3 },
+            ] },
+        });
+        let (code, body) = client.post("/v1/runs", &plan).await.expect("answered");
+        assert_eq!(code, 202, "{body}");
+        let run = body["id"].as_str().expect("an id").to_owned();
+        let ended = until_async("the run to end", LONG, async || {
+            let (_, body) = client.get(&format!("/v1/runs/{run}")).await.expect("answered");
+            if body["status"] == "active" {
+                Err(body)
+            } else {
+                Ok(body)
+            }
+        })
+        .await;
+        assert_eq!(ended["status"], "failed", "{ended}");
+        assert!(
+            ended["reason"].as_str().is_some_and(|why| why.contains("OC-5035")),
+            "{ended}"
+        );
+        assert_eq!(lines(&home, "calls").len(), 2, "it is not made a third time");
+        let (_, timeline) = client.get(&format!("/v1/runs/{run}/timeline")).await.expect("answered");
+        let dead = timeline["entries"].as_array().expect("entries").iter();
+        assert_eq!(
+            dead.filter(|entry| entry["kind"] == "call.dead_lettered").count(),
+            1,
+            "{timeline}"
+        );
+        let (_, incidents) = client.get("/v1/incidents").await.expect("answered");
+        assert!(incidents.to_string().contains("mcp.test.act crashed"), "{incidents}");
+        // The server is there again for others.
+        ready(&client).await;
+    });
+    let (code, text) = cli(&home, &["runs", "list"]);
+    assert_eq!(code, Some(0), "{text}");
+}
+
+#[test]
+fn a_server_that_was_given_up_is_started_again_on_request() {
+    let home = home("2025-11-25");
+    // A program that ends at once until a file is there.
+    let gate = home.ledger_folder().join("gate");
+    let file = home.path().join("openclaw.toml");
+    let script = format!(
+        "import os, runpy, sys\nif not os.path.exists({:?}): sys.exit(1)\nsys.argv = sys.argv[1:]\n\
+         runpy.run_path(sys.argv[0], run_name=\"__main__\")",
+        gate.display().to_string()
+    );
+    let command = json!(["python3", "-c", script, SERVER, "2025-11-25", home.ledger_folder(), ""]);
+    std::fs::write(
+        &file,
+        format!("[log]\nlevel = \"warn\"\n[mcp.test]\ncommand = {command}\n"),
+    )
+    .expect("configuration");
+    let daemon = home.start();
+    let client = daemon.client();
+    block_on(async {
+        until_async("the server to be given up", LONG, async || {
+            let (_, body) = client.get("/v1/mcp").await.expect("answered");
+            if body["servers"][0]["state"] == "gave_up" {
+                Ok(())
+            } else {
+                Err(body)
+            }
+        })
+        .await;
+    });
+    std::fs::write(&gate, "").expect("opened");
+    let (code, text) = cli(&home, &["mcp", "restart", "test"]);
+    assert!(code == Some(0) && text.contains("started again"), "{text}");
+    block_on(ready(&client));
+    // One that serves is restarted as well: its old process is gone.
+    let old = processes(&home);
+    let (code, text) = cli(&home, &["mcp", "restart", "test"]);
+    assert_eq!(code, Some(0), "{text}");
+    block_on(ready(&client));
+    let new = processes(&home);
+    assert!(
+        !new.is_empty() && old.iter().all(|pid| !new.contains(pid)),
+        "{old:?} {new:?}"
+    );
+    let (code, text) = cli(&home, &["mcp", "restart", "none"]);
+    assert!(code == Some(3) && text.contains("OC-5024"), "{text}");
+}

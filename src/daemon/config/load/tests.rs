@@ -339,6 +339,8 @@ fn command_skills_are_once_until_they_say_otherwise() {
         ("class = \"probe\"", "probe: found nothing"),
         ("probe = [\"z\"]", "probe: found a program"),
         ("class = \"local\"", "class: found \"local\""),
+        ("undo = \"a\"", "undo: found \"a\""),
+        ("undo = \"A b\"", "undo: found"),
     ];
     for (line, wanted) in wrong {
         let text = format!("[skills.commands.a]\nargv = [\"x\"]\n{line}\n");

@@ -76,6 +76,8 @@ fn skill(pointer: &str, name: &Value, description: &Value, schema: &Value) -> Re
         output_bytes_max: RESULT_BYTES_MAX,
         concurrency: 1,
         approval: Approval::Auto,
+        resources: Arc::new([]),
+        undo: None,
         examples: Arc::new([]),
     })
 }

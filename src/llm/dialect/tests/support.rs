@@ -24,6 +24,8 @@ pub(super) fn manifest(name: &str) -> SkillManifest {
         output_bytes_max: crate::domain::limits::RESULT_BYTES_MAX,
         concurrency: 1,
         approval: Approval::Auto,
+        resources: Arc::new([]),
+        undo: None,
         examples: Arc::new([]),
     }
 }

@@ -152,6 +152,8 @@ pub(super) fn manifest(name: &str) -> SkillManifest {
         output_bytes_max: 96 * 1024,
         concurrency: 1,
         approval: Approval::Auto,
+        resources: Arc::new([]),
+        undo: None,
         examples: Arc::new([]),
     }
 }
