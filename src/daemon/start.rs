@@ -55,7 +55,9 @@ use crate::skills::spool::{Spool, SpoolError};
 use crate::storage::error::StoreError;
 use crate::storage::store::Store;
 
-use super::adapters::{SkillsMemory, command_skill, in_one_line, mcp_server, model, pipelines, search, shown};
+use super::adapters::{
+    SkillsMemory, command_skill, in_one_line, mcp_server, model, pipelines, search, shown, upkeep,
+};
 use super::config::{Config, DaemonFile, Home, HomeError};
 use super::guard::storage_layer;
 use super::layers::root;
@@ -326,6 +328,7 @@ impl Daemon {
             entropy: entropy.clone(),
             idle: MEMORY_IDLE,
             open_max: MEMORY_OPEN_MAX,
+            upkeep: upkeep(config, &telemetry),
         });
         let (skills_layer, skills) = skills(home, config, memory.clone(), &telemetry)?;
         let left = LeftBranches {

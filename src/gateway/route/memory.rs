@@ -255,14 +255,11 @@ pub async fn list(
     caller.needs("memory:read")?;
     let shard = shard(&scope, part.project.as_deref(), part.session.as_deref())?;
     let limit = part.limit.unwrap_or(100).clamp(1, LIST_MAX);
-    let page = parts.store.memory_list(&shard, part.after.unwrap_or(0), limit);
+    let page = parts.store.memory_page(&shard, part.after.unwrap_or(0), limit);
     let page = page.map_err(|error| refused(&MemoryError::Store(Arc::new(error))))?;
-    let next = (page.len() == limit)
-        .then(|| page.last().map(|entry| entry.id))
-        .flatten();
-    let live = page.iter().filter(|entry| entry.state == MemoryState::Live);
+    let live = page.entries.iter().filter(|entry| entry.state == MemoryState::Live);
     let entries: Vec<Value> = live.map(|entry| view(&shard, entry)).collect();
-    Ok(Json(json!({ "entries": entries, "next": next })))
+    Ok(Json(json!({ "entries": entries, "next": page.next })))
 }
 
 /// `POST /v1/memory/query`.
