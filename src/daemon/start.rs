@@ -55,9 +55,7 @@ use crate::skills::spool::{Spool, SpoolError};
 use crate::storage::error::StoreError;
 use crate::storage::store::Store;
 
-use super::adapters::{
-    SkillsMemory, command_skill, in_one_line, mcp_server, model, pipelines, search, shown, upkeep,
-};
+use super::adapters::{SkillsMemory, command_skill, in_one_line, mcp_server, model, pipelines, search, shown, upkeep};
 use super::config::{Config, DaemonFile, Home, HomeError};
 use super::guard::storage_layer;
 use super::layers::root;

@@ -167,12 +167,15 @@ impl MemoryHandle {
     ///
     /// **Errors**: [`MemoryError::Full`] when a limit is reached and nothing may make room.
     pub async fn put(&self, new: NewMemory) -> Result<(), MemoryError> {
-        self.make_room(&new.shard, new.key.as_ref(), new.text.len() as u64).await?;
+        self.make_room(&new.shard, new.key.as_ref(), new.text.len() as u64)
+            .await?;
         let bytes = new.text.len() as u64;
         self.commit(Op::MemoryPut(Box::new(new))).await?;
         // Never wraps into the mark for what is not counted.
         self.bytes
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| Some(held.saturating_add(bytes)))
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
+                Some(held.saturating_add(bytes))
+            })
             .ok();
         Ok(())
     }
@@ -183,13 +186,16 @@ impl MemoryHandle {
     /// brings it down again.
     pub async fn make_room(&self, shard: &ShardName, key: Option<&Arc<str>>, bytes: u64) -> Result<(), MemoryError> {
         for tries_left in [true, false] {
-            let Some(full) = self.full(shard, key, bytes)? else { return Ok(()) };
+            let Some(full) = self.full(shard, key, bytes)? else {
+                return Ok(());
+            };
             if !tries_left || self.parts.upkeep.when_full == WhenFull::Refuse {
                 return Err(full);
             }
-            let permit = self.collecting.try_admit().map_err(|full| MemoryError::Overloaded {
-                waiting: full.capacity,
-            })?;
+            let permit = self
+                .collecting
+                .try_admit()
+                .map_err(|full| MemoryError::Overloaded { waiting: full.capacity })?;
             let shard = shard.clone();
             let evicted = self
                 .collector

@@ -53,11 +53,16 @@ impl MemoryHandle {
             let report = report.map_err(|_| MemoryError::TimedOut)?;
             return report.map_err(|error| MemoryError::Collect(Arc::new(error)));
         }
-        let permit = self.collecting.try_admit().map_err(|full| MemoryError::Overloaded {
-            waiting: full.capacity,
-        })?;
+        let permit = self
+            .collecting
+            .try_admit()
+            .map_err(|full| MemoryError::Overloaded { waiting: full.capacity })?;
         let ask = |reply| CollectorMessage::Prune { only, permit, reply };
-        let report = self.collector.call(ask, PRUNE_MAX).await.map_err(MemoryError::Unanswered)?;
+        let report = self
+            .collector
+            .call(ask, PRUNE_MAX)
+            .await
+            .map_err(MemoryError::Unanswered)?;
         report.map_err(|error| MemoryError::Collect(Arc::new(error)))
     }
 
@@ -198,14 +203,28 @@ impl MemoryHandle {
 }
 
 fn compare(review: &mut ShardReview, index: &IndexReview) {
-    let some = |ids: BTreeSet<u64>| ids.into_iter().take(5).map(|id| id.to_string()).collect::<Vec<_>>().join(", ");
+    let some = |ids: BTreeSet<u64>| {
+        ids.into_iter()
+            .take(5)
+            .map(|id| id.to_string())
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
     let missing: BTreeSet<u64> = review.live.difference(&index.ids).copied().collect();
     let extra: BTreeSet<u64> = index.ids.difference(&review.live).copied().collect();
     if !missing.is_empty() {
-        review.find(format!("the index lacks {} live entries: {} …", missing.len(), some(missing)));
+        review.find(format!(
+            "the index lacks {} live entries: {} …",
+            missing.len(),
+            some(missing)
+        ));
     }
     if !extra.is_empty() {
-        review.find(format!("the index has {} entries that are not live: {} …", extra.len(), some(extra)));
+        review.find(format!(
+            "the index has {} entries that are not live: {} …",
+            extra.len(),
+            some(extra)
+        ));
     }
     if index.documents != index.ids.len() {
         review.find(format!(

@@ -229,7 +229,9 @@ impl Store {
         while let Some(id) = next
             && found.len() < HISTORY_MAX
         {
-            let Some(entry) = tables.sound(shard.number, id)? else { break };
+            let Some(entry) = tables.sound(shard.number, id)? else {
+                break;
+            };
             next = entry.previous;
             found.push(entry);
         }

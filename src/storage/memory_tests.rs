@@ -112,8 +112,7 @@ impl Open {
     }
 
     fn live(&self) -> Vec<u64> {
-        let Follow::Anew { entries, damaged } = self.store.memory_follow(&shard("a"), 0).expect("readable").1
-        else {
+        let Follow::Anew { entries, damaged } = self.store.memory_follow(&shard("a"), 0).expect("readable").1 else {
             return Vec::new();
         };
         assert!(damaged.is_empty(), "{damaged:?}");
@@ -149,7 +148,10 @@ fn a_key_that_is_put_again_supersedes_with_history_and_an_equal_text_joins() {
     open.put(new("a", None, "The loose text.", 5));
     assert_eq!(open.live(), [2, 3]);
     let loose = open.entry(3);
-    assert_eq!(&*loose.text, "loose  text", "what was kept first stays as it was written");
+    assert_eq!(
+        &*loose.text, "loose  text",
+        "what was kept first stays as it was written"
+    );
     assert_eq!(loose.sources.len(), 2, "with all that said so");
     let figures = open.store.memory_figures(&shard("a")).expect("readable");
     assert_eq!((figures.live, figures.bytes), (2, 3 + 11));
@@ -180,7 +182,11 @@ fn what_is_forgotten_is_gone_with_its_history_and_what_is_archived_comes_back() 
     assert_eq!((open.get("k"), open.live()), (None, vec![4]));
     assert_eq!(open.store.memory_entry(&shard("a"), 1).expect("readable"), None);
     open.edit(99, MemoryEdit::Forget);
-    assert_eq!(open.due(), [(1_004, 4), (9_000, 3)], "what is live ends by itself, what is archived is deleted");
+    assert_eq!(
+        open.due(),
+        [(1_004, 4), (9_000, 3)],
+        "what is live ends by itself, what is archived is deleted"
+    );
 }
 
 #[test]
@@ -263,9 +269,13 @@ fn a_key_keeps_so_many_of_its_earlier_texts_and_no_more() {
     let texts: Vec<&str> = history.iter().map(|entry| &*entry.text).collect();
     assert_eq!(
         texts,
-        ["text 28", "text 27", "text 26", "text 25", "text 24", "text 23", "text 22", "text 21"]
+        [
+            "text 28", "text 27", "text 26", "text 25", "text 24", "text 23", "text 22", "text 21"
+        ]
     );
-    let newer = history.iter().all(|entry| matches!(entry.state, MemoryState::Superseded { by, .. } if by == entry.id + 1));
+    let newer = history
+        .iter()
+        .all(|entry| matches!(entry.state, MemoryState::Superseded { by, .. } if by == entry.id + 1));
     assert!(newer, "each says which one is newer: {history:?}");
     let page = open.store.memory_page(&shard("a"), 0, 100).expect("readable");
     assert_eq!(page.entries.len(), 1 + HISTORY_MAX);
@@ -347,13 +357,24 @@ fn a_copy_is_taken_once_and_the_later_text_of_a_key_counts() {
         open.commit(op);
     }
     let before = open.store.memory_page(&shard("a"), 0, 9).expect("readable");
-    assert_eq!((before.entries[0].uses, before.entries[0].version, before.entries[0].previous), (4, 3, None));
+    assert_eq!(
+        (
+            before.entries[0].uses,
+            before.entries[0].version,
+            before.entries[0].previous
+        ),
+        (4, 3, None)
+    );
     let figures = open.store.memory_figures(&shard("a")).expect("readable");
     for op in all {
         open.commit(op);
     }
     assert_eq!(open.store.memory_page(&shard("a"), 0, 9).expect("readable"), before);
-    assert_eq!(open.store.memory_figures(&shard("a")).expect("readable"), figures, "not one change was logged");
+    assert_eq!(
+        open.store.memory_figures(&shard("a")).expect("readable"),
+        figures,
+        "not one change was logged"
+    );
     open.commit(copy(Some("k"), "earlier", 49));
     assert_eq!(&*open.get("k").expect("there").text, "one");
     open.commit(copy(Some("k"), "later", 51));
@@ -366,7 +387,10 @@ fn a_copy_is_taken_once_and_the_later_text_of_a_key_counts() {
 fn an_empty_shard_is_removed_and_its_name_begins_anew_for_every_index() {
     let mut open = Open::new();
     open.put(new("a", None, "one", 1));
-    let drop = Op::MemoryShardDrop { shard: shard("a"), at: UtcMillis(1) };
+    let drop = Op::MemoryShardDrop {
+        shard: shard("a"),
+        at: UtcMillis(1),
+    };
     open.commit(drop.clone());
     assert_eq!(open.live(), [1], "one that holds something stays");
     let (through, _) = open.store.memory_follow(&shard("a"), 0).expect("readable");
@@ -376,10 +400,19 @@ fn an_empty_shard_is_removed_and_its_name_begins_anew_for_every_index() {
     open.put(new("b", None, "elsewhere", 2));
     open.put(new("a", None, "two", 3));
     open.put(new("a", None, "three", 4));
-    let numbers: Vec<u32> = open.store.memory_shards().expect("readable").iter().map(|count| count.number).collect();
+    let numbers: Vec<u32> = open
+        .store
+        .memory_shards()
+        .expect("readable")
+        .iter()
+        .map(|count| count.number)
+        .collect();
     assert_eq!(numbers, [3, 2], "no number is given twice");
     let (_, follow) = open.store.memory_follow(&shard("a"), through).expect("readable");
-    assert!(matches!(follow, Follow::Anew { entries, .. } if entries.len() == 2), "an index of the old one starts anew");
+    assert!(
+        matches!(follow, Follow::Anew { entries, .. } if entries.len() == 2),
+        "an index of the old one starts anew"
+    );
     open.clean();
 }
 
@@ -387,7 +420,9 @@ fn an_empty_shard_is_removed_and_its_name_begins_anew_for_every_index() {
 fn break_record(open: &Open, id: u64) {
     open.sabotage(|transaction| {
         let mut entries = transaction.open_table(MEMORY_ENTRIES).expect("opens");
-        entries.insert(&entry_row(1, id), [1u8, 250, 3, 3].as_slice()).expect("writes");
+        entries
+            .insert(&entry_row(1, id), [1u8, 250, 3, 3].as_slice())
+            .expect("writes");
     });
 }
 
@@ -404,7 +439,11 @@ fn a_damaged_record_fails_nothing_and_is_put_aside_with_an_incident() {
         open.put(new("a", None, "two", 2));
         break_record(&open, 1);
         let review = open.store.memory_review(&shard("a")).expect("readable");
-        assert_eq!((review.damaged.as_slice(), review.is_clean()), ([1].as_slice(), false), "{name}");
+        assert_eq!(
+            (review.damaged.as_slice(), review.is_clean()),
+            ([1].as_slice(), false),
+            "{name}"
+        );
         let (_, follow) = open.store.memory_follow(&shard("a"), 0).expect("readable");
         assert!(
             matches!(&follow, Follow::Anew { entries, damaged } if entries.len() == 1 && damaged == &[1]),
@@ -418,7 +457,10 @@ fn a_damaged_record_fails_nothing_and_is_put_aside_with_an_incident() {
         assert_eq!(review.quarantined, 1, "{name}");
         let incidents = open.store.incidents(9).expect("readable");
         assert_eq!(incidents.len(), 1, "{name}: {incidents:?}");
-        assert!(incidents[0].what.contains("entry 1 of memory shard 1"), "{name}: {incidents:?}");
+        assert!(
+            incidents[0].what.contains("entry 1 of memory shard 1"),
+            "{name}: {incidents:?}"
+        );
         let live = if name == "put" { vec![2, 3] } else { vec![2] };
         assert_eq!(open.live(), live, "{name}");
     }
@@ -456,10 +498,14 @@ fn a_review_names_every_kind_of_disagreement() {
         let mut keys = transaction.open_table(MEMORY_KEYS).expect("opens");
         keys.insert(key_row(1, "other").as_slice(), 2).expect("writes");
     });
-    check("a hash is missing", "entry 2 is live, but its key or text", &|transaction| {
-        let mut hashes = transaction.open_table(MEMORY_HASHES).expect("opens");
-        hashes.remove(&hash_row(1, text_hash("two"))).expect("writes");
-    });
+    check(
+        "a hash is missing",
+        "entry 2 is live, but its key or text",
+        &|transaction| {
+            let mut hashes = transaction.open_table(MEMORY_HASHES).expect("opens");
+            hashes.remove(&hash_row(1, text_hash("two"))).expect("writes");
+        },
+    );
     check("a hash too many", "a hash points to entry 7", &|transaction| {
         let mut hashes = transaction.open_table(MEMORY_HASHES).expect("opens");
         hashes.insert(&hash_row(1, [9; 16]), 7).expect("writes");
@@ -468,14 +514,22 @@ fn a_review_names_every_kind_of_disagreement() {
         let mut vectors = transaction.open_table(MEMORY_VECTORS).expect("opens");
         vectors.insert(&entry_row(1, 9), [1u8].as_slice()).expect("writes");
     });
-    check("a broken vector", "the vector of entry 1 cannot be used", &|transaction| {
-        let mut vectors = transaction.open_table(MEMORY_VECTORS).expect("opens");
-        vectors.insert(&entry_row(1, 1), [1u8].as_slice()).expect("writes");
-    });
-    check("a due time is missing", "entry 2 has no row among the due times", &|transaction| {
-        let mut due = transaction.open_table(MEMORY_DUE).expect("opens");
-        due.remove(&due_row(UtcMillis(1_002), 1, 2)).expect("writes");
-    });
+    check(
+        "a broken vector",
+        "the vector of entry 1 cannot be used",
+        &|transaction| {
+            let mut vectors = transaction.open_table(MEMORY_VECTORS).expect("opens");
+            vectors.insert(&entry_row(1, 1), [1u8].as_slice()).expect("writes");
+        },
+    );
+    check(
+        "a due time is missing",
+        "entry 2 has no row among the due times",
+        &|transaction| {
+            let mut due = transaction.open_table(MEMORY_DUE).expect("opens");
+            due.remove(&due_row(UtcMillis(1_002), 1, 2)).expect("writes");
+        },
+    );
     check("a due time too many", "a due time points to entry 2", &|transaction| {
         let mut due = transaction.open_table(MEMORY_DUE).expect("opens");
         due.insert(&due_row(UtcMillis(5), 1, 2), ()).expect("writes");
@@ -488,8 +542,12 @@ fn a_review_names_every_kind_of_disagreement() {
         let mut changes = transaction.open_table(MEMORY_CHANGES).expect("opens");
         changes.remove(&entry_row(1, (1 << 32) + 3)).expect("writes");
     });
-    check("an entry that is not counted", "1 of 3 bytes are there", &|transaction| {
-        let mut entries = transaction.open_table(MEMORY_ENTRIES).expect("opens");
-        entries.remove(&entry_row(1, 2)).expect("writes");
-    });
+    check(
+        "an entry that is not counted",
+        "1 of 3 bytes are there",
+        &|transaction| {
+            let mut entries = transaction.open_table(MEMORY_ENTRIES).expect("opens");
+            entries.remove(&entry_row(1, 2)).expect("writes");
+        },
+    );
 }

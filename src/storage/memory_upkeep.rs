@@ -8,9 +8,7 @@ use redb::ReadableTable;
 
 use crate::domain::id::IncidentId;
 use crate::domain::incident::Incident;
-use crate::domain::memory::{
-    MemoryCopy, MemoryDue, MemoryEdit, MemoryEntry, MemoryState, ShardName, TEXT_BYTES_MAX,
-};
+use crate::domain::memory::{MemoryCopy, MemoryDue, MemoryEdit, MemoryEntry, MemoryState, ShardName, TEXT_BYTES_MAX};
 use crate::domain::time::UtcMillis;
 
 use super::codec;
@@ -291,6 +289,8 @@ fn joined(mut own: MemoryEntry, other: &MemoryEntry) -> MemoryEntry {
     own.used_at = own.used_at.max(other.used_at);
     own.uses = own.uses.max(other.uses);
     own.version = own.version.max(other.version);
-    own.expires_at = own.expires_at.and_then(|own| other.expires_at.map(|other| own.max(other)));
+    own.expires_at = own
+        .expires_at
+        .and_then(|own| other.expires_at.map(|other| own.max(other)));
     own
 }

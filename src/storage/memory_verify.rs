@@ -154,7 +154,11 @@ fn entries(tables: &Tables, shard: &ShardRecord, review: &mut ShardReview) -> Re
         let hash = record.hash;
         let entry = record.into_domain(id);
         if let Some(at) = due_of(&entry)
-            && tables.due.get(&due_row(at, number, id)).map_err(step("read a due time"))?.is_none()
+            && tables
+                .due
+                .get(&due_row(at, number, id))
+                .map_err(step("read a due time"))?
+                .is_none()
         {
             review.find(format!("entry {id} has no row among the due times"));
         }
@@ -209,7 +213,11 @@ fn pointers(tables: &Tables, shard: u32, review: &mut ShardReview) -> Result<(),
     }
     let mut from = [0; 20];
     from[..4].copy_from_slice(&prefix);
-    for row in tables.hashes.range::<&[u8; 20]>(&from..).map_err(step("read the hashes"))? {
+    for row in tables
+        .hashes
+        .range::<&[u8; 20]>(&from..)
+        .map_err(step("read the hashes"))?
+    {
         let (row, id) = row.map_err(step("read the hashes"))?;
         let (Some(hash), id) = (row.value().strip_prefix(&prefix), id.value()) else {
             break;
@@ -239,7 +247,9 @@ fn vectors(tables: &Tables, shard: u32, review: &mut ShardReview) -> Result<(), 
         }
         let vector = codec::decode::<VectorRecord>(|| "a vector".into(), value.value());
         if !vector.is_ok_and(|vector| vector.is_usable()) {
-            review.find(format!("the vector of entry {id} cannot be used; it is made anew from the text"));
+            review.find(format!(
+                "the vector of entry {id} cannot be used; it is made anew from the text"
+            ));
         }
     }
     Ok(())

@@ -389,7 +389,12 @@ impl<'txn> MemoryTables<'txn> {
     }
 
     /// Makes an entry findable by key, text and due time.
-    pub(super) fn show(&mut self, shard: &mut ShardRecord, entry: &MemoryEntry, hash: [u8; 16]) -> Result<(), StoreError> {
+    pub(super) fn show(
+        &mut self,
+        shard: &mut ShardRecord,
+        entry: &MemoryEntry,
+        hash: [u8; 16],
+    ) -> Result<(), StoreError> {
         match &entry.key {
             Some(key) => self
                 .keys
@@ -406,7 +411,12 @@ impl<'txn> MemoryTables<'txn> {
         Ok(())
     }
 
-    pub(super) fn hide(&mut self, shard: &mut ShardRecord, entry: &MemoryEntry, hash: [u8; 16]) -> Result<(), StoreError> {
+    pub(super) fn hide(
+        &mut self,
+        shard: &mut ShardRecord,
+        entry: &MemoryEntry,
+        hash: [u8; 16],
+    ) -> Result<(), StoreError> {
         match &entry.key {
             Some(key) => self
                 .keys
@@ -495,7 +505,9 @@ impl<'txn> MemoryTables<'txn> {
         let count = numbers.get(row.as_str()).map_err(step("read the memory's numbers"))?;
         let count = count.map_or(0, |count| count.value()).saturating_add_signed(more);
         if count == 0 {
-            numbers.remove(row.as_str()).map_err(step("write the memory's numbers"))?;
+            numbers
+                .remove(row.as_str())
+                .map_err(step("write the memory's numbers"))?;
         } else {
             numbers
                 .insert(row.as_str(), count)

@@ -7,6 +7,7 @@ pub mod doctor;
 pub mod init;
 pub mod mcp;
 pub mod memory;
+pub mod memory_upkeep;
 pub mod quickstart;
 pub mod run;
 pub mod runs;

@@ -98,7 +98,10 @@ impl Actor for Collector {
             CollectorMessage::CollectDue => {
                 if let Err(error) = self.round().await {
                     // The next round finds what is left.
-                    tracing::warn!(error = crate::domain::fault::in_one_line(&error), "a collection of memory ended early");
+                    tracing::warn!(
+                        error = crate::domain::fault::in_one_line(&error),
+                        "a collection of memory ended early"
+                    );
                 }
                 state.next = next(&myself, self.rounds.parts.upkeep.interval);
             }
@@ -117,8 +120,26 @@ impl Collector {
             report.damaged += pruned.damaged;
         }
         if report != Report::default() {
-            let Report { archived, due, deleted, evicted, dropped, used, damaged, going: _ } = report;
-            tracing::info!(archived, due, deleted, evicted, dropped, used, damaged, "memory was collected");
+            let Report {
+                archived,
+                due,
+                deleted,
+                evicted,
+                dropped,
+                used,
+                damaged,
+                going: _,
+            } = report;
+            tracing::info!(
+                archived,
+                due,
+                deleted,
+                evicted,
+                dropped,
+                used,
+                damaged,
+                "memory was collected"
+            );
         }
         Ok(())
     }

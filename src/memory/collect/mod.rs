@@ -9,3 +9,6 @@ pub mod decision;
 pub mod round;
 pub mod settings;
 pub mod uses;
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use crate::domain::memory::{MemoryDue, MemoryEdit, MemoryEntry, MemoryScope, MemoryState, ShardCount, ShardName, run_of_session};
+use crate::domain::memory::{
+    MemoryDue, MemoryEdit, MemoryEntry, MemoryScope, MemoryState, ShardCount, ShardName, run_of_session,
+};
 use crate::domain::run::{Outcome, RunStatus};
 use crate::domain::time::UtcMillis;
 use crate::memory::parts::MemoryParts;
@@ -196,7 +198,12 @@ impl Rounds {
             }
             report.due += due.len() as u64;
             let shards = self.shards().await?;
-            let name_of = |number| shards.iter().find(|count| count.number == number).map(|count| count.name.clone());
+            let name_of = |number| {
+                shards
+                    .iter()
+                    .find(|count| count.number == number)
+                    .map(|count| count.name.clone())
+            };
             let until = self.until(now);
             let op = |due: MemoryDue| Op::MemoryDue {
                 due: MemoryDue {
@@ -238,7 +245,11 @@ impl Rounds {
                 report.damaged += 1;
                 ops.push(Self::edit(shard, id, MemoryEdit::Quarantine, now));
             }
-            for entry in page.entries.into_iter().filter(|entry| entry.state == MemoryState::Live) {
+            for entry in page
+                .entries
+                .into_iter()
+                .filter(|entry| entry.state == MemoryState::Live)
+            {
                 if let Some(why) = why(&entry) {
                     ops.push(self.archive(shard, entry.id, &why, now));
                     report.archived += 1;
@@ -248,7 +259,9 @@ impl Rounds {
             if really {
                 self.commit(&mut ops).await?;
                 let telemetry = &self.parts.upkeep.telemetry;
-                telemetry.counter(&MEMORY_ARCHIVED, &[shard.scope.as_str(), "swept"]).increment(report.archived - before);
+                telemetry
+                    .counter(&MEMORY_ARCHIVED, &[shard.scope.as_str(), "swept"])
+                    .increment(report.archived - before);
             }
         }
         Ok(())
@@ -322,7 +335,9 @@ impl Rounds {
         let mut ops: Vec<Op> = ids.into_iter().map(|id| self.archive(shard, id, &why, now)).collect();
         self.commit(&mut ops).await?;
         let telemetry = &self.parts.upkeep.telemetry;
-        telemetry.counter(&MEMORY_ARCHIVED, &[shard.scope.as_str(), "evicted"]).increment(evicted);
+        telemetry
+            .counter(&MEMORY_ARCHIVED, &[shard.scope.as_str(), "evicted"])
+            .increment(evicted);
         Ok(evicted)
     }
 
@@ -351,7 +366,9 @@ impl Rounds {
         }
         report.deleted += oldest.len() as u64;
         let telemetry = &self.parts.upkeep.telemetry;
-        telemetry.counter(&MEMORY_DELETED, &[shard.scope.as_str()]).increment(oldest.len() as u64);
+        telemetry
+            .counter(&MEMORY_DELETED, &[shard.scope.as_str()])
+            .increment(oldest.len() as u64);
         let ids = oldest.into_iter().map(|(_, id)| id);
         let mut ops: Vec<Op> = ids.map(|id| Self::edit(shard, id, MemoryEdit::Forget, now)).collect();
         self.commit(&mut ops).await

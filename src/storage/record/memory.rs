@@ -31,10 +31,20 @@ pub struct EntryRecord {
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 enum StateRecord {
     Live,
-    Superseded { by: u64, at: u64 },
+    Superseded {
+        by: u64,
+        at: u64,
+    },
     /// As the first layout had it; read, not written.
-    Archived { at: u64, why: String },
-    ArchivedUntil { at: u64, why: String, until: u64 },
+    Archived {
+        at: u64,
+        why: String,
+    },
+    ArchivedUntil {
+        at: u64,
+        why: String,
+        until: u64,
+    },
 }
 
 /// How long an entry stays that was archived before it was said how long.
