@@ -63,7 +63,7 @@ impl MemoryReader for SkillsMemory {
     fn make_room(&self, key: MemoryKey, bytes: usize) -> BoxFuture<'static, Result<(), String>> {
         let memory = self.0.clone();
         Box::pin(async move {
-            let room = memory.make_room(&key.shard(), Some(&key.key), bytes as u64).await;
+            let room = memory.make_room(&key.shard(), Some(&key.key), (1, bytes as u64)).await;
             room.map_err(|error| in_one_line_of(&error))
         })
     }

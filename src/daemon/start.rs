@@ -378,7 +378,7 @@ impl Daemon {
             clock.clone(),
             agents.clone(),
             models.clone(),
-            store.clone(),
+            (store.clone(), memory.clone()),
             started_at,
         );
         let metrics = listen_for_metrics(config).await;

@@ -148,11 +148,9 @@ impl MemoryHandle {
         let now = self.parts.clock.now();
         let found = match self.parts.store.memory(key) {
             Err(StoreError::Corrupt { .. }) => {
-                let Some(id) = self.parts.store.memory_number(key).map_err(stored)? else {
-                    return Ok(None);
-                };
-                self.edit(shard, id, MemoryEdit::Quarantine).await?;
-                return Err(MemoryError::Damaged(id));
+                // None when the record of the part itself is damaged; no entry has number 0.
+                let id = self.parts.store.memory_number(key).unwrap_or_default().unwrap_or(0);
+                return self.put_aside(shard, id).await;
             }
             found => found.map_err(stored)?,
         };
@@ -163,11 +161,17 @@ impl MemoryHandle {
         Ok(found)
     }
 
+    /// Has a record put aside that cannot be read, and says so.
+    pub(super) async fn put_aside<T>(&self, shard: ShardName, id: u64) -> Result<T, MemoryError> {
+        self.edit(shard, id, MemoryEdit::Quarantine).await?;
+        Err(MemoryError::Damaged(id))
+    }
+
     /// Puts an entry; when this returns it is on disk, and every later question sees it.
     ///
     /// **Errors**: [`MemoryError::Full`] when a limit is reached and nothing may make room.
     pub async fn put(&self, new: NewMemory) -> Result<(), MemoryError> {
-        self.make_room(&new.shard, new.key.as_ref(), new.text.len() as u64)
+        self.make_room(&new.shard, new.key.as_ref(), (1, new.text.len() as u64))
             .await?;
         let bytes = new.text.len() as u64;
         self.commit(Op::MemoryPut(Box::new(new))).await?;
@@ -180,13 +184,18 @@ impl MemoryHandle {
         Ok(())
     }
 
-    /// Makes room for one more text where a limit is reached, by the policy of the configuration.
+    /// Makes room for so many entries of so many bytes where a limit is reached, by the policy of the configuration.
     ///
     /// Several that come at once may pass together and go over a limit of entries by as many; the next collection
     /// brings it down again.
-    pub async fn make_room(&self, shard: &ShardName, key: Option<&Arc<str>>, bytes: u64) -> Result<(), MemoryError> {
+    pub async fn make_room(
+        &self,
+        shard: &ShardName,
+        key: Option<&Arc<str>>,
+        more: (u64, u64),
+    ) -> Result<(), MemoryError> {
         for tries_left in [true, false] {
-            let Some(full) = self.full(shard, key, bytes)? else {
+            let Some(full) = self.full(shard, key, more)? else {
                 return Ok(());
             };
             if !tries_left || self.parts.upkeep.when_full == WhenFull::Refuse {
@@ -197,9 +206,15 @@ impl MemoryHandle {
                 .try_admit()
                 .map_err(|full| MemoryError::Overloaded { waiting: full.capacity })?;
             let shard = shard.clone();
-            let evicted = self
-                .collector
-                .call(|reply| CollectorMessage::Evict { shard, permit, reply }, EVICTING_MAX);
+            let evicted = self.collector.call(
+                |reply| CollectorMessage::Evict {
+                    shard,
+                    more,
+                    permit,
+                    reply,
+                },
+                EVICTING_MAX,
+            );
             let evicted = evicted.await.map_err(MemoryError::Unanswered)?;
             evicted.map_err(|error| MemoryError::Collect(Arc::new(error)))?;
             self.bytes.store(NOT_COUNTED, Ordering::Relaxed);
@@ -207,8 +222,13 @@ impl MemoryHandle {
         Ok(())
     }
 
-    /// The limit that one more text would pass.
-    fn full(&self, shard: &ShardName, key: Option<&Arc<str>>, bytes: u64) -> Result<Option<MemoryError>, MemoryError> {
+    /// The limit that so much more would pass.
+    fn full(
+        &self,
+        shard: &ShardName,
+        key: Option<&Arc<str>>,
+        (entries, bytes): (u64, u64),
+    ) -> Result<Option<MemoryError>, MemoryError> {
         let upkeep = &self.parts.upkeep;
         let mut held = self.bytes.load(Ordering::Relaxed);
         if held.saturating_add(bytes) > upkeep.bytes_max {
@@ -225,7 +245,7 @@ impl MemoryHandle {
             }));
         }
         let live = self.parts.store.memory_figures(shard).map_err(stored)?.live;
-        if live < upkeep.entries_max {
+        if live.saturating_add(entries) <= upkeep.entries_max {
             return Ok(None);
         }
         if let Some(key) = key {

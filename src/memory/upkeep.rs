@@ -4,11 +4,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::domain::memory::{MemoryCopy, MemoryEdit, MemoryEntry, MemoryState, NewMemory, ShardCount, ShardName};
+use crate::domain::memory::{
+    MemoryCopy, MemoryEdit, MemoryEntry, MemoryScope, MemoryState, NewMemory, ShardCount, ShardName,
+};
 use crate::domain::time::UtcMillis;
 use crate::storage::batch::Op;
+use crate::storage::error::StoreError;
 use crate::storage::memory_verify::ShardReview;
 use crate::storage::memory_write::text_hash;
+use crate::storage::store::Store;
 
 use super::collect::actor::CollectorMessage;
 use super::collect::round::Report;
@@ -85,7 +89,10 @@ impl MemoryHandle {
     /// An entry by its number, whatever its state.
     pub async fn entry(&self, shard: &ShardName, id: u64) -> Result<Option<MemoryEntry>, MemoryError> {
         self.parts.committer.settled().await.map_err(MemoryError::Commit)?;
-        self.parts.store.memory_entry(shard, id).map_err(stored)
+        match self.parts.store.memory_entry(shard, id) {
+            Err(StoreError::Corrupt { .. }) => self.put_aside(shard.clone(), id).await,
+            read => read.map_err(stored),
+        }
     }
 
     /// Copies an entry, live or archived, into another part, where it stays when its own part ends. The same again
@@ -117,7 +124,15 @@ impl MemoryHandle {
     /// Takes entries over from elsewhere, all in one commit; the same again changes nothing.
     pub async fn take(&self, shard: &ShardName, entries: Vec<MemoryEntry>) -> Result<(), MemoryError> {
         let bytes: u64 = entries.iter().map(|entry| entry.text.len() as u64).sum();
-        self.make_room(shard, None, bytes).await?;
+        let wanted = entries.iter().map(|entry| (entry.key.clone(), text_hash(&entry.text)));
+        let new = self
+            .parts
+            .store
+            .memory_new(shard, &wanted.collect::<Vec<_>>())
+            .map_err(stored)?;
+        if new > 0 {
+            self.make_room(shard, None, (new as u64, bytes)).await?;
+        }
         let copies = entries.into_iter().map(|entry| {
             Op::MemoryTake(Box::new(MemoryCopy {
                 shard: shard.clone(),
@@ -131,21 +146,35 @@ impl MemoryHandle {
 
     /// Compares store and indexes, part by part: one part, or all. Records that cannot be read are put aside.
     pub async fn verify(&self, only: Option<&ShardName>) -> Result<Vec<Verified>, MemoryError> {
+        let mut verified = Vec::new();
+        if only.is_none() {
+            for shard in self.read_blocking(Store::memory_damaged_shards).await? {
+                let mut review = ShardReview::default();
+                review.find("the record of the part itself cannot be read; it was put aside".into());
+                self.parts.put_aside(&shard, &[0]);
+                verified.push(Verified {
+                    shard,
+                    review,
+                    index_compared: false,
+                });
+            }
+        }
         let names: Vec<ShardName> = match only {
             Some(only) => vec![only.clone()],
             None => self.figures().await?.into_iter().map(|count| count.name).collect(),
         };
-        let mut verified = Vec::with_capacity(names.len());
         for name in names {
             verified.push(self.verify_part(name).await?);
         }
         if only.is_none() {
-            let stray = self.read_blocking(|store| store.memory_stray_due()).await?;
+            let stray = self.read_blocking(Store::memory_stray_due).await?;
             if !stray.is_empty() {
                 let mut review = ShardReview::default();
-                stray.into_iter().for_each(|finding| review.find(finding));
+                for finding in stray {
+                    review.find(finding);
+                }
                 let shard = ShardName {
-                    scope: crate::domain::memory::MemoryScope::Global,
+                    scope: MemoryScope::Global,
                     namespace: "".into(),
                 };
                 verified.push(Verified {
@@ -190,7 +219,7 @@ impl MemoryHandle {
 
     async fn read_blocking<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&crate::storage::store::Store) -> Result<T, crate::storage::error::StoreError> + Send + 'static,
+        read: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, MemoryError> {
         let read = self.rounds.read(read).await;
         read.map_err(|error| MemoryError::Collect(Arc::new(error)))

@@ -1,5 +1,7 @@
 //! Reading memory: by key, and what an index needs to follow the store.
 
+use std::sync::Arc;
+
 use redb::{ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable};
 
 use crate::domain::memory::{
@@ -9,11 +11,12 @@ use crate::domain::time::UtcMillis;
 
 use super::codec;
 use super::error::{StoreError, step};
-use super::memory_write::{EntryRow, entry_row, key_row};
+use super::memory_write::{EntryRow, entry_row, hash_row, key_row};
 use super::record::memory::{EntryRecord, ShardRecord, VectorRecord, read_shard_row, shard_row};
 use super::store::Store;
 use super::table::{
-    MEMORY_CHANGES, MEMORY_DUE, MEMORY_ENTRIES, MEMORY_KEYS, MEMORY_NUMBERS, MEMORY_SHARDS, MEMORY_VECTORS,
+    MEMORY_CHANGES, MEMORY_DUE, MEMORY_ENTRIES, MEMORY_HASHES, MEMORY_KEYS, MEMORY_NUMBERS, MEMORY_SHARDS,
+    MEMORY_VECTORS,
 };
 
 /// What is counted of a shard.
@@ -263,6 +266,43 @@ impl Store {
             });
         }
         Ok(found)
+    }
+
+    /// Shards whose own record cannot be read.
+    pub fn memory_damaged_shards(&self) -> Result<Vec<ShardName>, StoreError> {
+        let transaction = self.database().begin_read().map_err(step("begin reading"))?;
+        let shards = match transaction.open_table(MEMORY_SHARDS) {
+            Ok(shards) => shards,
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+            Err(error) => return Err(step("open the memory")(error)),
+        };
+        let mut damaged = Vec::new();
+        for row in shards.iter().map_err(step("read the shards"))? {
+            let (row, value) = row.map_err(step("read the shards"))?;
+            if codec::decode::<ShardRecord>(|| "a shard".into(), value.value()).is_err() {
+                damaged.extend(read_shard_row(row.value()));
+            }
+        }
+        Ok(damaged)
+    }
+
+    /// How many of these would be new to a shard: neither their key, nor without a key their text is there.
+    pub fn memory_new(&self, shard: &ShardName, wanted: &[(Option<Arc<str>>, [u8; 16])]) -> Result<usize, StoreError> {
+        let transaction = self.database().begin_read().map_err(step("begin reading"))?;
+        let Some(shard) = shard_record(&transaction, shard)? else {
+            return Ok(wanted.len());
+        };
+        let keys = transaction.open_table(MEMORY_KEYS).map_err(step("open the memory"))?;
+        let hashes = transaction.open_table(MEMORY_HASHES).map_err(step("open the memory"))?;
+        let mut new = 0;
+        for (key, hash) in wanted {
+            let held = match key {
+                Some(key) => keys.get(key_row(shard.number, key).as_slice()),
+                None => hashes.get(&hash_row(shard.number, *hash)),
+            };
+            new += usize::from(held.map_err(step("read a key"))?.is_none());
+        }
+        Ok(new)
     }
 
     /// When the memory was last pruned.

@@ -144,12 +144,10 @@ fn entries(tables: &Tables, shard: &ShardRecord, review: &mut ShardReview) -> Re
         let id = number_of(row.value());
         review.entries += 1;
         greatest = id;
-        let record: EntryRecord = match codec::decode(|| format!("memory entry {id}"), value.value()) {
-            Ok(record) => record,
-            Err(_) => {
-                review.damaged.push(id);
-                continue;
-            }
+        let record = codec::decode::<EntryRecord>(|| format!("memory entry {id}"), value.value());
+        let Ok(record) = record else {
+            review.damaged.push(id);
+            continue;
         };
         let hash = record.hash;
         let entry = record.into_domain(id);

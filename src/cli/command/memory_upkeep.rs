@@ -191,7 +191,7 @@ async fn export(
             match &mut file {
                 Some((path, file)) => writeln!(file, "{entry}").map_err(io("write", path))?,
                 None if context.output.is_terminal() => {
-                    context.output.raw(&format!("{}\n", harmless(&entry.to_string())))
+                    context.output.raw(&format!("{}\n", harmless(&entry.to_string())));
                 }
                 None => context.output.raw(&format!("{entry}\n")),
             }

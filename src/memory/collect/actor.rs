@@ -32,6 +32,8 @@ pub enum CollectorMessage {
     Evict {
         /// Which.
         shard: ShardName,
+        /// For so many entries of so many bytes.
+        more: (u64, u64),
         /// Its place among those that wait.
         permit: Permit,
         /// How many entries were archived.
@@ -86,11 +88,16 @@ impl Actor for Collector {
                 // Who asked may have stopped waiting; the work is done all the same.
                 reply.send(report).ok();
             }
-            CollectorMessage::Evict { shard, permit, reply } => {
+            CollectorMessage::Evict {
+                shard,
+                more,
+                permit,
+                reply,
+            } => {
                 let evicted = if reply.is_closed() {
                     Ok(0)
                 } else {
-                    self.rounds.make_room(&shard, now).await
+                    self.rounds.make_room(&shard, more, now).await
                 };
                 drop(permit);
                 reply.send(evicted).ok();

@@ -282,21 +282,31 @@ impl Rounds {
         Ok(report)
     }
 
-    /// Makes room for one more entry in a part, or for its bytes: then the largest part gives. Zero when nothing had to
-    /// go or nothing may.
-    pub async fn make_room(&self, shard: &ShardName, now: UtcMillis) -> Result<u64, RoundError> {
+    /// Makes room for so many entries in a part, or for so many bytes: then the largest part gives. Zero when nothing
+    /// had to go or nothing may.
+    pub async fn make_room(
+        &self,
+        shard: &ShardName,
+        (entries, bytes): (u64, u64),
+        now: UtcMillis,
+    ) -> Result<u64, RoundError> {
         let shards = self.shards().await?;
         let upkeep = &self.parts.upkeep;
-        let own = shards.iter().find(|count| count.name == *shard);
-        if let Some(own) = own.filter(|own| own.live >= upkeep.entries_max) {
-            return self.evict(shard, own.live - upkeep.entries_max, now).await;
+        let live = shards
+            .iter()
+            .find(|count| count.name == *shard)
+            .map_or(0, |own| own.live);
+        let surplus = live.saturating_add(entries).saturating_sub(upkeep.entries_max);
+        if surplus > 0 {
+            return self.evict(shard, surplus, now).await;
         }
-        let bytes: u64 = shards.iter().map(|count| count.bytes).sum();
+        let held: u64 = shards.iter().map(|count| count.bytes).sum();
+        let surplus = held.saturating_add(bytes).saturating_sub(upkeep.bytes_max);
         match shards.iter().max_by_key(|count| count.bytes) {
-            Some(largest) if bytes >= upkeep.bytes_max => {
+            Some(largest) if surplus > 0 => {
                 // As many entries as the surplus is of all its bytes, by their mean size.
-                let surplus = (bytes - upkeep.bytes_max).max(upkeep.bytes_max / 100);
-                let wanted = largest.live.saturating_mul(surplus) / largest.bytes.max(1);
+                let surplus = surplus.max(upkeep.bytes_max / 100);
+                let wanted = largest.live.saturating_mul(surplus).div_ceil(largest.bytes.max(1));
                 self.evict(&largest.name, wanted, now).await
             }
             _ => Ok(0),

@@ -189,14 +189,17 @@ async fn what_makes_room_is_the_least_valuable_and_pinned_entries_never_do() {
             .commit(vec![put(&a, None, format!("text {number}"), importance, START, None)])
             .await;
     }
-    assert_eq!(house.rounds.make_room(&a, START).await.expect("evicts"), 1);
+    assert_eq!(house.rounds.make_room(&a, (1, 0), START).await.expect("evicts"), 1);
     assert_eq!(house.states(&a)["text 2"], "archived");
-    assert_eq!(house.rounds.make_room(&a, START).await.expect("evicts"), 1);
+    assert_eq!(house.rounds.make_room(&a, (1, 0), START).await.expect("evicts"), 1);
     assert_eq!(house.states(&a)["text 0"], "archived");
-    assert_eq!(house.rounds.make_room(&a, START).await.expect("nothing to do"), 0);
+    assert_eq!(
+        house.rounds.make_room(&a, (1, 0), START).await.expect("nothing to do"),
+        0
+    );
     // Too many bytes: the part that has most gives, whoever asks.
     house.commit(vec![put(&b, None, "b".repeat(30), 1, START, None)]).await;
-    assert_eq!(house.rounds.make_room(&a, START).await.expect("evicts"), 1);
+    assert_eq!(house.rounds.make_room(&a, (1, 10), START).await.expect("evicts"), 1);
     assert_eq!(house.states(&b).into_values().collect::<Vec<_>>(), ["archived"]);
     house.clean();
 }

@@ -118,7 +118,7 @@ fn a_full_part_makes_room_with_the_least_valuable_or_refuses() {
         let body = json!({ "text": text, "importance": importance });
         rim.post("/v1/memory/project?project=/srv/a", &body)
     };
-    let home = TestHome::new("[memory]\nmaxEntries = 4\n");
+    let home = TestHome::new("[memory]\nmaxEntries = 4\n[metrics]\nport = 0\n");
     let daemon = home.start();
     let rim = Rim::of(&daemon);
     for (text, importance) in [
@@ -140,6 +140,24 @@ fn a_full_part_makes_room_with_the_least_valuable_or_refuses() {
     };
     assert_eq!(texts("live"), ["pinned", "middle", "strong", "newer"]);
     assert_eq!(texts("archived"), ["weak"]);
+    let metrics = rim.get("/v1/status").body["metrics"].as_str().map(str::to_owned);
+    let metrics = Rim {
+        address: metrics
+            .expect("an address")
+            .trim_start_matches("http://")
+            .trim_end_matches("/metrics")
+            .to_owned(),
+        key: None,
+    };
+    let (_, figures) = metrics.text("/metrics");
+    for line in [
+        "openclaw_memory_entries{tier=\"project\"} 4",
+        "openclaw_memory_archived_entries{tier=\"project\"} 1",
+        "openclaw_memory_bytes{tier=\"project\"} 23",
+        "openclaw_memory_archived_total{tier=\"project\",why=\"evicted\"} 1",
+    ] {
+        assert!(figures.contains(line), "{line}: {figures}");
+    }
     clean(&rim);
     daemon.kill();
 
