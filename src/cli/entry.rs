@@ -102,6 +102,8 @@ async fn dispatch(context: &mut Context, command: Command, daemon: &impl DaemonS
         Command::Mcp(sub) => command::mcp::run(context, sub).await,
         Command::Memory(MemoryCommand::Upkeep(sub)) => command::memory_upkeep::run(context, sub).await,
         Command::Memory(sub) => command::memory::run(context, sub).await,
+        Command::Key(sub) => command::key::run(context, sub).await,
+        Command::Audit(arguments) => command::audit::run(context, &arguments).await,
         Command::Config(sub) => command::config::run(context, sub),
     }
 }

@@ -25,6 +25,7 @@ pub mod memory;
 pub mod model;
 pub mod pipeline;
 pub mod prompt;
+pub mod sandbox;
 pub mod setting;
 pub mod template;
 
