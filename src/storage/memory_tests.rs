@@ -426,13 +426,16 @@ fn break_record(open: &Open, id: u64) {
     });
 }
 
+/// How a damaged record is met.
+type Meeting<'m> = &'m dyn Fn(&mut Open);
+
 #[test]
 fn a_damaged_record_fails_nothing_and_is_put_aside_with_an_incident() {
     let mut open = Open::new();
     let quarantine = |open: &mut Open| open.edit(1, MemoryEdit::Quarantine);
     let put_key = |open: &mut Open| open.put(new("a", Some("k"), "again", 9));
     let forget = |open: &mut Open| open.edit(1, MemoryEdit::Forget);
-    let ways: [(&str, &dyn Fn(&mut Open)); 3] = [("told to", &quarantine), ("put", &put_key), ("forget", &forget)];
+    let ways: [(&str, Meeting<'_>); 3] = [("told to", &quarantine), ("put", &put_key), ("forget", &forget)];
     for (name, meet) in ways {
         open = Open::new();
         open.put(new("a", Some("k"), "one", 1));

@@ -94,7 +94,8 @@ fn an_export_comes_in_again_whole_or_not_at_all_and_twice_is_once() {
             .get(&format!("/v1/memory/project?project=/srv/x&limit=500&after={after}"))
             .body;
         for entry in page["entries"].as_array().expect("a list") {
-            text += &format!("{entry}\n");
+            text += &entry.to_string();
+            text.push('\n');
         }
         match page["next"].as_u64() {
             Some(next) => after = next,

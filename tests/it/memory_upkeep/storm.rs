@@ -210,7 +210,7 @@ impl Storm {
         let Ok(mut daemon) = starting.wait_ready() else { return };
         let client = daemon.client();
         let mut lived = self.check(&client).await;
-        if lived.is_ok() && life % VERIFY_EACH == 0 {
+        if lived.is_ok() && life.is_multiple_of(VERIFY_EACH) {
             lived = verify(&client).await;
         }
         if lived.is_ok() {
