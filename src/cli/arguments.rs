@@ -500,7 +500,7 @@ pub enum MemoryCommand {
         /// Where.
         #[command(flatten)]
         part: MemoryPart,
-        /// The key.
+        /// The entry's key. An API key is given to this command by OPENCLAW_KEY alone.
         #[arg(long, value_name = "KEY")]
         key: Option<String>,
         /// The text.
@@ -512,6 +512,12 @@ pub enum MemoryCommand {
         /// 0 to 100.
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u8).range(0..=100))]
         importance: u8,
+        /// Where it comes from: file:, run:, step:, agent: or person: and a name; you when not given.
+        #[arg(long, value_name = "KIND:NAME")]
+        source: Option<String>,
+        /// End it by itself after this time, such as 7d.
+        #[arg(long, value_name = "TIME", value_parser = parse_ms)]
+        expires: Option<u64>,
     },
     /// Print the text under a key.
     Get {
@@ -520,6 +526,9 @@ pub enum MemoryCommand {
         part: MemoryPart,
         /// The key.
         key: String,
+        /// With the earlier texts of the key.
+        #[arg(long)]
+        history: bool,
     },
     /// Find what fits a question, best first.
     Query {
@@ -539,13 +548,17 @@ pub enum MemoryCommand {
         #[arg(long)]
         explain: bool,
     },
-    /// Remove what is under a key, with its history.
+    /// Remove an entry for good, with its history.
     Forget {
         /// Where.
         #[command(flatten)]
         part: MemoryPart,
         /// The key.
-        key: String,
+        #[arg(required_unless_present = "id", conflicts_with = "id")]
+        key: Option<String>,
+        /// The number, for an entry without a key.
+        #[arg(long, value_name = "ID")]
+        id: Option<u64>,
     },
     /// List what is kept, oldest first.
     List {
@@ -558,6 +571,79 @@ pub enum MemoryCommand {
         /// How many.
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
         limit: u32,
+        /// Which ones.
+        #[arg(long, default_value = "live", value_parser = ["live", "archived", "all"])]
+        state: String,
+    },
+    /// Keep it in order.
+    #[command(flatten)]
+    Upkeep(MemoryUpkeepCommand),
+}
+
+/// The commands of `openclaw memory …` that keep it in order.
+#[derive(Debug, Subcommand)]
+pub enum MemoryUpkeepCommand {
+    /// Archive what is of little value; archived entries can be restored for a while.
+    Prune {
+        /// Where.
+        #[command(flatten)]
+        part: MemoryPart,
+        /// Every project, session and the global part.
+        #[arg(long)]
+        all: bool,
+        /// Only show what would go, and why.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Bring an archived entry back.
+    Restore {
+        /// Where.
+        #[command(flatten)]
+        part: MemoryPart,
+        /// Its number, as `memory list --state archived` shows it.
+        id: u64,
+    },
+    /// Copy an entry of a session or project to where it stays.
+    Promote {
+        /// Where it is.
+        #[command(flatten)]
+        part: MemoryPart,
+        /// Its number.
+        id: u64,
+        /// Where it goes: the project given with --to-project, or the global part.
+        #[arg(long, value_parser = ["project", "global"], default_value = "project")]
+        to: String,
+        /// The project's folder; this folder when not given.
+        #[arg(long, value_name = "DIR")]
+        to_project: Option<PathBuf>,
+    },
+    /// Print how much is kept.
+    Stats,
+    /// Compare the store with itself and with every index.
+    Verify {
+        /// Where.
+        #[command(flatten)]
+        part: MemoryPart,
+        /// Every project, session and the global part.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Write the live entries of a part, one JSON object a line.
+    Export {
+        /// Where.
+        #[command(flatten)]
+        part: MemoryPart,
+        /// The file; the standard output when not given.
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Take the entries of an export; the same again changes nothing.
+    Import {
+        /// Where.
+        #[command(flatten)]
+        part: MemoryPart,
+        /// The file.
+        file: PathBuf,
     },
 }
 
@@ -661,6 +747,16 @@ mod tests {
             "openclaw memory query how are tokens rotated --explain --limit 3",
             "openclaw memory forget --scope global old",
             "openclaw memory list --scope global",
+            "openclaw memory list --state archived",
+            "openclaw memory forget --id 7",
+            "openclaw memory put --source file:notes.md --expires 7d text",
+            "openclaw memory prune --all --dry-run",
+            "openclaw memory restore 7 --json",
+            "openclaw memory promote 7 --scope session --session run_1/a --to global",
+            "openclaw memory stats --json",
+            "openclaw memory verify --all",
+            "openclaw memory export --output m.jsonl",
+            "openclaw memory import m.jsonl --scope global",
         ] {
             check(line);
         }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use super::arguments::{Arguments, Command};
+use super::arguments::{Arguments, Command, MemoryCommand};
 use super::command;
 use super::context::Context;
 use super::error::{CliError, Exit};
@@ -48,10 +48,16 @@ pub fn run(arguments: Arguments, overrides: Overrides, mut output: Output, daemo
         Ok(home) => home,
         Err(error) => return fail(&mut output, &error.into()),
     };
+    let mut global = arguments.global;
+    if matches!(arguments.command, Command::Memory(MemoryCommand::Put { .. })) {
+        // There `--key` names the entry, and the parser cannot tell two flags of one name apart. The API key comes
+        // from the environment or from the home.
+        global.key = None;
+    }
     let mut context = Context {
         home,
         overrides,
-        global: arguments.global,
+        global,
         output,
     };
     // Only the daemon has work for more than one thread.
@@ -95,6 +101,7 @@ async fn dispatch(context: &mut Context, command: Command, daemon: &impl DaemonS
         Command::Doctor(arguments) => command::doctor::run(context, &arguments).await,
         Command::Skill(sub) => command::skill::run(context, sub).await,
         Command::Mcp(sub) => command::mcp::run(context, sub).await,
+        Command::Memory(MemoryCommand::Upkeep(sub)) => command::memory_upkeep::run(context, sub).await,
         Command::Memory(sub) => command::memory::run(context, sub).await,
         Command::Key(sub) => command::key::run(context, sub).await,
         Command::Audit(arguments) => command::audit::run(context, &arguments).await,

@@ -12,9 +12,11 @@ use crate::domain::fault::in_one_line as in_one_line_of;
 use crate::domain::handoff::Finding;
 use crate::domain::memory::{MemoryEntry, MemoryKey, ShardName};
 use crate::llm;
+use crate::memory::collect::settings::Upkeep;
 use crate::memory::handle::MemoryHandle;
 use crate::memory::question::Question;
 use crate::runs::parts::Pipeline;
+use crate::runtime::telemetry::Telemetry;
 use crate::skills::builtin::web_search::{SearchBackend, SearchFields};
 use crate::skills::command::CommandDeclaration;
 use crate::skills::mcp::config::{Hidden, McpServer, Revision, Way};
@@ -53,8 +55,31 @@ impl MemoryReader for SkillsMemory {
             };
             let found = memory.query(&shard, question, MEMORY_ANSWER_MAX).await;
             let found = found.map_err(|error| in_one_line_of(&error))?;
+            memory.note_used(&found);
             Ok(found.into_iter().map(|found| found.entry).collect())
         })
+    }
+
+    fn make_room(&self, key: MemoryKey, bytes: usize) -> BoxFuture<'static, Result<(), String>> {
+        let memory = self.0.clone();
+        Box::pin(async move {
+            let room = memory.make_room(&key.shard(), Some(&key.key), (1, bytes as u64)).await;
+            room.map_err(|error| in_one_line_of(&error))
+        })
+    }
+}
+
+/// How memory is kept in bounds.
+pub fn upkeep(config: &Config, telemetry: &Telemetry) -> Upkeep {
+    let memory = &config.memory;
+    Upkeep {
+        interval: Duration::from_secs(memory.gc_interval_s),
+        prune_every: memory.prune_every,
+        archive_keep: Duration::from_secs(memory.archive_keep_s),
+        entries_max: memory.entries_max,
+        bytes_max: memory.bytes_max,
+        when_full: memory.when_full,
+        telemetry: telemetry.clone(),
     }
 }
 

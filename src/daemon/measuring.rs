@@ -8,12 +8,15 @@ use supervisors::{ExitReason, Fact, Report, TreePath};
 
 use crate::agents::handle::AgentsHandle;
 use crate::domain::budget::Account;
+use crate::domain::memory::{MemoryScope, ShardCount};
 use crate::domain::time::UtcMillis;
 use crate::llm::registry::Models;
+use crate::memory::handle::MemoryHandle;
 use crate::runtime::clock::Clock;
 use crate::runtime::telemetry::{
-    ACTOR_RESTARTS, BUDGET_COST, BUDGET_TOKENS, Family, MODEL_ASKING, MODEL_OPEN, PROCESS_FILES, PROCESS_MEMORY,
-    PROCESS_START, STORE_BYTES, TOKIO_QUEUE, TOKIO_TASKS, TOKIO_WORKERS, Telemetry,
+    ACTOR_RESTARTS, BUDGET_COST, BUDGET_TOKENS, Family, MEMORY_BYTES, MEMORY_ENTRIES, MEMORY_IN_ARCHIVE, MEMORY_PARTS,
+    MODEL_ASKING, MODEL_OPEN, PROCESS_FILES, PROCESS_MEMORY, PROCESS_START, STORE_BYTES, TOKIO_QUEUE, TOKIO_TASKS,
+    TOKIO_WORKERS, Telemetry,
 };
 use crate::storage::store::Store;
 
@@ -23,7 +26,7 @@ pub fn refresh(
     clock: Clock,
     agents: AgentsHandle,
     models: Arc<Models>,
-    store: Store,
+    (store, memory): (Store, MemoryHandle),
     started_at: UtcMillis,
 ) {
     let runtime = tokio::runtime::Handle::current();
@@ -50,6 +53,7 @@ pub fn refresh(
                 .gauge(&MODEL_ASKING, &[alias.as_str()])
                 .set(f64::from(gate.asking));
         }
+        measure_memory(telemetry, &store, &memory);
         telemetry.gauge(&STORE_BYTES, &[]).set(store.file_bytes() as f64);
         let figures = runtime.metrics();
         telemetry.gauge(&TOKIO_WORKERS, &[]).set(figures.num_workers() as f64);
@@ -65,6 +69,22 @@ pub fn refresh(
             telemetry.gauge(&PROCESS_FILES, &[]).set(files.count() as f64);
         }
     });
+}
+
+/// Sums over the parts of each tier; a tier without parts has none, which is also a figure.
+fn measure_memory(telemetry: &Telemetry, store: &Store, memory: &MemoryHandle) {
+    telemetry.gauge(&MEMORY_PARTS, &[]).set(memory.open_count() as f64);
+    let Ok(counts) = store.memory_shards() else { return };
+    for scope in MemoryScope::ALL {
+        let own = || counts.iter().filter(|count| count.name.scope == scope);
+        let set = |metric, figure: fn(&ShardCount) -> u64| {
+            let sum: u64 = own().map(figure).sum();
+            telemetry.gauge(metric, &[scope.as_str()]).set(sum as f64);
+        };
+        set(&MEMORY_ENTRIES, |count| count.live);
+        set(&MEMORY_BYTES, |count| count.bytes);
+        set(&MEMORY_IN_ARCHIVE, |count| count.archived);
+    }
 }
 
 /// Source: proc(5), `VmRSS` of `status`, in kB.

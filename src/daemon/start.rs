@@ -55,7 +55,7 @@ use crate::skills::spool::{Spool, SpoolError};
 use crate::storage::error::StoreError;
 use crate::storage::store::Store;
 
-use super::adapters::{SkillsMemory, command_skill, in_one_line, mcp_server, model, pipelines, search, shown};
+use super::adapters::{SkillsMemory, command_skill, in_one_line, mcp_server, model, pipelines, search, shown, upkeep};
 use super::config::{Config, DaemonFile, Home, HomeError};
 use super::guard::storage_layer;
 use super::layers::root;
@@ -409,6 +409,7 @@ impl Daemon {
             entropy: entropy.clone(),
             idle: MEMORY_IDLE,
             open_max: MEMORY_OPEN_MAX,
+            upkeep: upkeep(config, &telemetry),
         });
         let (skills_layer, skills) = skills(home, config, network, runner, memory.clone(), &telemetry)?;
         let skills_layer = skills_layer.child(ChildSpec::supervisor("egress", egress_layer));
@@ -462,7 +463,7 @@ impl Daemon {
             clock.clone(),
             agents.clone(),
             models.clone(),
-            store.clone(),
+            (store.clone(), memory.clone()),
             started_at,
         );
         let metrics = listen_for_metrics(config, &handed).await;

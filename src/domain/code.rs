@@ -131,6 +131,14 @@ codes! {
     MEMORY_NOT_FOUND = "OC-8001", "memory_not_found", NotFound;
     /// Too many questions wait for this part of the memory, or too many parts are open.
     MEMORY_BUSY = "OC-8002", "memory_busy", Overloaded;
+    /// No more fits into the memory, and nothing may make room.
+    MEMORY_FULL = "OC-8003", "memory_full", Overloaded;
+    /// An archived entry cannot come back.
+    MEMORY_NOT_RESTORED = "OC-8004", "memory_not_restored", Conflict;
+    /// A line of an import cannot be taken.
+    MEMORY_IMPORT = "OC-8005", "memory_import", Invalid;
+    /// The record of an entry cannot be read; it was put aside.
+    MEMORY_DAMAGED = "OC-8006", "memory_damaged", Corrupt;
     /// An invariant of the program is broken.
     BUG = "OC-9001", "bug", Bug;
 }

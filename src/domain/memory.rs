@@ -93,6 +93,8 @@ pub enum MemoryState {
         at: UtcMillis,
         /// Why.
         why: Arc<str>,
+        /// When it is deleted.
+        until: UtcMillis,
     },
 }
 
@@ -174,9 +176,15 @@ pub enum MemoryEdit {
     Archive {
         /// Why.
         why: Arc<str>,
+        /// When it is deleted.
+        until: UtcMillis,
     },
-    /// Brings an archived entry back.
+    /// Brings an archived entry back, unless a newer one has its key or text by now. A time to end that has passed is
+    /// taken from it.
     Restore,
+    /// Puts a record aside that cannot be read: its bytes are kept, nothing finds it any more, an incident says so. A
+    /// record that can be read is left alone.
+    Quarantine,
     /// It was found and used.
     Used {
         /// How often more.
@@ -184,6 +192,65 @@ pub enum MemoryEdit {
     },
 }
 
+/// An entry that comes from elsewhere with all that is known of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemoryCopy {
+    /// Where it goes.
+    pub shard: ShardName,
+    /// The entry; its number and state there mean nothing here.
+    pub entry: MemoryEntry,
+    /// Hash of its text, as in [`NewMemory`].
+    pub hash: [u8; 16],
+    /// Its vector, when it has one.
+    pub vector: Option<MemoryVector>,
+}
+
+/// A due time that has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemoryDue {
+    /// When it came.
+    pub at: UtcMillis,
+    /// The number of the shard in the store.
+    pub shard: u32,
+    /// The name of the shard; none when no shard has the number any more.
+    pub name: Option<ShardName>,
+    /// The number of the entry.
+    pub id: u64,
+}
+
+/// What is counted of a shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShardCount {
+    /// Which.
+    pub name: ShardName,
+    /// Its number in the store.
+    pub number: u32,
+    /// Live entries.
+    pub live: u64,
+    /// Bytes of their texts.
+    pub bytes: u64,
+    /// Archived entries.
+    pub archived: u64,
+}
+
+/// What an entry can come from; each source begins with one of these and a colon.
+pub const SOURCE_KINDS: [&str; 5] = ["agent", "person", "file", "run", "step"];
+
+/// Whether a source says what kind it is and which.
+pub fn is_source(by: &str) -> bool {
+    let parts = by.split_once(':');
+    parts.is_some_and(|(kind, name)| SOURCE_KINDS.contains(&kind) && !name.is_empty() && name.len() <= 256)
+}
+
+/// The run of a session's name space, which is the run and the step: `run_…/step`. None when it is named otherwise.
+pub fn run_of_session(namespace: &str) -> Option<RunId> {
+    namespace.split_once('/')?.0.parse().ok()
+}
+
+/// Importance of an entry that is neither pruned nor evicted.
+pub const IMPORTANCE_PINNED: u8 = 100;
+/// Earlier texts that are kept behind an entry's key; the oldest are removed.
+pub const HISTORY_MAX: usize = 8;
 /// Importance of an entry when nobody says.
 pub const IMPORTANCE_DEFAULT: u8 = 50;
 /// Sources that an entry remembers; the oldest are dropped.

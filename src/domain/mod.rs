@@ -34,6 +34,7 @@ pub mod plan_admission;
 pub mod plan_document;
 pub mod resolution;
 pub mod run;
+pub mod sameness;
 pub mod skill;
 pub mod statistics;
 pub mod text;

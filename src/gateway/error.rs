@@ -39,6 +39,11 @@ impl ApiError {
         Self::new(code::INVALID_REQUEST, message)
     }
 
+    /// What is wrong, in words.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// With what to do about it.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

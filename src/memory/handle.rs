@@ -1,10 +1,12 @@
 //! What everybody else holds of memory.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use supervisors::{Admission, ApiError, CallError, ChildRef, DynamicRef};
+use ractor::RpcReplyPort;
+use supervisors::{Admission, ApiError, CallError, ChildRef, DynamicRef, Permit};
 
 use crate::domain::fault::Fault;
 use crate::domain::memory::{MemoryEdit, MemoryEntry, MemoryKey, NewMemory, ShardName};
@@ -13,12 +15,21 @@ use crate::runtime::committer::CommitError;
 use crate::storage::batch::{Batch, Op};
 use crate::storage::error::StoreError;
 
+use super::collect::actor::CollectorMessage;
+use super::collect::round::{RoundError, Rounds, session_has_ended};
+use super::collect::settings::WhenFull;
 use super::parts::MemoryParts;
 use super::question::{FoundEntry, Question};
 use super::shard::actor::ShardMessage;
 
 /// Questions to one shard that may wait.
 const WAITING_MAX: usize = 256;
+/// Prunes and puts that wait for room at once.
+const COLLECTING_MAX: usize = 256;
+/// Longest wait for room.
+const EVICTING_MAX: Duration = Duration::from_secs(10);
+/// Stands for bytes that were not counted yet: more than any limit, so that they are.
+const NOT_COUNTED: u64 = u64::MAX;
 
 /// The supervisor of the shards.
 pub type Shards = DynamicRef<ShardName, ShardMessage>;
@@ -26,9 +37,14 @@ pub type Shards = DynamicRef<ShardName, ShardMessage>;
 /// A cheap clone; resolves the actors at each call.
 #[derive(Clone)]
 pub struct MemoryHandle {
-    parts: MemoryParts,
+    pub(super) parts: MemoryParts,
     shards: Shards,
     used: Arc<Mutex<HashMap<ShardName, Used>>>,
+    pub(super) rounds: Rounds,
+    pub(super) collector: ChildRef<CollectorMessage>,
+    pub(super) collecting: Admission,
+    /// Bytes of all live texts as far as known: counted now and then, and what was put since.
+    bytes: Arc<AtomicU64>,
 }
 
 /// An open shard as its callers see it.
@@ -59,6 +75,27 @@ pub enum MemoryError {
     /// The shard did not answer in time or crashed over the question.
     #[error("ask the memory")]
     Unanswered(#[source] CallError),
+    /// A collection failed; what it did until then stays done.
+    #[error("collect the memory")]
+    Collect(#[source] Arc<RoundError>),
+    /// No more fits, and nothing may make room.
+    #[error("keep a text: {what} holds {held} {unit}, at most {limit} are allowed")]
+    Full {
+        /// A part, or the memory as a whole.
+        what: &'static str,
+        /// How many it holds.
+        held: u64,
+        /// How many it may.
+        limit: u64,
+        /// Of what.
+        unit: &'static str,
+    },
+    /// It took longer than anybody waits.
+    #[error("look through the memory: it took too long")]
+    TimedOut,
+    /// The record cannot be read; it was put aside.
+    #[error("read the memory: the record of entry {0} is damaged and was put aside")]
+    Damaged(u64),
 }
 
 impl MemoryError {
@@ -66,35 +103,168 @@ impl MemoryError {
     pub fn fault(&self) -> Fault {
         match self {
             Self::Commit(error) => error.fault(),
-            Self::Overloaded { .. } | Self::NotOpened(ApiError::TooManyChildren(_)) => Fault::Overloaded,
-            Self::Unanswered(CallError::TimedOut { .. }) => Fault::TimedOut,
+            Self::Overloaded { .. } | Self::Full { .. } | Self::NotOpened(ApiError::TooManyChildren(_)) => {
+                Fault::Overloaded
+            }
+            Self::Damaged(_) => Fault::Corrupt,
+            Self::Collect(error) => match &**error {
+                RoundError::Commit(error) => error.fault(),
+                RoundError::Store(_) | RoundError::Thread(_) => Fault::Unavailable,
+            },
+            Self::TimedOut | Self::Unanswered(CallError::TimedOut { .. }) => Fault::TimedOut,
             Self::Store(_) | Self::NotOpened(_) | Self::Unanswered(_) => Fault::Unavailable,
         }
     }
 }
 
 impl MemoryHandle {
-    pub(super) fn new(parts: MemoryParts, shards: Shards) -> Self {
+    pub(super) fn new(
+        parts: MemoryParts,
+        shards: Shards,
+        collector: ChildRef<CollectorMessage>,
+        rounds: Rounds,
+    ) -> Self {
         Self {
             parts,
             shards,
             used: Arc::default(),
+            rounds,
+            collector,
+            collecting: Admission::new(COLLECTING_MAX),
+            bytes: Arc::new(AtomicU64::new(NOT_COUNTED)),
         }
     }
 
     /// The live entry of a key: one look into the store, without an index. What was put before is seen, also when its
     /// commit is still on the way.
+    ///
+    /// **Errors**: a record that cannot be read is put aside, and the next call finds nothing.
     pub async fn get(&self, key: &MemoryKey) -> Result<Option<MemoryEntry>, MemoryError> {
         self.parts.committer.settled().await.map_err(MemoryError::Commit)?;
-        let found = self.parts.store.memory(key);
+        let shard = key.shard();
+        if session_has_ended(&self.parts.store, &shard).map_err(stored)? {
+            return Ok(None);
+        }
         let now = self.parts.clock.now();
-        let found = found.map_err(|error| MemoryError::Store(Arc::new(error)))?;
-        Ok(found.filter(|entry| entry.expires_at.is_none_or(|at| at > now)))
+        let found = match self.parts.store.memory(key) {
+            Err(StoreError::Corrupt { .. }) => {
+                // None when the record of the part itself is damaged; no entry has number 0.
+                let id = self.parts.store.memory_number(key).unwrap_or_default().unwrap_or(0);
+                return self.put_aside(shard, id).await;
+            }
+            found => found.map_err(stored)?,
+        };
+        let found = found.filter(|entry| entry.expires_at.is_none_or(|at| at > now));
+        if let Some(entry) = &found {
+            self.rounds.uses.count(&shard, entry.id);
+        }
+        Ok(found)
+    }
+
+    /// Has a record put aside that cannot be read, and says so.
+    pub(super) async fn put_aside<T>(&self, shard: ShardName, id: u64) -> Result<T, MemoryError> {
+        self.edit(shard, id, MemoryEdit::Quarantine).await?;
+        Err(MemoryError::Damaged(id))
     }
 
     /// Puts an entry; when this returns it is on disk, and every later question sees it.
+    ///
+    /// **Errors**: [`MemoryError::Full`] when a limit is reached and nothing may make room.
     pub async fn put(&self, new: NewMemory) -> Result<(), MemoryError> {
-        self.commit(Op::MemoryPut(Box::new(new))).await
+        self.make_room(&new.shard, new.key.as_ref(), (1, new.text.len() as u64))
+            .await?;
+        let bytes = new.text.len() as u64;
+        self.commit(Op::MemoryPut(Box::new(new))).await?;
+        // Never wraps into the mark for what is not counted.
+        self.bytes
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
+                Some(held.saturating_add(bytes))
+            })
+            .ok();
+        Ok(())
+    }
+
+    /// Makes room for so many entries of so many bytes where a limit is reached, by the policy of the configuration.
+    ///
+    /// Several that come at once may pass together and go over a limit of entries by as many; the next collection
+    /// brings it down again.
+    pub async fn make_room(
+        &self,
+        shard: &ShardName,
+        key: Option<&Arc<str>>,
+        more: (u64, u64),
+    ) -> Result<(), MemoryError> {
+        for tries_left in [true, false] {
+            let Some(full) = self.full(shard, key, more)? else {
+                return Ok(());
+            };
+            if !tries_left || self.parts.upkeep.when_full == WhenFull::Refuse {
+                return Err(full);
+            }
+            let permit = self
+                .collecting
+                .try_admit()
+                .map_err(|full| MemoryError::Overloaded { waiting: full.capacity })?;
+            let shard = shard.clone();
+            let evicted = self.collector.call(
+                |reply| CollectorMessage::Evict {
+                    shard,
+                    more,
+                    permit,
+                    reply,
+                },
+                EVICTING_MAX,
+            );
+            let evicted = evicted.await.map_err(MemoryError::Unanswered)?;
+            evicted.map_err(|error| MemoryError::Collect(Arc::new(error)))?;
+            self.bytes.store(NOT_COUNTED, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// The limit that so much more would pass.
+    fn full(
+        &self,
+        shard: &ShardName,
+        key: Option<&Arc<str>>,
+        (entries, bytes): (u64, u64),
+    ) -> Result<Option<MemoryError>, MemoryError> {
+        let upkeep = &self.parts.upkeep;
+        let mut held = self.bytes.load(Ordering::Relaxed);
+        if held.saturating_add(bytes) > upkeep.bytes_max {
+            let counts = self.parts.store.memory_shards().map_err(stored)?;
+            held = counts.iter().map(|count| count.bytes).sum();
+            self.bytes.store(held, Ordering::Relaxed);
+        }
+        if held.saturating_add(bytes) > upkeep.bytes_max {
+            return Ok(Some(MemoryError::Full {
+                what: "the memory",
+                held,
+                limit: upkeep.bytes_max,
+                unit: "bytes of text",
+            }));
+        }
+        let live = self.parts.store.memory_figures(shard).map_err(stored)?.live;
+        if live.saturating_add(entries) <= upkeep.entries_max {
+            return Ok(None);
+        }
+        if let Some(key) = key {
+            let key = MemoryKey {
+                scope: shard.scope,
+                namespace: shard.namespace.clone(),
+                key: key.clone(),
+            };
+            if self.parts.store.memory_number(&key).map_err(stored)?.is_some() {
+                // It takes the place of another.
+                return Ok(None);
+            }
+        }
+        Ok(Some(MemoryError::Full {
+            what: "this part of the memory",
+            held: live,
+            limit: upkeep.entries_max,
+            unit: "entries",
+        }))
     }
 
     /// Changes an entry; one that does not exist is left alone.
@@ -104,7 +274,11 @@ impl MemoryHandle {
     }
 
     async fn commit(&self, op: Op) -> Result<(), MemoryError> {
-        let committed = self.parts.committer.commit(Batch::ops(vec![op])).await;
+        self.commit_all(vec![op]).await
+    }
+
+    pub(super) async fn commit_all(&self, ops: Vec<Op>) -> Result<(), MemoryError> {
+        let committed = self.parts.committer.commit(Batch::ops(ops)).await;
         committed.map(drop).map_err(MemoryError::Commit)
     }
 
@@ -118,22 +292,39 @@ impl MemoryHandle {
         question: Question,
         deadline: Duration,
     ) -> Result<Vec<FoundEntry>, MemoryError> {
+        if session_has_ended(&self.parts.store, name).map_err(stored)? {
+            return Ok(Vec::new());
+        }
+        let asked = |permit, reply| ShardMessage::Query {
+            question,
+            permit,
+            reply,
+        };
+        self.ask(name, asked, deadline).await?.map_err(MemoryError::Store)
+    }
+
+    /// Asks the actor of a shard, which is opened when it is not.
+    pub(super) async fn ask<R: Send + 'static>(
+        &self,
+        name: &ShardName,
+        question: impl FnOnce(Permit, RpcReplyPort<R>) -> ShardMessage,
+        deadline: Duration,
+    ) -> Result<R, MemoryError> {
         let permit = self
             .use_shard(name)
             .try_admit()
             .map_err(|full| MemoryError::Overloaded { waiting: full.capacity })?;
         self.parts.committer.settled().await.map_err(MemoryError::Commit)?;
         let shard = self.open(name).await?;
-        let asked = shard.call(
-            |reply| ShardMessage::Query {
-                question,
-                permit,
-                reply,
-            },
-            deadline,
-        );
-        let answer = asked.await.map_err(MemoryError::Unanswered)?;
-        answer.map_err(MemoryError::Store)
+        let asked = shard.call(|reply| question(permit, reply), deadline);
+        asked.await.map_err(MemoryError::Unanswered)
+    }
+
+    /// Says that entries were found and given to somebody who works with them.
+    pub fn note_used(&self, found: &[FoundEntry]) {
+        for found in found {
+            self.rounds.uses.count(&found.shard, found.entry.id);
+        }
     }
 
     fn use_shard(&self, name: &ShardName) -> Admission {
@@ -187,6 +378,10 @@ impl MemoryHandle {
     pub fn open_count(&self) -> usize {
         self.shards.count()
     }
+}
+
+pub(super) fn stored(error: StoreError) -> MemoryError {
+    MemoryError::Store(Arc::new(error))
 }
 
 /// The shard's name in the tree. A name space may hold anything, so it is told apart by its hash.

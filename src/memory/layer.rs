@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! memory (one_for_one)
+//! ├── collector: archives and deletes what is not worth keeping
 //! └── shards (dynamic, transient): one for each part of the memory that is in use
 //! ```
 
@@ -11,6 +12,9 @@ use supervisors::{Backoff, ChildSpec, DynamicSpec, Restart, Shutdown, Strategy, 
 
 use crate::domain::memory::ShardName;
 
+use super::collect::actor::Collector;
+use super::collect::round::Rounds;
+use super::collect::uses::Uses;
 use super::handle::MemoryHandle;
 use super::parts::MemoryParts;
 use super::shard::actor::{ShardActor, ShardMessage};
@@ -28,9 +32,21 @@ pub fn layer(parts: &MemoryParts) -> (SupervisorSpec, MemoryHandle) {
     .backoff(Backoff::jitter(Duration::from_millis(10), Duration::from_secs(5)))
     .max_children(parts.open_max)
     .intensity(50, Duration::from_secs(30));
-    let handle = MemoryHandle::new(parts.clone(), shards.handle());
+    let rounds = Rounds {
+        parts: parts.clone(),
+        uses: Uses::default(),
+    };
+    let for_collector = rounds.clone();
+    let collector = ChildSpec::actor("collector", move |_| {
+        let rounds = for_collector.clone();
+        (Collector { rounds }, ())
+    })
+    .shutdown(Shutdown::Timeout(Duration::from_secs(2)))
+    .backoff(Backoff::jitter(Duration::from_millis(50), Duration::from_secs(30)));
+    let handle = MemoryHandle::new(parts.clone(), shards.handle(), collector.address(), rounds);
     let spec = SupervisorSpec::new(Strategy::OneForOne)
         .intensity(3, Duration::from_secs(60))
+        .child(collector)
         .child(ChildSpec::dynamic("shards", shards));
     (spec, handle)
 }
@@ -41,6 +57,7 @@ mod tests {
 
     use supervisors::Supervisor;
 
+    use super::super::collect::settings::Upkeep;
     use super::*;
     use crate::domain::memory::{MemoryEdit, MemoryScope, MemorySource};
     use crate::memory::handle::{MemoryError, child_id};
@@ -72,6 +89,7 @@ mod tests {
             entropy: Entropy::seeded(1),
             idle: Duration::from_secs(600),
             open_max,
+            upkeep: Upkeep::default(),
         };
         let (spec, memory) = layer(&parts);
         let shards = memory.shards_for_tests();

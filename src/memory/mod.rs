@@ -2,6 +2,7 @@
 //!
 //! What this layer refuses to know: agents, runs, models, skills.
 
+pub mod collect;
 pub mod embed;
 pub mod handle;
 pub mod index;
@@ -10,3 +11,4 @@ pub mod layer;
 pub mod parts;
 pub mod question;
 pub mod shard;
+pub mod upkeep;

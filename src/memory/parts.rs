@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use crate::domain::id::IncidentId;
-use crate::domain::incident::Incident;
-use crate::domain::memory::ShardName;
+use crate::domain::memory::{MemoryEdit, ShardName};
 use crate::runtime::clock::Clock;
 use crate::runtime::committer::{Committer, Pending};
 use crate::runtime::entropy::Entropy;
 use crate::storage::batch::{Batch, Op};
 use crate::storage::store::Store;
+
+use super::collect::settings::Upkeep;
 
 /// Everything below that memory uses.
 #[derive(Clone)]
@@ -26,38 +26,22 @@ pub struct MemoryParts {
     pub idle: Duration,
     /// Shards open at once.
     pub open_max: usize,
+    /// How it is kept in bounds.
+    pub upkeep: Upkeep,
 }
 
 impl MemoryParts {
-    /// Says that entries cannot be read. They stay in the store for inspection and are not found.
-    pub(super) fn report_damage(&self, name: &ShardName, damaged: &[u64]) {
-        tracing::error!(
-            scope = name.scope.as_str(),
-            namespace = &*name.namespace,
-            entries = ?damaged,
-            "memory entries cannot be read; they are left out"
-        );
-        let now = self.clock.now();
-        let incident = Incident {
-            id: IncidentId::new(now, self.entropy.u128()),
-            at: now,
-            severity: "error".into(),
-            what: format!("{} memory entries cannot be read", damaged.len()).into(),
-            why: format!(
-                "scope {}, name space `{}`, entries {damaged:?}: their records are damaged",
-                name.scope.as_str(),
-                name.namespace
-            )
-            .into(),
-            action: "they are kept as they are and left out of every answer".into(),
-            run: None,
-        };
-        if let Err(error) = self
-            .committer
-            .submit(Batch::ops(vec![Op::IncidentOpen(incident)]))
-            .map(Pending::detach)
-        {
-            tracing::error!(%error, "the incident was not recorded");
+    /// Has records put aside that cannot be read; the writer looks at each again and opens an incident for it.
+    pub(super) fn put_aside(&self, name: &ShardName, damaged: &[u64]) {
+        let at = self.clock.now();
+        let ops = damaged.iter().map(|id| Op::MemoryEdit {
+            shard: name.clone(),
+            id: *id,
+            edit: MemoryEdit::Quarantine,
+            at,
+        });
+        if let Err(error) = self.committer.submit(Batch::ops(ops.collect())).map(Pending::detach) {
+            tracing::error!(%error, "damaged memory entries were not put aside");
         }
     }
 }

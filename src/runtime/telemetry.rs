@@ -94,6 +94,12 @@ metrics_table! {
     COMMIT_BATCH = "openclaw_store_commit_batch_size", MetricKind::Histogram(SIZES), [], "Batches in one transaction.";
     MODEL_OPEN = "openclaw_model_gate_open", MetricKind::Gauge, ["model"], "1 while requests to the model are let through; 0 while its breaker is open or it cools down.";
     MODEL_ASKING = "openclaw_model_requests_in_flight", MetricKind::Gauge, ["model"], "Requests to the model under way.";
+    MEMORY_ENTRIES = "openclaw_memory_entries", MetricKind::Gauge, ["tier"], "Live memory entries.";
+    MEMORY_BYTES = "openclaw_memory_bytes", MetricKind::Gauge, ["tier"], "Bytes of the texts of live memory entries.";
+    MEMORY_IN_ARCHIVE = "openclaw_memory_archived_entries", MetricKind::Gauge, ["tier"], "Archived memory entries, which can be restored until they are deleted.";
+    MEMORY_ARCHIVED = "openclaw_memory_archived_total", MetricKind::Counter, ["tier", "why"], "Memory entries that collection archived: swept (of little value, or their session ended), evicted (the memory was full).";
+    MEMORY_DELETED = "openclaw_memory_deleted_total", MetricKind::Counter, ["tier"], "Archived memory entries that were deleted before their time because the archive was full.";
+    MEMORY_PARTS = "openclaw_memory_open_parts", MetricKind::Gauge, [], "Parts of the memory whose index is loaded.";
     STORE_BYTES = "openclaw_store_bytes", MetricKind::Gauge, [], "Size of the store's file.";
     PROCESS_MEMORY = "process_resident_memory_bytes", MetricKind::Gauge, [], "Resident memory of the process.";
     PROCESS_FILES = "process_open_fds", MetricKind::Gauge, [], "Open file descriptors of the process.";

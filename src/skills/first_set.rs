@@ -77,7 +77,7 @@ pub fn first_set(parts: Parts) -> Vec<Arc<dyn Skill>> {
         Arc::new(FsSearch::new()),
         Arc::new(FsWrite::new()),
         Arc::new(MemoryGet::new(Arc::clone(&parts.memory))),
-        Arc::new(MemoryPut::new()),
+        Arc::new(MemoryPut::new(parts.memory.clone())),
         Arc::new(MemoryQuery::new(parts.memory)),
         Arc::new(WebFetch::new(parts.network)),
     ];

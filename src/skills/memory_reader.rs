@@ -21,6 +21,9 @@ pub trait MemoryReader: Send + Sync {
         limit: usize,
         tokens_max: u64,
     ) -> BoxFuture<'static, Result<Vec<MemoryEntry>, String>>;
+
+    /// Makes room for a text of so many bytes under a key where a limit is reached; the error says which limit.
+    fn make_room(&self, key: MemoryKey, bytes: usize) -> BoxFuture<'static, Result<(), String>>;
 }
 
 /// Bytes of a key.

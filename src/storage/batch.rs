@@ -5,7 +5,7 @@ use crate::domain::budget::{Account, BudgetChange};
 use crate::domain::fact::{Fact, Stamped};
 use crate::domain::id::RunId;
 use crate::domain::incident::Incident;
-use crate::domain::memory::{MemoryEdit, NewMemory, ShardName};
+use crate::domain::memory::{MemoryCopy, MemoryDue, MemoryEdit, NewMemory, ShardName};
 use crate::domain::time::UtcMillis;
 use crate::domain::traffic::{Tape, Traffic};
 
@@ -62,6 +62,26 @@ pub enum Op {
         /// When.
         at: UtcMillis,
     },
+    /// Takes over a memory entry from elsewhere; the same again changes nothing.
+    MemoryTake(Box<MemoryCopy>),
+    /// Does what a due time of memory asks for: archives what has ended until `until`, forgets what was archived.
+    MemoryDue {
+        /// Which.
+        due: MemoryDue,
+        /// When.
+        now: UtcMillis,
+        /// When what is archived now is deleted.
+        until: UtcMillis,
+    },
+    /// Removes a shard of memory that holds nothing any more.
+    MemoryShardDrop {
+        /// Which.
+        shard: ShardName,
+        /// When.
+        at: UtcMillis,
+    },
+    /// Says when the memory was last pruned.
+    MemoryPruned(UtcMillis),
     /// Keeps the shortest list of facts that folds to the state up to `through`.
     Snapshot {
         /// Of which run.

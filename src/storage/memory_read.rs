@@ -1,16 +1,23 @@
 //! Reading memory: by key, and what an index needs to follow the store.
 
-use redb::{ReadOnlyTable, ReadTransaction, ReadableDatabase};
+use std::sync::Arc;
 
-use crate::domain::memory::{MemoryEntry, MemoryKey, MemoryState, MemoryVector, ShardName};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable};
+
+use crate::domain::memory::{
+    HISTORY_MAX, MemoryDue, MemoryEntry, MemoryKey, MemoryState, MemoryVector, ShardCount, ShardName,
+};
 use crate::domain::time::UtcMillis;
 
 use super::codec;
 use super::error::{StoreError, step};
-use super::memory_write::{EntryRow, entry_row, key_row};
-use super::record::memory::{EntryRecord, ShardRecord, VectorRecord, shard_row};
+use super::memory_write::{EntryRow, entry_row, hash_row, key_row};
+use super::record::memory::{EntryRecord, ShardRecord, VectorRecord, read_shard_row, shard_row};
 use super::store::Store;
-use super::table::{MEMORY_CHANGES, MEMORY_DUE, MEMORY_ENTRIES, MEMORY_KEYS, MEMORY_SHARDS, MEMORY_VECTORS};
+use super::table::{
+    MEMORY_CHANGES, MEMORY_DUE, MEMORY_ENTRIES, MEMORY_HASHES, MEMORY_KEYS, MEMORY_NUMBERS, MEMORY_SHARDS,
+    MEMORY_VECTORS,
+};
 
 /// What is counted of a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -48,6 +55,22 @@ pub enum Follow {
     },
 }
 
+/// When the memory was last pruned, among its numbers.
+pub(super) const LAST_PRUNE: &str = "last_prune";
+/// Bytes of texts in one page; a page has at least one entry.
+const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Some of a shard's entries, in the order of their numbers.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct MemoryPage {
+    /// The entries, whatever their state.
+    pub entries: Vec<MemoryEntry>,
+    /// Numbers whose records cannot be read.
+    pub damaged: Vec<u64>,
+    /// The number after which the next page begins; none when this is the last.
+    pub next: Option<u64>,
+}
+
 struct Tables {
     entries: ReadOnlyTable<&'static EntryRow, &'static [u8]>,
     vectors: ReadOnlyTable<&'static EntryRow, &'static [u8]>,
@@ -71,8 +94,16 @@ impl Tables {
         found.map(|value| entry(shard, id, value.value())).transpose()
     }
 
+    /// A damaged record counts as none: whoever lists or verifies the shard names it.
+    fn sound(&self, shard: u32, id: u64) -> Result<Option<MemoryEntry>, StoreError> {
+        match self.entry(shard, id) {
+            Err(StoreError::Corrupt { .. }) => Ok(None),
+            read => read,
+        }
+    }
+
     fn live(&self, shard: u32, id: u64) -> Result<Option<Indexed>, StoreError> {
-        let entry = self.entry(shard, id)?;
+        let entry = self.sound(shard, id)?;
         let Some(entry) = entry.filter(|entry| entry.state == MemoryState::Live) else {
             return Ok(None);
         };
@@ -93,7 +124,7 @@ fn vector(bytes: &[u8]) -> Option<MemoryVector> {
     Some(record.into())
 }
 
-fn number_of(row: &EntryRow) -> u64 {
+pub(super) fn number_of(row: &EntryRow) -> u64 {
     u64::from_be_bytes(row[4..].try_into().expect("a row ends with 8 bytes"))
 }
 
@@ -132,7 +163,7 @@ impl Store {
         };
         let mut found = Vec::with_capacity(ids.len());
         for id in ids {
-            let entry = tables.entry(shard.number, *id)?;
+            let entry = tables.sound(shard.number, *id)?;
             found.extend(entry.filter(|entry| entry.state == MemoryState::Live));
         }
         Ok(found)
@@ -149,11 +180,11 @@ impl Store {
         }))
     }
 
-    /// Live and hidden entries of a shard after a number, oldest first, at most `limit`.
-    pub fn memory_list(&self, shard: &ShardName, after: u64, limit: usize) -> Result<Vec<MemoryEntry>, StoreError> {
+    /// Entries of a shard after a number, oldest first, at most `limit` and some megabytes.
+    pub fn memory_page(&self, shard: &ShardName, after: u64, limit: usize) -> Result<MemoryPage, StoreError> {
         let transaction = self.database().begin_read().map_err(step("begin reading"))?;
         let (Some(shard), Some(tables)) = (shard_record(&transaction, shard)?, Tables::open(&transaction)?) else {
-            return Ok(Vec::new());
+            return Ok(MemoryPage::default());
         };
         let number = shard.number;
         let (from, to) = (entry_row(number, after.saturating_add(1)), entry_row(number, u64::MAX));
@@ -161,12 +192,123 @@ impl Store {
             .entries
             .range::<&EntryRow>(&from..=&to)
             .map_err(step("read the entries"))?;
-        let mut found = Vec::new();
-        for row in rows.take(limit) {
+        let (mut page, mut bytes) = (MemoryPage::default(), 0);
+        for row in rows {
             let (key, value) = row.map_err(step("read the entries"))?;
-            found.push(entry(number, number_of(key.value()), value.value())?);
+            let id = number_of(key.value());
+            match entry(number, id, value.value()) {
+                Ok(entry) => {
+                    bytes += entry.text.len();
+                    page.entries.push(entry);
+                }
+                Err(_) => page.damaged.push(id),
+            }
+            if page.entries.len() + page.damaged.len() >= limit || bytes >= PAGE_BYTES_MAX {
+                page.next = Some(id);
+                break;
+            }
+        }
+        Ok(page)
+    }
+
+    /// The number of the entry that has a key, without reading it.
+    pub fn memory_number(&self, key: &MemoryKey) -> Result<Option<u64>, StoreError> {
+        let transaction = self.database().begin_read().map_err(step("begin reading"))?;
+        let Some(shard) = shard_record(&transaction, &key.shard())? else {
+            return Ok(None);
+        };
+        let keys = transaction.open_table(MEMORY_KEYS).map_err(step("open the memory"))?;
+        let id = keys.get(key_row(shard.number, &key.key).as_slice());
+        Ok(id.map_err(step("read a key"))?.map(|id| id.value()))
+    }
+
+    /// What lies behind an entry under its key, newest first.
+    pub fn memory_history(&self, shard: &ShardName, entry: &MemoryEntry) -> Result<Vec<MemoryEntry>, StoreError> {
+        let transaction = self.database().begin_read().map_err(step("begin reading"))?;
+        let (Some(shard), Some(tables)) = (shard_record(&transaction, shard)?, Tables::open(&transaction)?) else {
+            return Ok(Vec::new());
+        };
+        let (mut found, mut next) = (Vec::new(), entry.previous);
+        while let Some(id) = next
+            && found.len() < HISTORY_MAX
+        {
+            let Some(entry) = tables.sound(shard.number, id)? else {
+                break;
+            };
+            next = entry.previous;
+            found.push(entry);
         }
         Ok(found)
+    }
+
+    /// What is counted of all shards. A shard whose record cannot be read is left out and told to the log.
+    pub fn memory_shards(&self) -> Result<Vec<ShardCount>, StoreError> {
+        let transaction = self.database().begin_read().map_err(step("begin reading"))?;
+        let shards = match transaction.open_table(MEMORY_SHARDS) {
+            Ok(shards) => shards,
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+            Err(error) => return Err(step("open the memory")(error)),
+        };
+        let mut found = Vec::new();
+        for row in shards.iter().map_err(step("read the shards"))? {
+            let (row, value) = row.map_err(step("read the shards"))?;
+            let record: Result<ShardRecord, StoreError> = codec::decode(|| "a shard".into(), value.value());
+            let (Ok(record), Some(name)) = (record, read_shard_row(row.value())) else {
+                tracing::error!(shard = row.value(), "the record of a memory shard cannot be read");
+                continue;
+            };
+            found.push(ShardCount {
+                name,
+                number: record.number,
+                live: record.live,
+                bytes: record.bytes,
+                archived: number(&transaction, &format!("archived:{}", record.number))?.unwrap_or(0),
+            });
+        }
+        Ok(found)
+    }
+
+    /// Shards whose own record cannot be read.
+    pub fn memory_damaged_shards(&self) -> Result<Vec<ShardName>, StoreError> {
+        let transaction = self.database().begin_read().map_err(step("begin reading"))?;
+        let shards = match transaction.open_table(MEMORY_SHARDS) {
+            Ok(shards) => shards,
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+            Err(error) => return Err(step("open the memory")(error)),
+        };
+        let mut damaged = Vec::new();
+        for row in shards.iter().map_err(step("read the shards"))? {
+            let (row, value) = row.map_err(step("read the shards"))?;
+            if codec::decode::<ShardRecord>(|| "a shard".into(), value.value()).is_err() {
+                damaged.extend(read_shard_row(row.value()));
+            }
+        }
+        Ok(damaged)
+    }
+
+    /// How many of these would be new to a shard: neither their key, nor without a key their text is there.
+    pub fn memory_new(&self, shard: &ShardName, wanted: &[(Option<Arc<str>>, [u8; 16])]) -> Result<usize, StoreError> {
+        let transaction = self.database().begin_read().map_err(step("begin reading"))?;
+        let Some(shard) = shard_record(&transaction, shard)? else {
+            return Ok(wanted.len());
+        };
+        let keys = transaction.open_table(MEMORY_KEYS).map_err(step("open the memory"))?;
+        let hashes = transaction.open_table(MEMORY_HASHES).map_err(step("open the memory"))?;
+        let mut new = 0;
+        for (key, hash) in wanted {
+            let held = match key {
+                Some(key) => keys.get(key_row(shard.number, key).as_slice()),
+                None => hashes.get(&hash_row(shard.number, *hash)),
+            };
+            new += usize::from(held.map_err(step("read a key"))?.is_none());
+        }
+        Ok(new)
+    }
+
+    /// When the memory was last pruned.
+    pub fn memory_last_prune(&self) -> Result<Option<UtcMillis>, StoreError> {
+        let transaction = self.database().begin_read().map_err(step("begin reading"))?;
+        Ok(number(&transaction, LAST_PRUNE)?.map(UtcMillis))
     }
 
     /// What an index that stands at change `after` has to do, and where it stands then.
@@ -192,8 +334,8 @@ impl Store {
         Ok((through, Follow::Anew { entries, damaged }))
     }
 
-    /// Entries whose time has come, earliest first, as shard number and entry number.
-    pub fn memory_due(&self, now: UtcMillis, limit: usize) -> Result<Vec<(u32, u64)>, StoreError> {
+    /// Due times that have come, earliest first. The names of their shards are for the caller to fill in.
+    pub fn memory_due(&self, now: UtcMillis, limit: usize) -> Result<Vec<MemoryDue>, StoreError> {
         let transaction = self.database().begin_read().map_err(step("begin reading"))?;
         let due = match transaction.open_table(MEMORY_DUE) {
             Ok(due) => due,
@@ -205,17 +347,35 @@ impl Store {
         let rows = due.range::<&[u8; 20]>(..=&end).map_err(step("read the due times"))?;
         let mut found = Vec::new();
         for row in rows.take(limit) {
-            let (key, ()) = row
-                .map(|(key, _)| (*key.value(), ()))
-                .map_err(step("read the due times"))?;
-            let shard = u32::from_be_bytes(key[8..12].try_into().expect("four bytes"));
-            found.push((shard, u64::from_be_bytes(key[12..].try_into().expect("eight bytes"))));
+            let (key, _) = row.map_err(step("read the due times"))?;
+            found.push(read_due_row(key.value()));
         }
         Ok(found)
     }
 }
 
-fn shard_record(transaction: &ReadTransaction, name: &ShardName) -> Result<Option<ShardRecord>, StoreError> {
+pub(super) fn read_due_row(row: &[u8; 20]) -> MemoryDue {
+    let word = |from: usize, to: usize| row[from..to].iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
+    MemoryDue {
+        at: UtcMillis(word(0, 8)),
+        shard: word(8, 12) as u32,
+        name: None,
+        id: word(12, 20),
+    }
+}
+
+/// One of the memory's numbers.
+fn number(transaction: &ReadTransaction, name: &str) -> Result<Option<u64>, StoreError> {
+    let numbers = match transaction.open_table(MEMORY_NUMBERS) {
+        Ok(numbers) => numbers,
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+        Err(error) => return Err(step("open the memory's numbers")(error)),
+    };
+    let found = numbers.get(name).map_err(step("read the memory's numbers"))?;
+    Ok(found.map(|number| number.value()))
+}
+
+pub(super) fn shard_record(transaction: &ReadTransaction, name: &ShardName) -> Result<Option<ShardRecord>, StoreError> {
     let shards = match transaction.open_table(MEMORY_SHARDS) {
         Ok(shards) => shards,
         Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),

@@ -3,17 +3,20 @@
 
 use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 
+use crate::domain::incident::Incident;
 use crate::domain::memory::{
-    CHANGES_KEPT, IMPORTANCE_DEFAULT, MemoryEdit, MemoryEntry, MemoryKey, MemoryScope, MemoryState, NewMemory,
-    SOURCES_MAX, ShardName,
+    CHANGES_KEPT, HISTORY_MAX, IMPORTANCE_DEFAULT, MemoryEdit, MemoryEntry, MemoryKey, MemoryScope, MemorySource,
+    MemoryState, MemoryVector, NewMemory, SOURCES_MAX, ShardName,
 };
+use crate::domain::sameness::each_word;
 use crate::domain::time::UtcMillis;
 
 use super::codec;
 use super::error::{StoreError, step};
 use super::record::memory::{EntryRecord, FirstMemoryRecord, ShardRecord, VectorRecord, shard_row};
 use super::table::{
-    MEMORY_CHANGES, MEMORY_DUE, MEMORY_ENTRIES, MEMORY_HASHES, MEMORY_KEYS, MEMORY_SHARDS, MEMORY_VECTORS,
+    MEMORY_CHANGES, MEMORY_DUE, MEMORY_ENTRIES, MEMORY_HASHES, MEMORY_KEYS, MEMORY_NUMBERS, MEMORY_SHARDS,
+    MEMORY_VECTORS,
 };
 
 /// Row of an entry or vector: 4 bytes shard, 8 bytes number.
@@ -26,13 +29,16 @@ pub(super) const GONE: u8 = 2;
 
 /// The tables of memory, opened together.
 pub(super) struct MemoryTables<'txn> {
-    shards: Table<'txn, &'static str, &'static [u8]>,
-    entries: Table<'txn, &'static EntryRow, &'static [u8]>,
-    keys: Table<'txn, &'static [u8], u64>,
-    hashes: Table<'txn, &'static [u8; 20], u64>,
-    vectors: Table<'txn, &'static EntryRow, &'static [u8]>,
-    due: Table<'txn, &'static [u8; 20], ()>,
-    changes: Table<'txn, &'static EntryRow, &'static [u8]>,
+    pub(super) transaction: &'txn WriteTransaction,
+    /// What the transaction has to tell of damage.
+    pub(super) told: Vec<Incident>,
+    pub(super) shards: Table<'txn, &'static str, &'static [u8]>,
+    pub(super) entries: Table<'txn, &'static EntryRow, &'static [u8]>,
+    pub(super) keys: Table<'txn, &'static [u8], u64>,
+    pub(super) hashes: Table<'txn, &'static [u8; 20], u64>,
+    pub(super) vectors: Table<'txn, &'static EntryRow, &'static [u8]>,
+    pub(super) due: Table<'txn, &'static [u8; 20], ()>,
+    pub(super) changes: Table<'txn, &'static EntryRow, &'static [u8]>,
 }
 
 pub(super) fn entry_row(shard: u32, id: u64) -> EntryRow {
@@ -55,29 +61,50 @@ pub(super) fn hash_row(shard: u32, hash: [u8; 16]) -> [u8; 20] {
     row
 }
 
-fn due_row(at: UtcMillis, shard: u32, id: u64) -> [u8; 20] {
+pub(super) fn due_row(at: UtcMillis, shard: u32, id: u64) -> [u8; 20] {
     let mut row = [0; 20];
     row[..8].copy_from_slice(&at.0.to_be_bytes());
     row[8..].copy_from_slice(&entry_row(shard, id));
     row
 }
 
-/// Hash of a text without what makes no difference between two entries: case and white space.
+/// Hash of a text without what makes no difference between two entries.
 pub fn text_hash(text: &str) -> [u8; 16] {
     let mut hasher = blake3::Hasher::new();
-    for word in text.split_whitespace() {
-        let lower: String = word.chars().flat_map(char::to_lowercase).collect();
-        hasher.update(lower.as_bytes());
+    each_word(text, |word| {
+        hasher.update(word.as_bytes());
         hasher.update(b" ");
-    }
+    });
     let hash = hasher.finalize();
     hash.as_bytes()[..16].try_into().expect("a hash has 32 bytes")
+}
+
+/// The time at which the store is to look at an entry again.
+pub(super) fn due_of(entry: &MemoryEntry) -> Option<UtcMillis> {
+    match &entry.state {
+        MemoryState::Live => entry.expires_at,
+        MemoryState::Archived { until, .. } => Some(*until),
+        MemoryState::Superseded { .. } => None,
+    }
+}
+
+/// The sources of both, each once, the oldest dropped.
+pub(super) fn join_sources(sources: &mut Vec<MemorySource>, more: &[MemorySource]) {
+    for source in more {
+        if !sources.contains(source) {
+            sources.push(source.clone());
+        }
+    }
+    let surplus = sources.len().saturating_sub(SOURCES_MAX);
+    sources.drain(..surplus);
 }
 
 impl<'txn> MemoryTables<'txn> {
     pub(super) fn open(transaction: &'txn WriteTransaction) -> Result<Self, StoreError> {
         let what = "open the memory";
         Ok(Self {
+            transaction,
+            told: Vec::new(),
             shards: transaction.open_table(MEMORY_SHARDS).map_err(step(what))?,
             entries: transaction.open_table(MEMORY_ENTRIES).map_err(step(what))?,
             keys: transaction.open_table(MEMORY_KEYS).map_err(step(what))?,
@@ -90,17 +117,20 @@ impl<'txn> MemoryTables<'txn> {
 
     /// Puts an entry: supersedes the one of its key, joins the one of its text, or adds a new one.
     pub(super) fn put(&mut self, new: &NewMemory) -> Result<(), StoreError> {
-        let (row, mut shard) = self.shard(&new.shard)?;
+        let (row, mut shard) = self.shard(&new.shard, new.at)?;
         let holder = match &new.key {
             Some(key) => self.id_of_key(shard.number, key)?,
             None => self.id_of_hash(shard.number, new.hash)?,
         };
         let held = match holder {
-            Some(id) => self.entry(shard.number, id)?,
+            Some(id) => self.sound_entry(&mut shard, id, new.at)?,
             None => None,
         };
         match held {
-            Some((entry, hash)) if hash == new.hash => self.join(&mut shard, entry, hash, new)?,
+            // What is under a key is what was put last, to the letter; without a key what was kept first stays.
+            Some((entry, hash)) if new.key.is_none() || entry.text == new.text => {
+                self.join(&mut shard, entry, hash, new)?;
+            }
             held => self.add(&mut shard, held, new)?,
         }
         self.write_shard(&row, &shard)
@@ -108,8 +138,8 @@ impl<'txn> MemoryTables<'txn> {
 
     /// An entry of the first layout: its version and time stay. Its vector is made when an index first wants it.
     pub(super) fn take_over(&mut self, key: MemoryKey, record: FirstMemoryRecord) -> Result<(), StoreError> {
-        let (row, mut shard) = self.shard(&key.shard())?;
         let at = UtcMillis(record.updated_at);
+        let (row, mut shard) = self.shard(&key.shard(), at)?;
         let hash = text_hash(&record.text);
         let entry = MemoryEntry {
             id: shard.next_id,
@@ -150,11 +180,7 @@ impl<'txn> MemoryTables<'txn> {
                 entry.tags.push(tag.clone());
             }
         }
-        if entry.sources.last() != Some(&new.source) {
-            entry.sources.push(new.source.clone());
-        }
-        let surplus = entry.sources.len().saturating_sub(SOURCES_MAX);
-        entry.sources.drain(..surplus);
+        join_sources(&mut entry.sources, std::slice::from_ref(&new.source));
         if entry.expires_at != new.expires_at {
             // The later of both: who wanted it longer still does.
             let later = entry.expires_at.and_then(|old| new.expires_at.map(|new| old.max(new)));
@@ -171,19 +197,8 @@ impl<'txn> MemoryTables<'txn> {
         held: Option<(MemoryEntry, [u8; 16])>,
         new: &NewMemory,
     ) -> Result<(), StoreError> {
-        let id = shard.next_id;
-        shard.next_id += 1;
-        let (mut version, mut previous) = (1, None);
-        if let Some((mut old, hash)) = held {
-            version = old.version + 1;
-            previous = Some(old.id);
-            old.state = MemoryState::Superseded { by: id, at: new.at };
-            self.hide(shard, &old, hash)?;
-            self.write_entry(shard.number, &old, hash)?;
-            self.log(shard, old.id, GONE)?;
-        }
-        let entry = MemoryEntry {
-            id,
+        let mut entry = MemoryEntry {
+            id: shard.next_id,
             key: new.key.clone(),
             text: new.text.clone(),
             tags: new.tags.clone(),
@@ -194,19 +209,86 @@ impl<'txn> MemoryTables<'txn> {
             used_at: new.at,
             uses: 0,
             expires_at: new.expires_at,
-            version,
-            previous,
+            version: 1,
+            previous: None,
             state: MemoryState::Live,
         };
-        self.show(shard, &entry, new.hash)?;
-        if let Some(vector) = &new.vector {
+        if let Some((old, hash)) = held {
+            entry.version = old.version + 1;
+            entry.previous = Some(old.id);
+            if hash == new.hash {
+                // Said again in other words: who said it first still counts.
+                let mut sources = old.sources.clone();
+                join_sources(&mut sources, &entry.sources);
+                entry.sources = sources;
+            }
+            self.supersede(shard, old, hash, new.at)?;
+        }
+        self.insert(shard, &entry, new.hash, new.vector.as_ref())
+    }
+
+    /// Puts an entry behind the one that gets the next number.
+    pub(super) fn supersede(
+        &mut self,
+        shard: &mut ShardRecord,
+        mut old: MemoryEntry,
+        hash: [u8; 16],
+        at: UtcMillis,
+    ) -> Result<(), StoreError> {
+        self.hide(shard, &old, hash)?;
+        let by = shard.next_id;
+        old.state = MemoryState::Superseded { by, at };
+        self.write_entry(shard.number, &old, hash)?;
+        // Nothing searches what is superseded.
+        let row = entry_row(shard.number, old.id);
+        self.vectors.remove(&row).map_err(step("remove a vector"))?;
+        self.log(shard, old.id, GONE)?;
+        self.trim_history(shard.number, old)
+    }
+
+    /// Removes what lies further behind the newest of a key than the history reaches.
+    fn trim_history(&mut self, shard: u32, mut last: MemoryEntry) -> Result<(), StoreError> {
+        for _ in 1..HISTORY_MAX {
+            let Some(previous) = last.previous else { return Ok(()) };
+            match self.entry(shard, previous) {
+                Ok(Some((entry, _))) => last = entry,
+                Ok(None) | Err(StoreError::Corrupt { .. }) => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        // The one before is named, and found to be gone.
+        while let Some(previous) = last.previous {
+            let entry = match self.entry(shard, previous) {
+                Ok(Some((entry, _))) => entry,
+                Ok(None) | Err(StoreError::Corrupt { .. }) => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            let row = entry_row(shard, previous);
+            self.entries.remove(&row).map_err(step("remove an entry"))?;
+            self.vectors.remove(&row).map_err(step("remove a vector"))?;
+            last = entry;
+        }
+        Ok(())
+    }
+
+    /// Writes a new live entry under the shard's next number.
+    pub(super) fn insert(
+        &mut self,
+        shard: &mut ShardRecord,
+        entry: &MemoryEntry,
+        hash: [u8; 16],
+        vector: Option<&MemoryVector>,
+    ) -> Result<(), StoreError> {
+        shard.next_id = entry.id + 1;
+        self.show(shard, entry, hash)?;
+        if let Some(vector) = vector {
             let record = codec::encode(&VectorRecord::from(vector));
             self.vectors
-                .insert(&entry_row(shard.number, id), record.as_slice())
+                .insert(&entry_row(shard.number, entry.id), record.as_slice())
                 .map_err(step("write a vector"))?;
         }
-        self.write_entry(shard.number, &entry, new.hash)?;
-        self.log(shard, id, CHANGED)
+        self.write_entry(shard.number, entry, hash)?;
+        self.log(shard, entry.id, CHANGED)
     }
 
     /// Changes an entry that exists; one that does not is left alone.
@@ -217,48 +299,75 @@ impl<'txn> MemoryTables<'txn> {
         edit: &MemoryEdit,
         at: UtcMillis,
     ) -> Result<(), StoreError> {
-        let (row, mut shard) = self.shard(name)?;
-        let Some((mut entry, hash)) = self.entry(shard.number, id)? else {
+        let Some((row, mut shard)) = self.known_shard(name, at)? else {
             return Ok(());
         };
+        if let Some((entry, hash)) = self.sound_entry(&mut shard, id, at)? {
+            self.edit_entry(&mut shard, entry, hash, edit, at)?;
+        }
+        self.write_shard(&row, &shard)
+    }
+
+    pub(super) fn edit_entry(
+        &mut self,
+        shard: &mut ShardRecord,
+        mut entry: MemoryEntry,
+        hash: [u8; 16],
+        edit: &MemoryEdit,
+        at: UtcMillis,
+    ) -> Result<(), StoreError> {
+        let id = entry.id;
         let is_live = entry.state == MemoryState::Live;
+        let is_archived = matches!(entry.state, MemoryState::Archived { .. });
         match edit {
             MemoryEdit::Forget => {
                 if is_live {
-                    self.hide(&mut shard, &entry, hash)?;
-                    self.log(&mut shard, id, GONE)?;
+                    self.hide(shard, &entry, hash)?;
+                    self.log(shard, id, GONE)?;
+                } else if is_archived {
+                    self.count_archived(shard.number, -1)?;
                 }
                 self.forget(shard.number, entry)?;
             }
-            MemoryEdit::Archive { why } if is_live => {
-                self.hide(&mut shard, &entry, hash)?;
-                entry.state = MemoryState::Archived { at, why: why.clone() };
+            MemoryEdit::Archive { why, until } if is_live => {
+                self.hide(shard, &entry, hash)?;
+                entry.state = MemoryState::Archived {
+                    at,
+                    why: why.clone(),
+                    until: *until,
+                };
+                self.move_due(shard.number, id, None, Some(*until))?;
+                self.count_archived(shard.number, 1)?;
                 self.write_entry(shard.number, &entry, hash)?;
-                self.log(&mut shard, id, GONE)?;
+                self.log(shard, id, GONE)?;
             }
-            MemoryEdit::Restore if matches!(entry.state, MemoryState::Archived { .. }) => {
+            MemoryEdit::Restore if is_archived => {
                 // A newer entry may have the key or the text by now; it stays, and this one stays archived.
-                let key_is_free = match &entry.key {
+                let is_free = match &entry.key {
                     Some(key) => self.id_of_key(shard.number, key)?.is_none(),
                     None => self.id_of_hash(shard.number, hash)?.is_none(),
                 };
-                if key_is_free {
+                if is_free {
+                    self.move_due(shard.number, id, due_of(&entry), None)?;
+                    self.count_archived(shard.number, -1)?;
                     entry.state = MemoryState::Live;
                     entry.used_at = at;
-                    self.show(&mut shard, &entry, hash)?;
+                    // It would end again at once.
+                    entry.expires_at = entry.expires_at.filter(|end| *end > at);
+                    self.show(shard, &entry, hash)?;
                     self.write_entry(shard.number, &entry, hash)?;
-                    self.log(&mut shard, id, CHANGED)?;
+                    self.log(shard, id, CHANGED)?;
                 }
             }
             MemoryEdit::Used { times } if is_live => {
                 entry.uses = entry.uses.saturating_add(*times);
-                entry.used_at = at;
+                entry.used_at = entry.used_at.max(at);
                 self.write_entry(shard.number, &entry, hash)?;
-                self.log(&mut shard, id, CHANGED)?;
+                self.log(shard, id, CHANGED)?;
             }
-            MemoryEdit::Archive { .. } | MemoryEdit::Restore | MemoryEdit::Used { .. } => {}
+            MemoryEdit::Archive { .. } | MemoryEdit::Restore | MemoryEdit::Used { .. } | MemoryEdit::Quarantine => {}
         }
-        self.write_shard(&row, &shard)
+        Ok(())
     }
 
     /// Removes an entry and those that it superseded.
@@ -266,19 +375,26 @@ impl<'txn> MemoryTables<'txn> {
         let mut next = Some(entry);
         while let Some(entry) = next {
             let row = entry_row(shard, entry.id);
-            self.move_due(shard, entry.id, entry.expires_at, None)?;
+            self.move_due(shard, entry.id, due_of(&entry), None)?;
             self.entries.remove(&row).map_err(step("remove an entry"))?;
             self.vectors.remove(&row).map_err(step("remove a vector"))?;
-            next = match entry.previous {
-                Some(previous) => self.entry(shard, previous)?.map(|(entry, _)| entry),
-                None => None,
+            next = match entry.previous.map(|previous| self.entry(shard, previous)) {
+                Some(Ok(previous)) => previous.map(|(entry, _)| entry),
+                // What lies behind a record that cannot be read stays until it is looked for.
+                None | Some(Err(StoreError::Corrupt { .. })) => None,
+                Some(Err(error)) => return Err(error),
             };
         }
         Ok(())
     }
 
     /// Makes an entry findable by key, text and due time.
-    fn show(&mut self, shard: &mut ShardRecord, entry: &MemoryEntry, hash: [u8; 16]) -> Result<(), StoreError> {
+    pub(super) fn show(
+        &mut self,
+        shard: &mut ShardRecord,
+        entry: &MemoryEntry,
+        hash: [u8; 16],
+    ) -> Result<(), StoreError> {
         match &entry.key {
             Some(key) => self
                 .keys
@@ -295,7 +411,12 @@ impl<'txn> MemoryTables<'txn> {
         Ok(())
     }
 
-    fn hide(&mut self, shard: &mut ShardRecord, entry: &MemoryEntry, hash: [u8; 16]) -> Result<(), StoreError> {
+    pub(super) fn hide(
+        &mut self,
+        shard: &mut ShardRecord,
+        entry: &MemoryEntry,
+        hash: [u8; 16],
+    ) -> Result<(), StoreError> {
         match &entry.key {
             Some(key) => self
                 .keys
@@ -312,7 +433,7 @@ impl<'txn> MemoryTables<'txn> {
         Ok(())
     }
 
-    fn move_due(
+    pub(super) fn move_due(
         &mut self,
         shard: u32,
         id: u64,
@@ -332,7 +453,7 @@ impl<'txn> MemoryTables<'txn> {
         Ok(())
     }
 
-    fn log(&mut self, shard: &mut ShardRecord, id: u64, kind: u8) -> Result<(), StoreError> {
+    pub(super) fn log(&mut self, shard: &mut ShardRecord, id: u64, kind: u8) -> Result<(), StoreError> {
         shard.last_change += 1;
         let mut change = [kind; 9];
         change[1..].copy_from_slice(&id.to_be_bytes());
@@ -347,34 +468,62 @@ impl<'txn> MemoryTables<'txn> {
         Ok(())
     }
 
-    /// The shard of a name; a new one is counted from 1.
-    fn shard(&mut self, name: &ShardName) -> Result<(String, ShardRecord), StoreError> {
-        let row = shard_row(name);
-        let found = match self.shards.get(row.as_str()).map_err(step("read a shard"))? {
-            Some(value) => Some(codec::decode(|| format!("shard {row}"), value.value())?),
-            None => None,
+    /// The shard of a name, made when it is new. `at` is when, should its record be damaged.
+    pub(super) fn shard(&mut self, name: &ShardName, at: UtcMillis) -> Result<(String, ShardRecord), StoreError> {
+        if let Some(found) = self.known_shard(name, at)? {
+            return Ok(found);
+        }
+        let mut numbers = self.numbers()?;
+        let next = numbers.get("next_shard").map_err(step("read the memory's numbers"))?;
+        // Stores from before the numbers were counted have removed no shard.
+        let number = match next.map(|next| next.value()) {
+            Some(next) => next,
+            None => self.shards.len().map_err(step("count the shards"))? + 1,
         };
-        let shard = match found {
-            Some(shard) => shard,
-            None => ShardRecord {
-                number: self.shards.len().map_err(step("count the shards"))? as u32 + 1,
-                next_id: 1,
-                last_change: 0,
-                live: 0,
-                bytes: 0,
-            },
+        numbers
+            .insert("next_shard", number + 1)
+            .map_err(step("write the memory's numbers"))?;
+        let shard = ShardRecord {
+            number: number as u32,
+            next_id: 1,
+            // An index of a shard of this name that was removed stands at a place that is not in this one's log.
+            last_change: number << 32,
+            live: 0,
+            bytes: 0,
         };
-        Ok((row, shard))
+        Ok((shard_row(name), shard))
     }
 
-    fn write_shard(&mut self, row: &str, shard: &ShardRecord) -> Result<(), StoreError> {
+    pub(super) fn numbers(&self) -> Result<Table<'txn, &'static str, u64>, StoreError> {
+        let numbers = self.transaction.open_table(MEMORY_NUMBERS);
+        numbers.map_err(step("open the memory's numbers"))
+    }
+
+    pub(super) fn count_archived(&mut self, shard: u32, more: i64) -> Result<(), StoreError> {
+        let mut numbers = self.numbers()?;
+        let row = format!("archived:{shard}");
+        let count = numbers.get(row.as_str()).map_err(step("read the memory's numbers"))?;
+        let count = count.map_or(0, |count| count.value()).saturating_add_signed(more);
+        if count == 0 {
+            numbers
+                .remove(row.as_str())
+                .map_err(step("write the memory's numbers"))?;
+        } else {
+            numbers
+                .insert(row.as_str(), count)
+                .map_err(step("write the memory's numbers"))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn write_shard(&mut self, row: &str, shard: &ShardRecord) -> Result<(), StoreError> {
         self.shards
             .insert(row, codec::encode(shard).as_slice())
             .map_err(step("write a shard"))?;
         Ok(())
     }
 
-    fn entry(&self, shard: u32, id: u64) -> Result<Option<(MemoryEntry, [u8; 16])>, StoreError> {
+    pub(super) fn entry(&self, shard: u32, id: u64) -> Result<Option<(MemoryEntry, [u8; 16])>, StoreError> {
         let Some(value) = self.entries.get(&entry_row(shard, id)).map_err(step("read an entry"))? else {
             return Ok(None);
         };
@@ -383,7 +532,7 @@ impl<'txn> MemoryTables<'txn> {
         Ok(Some((record.into_domain(id), hash)))
     }
 
-    fn write_entry(&mut self, shard: u32, entry: &MemoryEntry, hash: [u8; 16]) -> Result<(), StoreError> {
+    pub(super) fn write_entry(&mut self, shard: u32, entry: &MemoryEntry, hash: [u8; 16]) -> Result<(), StoreError> {
         let record = codec::encode(&EntryRecord::of(entry, hash));
         self.entries
             .insert(&entry_row(shard, entry.id), record.as_slice())
@@ -391,12 +540,12 @@ impl<'txn> MemoryTables<'txn> {
         Ok(())
     }
 
-    fn id_of_key(&self, shard: u32, key: &str) -> Result<Option<u64>, StoreError> {
+    pub(super) fn id_of_key(&self, shard: u32, key: &str) -> Result<Option<u64>, StoreError> {
         let found = self.keys.get(key_row(shard, key).as_slice());
         Ok(found.map_err(step("read a key"))?.map(|id| id.value()))
     }
 
-    fn id_of_hash(&self, shard: u32, hash: [u8; 16]) -> Result<Option<u64>, StoreError> {
+    pub(super) fn id_of_hash(&self, shard: u32, hash: [u8; 16]) -> Result<Option<u64>, StoreError> {
         let found = self.hashes.get(&hash_row(shard, hash));
         Ok(found.map_err(step("read a hash"))?.map(|id| id.value()))
     }
@@ -417,222 +566,5 @@ pub(super) fn first_memory_key(row: &str) -> Option<MemoryKey> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::memory::{MemorySource, MemoryVector};
-    use crate::storage::batch::{Batch, Op};
-    use crate::storage::memory_read::Follow;
-    use crate::storage::store::Store;
-    use crate::storage::table::FIRST_MEMORY;
-    use crate::storage::writer::Writer;
-
-    fn shard(namespace: &str) -> ShardName {
-        ShardName {
-            scope: MemoryScope::Project,
-            namespace: namespace.into(),
-        }
-    }
-
-    fn new(namespace: &str, key: Option<&str>, text: &str, at: u64) -> NewMemory {
-        NewMemory {
-            shard: shard(namespace),
-            key: key.map(Into::into),
-            text: text.into(),
-            hash: text_hash(text),
-            tags: vec!["t".into()],
-            source: MemorySource {
-                by: format!("person:{at}").into(),
-                run: None,
-            },
-            importance: 50,
-            expires_at: Some(UtcMillis(1_000 + at)),
-            vector: Some(MemoryVector {
-                embedder: "e".into(),
-                scale: 0.5,
-                codes: Box::new([1, -2]),
-            }),
-            at: UtcMillis(at),
-        }
-    }
-
-    struct Open {
-        _folder: tempfile::TempDir,
-        store: Store,
-        writer: Writer,
-    }
-
-    impl Open {
-        fn new() -> Self {
-            let folder = tempfile::tempdir().expect("a folder");
-            let store = Store::open(&folder.path().join("s.redb"), 1 << 20).expect("opens");
-            let writer = Writer::new(store.clone()).expect("a writer");
-            Self {
-                _folder: folder,
-                store,
-                writer,
-            }
-        }
-
-        fn put(&mut self, new: NewMemory) {
-            self.commit(Op::MemoryPut(Box::new(new)));
-        }
-
-        fn edit(&mut self, id: u64, edit: MemoryEdit) {
-            let shard = shard("a");
-            let at = UtcMillis(77);
-            self.commit(Op::MemoryEdit { shard, id, edit, at });
-        }
-
-        fn commit(&mut self, op: Op) {
-            let verdicts = self.writer.commit(&[Batch::ops(vec![op])]).expect("commits");
-            assert!(verdicts.iter().all(Result::is_ok));
-        }
-
-        fn get(&self, key: &str) -> Option<MemoryEntry> {
-            let key = MemoryKey {
-                scope: MemoryScope::Project,
-                namespace: "a".into(),
-                key: key.into(),
-            };
-            self.store.memory(&key).expect("readable")
-        }
-
-        fn live(&self) -> Vec<u64> {
-            let Follow::Anew { entries, damaged } = self.store.memory_follow(&shard("a"), 0).expect("readable").1
-            else {
-                return Vec::new();
-            };
-            assert!(damaged.is_empty(), "{damaged:?}");
-            assert!(entries.iter().all(|indexed| indexed.vector.is_some()));
-            entries.iter().map(|indexed| indexed.entry.id).collect()
-        }
-    }
-
-    #[test]
-    fn a_key_that_is_put_again_supersedes_with_history_and_an_equal_text_joins() {
-        let mut open = Open::new();
-        open.put(new("a", Some("k"), "old", 1));
-        open.put(new("a", Some("k"), "OLD ", 2));
-        let joined = open.get("k").expect("there");
-        assert_eq!((joined.id, joined.version, joined.sources.len()), (1, 2, 2));
-        assert_eq!(&*joined.text, "old", "what was kept first stays as it was written");
-        open.put(new("a", Some("k"), "new", 3));
-        let newer = open.get("k").expect("there");
-        assert_eq!((newer.id, newer.version, newer.previous), (2, 3, Some(1)));
-        let older = open
-            .store
-            .memory_entry(&shard("a"), 1)
-            .expect("readable")
-            .expect("kept");
-        assert_eq!(
-            older.state,
-            MemoryState::Superseded {
-                by: 2,
-                at: UtcMillis(3)
-            }
-        );
-        assert_eq!(open.live(), [2]);
-        open.put(new("a", None, "loose  text", 4));
-        open.put(new("a", None, "Loose text", 5));
-        assert_eq!(open.live(), [2, 3]);
-        let figures = open.store.memory_figures(&shard("a")).expect("readable");
-        assert_eq!((figures.live, figures.bytes), (2, 3 + 11));
-        assert_eq!(open.get("nothing"), None);
-        open.put(new("b", Some("k"), "elsewhere", 6));
-        assert_eq!(
-            &*open.get("k").expect("there").text,
-            "new",
-            "shards do not see each other"
-        );
-    }
-
-    #[test]
-    fn what_is_forgotten_is_gone_with_its_history_and_what_is_archived_comes_back() {
-        let mut open = Open::new();
-        open.put(new("a", Some("k"), "one", 1));
-        open.put(new("a", Some("k"), "two", 2));
-        open.put(new("a", None, "three", 3));
-        open.edit(3, MemoryEdit::Archive { why: "old".into() });
-        assert_eq!(open.live(), [2]);
-        open.edit(3, MemoryEdit::Restore);
-        assert_eq!(open.live(), [2, 3]);
-        open.edit(3, MemoryEdit::Archive { why: "old".into() });
-        open.put(new("a", None, "three", 4));
-        open.edit(3, MemoryEdit::Restore);
-        assert_eq!(open.live(), [2, 4], "the newer one of the same text stays the one");
-        open.edit(2, MemoryEdit::Forget);
-        assert_eq!((open.get("k"), open.live()), (None, vec![4]));
-        assert_eq!(open.store.memory_entry(&shard("a"), 1).expect("readable"), None);
-        open.edit(99, MemoryEdit::Forget);
-        let due = open.store.memory_due(UtcMillis(u64::MAX), 10).expect("readable");
-        assert_eq!(due, [(1, 4)], "only what is live ends by itself");
-    }
-
-    #[test]
-    fn an_index_follows_by_changes_and_begins_anew_when_it_is_too_far_behind() {
-        let mut open = Open::new();
-        for number in 0..3u64 {
-            open.put(new("a", None, &format!("text {number}"), number));
-        }
-        let (through, follow) = open.store.memory_follow(&shard("a"), 0).expect("readable");
-        assert!(matches!(follow, Follow::Anew { entries, .. } if entries.len() == 3));
-        open.edit(1, MemoryEdit::Forget);
-        open.edit(2, MemoryEdit::Used { times: 2 });
-        open.edit(2, MemoryEdit::Used { times: 1 });
-        let (now, follow) = open.store.memory_follow(&shard("a"), through).expect("readable");
-        let Follow::Changes(changes) = follow else {
-            panic!("{follow:?}");
-        };
-        let seen: Vec<(u64, Option<u64>)> = changes
-            .iter()
-            .map(|(id, indexed)| (*id, indexed.as_ref().map(|indexed| indexed.entry.uses)))
-            .collect();
-        assert_eq!(seen, [(1, None), (2, Some(3))]);
-        let again = open.store.memory_follow(&shard("a"), now).expect("readable");
-        assert_eq!(again, (now, Follow::Nothing));
-        let ops: Vec<Op> = (0..=CHANGES_KEPT)
-            .map(|_| Op::MemoryEdit {
-                shard: shard("a"),
-                id: 2,
-                edit: MemoryEdit::Used { times: 1 },
-                at: UtcMillis(5),
-            })
-            .collect();
-        open.writer.commit(&[Batch::ops(ops)]).expect("commits");
-        let (_, follow) = open.store.memory_follow(&shard("a"), now).expect("readable");
-        assert!(matches!(follow, Follow::Anew { .. }), "{follow:?}");
-    }
-
-    #[test]
-    fn the_memory_of_the_first_layout_is_taken_over_once() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("s.redb");
-        let store = Store::open(&path, 1 << 20).expect("opens");
-        let transaction = store.database().begin_write().expect("begins");
-        {
-            let mut first = transaction.open_table(FIRST_MEMORY).expect("opens");
-            let record = FirstMemoryRecord {
-                text: "kept".into(),
-                version: 7,
-                updated_at: 5,
-            };
-            first
-                .insert("project:1:a:with:colon", codec::encode(&record).as_slice())
-                .expect("writes");
-        }
-        transaction.commit().expect("commits");
-        for _ in 0..2 {
-            drop(Writer::new(store.clone()).expect("a writer"));
-            let key = MemoryKey {
-                scope: MemoryScope::Project,
-                namespace: "a".into(),
-                key: "with:colon".into(),
-            };
-            let found = store.memory(&key).expect("readable").expect("there");
-            assert_eq!(
-                (&*found.text, found.version, found.updated_at),
-                ("kept", 7, UtcMillis(5))
-            );
-        }
-    }
-}
+#[path = "memory_tests.rs"]
+mod tests;

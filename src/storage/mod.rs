@@ -13,6 +13,8 @@ pub mod codec;
 pub mod error;
 pub mod journal;
 pub mod memory_read;
+mod memory_upkeep;
+pub mod memory_verify;
 pub mod memory_write;
 pub mod record;
 pub mod statistics;

@@ -40,6 +40,10 @@ pub const MEMORY_VECTORS: TableDefinition<'_, &[u8; 12], &[u8]> = TableDefinitio
 pub const MEMORY_DUE: TableDefinition<'_, &[u8; 20], ()> = TableDefinition::new("memory-due-1");
 /// The last changes of each shard: 4 bytes shard, 8 bytes place of the change.
 pub const MEMORY_CHANGES: TableDefinition<'_, &[u8; 12], &[u8]> = TableDefinition::new("memory-changes-1");
+/// Numbers of the memory: `next_shard`, `last_prune`, and `archived:` with the number of a shard.
+pub const MEMORY_NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("memory-numbers-1");
+/// Records of memory that cannot be read, as they were found, by the row of the entry.
+pub const MEMORY_QUARANTINE: TableDefinition<'_, &[u8; 12], &[u8]> = TableDefinition::new("memory-quarantine-1");
 /// What a run does with its model traffic; runs without a row keep nothing.
 pub const TAPES: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("tapes-1");
 /// Answered requests of runs that are recorded, at the place of the fact that has the answer.

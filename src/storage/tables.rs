@@ -5,6 +5,8 @@
 
 use redb::{Key, Table, TableDefinition, Value, WriteTransaction};
 
+use crate::domain::incident::Incident;
+
 use super::error::{StoreError, step};
 use super::memory_write::MemoryTables;
 use super::table::{
@@ -114,6 +116,14 @@ impl<'txn> Tables<'txn> {
 
     pub(super) fn budgets(&mut self) -> Result<&mut Bytes<'txn, &'static str>, StoreError> {
         open(self.transaction, &mut self.budgets, BUDGETS, "open the budgets")
+    }
+
+    /// What the memory has to tell of damage, once.
+    pub(super) fn told_by_memory(&mut self) -> Vec<Incident> {
+        self.memory
+            .as_mut()
+            .map(|memory| std::mem::take(&mut memory.told))
+            .unwrap_or_default()
     }
 
     pub(super) fn memory(&mut self) -> Result<&mut MemoryTables<'txn>, StoreError> {

@@ -10,6 +10,7 @@ use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata};
 use crate::domain::budget::{Account, Balance, BudgetChange};
 use crate::domain::fact::Fact;
 use crate::domain::id::RunId;
+use crate::domain::incident::Incident;
 use crate::domain::limits::INLINE_BYTES_MAX;
 use crate::domain::run::{Outcome, RunHeader, RunStatus};
 use crate::domain::statistics::{Counting, Happening};
@@ -21,6 +22,7 @@ use super::batch::{Append, Batch, Op, Receipt, Refused, Submission};
 use super::codec;
 use super::error::{StoreError, step};
 use super::journal::{IN_BLOB, INLINE, journal_key};
+use super::memory_read::LAST_PRUNE;
 use super::memory_write::{MemoryTables, first_memory_key};
 use super::record::balance::{account_key, read_balance, write_balance};
 use super::record::fact::SnapshotRecord;
@@ -100,6 +102,9 @@ impl Writer {
         let mut verdicts = Vec::with_capacity(batches.len());
         for batch in batches {
             verdicts.push(self.apply(&mut tables, &mut draft, batch)?);
+        }
+        for incident in tables.told_by_memory() {
+            write_incident(&mut tables, &incident)?;
         }
         write_balances(&mut tables, &draft)?;
         let mut sums = Statistics::new();
@@ -374,6 +379,10 @@ fn write_op(tables: &mut Tables<'_>, draft: &mut Draft, op: &Op) -> Result<(), S
     match op {
         Op::MemoryPut(new) => tables.memory()?.put(new)?,
         Op::MemoryEdit { shard, id, edit, at } => tables.memory()?.edit(shard, *id, edit, *at)?,
+        Op::MemoryTake(copy) => tables.memory()?.take(copy)?,
+        Op::MemoryDue { due, now, until } => tables.memory()?.settle_due(due, *now, *until)?,
+        Op::MemoryShardDrop { shard, at } => tables.memory()?.drop_shard(shard, *at)?,
+        Op::MemoryPruned(at) => tables.memory()?.keep_number(LAST_PRUNE, at.0)?,
         Op::Snapshot { run, through, facts } => {
             let snapshots = tables.snapshots()?;
             let record = codec::encode(&SnapshotRecord::from_domain(*through, facts));
@@ -433,13 +442,7 @@ fn write_op(tables: &mut Tables<'_>, draft: &mut Draft, op: &Op) -> Result<(), S
             let secrets = tables.secrets()?;
             secrets.remove(name.as_str()).map_err(step("remove a secret"))?;
         }
-        Op::IncidentOpen(incident) => {
-            let incidents = tables.incidents()?;
-            let record = codec::encode(&IncidentRecord::from(incident));
-            incidents
-                .insert(&incident.id.to_bytes(), record.as_slice())
-                .map_err(step("write an incident"))?;
-        }
+        Op::IncidentOpen(incident) => write_incident(tables, incident)?,
         Op::BudgetsDrop(accounts) => {
             for account in accounts {
                 draft.balances.remove(account);
@@ -452,6 +455,15 @@ fn write_op(tables: &mut Tables<'_>, draft: &mut Draft, op: &Op) -> Result<(), S
             }
         }
     }
+    Ok(())
+}
+
+fn write_incident(tables: &mut Tables<'_>, incident: &Incident) -> Result<(), StoreError> {
+    let incidents = tables.incidents()?;
+    let record = codec::encode(&IncidentRecord::from(incident));
+    incidents
+        .insert(&incident.id.to_bytes(), record.as_slice())
+        .map_err(step("write an incident"))?;
     Ok(())
 }
 

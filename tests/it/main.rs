@@ -20,6 +20,7 @@ mod kill;
 mod litellm;
 mod mcp;
 mod memory;
+mod memory_upkeep;
 mod model_faults;
 mod models;
 mod money;

@@ -51,6 +51,10 @@ impl MemoryReader for Shelf {
         let found = fitting.map(|(_, entry)| entry.clone()).take(limit).collect();
         Box::pin(std::future::ready(Ok(found)))
     }
+
+    fn make_room(&self, _key: MemoryKey, _bytes: usize) -> BoxFuture<'static, Result<(), String>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 }
 
 /// A workspace with the first set of skills and one that an operator declared.

@@ -8,6 +8,7 @@ use crate::cli::arguments::{MemoryCommand, MemoryPart};
 use crate::cli::client::{Client, Method, Request};
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Exit};
+use crate::cli::memory_part::{names, path};
 use crate::cli::output::{harmless, one_line, table};
 
 /// Does one of them.
@@ -20,11 +21,19 @@ pub async fn run(context: &mut Context, command: MemoryCommand) -> Result<Exit, 
             text,
             tag,
             importance,
+            source,
+            expires,
         } => {
-            let body = json!({ "text": text.join(" "), "tags": tag, "importance": importance });
+            let mut body = json!({ "text": text.join(" "), "tags": tag, "importance": importance });
+            if let Some(source) = source {
+                body["source"] = source.into();
+            }
+            if let Some(expires) = expires {
+                body["expires_in_s"] = expires.div_ceil(1_000).into();
+            }
             put(context, &client, &part, key.as_deref(), &body).await
         }
-        MemoryCommand::Get { part, key } => get(context, &client, &part, &key).await,
+        MemoryCommand::Get { part, key, history } => get(context, &client, &part, &key, history).await,
         MemoryCommand::Query {
             part,
             text,
@@ -39,61 +48,15 @@ pub async fn run(context: &mut Context, command: MemoryCommand) -> Result<Exit, 
             body["scope"] = part.scope.as_str().into();
             query(context, &client, &body, explain).await
         }
-        MemoryCommand::Forget { part, key } => forget(context, &client, &part, &key).await,
-        MemoryCommand::List { part, after, limit } => list(context, &client, &part, after, limit).await,
+        MemoryCommand::Forget { part, key, id } => forget(context, &client, &part, key.as_deref(), id).await,
+        MemoryCommand::List {
+            part,
+            after,
+            limit,
+            state,
+        } => list(context, &client, &part, after, limit, &state).await,
+        MemoryCommand::Upkeep(_) => unreachable!("dispatched to a file of its own"),
     }
-}
-
-/// What names the part of the scope: a project is this folder unless another is given.
-fn names(part: &MemoryPart) -> Result<Vec<(&'static str, String)>, CliError> {
-    match part.scope.as_str() {
-        "project" => {
-            let given = part.project.clone().map_or_else(std::env::current_dir, Ok);
-            let folder = given.and_then(std::fs::canonicalize).map_err(|source| CliError::Io {
-                verb: "find",
-                what: "the project's folder".into(),
-                source,
-            })?;
-            Ok(vec![("project", folder.display().to_string())])
-        }
-        "session" => match &part.session {
-            Some(session) => Ok(vec![("session", session.clone())]),
-            None => Err(CliError::usage(
-                "scope session needs --session",
-                "a session is named by its run and step, as in run_…/step",
-            )),
-        },
-        _ => Ok(Vec::new()),
-    }
-}
-
-fn path(part: &MemoryPart, key: Option<&str>, more: &str) -> Result<String, CliError> {
-    let mut path = format!("/v1/memory/{}", part.scope);
-    if let Some(key) = key {
-        let _ = write!(path, "/{}", encode(key));
-    }
-    let mut mark = '?';
-    for (name, value) in names(part)? {
-        let _ = write!(path, "{mark}{name}={}", encode(&value));
-        mark = '&';
-    }
-    if !more.is_empty() {
-        let _ = write!(path, "{mark}{more}");
-    }
-    Ok(path)
-}
-
-/// Percent-encodes all but what every part of an address may hold.
-fn encode(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
-            encoded.push(char::from(byte));
-        } else {
-            let _ = write!(encoded, "%{byte:02X}");
-        }
-    }
-    encoded
 }
 
 async fn put(
@@ -114,17 +77,39 @@ async fn put(
     Ok(Exit::Done)
 }
 
-async fn get(context: &mut Context, client: &Client, part: &MemoryPart, key: &str) -> Result<Exit, CliError> {
-    let path = path(part, Some(key), "")?;
+async fn get(
+    context: &mut Context,
+    client: &Client,
+    part: &MemoryPart,
+    key: &str,
+    history: bool,
+) -> Result<Exit, CliError> {
+    let path = path(part, Some(key), &format!("history={history}"))?;
     let value = client.send(&Request::get(&path)).await?;
     context.output.result(&value, |_| {
-        format!("{}\n", harmless(value["text"].as_str().unwrap_or_default()))
+        let mut text = format!("{}\n", harmless(value["text"].as_str().unwrap_or_default()));
+        for earlier in value["history"].as_array().into_iter().flatten() {
+            let said = one_line(earlier["text"].as_str().unwrap_or_default(), 200);
+            let _ = writeln!(
+                text,
+                "  version {}, until #{} took its place: {said}",
+                earlier["version"], earlier["newer"]
+            );
+        }
+        text
     });
     Ok(Exit::Done)
 }
 
-async fn forget(context: &mut Context, client: &Client, part: &MemoryPart, key: &str) -> Result<Exit, CliError> {
-    let path = path(part, Some(key), "")?;
+async fn forget(
+    context: &mut Context,
+    client: &Client,
+    part: &MemoryPart,
+    key: Option<&str>,
+    id: Option<u64>,
+) -> Result<Exit, CliError> {
+    let id = id.map_or(String::new(), |id| format!("id={id}"));
+    let path = path(part, key, &id)?;
     let request = Request {
         method: Method::DELETE,
         ..Request::get(&path)
@@ -175,9 +160,10 @@ async fn list(
     part: &MemoryPart,
     after: Option<u64>,
     limit: u32,
+    state: &str,
 ) -> Result<Exit, CliError> {
     let after = after.map_or(String::new(), |after| format!("&after={after}"));
-    let path = path(part, None, &format!("limit={limit}{after}"))?;
+    let path = path(part, None, &format!("limit={limit}&state={state}{after}"))?;
     let value = client.send(&Request::get(&path)).await?;
     let entries = entries(client, &path, &value)?;
     context.output.result(&value, |_| {
@@ -185,7 +171,11 @@ async fn list(
             return "nothing is kept\n".into();
         }
         let rows: Vec<Vec<String>> = entries.iter().map(row).collect();
-        table(&["ID", "KEY", "TEXT"], &rows)
+        let mut text = table(&["ID", "KEY", "TEXT"], &rows);
+        if let Some(next) = value["next"].as_u64() {
+            let _ = writeln!(text, "more: --after {next}");
+        }
+        text
     });
     Ok(Exit::Done)
 }
@@ -207,6 +197,10 @@ fn heading(entry: &Value) -> String {
     let key = entry["key"]
         .as_str()
         .map_or_else(|| format!("#{}", entry["id"]), |key| one_line(key, 60));
+    let key = match entry["state"].as_str() {
+        Some("archived") => format!("{key} [archived]"),
+        _ => key,
+    };
     let from = entry["sources"].as_array().into_iter().flatten();
     let from: Vec<String> = from
         .filter_map(|source| source["by"].as_str())

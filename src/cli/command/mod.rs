@@ -9,6 +9,7 @@ pub mod init;
 pub mod key;
 pub mod mcp;
 pub mod memory;
+pub mod memory_upkeep;
 pub mod quickstart;
 pub mod run;
 pub mod runs;

@@ -18,6 +18,7 @@ use super::home::Home;
 use super::key::{self, KEYS, Path};
 use super::kind;
 use super::mcp::{McpSettings, mcp_servers};
+use super::memory::MemoryConfig;
 use super::model::{BUILT_IN, ModelSettings, PRICE_FIELDS, models};
 use super::pipeline::{Pipeline, pipelines};
 use super::sandbox::{ProgramSecret, program_secrets, sandbox};
@@ -125,8 +126,8 @@ pub struct Config {
     pub agent: AgentDefaults,
     /// Steps at once over all runs.
     pub steps_concurrent_max: u32,
-    /// How often expired memory entries are collected, in seconds.
-    pub memory_gc_interval_s: u64,
+    /// Memory.
+    pub memory: MemoryConfig,
     /// What is logged.
     pub log: LogConfig,
     /// Memory that the store may use as its cache.
@@ -216,7 +217,7 @@ pub fn load(home: &Home, overrides: &Overrides) -> Result<Loaded, ConfigError> {
         metrics,
         agent: defaults,
         steps_concurrent_max: number(&settings, &["agent", "maxConcurrentSteps"]) as u32,
-        memory_gc_interval_s: number(&settings, &["memory", "gcInterval"]),
+        memory: MemoryConfig::of(&settings),
         log: LogConfig {
             level: settings.text(&["log", "level"]).unwrap_or("info").to_owned(),
             format: match settings.text(&["log", "format"]) {

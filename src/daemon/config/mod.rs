@@ -4,7 +4,7 @@
 //! - [`mod@load`]: default < file < environment < flag; each value knows its origin.
 //! - [`edit`]: one value changed in the operator's file, comments kept.
 //! - [`home`]: where everything lives; [`daemon_file`]: what a running daemon says of itself.
-//! - [`agent`], [`prompt`], [`model`], [`command_skill`], [`mcp`], [`pipeline`]: the things that are configured.
+//! - [`agent`], [`prompt`], [`model`], [`command_skill`], [`mcp`], [`memory`], [`pipeline`]: the things that are configured.
 //!
 //! What it refuses to know: who uses the values. It opens no socket and no store.
 
@@ -21,6 +21,7 @@ pub mod key;
 pub mod kind;
 pub mod load;
 pub mod mcp;
+pub mod memory;
 pub mod model;
 pub mod pipeline;
 pub mod prompt;

@@ -10,32 +10,24 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::domain::code;
-use crate::domain::fault::{Fault, in_one_line};
-use crate::domain::memory::{
-    IMPORTANCE_DEFAULT, MemoryEdit, MemoryEntry, MemoryKey, MemoryScope, MemorySource, MemoryState, ShardName,
-    TEXT_BYTES_MAX,
-};
-use crate::domain::text::preview;
+use crate::domain::memory::{MemoryEdit, MemorySource, MemoryState, ShardName};
+use crate::domain::time::UtcMillis;
 use crate::gateway::auth::Authenticated;
 use crate::gateway::body::Body;
 use crate::gateway::error::ApiError;
 use crate::gateway::parts::GatewayParts;
-use crate::gateway::wire::run::time;
+use crate::gateway::wire::memory::{
+    importance_of, key_of, missing, missing_number, refused, shard, source_of, tags_of, text_of, view,
+};
+use crate::memory::collect::round::session_has_ended;
 use crate::memory::handle::MemoryError;
 use crate::memory::keep::Wish;
 use crate::memory::question::{FOUND_DEFAULT, FOUND_MAX, FoundEntry, Question};
 
 /// Longest wait for an answer.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
-/// Bytes of a key.
-const KEY_BYTES_MAX: usize = 256;
 /// Bytes of a question.
 const QUESTION_BYTES_MAX: usize = 8 * 1024;
-/// Tags of one entry or question.
-const TAGS_MAX: usize = 16;
-/// Bytes of one tag.
-const TAG_BYTES_MAX: usize = 64;
 /// Entries of one list.
 const LIST_MAX: usize = 500;
 
@@ -50,6 +42,13 @@ pub struct Part {
     after: Option<u64>,
     /// Entries at most.
     limit: Option<usize>,
+    /// Which entries of a list: `live`, `archived` or `all`.
+    state: Option<String>,
+    /// Whether the earlier texts of a key come with it.
+    #[serde(default)]
+    history: bool,
+    /// The number of an entry, for forgetting one without a key.
+    id: Option<u64>,
 }
 
 /// What is put.
@@ -61,6 +60,7 @@ struct Put {
     tags: Vec<String>,
     importance: Option<u8>,
     expires_in_s: Option<u64>,
+    source: Option<String>,
 }
 
 /// What is asked.
@@ -82,73 +82,9 @@ struct Asked {
     explain: bool,
 }
 
-fn shard(scope: &str, project: Option<&str>, session: Option<&str>) -> Result<ShardName, ApiError> {
-    let known = MemoryScope::from_word(scope);
-    let scope = known.ok_or_else(|| ApiError::invalid("scope is `session`, `project` or `global`"))?;
-    let namespace = match (scope, project, session) {
-        (MemoryScope::Global, None, None) => "",
-        (MemoryScope::Project, Some(project), None) if project.starts_with('/') => project.trim_end_matches('/'),
-        (MemoryScope::Session, None, Some(session)) if !session.is_empty() => session,
-        (MemoryScope::Global, _, _) => return Err(ApiError::invalid("scope global has no parts")),
-        (MemoryScope::Project, _, _) => {
-            return Err(ApiError::invalid(
-                "scope project needs `project`: the absolute path of its folder",
-            ));
-        }
-        (MemoryScope::Session, _, _) => {
-            return Err(ApiError::invalid(
-                "scope session needs `session`: run and step, as in run_…/step",
-            ));
-        }
-    };
-    if namespace.len() > 4096 || namespace.contains(char::is_control) {
-        return Err(ApiError::invalid("this name of a project or session cannot be used"));
-    }
-    Ok(ShardName {
-        scope,
-        namespace: namespace.into(),
-    })
-}
-
-fn key_of(shard: ShardName, key: &str) -> Result<MemoryKey, ApiError> {
-    if key.is_empty() || key.len() > KEY_BYTES_MAX || key.contains(char::is_control) {
-        return Err(ApiError::invalid(format!(
-            "a key has 1 to {KEY_BYTES_MAX} bytes and no control characters"
-        )));
-    }
-    Ok(MemoryKey {
-        scope: shard.scope,
-        namespace: shard.namespace,
-        key: key.into(),
-    })
-}
-
-fn tags_of(tags: Vec<String>) -> Result<Vec<Arc<str>>, ApiError> {
-    if tags.len() > TAGS_MAX || tags.iter().any(|tag| tag.is_empty() || tag.len() > TAG_BYTES_MAX) {
-        return Err(ApiError::invalid(format!(
-            "there are at most {TAGS_MAX} tags of 1 to {TAG_BYTES_MAX} bytes"
-        )));
-    }
-    Ok(tags.into_iter().map(Into::into).collect())
-}
-
 fn read<T: DeserializeOwned>(body: &Body) -> Result<T, ApiError> {
     let value = body.json()?;
     serde_json::from_value(value).map_err(|error| ApiError::invalid(format!("the body cannot be read: {error}")))
-}
-
-fn refused(error: &MemoryError) -> ApiError {
-    let code = match error.fault() {
-        Fault::Overloaded => code::MEMORY_BUSY,
-        Fault::Corrupt => code::STORE_CORRUPT,
-        _ => code::STORE_FAILED,
-    };
-    ApiError::new(code, in_one_line(error))
-}
-
-fn missing(key: &str) -> ApiError {
-    let message = format!("nothing is kept under `{}`", preview(key, 80));
-    ApiError::new(code::MEMORY_NOT_FOUND, message).hint("POST /v1/memory/query finds by meaning")
 }
 
 /// `GET /v1/memory/{scope}/{key}`.
@@ -163,7 +99,13 @@ pub async fn get(
     let full = key_of(shard.clone(), &key)?;
     let found = parts.memory.get(&full).await.map_err(|error| refused(&error))?;
     let entry = found.ok_or_else(|| missing(&key))?;
-    Ok(Json(view(&shard, &entry)))
+    let mut answer = view(&shard, &entry);
+    if part.history {
+        let history = parts.store.memory_history(&shard, &entry);
+        let history = history.map_err(|error| refused(&MemoryError::Store(Arc::new(error))))?;
+        answer["history"] = history.iter().map(|entry| view(&shard, entry)).collect();
+    }
+    Ok(Json(answer))
 }
 
 /// `PUT /v1/memory/{scope}/{key}`.
@@ -204,24 +146,18 @@ async fn keep(
     key: Option<Arc<str>>,
     put: Put,
 ) -> Result<(), ApiError> {
-    if put.text.is_empty() || put.text.len() > TEXT_BYTES_MAX {
-        return Err(ApiError::invalid(format!("a text has 1 to {TEXT_BYTES_MAX} bytes")));
-    }
-    let importance = put.importance.unwrap_or(IMPORTANCE_DEFAULT);
-    if importance > 100 {
-        return Err(ApiError::invalid("importance is 0 to 100"));
-    }
     let now = parts.clock.now();
+    let by = match &put.source {
+        Some(source) => source_of(source)?,
+        None => format!("person:{}", caller.0.name).into(),
+    };
     let wish = Wish {
         shard,
         key,
-        text: put.text.into(),
+        text: text_of(put.text)?,
         tags: tags_of(put.tags)?,
-        source: MemorySource {
-            by: format!("person:{}", caller.0.name).into(),
-            run: None,
-        },
-        importance,
+        source: MemorySource { by, run: None },
+        importance: importance_of(put.importance)?,
         expires_at: put.expires_in_s.map(|s| now.plus_ms(s.saturating_mul(1_000))),
     };
     let kept = parts.memory.put(wish.prepare(now)).await;
@@ -245,7 +181,25 @@ pub async fn forget(
     Ok(Json(json!({ "forgotten": true, "id": entry.id })))
 }
 
-/// `GET /v1/memory/{scope}`: live entries, oldest first.
+/// `DELETE /v1/memory/{scope}?id=`: forgets an entry by its number, live or archived.
+pub async fn forget_number(
+    State(parts): State<GatewayParts>,
+    caller: Authenticated,
+    Path(scope): Path<String>,
+    Query(part): Query<Part>,
+) -> Result<Json<Value>, ApiError> {
+    caller.needs("memory:write")?;
+    let shard = shard(&scope, part.project.as_deref(), part.session.as_deref())?;
+    let id = part.id.ok_or_else(|| ApiError::invalid("say which by `id`"))?;
+    let found = parts.memory.entry(&shard, id).await.map_err(|error| refused(&error))?;
+    let found = found.filter(|entry| !matches!(entry.state, MemoryState::Superseded { .. }));
+    found.ok_or_else(|| missing_number(id))?;
+    let forgotten = parts.memory.edit(shard, id, MemoryEdit::Forget).await;
+    forgotten.map_err(|error| refused(&error))?;
+    Ok(Json(json!({ "forgotten": true, "id": id })))
+}
+
+/// `GET /v1/memory/{scope}`: entries, oldest first.
 pub async fn list(
     State(parts): State<GatewayParts>,
     caller: Authenticated,
@@ -255,14 +209,29 @@ pub async fn list(
     caller.needs("memory:read")?;
     let shard = shard(&scope, part.project.as_deref(), part.session.as_deref())?;
     let limit = part.limit.unwrap_or(100).clamp(1, LIST_MAX);
-    let page = parts.store.memory_list(&shard, part.after.unwrap_or(0), limit);
-    let page = page.map_err(|error| refused(&MemoryError::Store(Arc::new(error))))?;
-    let next = (page.len() == limit)
-        .then(|| page.last().map(|entry| entry.id))
-        .flatten();
-    let live = page.iter().filter(|entry| entry.state == MemoryState::Live);
-    let entries: Vec<Value> = live.map(|entry| view(&shard, entry)).collect();
-    Ok(Json(json!({ "entries": entries, "next": next })))
+    let (live, archived) = match part.state.as_deref() {
+        None | Some("live") => (true, false),
+        Some("archived") => (false, true),
+        Some("all") => (true, true),
+        Some(_) => return Err(ApiError::invalid("state is `live`, `archived` or `all`")),
+    };
+    let store = |error| refused(&MemoryError::Store(Arc::new(error)));
+    // What is left of a session is its archive.
+    let live = live && !session_has_ended(&parts.store, &shard).map_err(store)?;
+    let page = parts
+        .store
+        .memory_page(&shard, part.after.unwrap_or(0), limit)
+        .map_err(store)?;
+    let now = parts.clock.now();
+    let shown = page.entries.iter().filter(|entry| match entry.state {
+        MemoryState::Live => live && entry.expires_at.is_none_or(|at| at > now),
+        MemoryState::Archived { .. } => archived,
+        MemoryState::Superseded { .. } => false,
+    });
+    let entries: Vec<Value> = shown.map(|entry| view(&shard, entry)).collect();
+    Ok(Json(
+        json!({ "entries": entries, "next": page.next, "damaged": page.damaged }),
+    ))
 }
 
 /// `POST /v1/memory/query`.
@@ -283,8 +252,8 @@ pub async fn query(
         text: asked.query.into(),
         tags: tags_of(asked.tags)?,
         source: asked.source.map(Into::into),
-        since: asked.since_ms.map(crate::domain::time::UtcMillis),
-        until: asked.until_ms.map(crate::domain::time::UtcMillis),
+        since: asked.since_ms.map(UtcMillis),
+        until: asked.until_ms.map(UtcMillis),
         limit: asked.limit.unwrap_or(FOUND_DEFAULT).clamp(1, FOUND_MAX),
         tokens_max: asked.tokens_max,
     };
@@ -313,28 +282,4 @@ fn hit(found: &FoundEntry, explain: bool) -> Value {
 
 fn rounded(value: f32) -> Value {
     ((f64::from(value) * 10_000.0).round() / 10_000.0).into()
-}
-
-fn view(shard: &ShardName, entry: &MemoryEntry) -> Value {
-    let sources = entry.sources.iter();
-    let sources: Vec<Value> = sources
-        .map(|source| json!({ "by": &*source.by, "run": source.run.map(|run| run.to_string()) }))
-        .collect();
-    json!({
-        "id": entry.id,
-        "scope": shard.scope.as_str(),
-        "namespace": &*shard.namespace,
-        "key": entry.key.as_deref(),
-        "text": &*entry.text,
-        "tags": entry.tags.iter().map(|tag| &**tag).collect::<Vec<_>>(),
-        "sources": sources,
-        "importance": entry.importance,
-        "created_at": time(entry.created_at),
-        "updated_at": time(entry.updated_at),
-        "used_at": time(entry.used_at),
-        "uses": entry.uses,
-        "expires_at": entry.expires_at.map(time),
-        "version": entry.version,
-        "previous": entry.previous,
-    })
 }

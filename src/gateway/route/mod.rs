@@ -4,6 +4,7 @@ pub mod agents;
 pub mod answers;
 pub mod health;
 pub mod memory;
+pub mod memory_upkeep;
 pub mod router;
 pub mod runs;
 pub mod skills;

@@ -12,7 +12,7 @@ use crate::gateway::lapse::end_with_key;
 use crate::gateway::metrics::{RequestMeter, meter};
 use crate::gateway::parts::GatewayParts;
 
-use super::{agents, answers, health, memory, runs, skills, status, usage};
+use super::{agents, answers, health, memory, memory_upkeep, runs, skills, status, usage};
 
 /// The router.
 pub fn router(parts: GatewayParts) -> Router {
@@ -39,7 +39,16 @@ pub fn router(parts: GatewayParts) -> Router {
         .route("/v1/mcp", get(skills::servers))
         .route("/v1/mcp/{name}/restart", post(skills::restart))
         .route("/v1/memory/query", post(memory::query))
-        .route("/v1/memory/{scope}", get(memory::list).post(memory::add))
+        .route("/v1/memory/stats", get(memory_upkeep::stats))
+        .route("/v1/memory/prune", post(memory_upkeep::prune))
+        .route("/v1/memory/restore", post(memory_upkeep::restore))
+        .route("/v1/memory/promote", post(memory_upkeep::promote))
+        .route("/v1/memory/verify", post(memory_upkeep::verify))
+        .route("/v1/memory/import", post(memory_upkeep::import))
+        .route(
+            "/v1/memory/{scope}",
+            get(memory::list).post(memory::add).delete(memory::forget_number),
+        )
         .route(
             "/v1/memory/{scope}/{key}",
             get(memory::get).put(memory::put).delete(memory::forget),

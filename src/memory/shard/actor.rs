@@ -14,8 +14,9 @@ use crate::memory::parts::MemoryParts;
 use crate::memory::question::{FoundEntry, Question};
 use crate::runtime::timer::Timer;
 use crate::storage::error::StoreError;
+use crate::storage::store::Store;
 
-use super::index::ShardIndex;
+use super::index::{IndexReview, ShardIndex};
 
 /// What an answer is.
 pub type Answer = Result<Vec<FoundEntry>, Arc<StoreError>>;
@@ -31,6 +32,13 @@ pub enum ShardMessage {
         permit: Permit,
         /// Where the answer goes.
         reply: RpcReplyPort<Answer>,
+    },
+    /// Say what is in the index, after following the store.
+    Review {
+        /// Its place among those that wait.
+        permit: Permit,
+        /// Where the answer goes.
+        reply: RpcReplyPort<Result<IndexReview, Arc<StoreError>>>,
     },
     /// Look whether anybody asked lately.
     IdleLook,
@@ -94,6 +102,12 @@ impl Actor for ShardActor {
                 // Who asked may have stopped waiting by now.
                 reply.send(answer).ok();
             }
+            ShardMessage::Review { permit, reply } => {
+                state.asked = true;
+                let review = self.work(state, |index, _| Ok(index.review())).await?;
+                drop(permit);
+                reply.send(review).ok();
+            }
             ShardMessage::IdleLook if state.asked => {
                 state.asked = false;
                 state.idle = look_later(&myself, self.parts.idle);
@@ -107,29 +121,39 @@ impl Actor for ShardActor {
 }
 
 impl ShardActor {
-    /// Follows and asks on a thread for blocking work: making a large index anew takes a while.
     async fn answer(&self, state: &mut ShardState, question: Question) -> Result<Answer, ActorProcessingErr> {
+        let now = self.parts.clock.now();
+        self.work(state, move |index, store| index.query(store, &question, now))
+            .await
+    }
+
+    /// Follows the store and works with the index on a thread for blocking work: making a large index anew takes a
+    /// while.
+    async fn work<T: Send + 'static>(
+        &self,
+        state: &mut ShardState,
+        work: impl FnOnce(&mut ShardIndex, &Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<Result<T, Arc<StoreError>>, ActorProcessingErr> {
         let mut index = state.index.take().unwrap_or_else(|| ShardIndex::new(self.name.clone()));
         let store = self.parts.store.clone();
-        let now = self.parts.clock.now();
         let worked = tokio::task::spawn_blocking(move || {
-            let followed = index.follow(&store);
-            let answer = match &followed {
-                Ok(_) => index.query(&store, &question, now),
-                Err(_) => Ok(Vec::new()),
-            };
-            (index, followed, answer)
+            let done = index.follow(&store).and_then(|followed| {
+                let worked = work(&mut index, &store)?;
+                Ok((followed, worked))
+            });
+            (index, done)
         });
         // A panic in there takes the index with it: the supervisor starts this actor anew.
-        let (index, followed, answer) = worked.await?;
+        let (index, done) = worked.await?;
         state.index = Some(index);
-        let followed = match followed {
-            Ok(followed) => followed,
-            Err(error) => return Ok(Err(Arc::new(error))),
-        };
-        if !followed.damaged.is_empty() {
-            self.parts.report_damage(&self.name, &followed.damaged);
-        }
-        Ok(answer.map_err(Arc::new))
+        Ok(match done {
+            Ok((followed, worked)) => {
+                if !followed.damaged.is_empty() {
+                    self.parts.put_aside(&self.name, &followed.damaged);
+                }
+                Ok(worked)
+            }
+            Err(error) => Err(Arc::new(error)),
+        })
     }
 }

@@ -3,7 +3,7 @@
 //! Refuses to know: actors, other shards. Invariants: it is never behind the store when it answers, because it follows
 //! the store's changes first; what it answers are numbers of entries, and the texts come from the store.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::domain::memory::{MemoryEntry, ShardName};
@@ -60,7 +60,27 @@ pub struct Followed {
     pub anew: bool,
 }
 
+/// What is in an index, for comparing it with the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IndexReview {
+    /// The change up to which it follows the store.
+    pub followed: u64,
+    /// The entries that it finds.
+    pub ids: BTreeSet<u64>,
+    /// Documents that are searched.
+    pub documents: usize,
+}
+
 impl ShardIndex {
+    /// What is in it.
+    pub fn review(&self) -> IndexReview {
+        IndexReview {
+            followed: self.followed,
+            ids: self.place_of.keys().copied().collect(),
+            documents: self.library.len(),
+        }
+    }
+
     /// An index that has seen nothing yet.
     pub fn new(name: ShardName) -> Self {
         Self {

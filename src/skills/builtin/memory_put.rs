@@ -1,5 +1,7 @@
 //! `memory.put`: keeps a text under a key. The committer makes the effect together with the outcome.
 
+use std::sync::Arc;
+
 use futures_util::future::BoxFuture;
 use serde::Deserialize;
 use serde_json::json;
@@ -8,7 +10,7 @@ use crate::domain::effect::EffectClass;
 use crate::domain::skill::{CallOutcome, SkillManifest};
 use crate::domain::text_policy::is_visible;
 use crate::skills::declare::{Declaration, arguments};
-use crate::skills::memory_reader::full_key;
+use crate::skills::memory_reader::{MemoryReader, full_key};
 use crate::skills::skill::{CallEnd, CallOrder, LocalEffect, Skill, SkillError};
 
 const TEXT_BYTES_MAX: usize = 64 * 1024;
@@ -23,15 +25,12 @@ struct Wanted {
 /// The skill.
 pub struct MemoryPut {
     manifest: SkillManifest,
+    reader: Arc<dyn MemoryReader>,
 }
 
 impl MemoryPut {
     /// Makes the skill.
-    #[expect(
-        clippy::new_without_default,
-        reason = "all skills are made by `new`, with or without parts"
-    )]
-    pub fn new() -> Self {
+    pub fn new(reader: Arc<dyn MemoryReader>) -> Self {
         let manifest = Declaration {
             name: "memory.put",
             description: "Keeps a text under a key; a text that is there is replaced. Scope session ends with this \
@@ -47,7 +46,7 @@ impl MemoryPut {
             required: &["scope", "key", "text"],
         }
         .manifest();
-        Self { manifest }
+        Self { manifest, reader }
     }
 }
 
@@ -57,12 +56,12 @@ impl Skill for MemoryPut {
     }
 
     fn call(&self, order: CallOrder) -> BoxFuture<'static, Result<CallEnd, SkillError>> {
-        let end = put(&order).unwrap_or_else(CallEnd::refused);
-        Box::pin(std::future::ready(Ok(end)))
+        let reader = self.reader.clone();
+        Box::pin(async move { Ok(put(&order, &*reader).await.unwrap_or_else(CallEnd::refused)) })
     }
 }
 
-fn put(order: &CallOrder) -> Result<CallEnd, String> {
+async fn put(order: &CallOrder, reader: &dyn MemoryReader) -> Result<CallEnd, String> {
     let wanted: Wanted = arguments(order)?;
     let key = full_key(order, &wanted.scope, &wanted.key)?;
     // Only where a name is given: an entry that has such a key already can still be read.
@@ -73,6 +72,7 @@ fn put(order: &CallOrder) -> Result<CallEnd, String> {
     if bytes > TEXT_BYTES_MAX {
         return Err(format!("the text has {bytes} bytes, at most {TEXT_BYTES_MAX} are kept"));
     }
+    reader.make_room(key.clone(), bytes).await?;
     let content = json!({"scope": wanted.scope, "key": wanted.key, "bytes": bytes}).to_string();
     Ok(CallEnd {
         outcome: CallOutcome::ok(content),

@@ -3,7 +3,7 @@
 use bincode::{Decode, Encode};
 
 use crate::domain::id::RunId;
-use crate::domain::memory::{MemoryEntry, MemorySource, MemoryState, MemoryVector, ShardName};
+use crate::domain::memory::{MemoryEntry, MemoryScope, MemorySource, MemoryState, MemoryVector, ShardName};
 use crate::domain::time::UtcMillis;
 
 use super::reading::arcs;
@@ -31,9 +31,24 @@ pub struct EntryRecord {
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 enum StateRecord {
     Live,
-    Superseded { by: u64, at: u64 },
-    Archived { at: u64, why: String },
+    Superseded {
+        by: u64,
+        at: u64,
+    },
+    /// As the first layout had it; read, not written.
+    Archived {
+        at: u64,
+        why: String,
+    },
+    ArchivedUntil {
+        at: u64,
+        why: String,
+        until: u64,
+    },
 }
+
+/// How long an entry stays that was archived before it was said how long.
+const ARCHIVED_MS: u64 = 30 * 24 * 3600 * 1000;
 
 /// What is counted of a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
@@ -82,9 +97,10 @@ impl EntryRecord {
             state: match &entry.state {
                 MemoryState::Live => StateRecord::Live,
                 MemoryState::Superseded { by, at } => StateRecord::Superseded { by: *by, at: at.0 },
-                MemoryState::Archived { at, why } => StateRecord::Archived {
+                MemoryState::Archived { at, why, until } => StateRecord::ArchivedUntil {
                     at: at.0,
                     why: why.to_string(),
+                    until: until.0,
                 },
             },
         }
@@ -116,9 +132,22 @@ impl EntryRecord {
                 StateRecord::Archived { at, why } => MemoryState::Archived {
                     at: UtcMillis(at),
                     why: why.into(),
+                    until: UtcMillis(at.saturating_add(ARCHIVED_MS)),
+                },
+                StateRecord::ArchivedUntil { at, why, until } => MemoryState::Archived {
+                    at: UtcMillis(at),
+                    why: why.into(),
+                    until: UtcMillis(until),
                 },
             },
         }
+    }
+}
+
+impl VectorRecord {
+    /// Whether it points somewhere.
+    pub fn is_usable(&self) -> bool {
+        self.scale.is_finite() && self.scale > 0.0 && self.codes.iter().any(|code| *code != 0)
     }
 }
 
@@ -145,6 +174,15 @@ impl From<VectorRecord> for MemoryVector {
 /// The row of a shard: lengths in front keep any two names apart, whatever characters they hold.
 pub fn shard_row(name: &ShardName) -> String {
     format!("{}:{}", name.scope.as_str(), name.namespace)
+}
+
+/// The name of a row made by [`shard_row`].
+pub fn read_shard_row(row: &str) -> Option<ShardName> {
+    let (scope, namespace) = row.split_once(':')?;
+    Some(ShardName {
+        scope: MemoryScope::from_word(scope)?,
+        namespace: namespace.into(),
+    })
 }
 
 /// One entry as the first layout of the memory table had it: text, version, time of the last put.

@@ -70,7 +70,7 @@ fn a_home_without_files_gives_the_documented_defaults() {
         ),
         (3, 600_000, 24)
     );
-    assert_eq!((config.steps_concurrent_max, config.memory_gc_interval_s), (128, 3600));
+    assert_eq!((config.steps_concurrent_max, config.memory.gc_interval_s), (128, 3600));
     let names: Vec<&str> = config.agents.iter().map(|agent| agent.name.as_str()).collect();
     assert_eq!(names, ["coder", "debugger", "executor", "planner", "reviewer"]);
     assert!(config.agents.iter().all(|agent| agent.model.as_str() == "offline"));

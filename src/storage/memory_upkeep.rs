@@ -1,0 +1,296 @@
+//! Memory in the writer's transaction: what keeps it in order. Due times, copies from elsewhere, shards that are empty,
+//! and records that cannot be read.
+//!
+//! **Invariant**: a damaged record never fails a transaction. Its bytes go to the quarantine with an incident, what
+//! pointed to it is removed, and everything else goes on.
+
+use redb::ReadableTable;
+
+use crate::domain::id::IncidentId;
+use crate::domain::incident::Incident;
+use crate::domain::memory::{MemoryCopy, MemoryDue, MemoryEdit, MemoryEntry, MemoryState, ShardName, TEXT_BYTES_MAX};
+use crate::domain::time::UtcMillis;
+
+use super::codec;
+use super::error::{StoreError, step};
+use super::memory_write::{EntryRow, MemoryTables, due_row, entry_row, join_sources, key_row};
+use super::record::memory::{EntryRecord, ShardRecord, shard_row};
+use super::table::MEMORY_QUARANTINE;
+
+/// The least and the greatest number of a row.
+const ALL_NUMBERS: (u64, u64) = (0, u64::MAX);
+
+impl MemoryTables<'_> {
+    /// The entry of a number; one that cannot be read is put aside and counts as none.
+    pub(super) fn sound_entry(
+        &mut self,
+        shard: &mut ShardRecord,
+        id: u64,
+        at: UtcMillis,
+    ) -> Result<Option<(MemoryEntry, [u8; 16])>, StoreError> {
+        match self.entry(shard.number, id) {
+            Err(StoreError::Corrupt { reason, .. }) => {
+                self.quarantine(shard, id, &reason, at)?;
+                Ok(None)
+            }
+            read => read,
+        }
+    }
+
+    /// The shard of a name, when there is one. A damaged record of a shard is put aside: the shard begins anew under
+    /// another number, and its entries stay where they are, for a person.
+    pub(super) fn known_shard(
+        &mut self,
+        name: &ShardName,
+        at: UtcMillis,
+    ) -> Result<Option<(String, ShardRecord)>, StoreError> {
+        let row = shard_row(name);
+        let bytes = match self.shards.get(row.as_str()).map_err(step("read a shard"))? {
+            Some(value) => value.value().to_vec(),
+            None => return Ok(None),
+        };
+        match codec::decode(|| format!("shard {row}"), &bytes) {
+            Ok(shard) => Ok(Some((row, shard))),
+            Err(StoreError::Corrupt { reason, .. }) => {
+                // No entry has a row of zeros and a hash: shards are counted from 1.
+                let hash = blake3::hash(row.as_bytes());
+                let mut aside = [0; 12];
+                aside[4..].copy_from_slice(&hash.as_bytes()[..8]);
+                self.put_aside(aside, &bytes)?;
+                self.shards.remove(row.as_str()).map_err(step("remove a shard"))?;
+                self.tell(
+                    at,
+                    &bytes,
+                    format!("the record of memory shard `{row}` cannot be read"),
+                    &reason,
+                );
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Puts a record that cannot be read aside, with what points to it.
+    ///
+    /// Walks the whole shard, because the record cannot say what its key was: some hundred milliseconds for a hundred
+    /// thousand entries, which the few damaged records of a disk's life are worth.
+    fn quarantine(&mut self, shard: &mut ShardRecord, id: u64, reason: &str, at: UtcMillis) -> Result<(), StoreError> {
+        let (row, number) = (entry_row(shard.number, id), shard.number);
+        let Some(bytes) = self
+            .entries
+            .remove(&row)
+            .map_err(step("remove an entry"))?
+            .map(|value| value.value().to_vec())
+        else {
+            return Ok(());
+        };
+        self.put_aside(row, &bytes)?;
+        self.vectors.remove(&row).map_err(step("remove a vector"))?;
+        self.unname(number, id)?;
+        (shard.live, shard.bytes) = self.recount(number)?;
+        self.log(shard, id, super::memory_write::GONE)?;
+        let what = format!("entry {id} of memory shard {number} cannot be read");
+        self.tell(at, &bytes, what, reason);
+        Ok(())
+    }
+
+    fn put_aside(&self, row: EntryRow, bytes: &[u8]) -> Result<(), StoreError> {
+        let aside = self.transaction.open_table(MEMORY_QUARANTINE);
+        let mut aside = aside.map_err(step("open the quarantine"))?;
+        aside.insert(&row, bytes).map_err(step("put a record aside"))?;
+        Ok(())
+    }
+
+    /// Removes the keys, hashes and due times of an entry that cannot say what they were.
+    fn unname(&mut self, shard: u32, id: u64) -> Result<(), StoreError> {
+        let (from, to) = (key_row(shard, ""), key_row(shard + 1, ""));
+        self.keys
+            .retain_in::<&[u8], _>(from.as_slice()..to.as_slice(), |_, holder| holder != id)
+            .map_err(step("remove a key"))?;
+        let (mut from, mut to) = ([0; 20], [0xff; 20]);
+        from[..4].copy_from_slice(&shard.to_be_bytes());
+        to[..4].copy_from_slice(&shard.to_be_bytes());
+        self.hashes
+            .retain_in::<&[u8; 20], _>(&from..=&to, |_, holder| holder != id)
+            .map_err(step("remove a hash"))?;
+        let own = entry_row(shard, id);
+        self.due
+            .retain(|row, ()| row[8..] != own)
+            .map_err(step("remove a due time"))?;
+        Ok(())
+    }
+
+    fn recount(&self, shard: u32) -> Result<(u64, u64), StoreError> {
+        let (from, to) = (entry_row(shard, ALL_NUMBERS.0), entry_row(shard, ALL_NUMBERS.1));
+        let rows = self.entries.range::<&EntryRow>(&from..=&to);
+        let (mut live, mut bytes) = (0, 0);
+        for row in rows.map_err(step("read the entries"))? {
+            let (_, value) = row.map_err(step("read the entries"))?;
+            // Another one that cannot be read is put aside when it is looked at.
+            let Ok(record) = codec::decode::<EntryRecord>(|| "an entry".into(), value.value()) else {
+                continue;
+            };
+            let entry = record.into_domain(0);
+            if entry.state == MemoryState::Live {
+                live += 1;
+                bytes += entry.text.len() as u64;
+            }
+        }
+        Ok((live, bytes))
+    }
+
+    /// Opens an incident. Its id comes from the bytes, so that the same damage is told once.
+    fn tell(&mut self, at: UtcMillis, bytes: &[u8], what: String, reason: &str) {
+        tracing::error!(what, reason, "a record of the memory is put aside");
+        let hash = blake3::hash(bytes);
+        let random = hash.as_bytes()[..16].try_into().map_or(0, u128::from_be_bytes);
+        let incident = Incident {
+            id: IncidentId::new(at, random),
+            at,
+            severity: "error".into(),
+            what: what.into(),
+            why: format!("its record is damaged: {reason}").into(),
+            action: "its bytes are kept aside in the store and nothing finds it any more; everything else goes on"
+                .into(),
+            run: None,
+        };
+        // The writer writes it: the incidents may be open in this transaction already.
+        self.told.push(incident);
+    }
+
+    /// Does what a due time asks for: a live entry whose time is over is archived until `until`, an archived one whose
+    /// time is over is forgotten. A due time that belongs to nothing is removed.
+    pub(super) fn settle_due(&mut self, due: &MemoryDue, now: UtcMillis, until: UtcMillis) -> Result<(), StoreError> {
+        let stray = due_row(due.at, due.shard, due.id);
+        let known = match &due.name {
+            Some(name) => self.known_shard(name, now)?,
+            None => None,
+        };
+        let known = known.filter(|(_, shard)| shard.number == due.shard);
+        if let Some((row, mut shard)) = known {
+            let found = self.sound_entry(&mut shard, due.id, now)?;
+            let edit = found.as_ref().and_then(|(entry, _)| match &entry.state {
+                MemoryState::Live if entry.expires_at == Some(due.at) && due.at <= now => Some(MemoryEdit::Archive {
+                    why: "its time was over".into(),
+                    until,
+                }),
+                MemoryState::Archived { until, .. } if *until == due.at && due.at <= now => Some(MemoryEdit::Forget),
+                _ => None,
+            });
+            if let (Some((entry, hash)), Some(edit)) = (found, edit) {
+                self.edit_entry(&mut shard, entry, hash, &edit, now)?;
+            }
+            self.write_shard(&row, &shard)?;
+        }
+        // Whatever was done above has moved it, unless it was nobody's.
+        self.due.remove(&stray).map_err(step("remove a due time"))?;
+        Ok(())
+    }
+
+    /// Takes over an entry from elsewhere. The same again changes nothing; of two texts under a key the one that was
+    /// put later counts, and an earlier one is left out.
+    pub(super) fn take(&mut self, copy: &MemoryCopy) -> Result<(), StoreError> {
+        debug_assert!(copy.entry.text.len() <= TEXT_BYTES_MAX, "checked where it came in");
+        let at = copy.entry.updated_at;
+        let (row, mut shard) = self.shard(&copy.shard, at)?;
+        let holder = match &copy.entry.key {
+            Some(key) => self.id_of_key(shard.number, key)?,
+            None => self.id_of_hash(shard.number, copy.hash)?,
+        };
+        let held = match holder {
+            Some(id) => self.sound_entry(&mut shard, id, at)?,
+            None => None,
+        };
+        let mut entry = MemoryEntry {
+            id: shard.next_id,
+            previous: None,
+            state: MemoryState::Live,
+            ..copy.entry.clone()
+        };
+        match held {
+            Some((own, hash)) if own.key.is_none() || own.text == entry.text => {
+                let joined = joined(own.clone(), &entry);
+                if joined != own {
+                    if joined.expires_at != own.expires_at {
+                        self.move_due(shard.number, own.id, own.expires_at, joined.expires_at)?;
+                    }
+                    self.write_entry(shard.number, &joined, hash)?;
+                    self.log(&mut shard, own.id, super::memory_write::CHANGED)?;
+                }
+            }
+            Some((own, _)) if own.updated_at >= entry.updated_at => {}
+            Some((own, hash)) => {
+                entry.version = entry.version.max(own.version + 1);
+                entry.previous = Some(own.id);
+                self.supersede(&mut shard, own, hash, at)?;
+                self.insert(&mut shard, &entry, copy.hash, copy.vector.as_ref())?;
+            }
+            None => self.insert(&mut shard, &entry, copy.hash, copy.vector.as_ref())?,
+        }
+        self.write_shard(&row, &shard)
+    }
+
+    /// Removes a shard that holds nothing, with its log. One that holds anything stays.
+    pub(super) fn drop_shard(&mut self, name: &ShardName, at: UtcMillis) -> Result<(), StoreError> {
+        let Some((row, shard)) = self.known_shard(name, at)? else {
+            return Ok(());
+        };
+        let (from, to) = (
+            entry_row(shard.number, ALL_NUMBERS.0),
+            entry_row(shard.number, ALL_NUMBERS.1),
+        );
+        let mut held = self
+            .entries
+            .range::<&EntryRow>(&from..=&to)
+            .map_err(step("read the entries"))?;
+        if held.next().is_some() {
+            return Ok(());
+        }
+        drop(held);
+        self.changes
+            .retain_in::<&EntryRow, _>(&from..=&to, |_, _| false)
+            .map_err(step("remove the changes"))?;
+        self.vectors
+            .retain_in::<&EntryRow, _>(&from..=&to, |_, _| false)
+            .map_err(step("remove the vectors"))?;
+        self.shards.remove(row.as_str()).map_err(step("remove a shard"))?;
+        let mut numbers = self.numbers()?;
+        let count = format!("archived:{}", shard.number);
+        numbers
+            .remove(count.as_str())
+            .map_err(step("write the memory's numbers"))?;
+        Ok(())
+    }
+
+    /// Keeps a number of the memory.
+    pub(super) fn keep_number(&mut self, name: &str, number: u64) -> Result<(), StoreError> {
+        let mut numbers = self.numbers()?;
+        numbers
+            .insert(name, number)
+            .map_err(step("write the memory's numbers"))?;
+        Ok(())
+    }
+}
+
+/// What is known of both; whatever the one has already stays as it is.
+fn joined(mut own: MemoryEntry, other: &MemoryEntry) -> MemoryEntry {
+    for tag in &other.tags {
+        if !own.tags.contains(tag) {
+            own.tags.push(tag.clone());
+        }
+    }
+    let known = |source: &crate::domain::memory::MemorySource| own.sources.contains(source);
+    if !other.sources.iter().all(known) {
+        join_sources(&mut own.sources, &other.sources);
+    }
+    own.importance = own.importance.max(other.importance);
+    own.created_at = own.created_at.min(other.created_at);
+    own.updated_at = own.updated_at.max(other.updated_at);
+    own.used_at = own.used_at.max(other.used_at);
+    own.uses = own.uses.max(other.uses);
+    own.version = own.version.max(other.version);
+    own.expires_at = own
+        .expires_at
+        .and_then(|own| other.expires_at.map(|other| own.max(other)));
+    own
+}

@@ -1,0 +1,290 @@
+//! What ends by itself, what makes room, and what says the same.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::daemon::TestHome;
+use crate::support::rim::Rim;
+use crate::support::wait::until;
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn put(rim: &Rim, path: &str, body: &Value) -> Value {
+    let reply = rim.ask("PUT", path, &[], &body.to_string());
+    assert_eq!(reply.status, 200, "{reply:?}");
+    reply.body
+}
+
+fn entries(rim: &Rim, path: &str) -> Vec<Value> {
+    let reply = rim.get(path);
+    assert_eq!(reply.status, 200, "{reply:?}");
+    reply.body["entries"].as_array().expect("a list").clone()
+}
+
+fn clean(rim: &Rim) {
+    let verified = rim.post("/v1/memory/verify", &json!({}));
+    assert_eq!(verified.body["clean"], true, "{verified:?}");
+}
+
+#[test]
+fn what_has_expired_is_not_found_goes_to_the_archive_comes_back_and_is_deleted() {
+    let home = TestHome::new("[memory]\ngcInterval = 1\narchiveKeep = 2\n");
+    let daemon = home.start();
+    let rim = Rim::of(&daemon);
+    put(
+        &rim,
+        "/v1/memory/global/short",
+        &json!({ "text": "a cat sat", "expires_in_s": 1 }),
+    );
+    let archived = until("the entry to be archived", SOON, || {
+        let archived = entries(&rim, "/v1/memory/global?state=archived");
+        archived.first().cloned().ok_or(archived)
+    });
+    assert_eq!(archived["archived"]["why"], "its time was over", "{archived}");
+    assert_eq!(rim.get("/v1/memory/global/short").status, 404);
+    let place = json!({ "part": { "scope": "global" }, "id": archived["id"] });
+    let restored = rim.post("/v1/memory/restore", &place);
+    assert_eq!(
+        (restored.status, &restored.body["expires_at"]),
+        (200, &Value::Null),
+        "{restored:?}"
+    );
+    assert_eq!(rim.get("/v1/memory/global/short").body["text"], "a cat sat");
+    clean(&rim);
+    put(
+        &rim,
+        "/v1/memory/global/gone",
+        &json!({ "text": "a dog ran", "expires_in_s": 1 }),
+    );
+    let path = format!("/v1/memory/global?id={}", archived["id"]);
+    assert_eq!(rim.ask("DELETE", &path, &[], "").status, 200);
+    until("everything to be deleted, with its part", SOON, || {
+        let stats = rim.get("/v1/memory/stats").body;
+        if stats["parts"] == json!([]) {
+            Ok(())
+        } else {
+            Err(stats)
+        }
+    });
+    let missing = rim.post("/v1/memory/restore", &json!({ "part": { "scope": "global" }, "id": 1 }));
+    assert_eq!(missing.code(), "OC-8001", "{missing:?}");
+}
+
+#[test]
+fn a_session_ends_with_its_run_and_what_is_promoted_stays() {
+    let home = TestHome::new("[memory]\ngcInterval = 1\n");
+    let daemon = home.start();
+    let rim = Rim::of(&daemon);
+    let steps = json!([
+        { "id": "keep", "skill": "memory.put",
+          "inputs": { "scope": "session", "key": "finding", "text": "The port is 8443." } },
+        { "id": "read", "skill": "memory.get", "needs": ["keep"],
+          "inputs": { "scope": "session", "key": "finding" } },
+    ]);
+    let run = rim.submit_plan(&home.workspace(), &steps);
+    rim.ended(&run);
+    let session = format!("{run}/keep");
+    let path = format!("/v1/memory/session/finding?session={}", session.replace('/', "%2F"));
+    assert_eq!(rim.get(&path).status, 404, "the session has ended");
+    let list = format!("/v1/memory/session?state=all&session={}", session.replace('/', "%2F"));
+    let archived = until("the session to be archived", SOON, || {
+        let archived = entries(&rim, &list);
+        archived.first().cloned().ok_or(archived)
+    });
+    assert_eq!(archived["archived"]["why"], "its session has ended", "{archived}");
+    let wanted = json!({
+        "part": { "scope": "session", "session": session }, "id": archived["id"],
+        "to": { "scope": "project", "project": "/srv/a" },
+    });
+    for _ in 0..2 {
+        let promoted = rim.post("/v1/memory/promote", &wanted);
+        assert_eq!(promoted.status, 200, "{promoted:?}");
+    }
+    let kept = entries(&rim, "/v1/memory/project?project=/srv/a");
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    assert_eq!(
+        (&kept[0]["key"], &kept[0]["text"]),
+        (&json!("finding"), &json!("The port is 8443."))
+    );
+    assert_eq!(kept[0]["sources"][0]["run"], json!(run), "{kept:?}");
+    assert_eq!(entries(&rim, "/v1/memory/project?project=/srv/b"), [] as [Value; 0]);
+    clean(&rim);
+}
+
+#[test]
+fn a_full_part_makes_room_with_the_least_valuable_or_refuses() {
+    let add = |rim: &Rim, text: &str, importance: u8| {
+        let body = json!({ "text": text, "importance": importance });
+        rim.post("/v1/memory/project?project=/srv/a", &body)
+    };
+    let home = TestHome::new("[memory]\nmaxEntries = 4\n[metrics]\nport = 0\n");
+    let daemon = home.start();
+    let rim = Rim::of(&daemon);
+    for (text, importance) in [
+        ("pinned", 100),
+        ("weak", 5),
+        ("middle", 50),
+        ("strong", 90),
+        ("newer", 60),
+    ] {
+        let reply = add(&rim, text, importance);
+        assert_eq!(reply.status, 201, "{reply:?}");
+    }
+    let texts = |state: &str| {
+        let found = entries(&rim, &format!("/v1/memory/project?project=/srv/a&state={state}"));
+        found
+            .iter()
+            .map(|entry| entry["text"].as_str().expect("text").to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(texts("live"), ["pinned", "middle", "strong", "newer"]);
+    assert_eq!(texts("archived"), ["weak"]);
+    let metrics = rim.get("/v1/status").body["metrics"].as_str().map(str::to_owned);
+    let metrics = Rim {
+        address: metrics
+            .expect("an address")
+            .trim_start_matches("http://")
+            .trim_end_matches("/metrics")
+            .to_owned(),
+        key: None,
+    };
+    let (_, figures) = metrics.text("/metrics");
+    for line in [
+        "openclaw_memory_entries{tier=\"project\"} 4",
+        "openclaw_memory_archived_entries{tier=\"project\"} 1",
+        "openclaw_memory_bytes{tier=\"project\"} 23",
+        "openclaw_memory_archived_total{tier=\"project\",why=\"evicted\"} 1",
+    ] {
+        assert!(figures.contains(line), "{line}: {figures}");
+    }
+    clean(&rim);
+    daemon.kill();
+
+    let home = TestHome::new("[memory]\nmaxEntries = 2\nmaxBytes = 1024\nwhenFull = \"refuse\"\n");
+    let daemon = home.start();
+    let rim = Rim::of(&daemon);
+    for text in ["one", "two"] {
+        assert_eq!(add(&rim, text, 50).status, 201);
+    }
+    let full = add(&rim, "three", 90);
+    assert_eq!((full.status, full.code()), (429, "OC-8003"), "{full:?}");
+    let key = "/v1/memory/project/k?project=/srv/b";
+    put(&rim, key, &json!({ "text": "a" }));
+    put(&rim, "/v1/memory/project/l?project=/srv/b", &json!({ "text": "b" }));
+    put(
+        &rim,
+        key,
+        &json!({ "text": "what takes a place of its own needs no more room" }),
+    );
+    let long = "x".repeat(1_000);
+    let full = rim.ask("PUT", key, &[], &json!({ "text": long }).to_string());
+    assert_eq!((full.status, full.code()), (429, "OC-8003"), "{full:?}");
+    // Agents are told the same.
+    let steps = json!([{ "id": "keep", "skill": "memory.put",
+        "inputs": { "scope": "global", "key": "k", "text": long } }]);
+    let run = rim.submit_plan(&home.workspace(), &steps);
+    let ended = rim.ended(&run).to_string();
+    assert!(ended.contains("at most 1024 are allowed"), "{ended}");
+}
+
+#[test]
+fn texts_that_say_the_same_are_one_with_all_who_said_it_and_those_that_do_not_stay_apart() {
+    let home = TestHome::new("");
+    let daemon = home.start();
+    let rim = Rim::of(&daemon);
+    let add = |text: &str, source: &str| {
+        let body = json!({ "text": text, "source": source });
+        let reply = rim.post("/v1/memory/global", &body);
+        assert_eq!(reply.status, 201, "{reply:?}");
+    };
+    add("The deploy key is in the vault.", "file:notes.md");
+    add("the deploy key  is in the vault", "step:run_1/plan");
+    add("The deploy key is not in the vault.", "person:ada");
+    add("The deploy key is in vault 2.", "person:ada");
+    add("The deploy key is in vault 3.", "run:run_1");
+    let kept = entries(&rim, "/v1/memory/global");
+    let sources: Vec<Vec<&str>> = kept
+        .iter()
+        .map(|entry| {
+            entry["sources"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|source| source["by"].as_str())
+                .collect()
+        })
+        .collect();
+    assert_eq!(
+        sources,
+        [
+            vec!["file:notes.md", "step:run_1/plan"],
+            vec!["person:ada"],
+            vec!["person:ada"],
+            vec!["run:run_1"]
+        ]
+    );
+    let odd = rim.post("/v1/memory/global", &json!({ "text": "x", "source": "rumour:pub" }));
+    assert_eq!(odd.code(), "OC-1001", "{odd:?}");
+    // Under a key the newer text counts, and the older one says so.
+    for text in ["Deploys are on Monday.", "Deploys are on Friday."] {
+        put(&rim, "/v1/memory/global/deploys", &json!({ "text": text }));
+    }
+    let entry = rim.get("/v1/memory/global/deploys?history=true").body;
+    assert_eq!(entry["text"], "Deploys are on Friday.", "{entry}");
+    let older = &entry["history"][0];
+    assert_eq!(
+        (&older["text"], &older["state"], &older["newer"]),
+        (&json!("Deploys are on Monday."), &json!("superseded"), &entry["id"])
+    );
+    let found = rim.post(
+        "/v1/memory/query",
+        &json!({ "scope": "global", "query": "when are deploys on Monday" }),
+    );
+    assert!(!found.body.to_string().contains("on Monday."), "{found:?}");
+    clean(&rim);
+}
+
+#[test]
+fn a_prune_says_what_goes_and_why_before_it_does_it() {
+    let home = TestHome::new("");
+    let daemon = home.start();
+    let rim = Rim::of(&daemon);
+    let old = |text: &str, importance: u8, uses: u64| json!({ "text": text, "importance": importance, "uses": uses, "created_at": "2020-01-01T00:00:00Z" });
+    let part = json!({ "scope": "project", "project": "/srv/a" });
+    let lines = json!([old("forgotten", 50, 0), old("pinned", 100, 0), { "text": "fresh", "importance": 0 }]);
+    let taken = rim.post("/v1/memory/import", &json!({ "part": part, "entries": lines }));
+    assert_eq!(taken.status, 200, "{taken:?}");
+    let dry = rim.post("/v1/memory/prune", &json!({ "dry_run": true })).body;
+    assert_eq!(
+        (&dry["archived"], &dry["entries"][0]["text"]),
+        (&json!(1), &json!("forgotten")),
+        "{dry}"
+    );
+    let why = dry["entries"][0]["why"].as_str().expect("a reason");
+    assert!(
+        why.starts_with("of little value: importance 50, used 0 times, last "),
+        "{why}"
+    );
+    let path = "/v1/memory/project?project=/srv/a";
+    assert_eq!(entries(&rim, path).len(), 3, "nothing has changed");
+    let other = json!({ "part": { "scope": "global" } });
+    assert_eq!(rim.post("/v1/memory/prune", &other).body["archived"], 0);
+    let done = rim.post("/v1/memory/prune", &json!({ "part": part })).body;
+    assert_eq!(
+        (&done["archived"], &done["dry_run"]),
+        (&json!(1), &json!(false)),
+        "{done}"
+    );
+    assert_eq!(entries(&rim, path).len(), 2);
+    let found = rim.post(
+        "/v1/memory/query",
+        &json!({ "scope": "project", "project": "/srv/a", "query": "forgotten" }),
+    );
+    assert!(!found.body.to_string().contains("forgotten"), "{found:?}");
+    let restored = rim.post("/v1/memory/restore", &json!({ "part": part, "id": 1 }));
+    assert_eq!(restored.status, 200, "{restored:?}");
+    let done = rim.post("/v1/memory/prune", &json!({ "part": part })).body;
+    assert_eq!(done["archived"], 0, "what was just restored counts as used: {done}");
+    clean(&rim);
+}
