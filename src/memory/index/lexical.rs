@@ -161,7 +161,7 @@ impl Lexical {
         for _ in 0..=AFTER.len() + BEFORE.len() {
             let mut length = f32::from(self.lengths[here as usize]);
             self.each_around(here, |other, weight| {
-                length += weight * f32::from(self.lengths[other as usize])
+                length += weight * f32::from(self.lengths[other as usize]);
             });
             let old = std::mem::replace(&mut self.around[here as usize], length);
             self.live_around += f64::from(length) - f64::from(old);

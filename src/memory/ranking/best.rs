@@ -31,7 +31,7 @@ impl<T: Copy> Best<T> {
         // Of equal scores the earlier place is the better one, whatever came first.
         let at = self
             .found
-            .partition_point(|other| other.0 < score || other.0 == score && other.1 > place);
+            .partition_point(|other| other.0.total_cmp(&score).then(place.cmp(&other.1)).is_lt());
         if self.found.len() < self.limit {
             self.found.insert(at, (score, place, with));
         } else if at > 0 {
