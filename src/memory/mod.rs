@@ -10,5 +10,6 @@ pub mod keep;
 pub mod layer;
 pub mod parts;
 pub mod question;
+pub mod ranking;
 pub mod shard;
 pub mod upkeep;
