@@ -28,6 +28,8 @@ use crate::identity::keyring::Keyring;
 use crate::llm::registry::{Models, RegistryError};
 use crate::memory;
 use crate::memory::handle::MemoryHandle;
+use crate::memory::index::graph::build::GraphPolicy;
+use crate::memory::indexing::Indexing;
 use crate::memory::parts::MemoryParts;
 use crate::runs;
 use crate::runs::parts::RunsParts;
@@ -326,6 +328,7 @@ impl Daemon {
             entropy: entropy.clone(),
             idle: MEMORY_IDLE,
             open_max: MEMORY_OPEN_MAX,
+            indexing: Indexing::new(GraphPolicy::default(), &telemetry),
         });
         let (skills_layer, skills) = skills(home, config, memory.clone(), &telemetry)?;
         let left = LeftBranches {

@@ -44,6 +44,7 @@ mod tests {
     use super::*;
     use crate::domain::memory::{MemoryEdit, MemoryScope, MemorySource};
     use crate::memory::handle::{MemoryError, child_id};
+    use crate::memory::indexing::Indexing;
     use crate::memory::keep::Wish;
     use crate::memory::question::Question;
     use crate::runtime::bus::Bus;
@@ -72,6 +73,7 @@ mod tests {
             entropy: Entropy::seeded(1),
             idle: Duration::from_secs(600),
             open_max,
+            indexing: Indexing::default(),
         };
         let (spec, memory) = layer(&parts);
         let shards = memory.shards_for_tests();

@@ -5,6 +5,7 @@
 pub mod embed;
 pub mod handle;
 pub mod index;
+pub mod indexing;
 pub mod keep;
 pub mod layer;
 pub mod parts;

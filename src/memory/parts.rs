@@ -11,6 +11,8 @@ use crate::runtime::entropy::Entropy;
 use crate::storage::batch::{Batch, Op};
 use crate::storage::store::Store;
 
+use super::indexing::Indexing;
+
 /// Everything below that memory uses.
 #[derive(Clone)]
 pub struct MemoryParts {
@@ -26,6 +28,8 @@ pub struct MemoryParts {
     pub idle: Duration,
     /// Shards open at once.
     pub open_max: usize,
+    /// How shards are indexed.
+    pub indexing: Indexing,
 }
 
 impl MemoryParts {

@@ -34,6 +34,9 @@ const LONG: &[f64] = &[
 /// Things in one go.
 const SIZES: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
 
+/// Parts of a whole, closer to all of it.
+const SHARES: &[f64] = &[0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0];
+
 /// How a metric behaves.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum MetricKind {
@@ -91,6 +94,8 @@ metrics_table! {
     COMMIT_BATCH = "openclaw_store_commit_batch_size", MetricKind::Histogram(SIZES), [], "Batches in one transaction.";
     MODEL_OPEN = "openclaw_model_gate_open", MetricKind::Gauge, ["model"], "1 while requests to the model are let through; 0 while its breaker is open or it cools down.";
     MODEL_ASKING = "openclaw_model_requests_in_flight", MetricKind::Gauge, ["model"], "Requests to the model under way.";
+    MEMORY_RECALL = "openclaw_memory_graph_recall", MetricKind::Histogram(SHARES), [], "How many of the ten nearest that the scan finds the graph found, 0 to 1; one question in a thousand is checked.";
+    MEMORY_GRAPH_BUILDS = "openclaw_memory_graph_builds_total", MetricKind::Counter, ["outcome"], "Graphs over the vectors of a part of the memory: built, or given up because the part was closed.";
     STORE_BYTES = "openclaw_store_bytes", MetricKind::Gauge, [], "Size of the store's file.";
     PROCESS_MEMORY = "process_resident_memory_bytes", MetricKind::Gauge, [], "Resident memory of the process.";
     PROCESS_FILES = "process_open_fds", MetricKind::Gauge, [], "Open file descriptors of the process.";

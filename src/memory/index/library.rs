@@ -9,6 +9,8 @@
 use crate::memory::embed::vector::Quantised;
 
 use super::codes::Codes;
+use super::gather::{Gathered, Source};
+use super::graph::build::{BuiltGraph, GraphPolicy, GraphTask};
 use super::lexical::{Lexical, Scores};
 
 /// What each signal counts.
@@ -74,14 +76,23 @@ pub struct Parts {
 pub struct Library {
     lexical: Lexical,
     codes: Codes,
+    /// Over the rows of `codes`; none where the scan is as fast, or until one is built.
+    graph: Option<BuiltGraph>,
 }
 
 /// Room for one query at a time, kept between queries.
 #[derive(Debug, Default)]
 pub struct Room {
     scores: Scores,
-    cosines: Vec<f32>,
+    gathered: Gathered,
     fused: Vec<f32>,
+}
+
+impl Room {
+    /// How much of what the scan finds the graph found, when the last query was one of those that are checked.
+    pub fn take_recall(&mut self) -> Option<f32> {
+        self.gathered.recall.take()
+    }
 }
 
 impl Library {
@@ -89,8 +100,43 @@ impl Library {
     pub fn add(&mut self, place: u32, text: &str, vector: Option<&Quantised>, previous: Option<u32>) {
         self.lexical.add(place, text, previous);
         if let Some(vector) = vector {
-            self.codes.put(place, vector);
+            self.set_vector(place, vector);
         }
+    }
+
+    /// Gives a place its vector, or another one. Returns whether it was taken.
+    pub fn set_vector(&mut self, place: u32, vector: &Quantised) -> bool {
+        let leads_there = |graph: &BuiltGraph| place < graph.nearest().covered();
+        if self.graph.as_ref().is_some_and(leads_there) {
+            // Its edges were chosen for another row.
+            self.graph = None;
+        }
+        self.codes.put(place, vector)
+    }
+
+    /// The graph that is to be built now, if any.
+    pub fn graph_task(&self, policy: &GraphPolicy) -> Option<GraphTask> {
+        policy.task(&self.codes, self.graph.as_ref())
+    }
+
+    /// Searches with this graph from now on, if it is of the rows as they are.
+    pub fn set_graph(&mut self, graph: BuiltGraph) -> bool {
+        let fits = graph.is_of(&self.codes);
+        if fits {
+            self.graph = Some(graph);
+        }
+        fits
+    }
+
+    /// Whether questions are answered with a graph.
+    pub fn has_graph(&self) -> bool {
+        self.graph.is_some()
+    }
+
+    /// Bytes of the rows, and of the graph over them.
+    pub fn bytes(&self) -> (usize, usize) {
+        let graph = self.graph.as_ref().map_or(0, |graph| graph.nearest().bytes());
+        (self.codes.bytes(), graph)
     }
 
     /// Removes a place.
@@ -116,12 +162,17 @@ impl Library {
 
     /// The place whose vector is nearest to this one, with its cosine.
     pub fn nearest(&self, vector: &Quantised, room: &mut Room) -> Option<(u32, f32)> {
-        self.codes.scan(vector, 0, &mut room.cosines);
-        let live = (0u32..)
-            .zip(&room.cosines)
-            .filter(|(place, _)| self.lexical.is_live(*place));
-        live.map(|(place, cosine)| (place, *cosine))
-            .max_by(|(_, a), (_, b)| a.total_cmp(b))
+        let is_live = |place| self.lexical.is_live(place);
+        let near = room.gathered.nearest(&self.source(), vector, 1, &is_live);
+        near.first().map(|near| (near.place, near.cosine))
+    }
+
+    fn source(&self) -> Source<'_> {
+        Source {
+            lexical: &self.lexical,
+            codes: &self.codes,
+            graph: self.graph.as_ref().map(BuiltGraph::nearest),
+        }
     }
 
     /// The best places for a question, best first, at most `limit`.
@@ -135,14 +186,19 @@ impl Library {
     ) -> Vec<Hit> {
         let places = self.lexical.places();
         self.lexical.score(question.text, &mut room.scores);
-        if let Some(vector) = question.vector {
-            self.codes.scan(vector, places, &mut room.cosines);
-        } else {
-            room.cosines.clear();
-            room.cosines.resize(places, 0.0);
-        }
         let open = |place: u32| self.lexical.is_live(place) && may_be_found(place);
-        let Room { scores, cosines, fused } = room;
+        let Room {
+            scores,
+            gathered,
+            fused,
+        } = room;
+        gathered.gather(&self.source(), question.vector, scores, &open);
+        let Gathered {
+            places: looked_at,
+            cosines,
+            sample,
+            ..
+        } = gathered;
         let pair_cosine = |place: u32| {
             let own = cosines[place as usize];
             match self.lexical.neighbours(place).0 {
@@ -152,13 +208,11 @@ impl Library {
         };
         let (mut own, mut pair) = (Span::from_zero(), Span::from_zero());
         let (mut meaning, mut meaning_pair) = (Span::empty(), Span::empty());
-        for place in 0..places as u32 {
-            if open(place) {
-                own.take(scores.own[place as usize]);
-                pair.take(scores.pair[place as usize]);
-                meaning.take(cosines[place as usize]);
-                meaning_pair.take(pair_cosine(place));
-            }
+        for place in looked_at.iter().chain(&*sample) {
+            own.take(scores.own[*place as usize]);
+            pair.take(scores.pair[*place as usize]);
+            meaning.take(cosines[*place as usize]);
+            meaning_pair.take(pair_cosine(*place));
         }
         let weights = &question.weights;
         let parts = |place: u32| Parts {
@@ -170,21 +224,16 @@ impl Library {
             prior: 0.0,
         };
         fused.clear();
-        fused.extend((0..places as u32).map(|place| {
-            if !open(place) {
-                return 0.0;
-            }
-            let parts = parts(place);
-            weights.words * parts.words
+        fused.resize(places, 0.0);
+        for place in &*looked_at {
+            let parts = parts(*place);
+            fused[*place as usize] = weights.words * parts.words
                 + weights.words_pair * parts.words_pair
                 + weights.meaning * parts.meaning
-                + weights.meaning_pair * parts.meaning_pair
-        }));
+                + weights.meaning_pair * parts.meaning_pair;
+        }
         let mut best = Best::new(limit);
-        for place in 0..places as u32 {
-            if !open(place) {
-                continue;
-            }
+        for place in looked_at.iter().copied() {
             let (before, after) = self.lexical.neighbours(place);
             let of = |other: Option<u32>| other.map_or(0.0, |other| fused[other as usize]);
             let neighbour = weights.neighbour * of(before).max(of(after));
@@ -379,6 +428,67 @@ mod tests {
         };
         let hits = library.query(&question, |place| place != 0, |_| 1.0, 9, &mut Room::default());
         assert_eq!(hits.iter().map(|hit| hit.place).collect::<Vec<_>>(), [2]);
+    }
+
+    #[test]
+    fn with_a_graph_the_answers_are_those_without_one() {
+        let words = [
+            "kettle", "vault", "deploy", "token", "rotate", "window", "garden", "bicycle", "soup", "engine", "river",
+            "music", "doctor", "ticket", "winter", "cable", "mirror", "lemon", "harbour", "pencil",
+        ];
+        let text = |number: usize| {
+            let word = |part: usize| words[(number / 20usize.pow(part as u32) + number * (part + 3)) % 20];
+            format!("the {} {} and a {} near the {}", word(0), word(1), word(2), word(3))
+        };
+        let mut with = Library::default();
+        for number in 0..600 {
+            let text = text(number);
+            with.add(number as u32, &text, embed_quantised(&text).as_ref(), None);
+        }
+        let queries: Vec<String> = (0..20)
+            .map(|number| format!("where is the {}", text(number * 37 + 5)))
+            .collect();
+        let without: Vec<Vec<u32>> = queries.iter().map(|query| ask(&with, query, 10)).collect();
+        let policy = GraphPolicy {
+            from_places: 500,
+            ..GraphPolicy::default()
+        };
+        let task = with.graph_task(&policy).expect("worth a graph");
+        assert!(with.set_graph(task.build(&std::sync::atomic::AtomicBool::new(false)).expect("built")));
+        let mut room = Room::default();
+        let vector = embed_quantised("window");
+        let question = Question {
+            text: "window",
+            vector: vector.as_ref(),
+            weights: Weights::default(),
+        };
+        with.query(&question, |_| true, |_| 1.0, 10, &mut room);
+        assert!(room.gathered.places.len() < 500, "it looks at a part");
+        assert!(
+            room.take_recall().is_some_and(|recall| recall > 0.9),
+            "the first is checked"
+        );
+        let rare = with.query(&question, |place| place % 100 == 7, |_| 1.0, 20, &mut room);
+        assert_eq!(room.gathered.places.len(), 6, "a selective filter is scanned");
+        assert!(
+            rare.iter().all(|hit| hit.place % 100 == 7) && rare.len() > 3,
+            "{rare:?}"
+        );
+        let mut same = 0;
+        for (query, without) in queries.iter().zip(&without) {
+            let found = ask(&with, query, 10);
+            same += found.iter().filter(|place| without.contains(place)).count();
+        }
+        assert!(same >= 196, "98 of 100 at least: {same} of 200");
+        assert!(with.set_vector(3, &embed_quantised("quite another").expect("a vector")));
+        assert!(!with.has_graph(), "its edges were chosen for another row");
+        let task = with.graph_task(&policy).expect("worth a graph");
+        assert!(with.set_vector(4, &embed_quantised("other again").expect("a vector")));
+        let late = task.build(&std::sync::atomic::AtomicBool::new(false)).expect("built");
+        assert!(
+            !with.set_graph(late),
+            "a graph of rows that were replaced meanwhile is refused"
+        );
     }
 
     proptest! {
