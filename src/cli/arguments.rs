@@ -77,7 +77,7 @@ pub enum Command {
     /// Look at budgets and set them.
     #[command(subcommand)]
     Budget(BudgetCommand),
-    /// Look at this installation and say what is wrong and what to do.
+    /// Check this installation and say what to do: 0 good, 1 findings, 2 something could not be checked.
     Doctor(DoctorArguments),
     /// Look at skills, add and remove packages, make one call.
     #[command(subcommand)]

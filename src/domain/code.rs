@@ -81,6 +81,8 @@ codes! {
     SKILL_NOT_FOUND = "OC-5001", "skill_not_found", NotFound;
     /// A command skill is declared wrongly.
     SKILL_DECLARATION = "OC-5002", "skill_declaration", Invalid;
+    /// Programs cannot be confined as the configuration wants, so they are not started.
+    SANDBOX_REFUSED = "OC-5010", "sandbox_refused", Denied;
     /// A skill package cannot be used.
     SKILL_PACKAGE = "OC-5020", "skill_package", Invalid;
     /// The files of a skill package are not those that were added.

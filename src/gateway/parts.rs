@@ -17,6 +17,7 @@ use crate::runtime::committer::Committer;
 use crate::runtime::live::Live;
 use crate::runtime::telemetry::Telemetry;
 use crate::skills::handle::SkillsHandle;
+use crate::skills::sandbox::report::SandboxReport;
 use crate::storage::store::Store;
 
 /// Limits and times of the gateway.
@@ -65,6 +66,8 @@ pub struct GatewayParts {
     pub skills: SkillsHandle,
     /// Models.
     pub models: Arc<Models>,
+    /// How far programs are confined.
+    pub sandbox: Arc<SandboxReport>,
     /// Pieces of answers as they arrive.
     pub live: Live,
     /// Memory.

@@ -24,6 +24,7 @@ mod models;
 mod money;
 mod packages;
 mod process;
+mod sandbox;
 mod skills;
 mod stop;
 mod supervision;
