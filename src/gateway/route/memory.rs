@@ -301,10 +301,12 @@ fn hit(found: &FoundEntry, explain: bool) -> Value {
         let parts = &found.parts;
         view["score_parts"] = json!({
             "words": rounded(parts.words),
-            "words_with_previous": rounded(parts.words_pair),
+            "words_around": rounded(parts.words_around),
             "meaning": rounded(parts.meaning),
             "meaning_with_previous": rounded(parts.meaning_pair),
             "neighbour": rounded(parts.neighbour),
+            "fit": rounded(parts.fit),
+            "second": rounded(parts.second),
             "prior": rounded(parts.prior),
         });
     }

@@ -52,16 +52,26 @@ pub fn warm_up() {
 
 /// The unit vector of a text; none when no piece of it has a direction.
 pub fn embed(text: &str) -> Option<[f32; DIMENSIONS]> {
-    let table = &*TABLE;
     let mut sum = [0.0f32; DIMENSIONS];
+    add(text, 1.0, &mut sum);
+    unit(sum)
+}
+
+/// Adds the rows of a text's pieces to a sum, each times the weight.
+pub fn add(text: &str, weight: f32, sum: &mut [f32; DIMENSIONS]) {
+    let table = &*TABLE;
     table.pieces.pieces(text, |piece| {
         let row = piece as usize;
-        let scale = table.scales[row];
+        let scale = table.scales[row] * weight;
         let codes = &table.codes[row * DIMENSIONS..(row + 1) * DIMENSIONS];
         for (sum, code) in sum.iter_mut().zip(codes) {
             *sum += scale * f32::from(code.cast_signed());
         }
     });
+}
+
+/// The unit vector of a sum of rows; none when it has no direction.
+pub fn unit(mut sum: [f32; DIMENSIONS]) -> Option<[f32; DIMENSIONS]> {
     let length = sum.iter().map(|value| value * value).sum::<f32>().sqrt();
     if !length.is_finite() || length <= f32::EPSILON {
         return None;

@@ -39,6 +39,8 @@ pub struct Source<'s> {
 pub struct Gathered {
     /// The places, in order.
     pub places: Vec<u32>,
+    /// Whether that is all open places.
+    pub is_all: bool,
     /// Cosines by place; 0 where nobody needs to look.
     pub cosines: Vec<f32>,
     /// Open places taken evenly from all, when not all were gathered: they show how far away the rest is.
@@ -62,6 +64,7 @@ impl Gathered {
     ) {
         let count = source.lexical.places();
         self.places.clear();
+        self.is_all = false;
         self.sample.clear();
         self.recall = None;
         let (Some(vector), Some(graph)) = (vector, source.graph) else {
@@ -82,7 +85,7 @@ impl Gathered {
         self.places
             .extend(scores.touched.iter().copied().filter(|place| open(*place)));
         if self.places.len() > WORDED {
-            let score = |place: &u32| scores.own[*place as usize] + scores.pair[*place as usize];
+            let score = |place: &u32| scores.own[*place as usize] + scores.around[*place as usize];
             let better = |a: &u32, b: &u32| score(b).total_cmp(&score(a)).then(a.cmp(b));
             self.places.select_nth_unstable_by(WORDED - 1, better);
             self.places.truncate(WORDED);
@@ -130,6 +133,7 @@ impl Gathered {
 
     fn all(&mut self, source: &Source<'_>, vector: Option<&Quantised>, open: &dyn Fn(u32) -> bool) {
         let count = source.lexical.places();
+        self.is_all = true;
         match vector {
             Some(vector) => source.codes.scan(vector, count, &mut self.cosines),
             None => {

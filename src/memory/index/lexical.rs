@@ -3,9 +3,9 @@
 //! Refuses to know: vectors, stores, time. Invariants: pure; a place that was removed never scores; the counts are
 //! those of the live entries, whatever was removed.
 //!
-//! The first field is the entry's own text. The second is the entry together with the one before it in the same
-//! source (what was said before an answer often holds the words of the question): it needs no postings of its own,
-//! because its counts are sums of the first field's.
+//! The first field is the entry's own text. The second is the entry within what was said around it in the same source:
+//! the words of a question are often in the turns before an answer, and sometimes after it. It needs no postings of its
+//! own, because its counts are weighted sums of the first field's.
 
 use std::collections::HashMap;
 
@@ -17,6 +17,10 @@ use super::terms::terms;
 const K1: f32 = 1.2;
 /// Weight of a text's length.
 const B: f32 = 0.75;
+/// What the words of the three entries before count in the second field, nearest first.
+const BEFORE: [f32; 3] = [0.7, 0.5, 0.34];
+/// What those of the two entries after count.
+const AFTER: [f32; 2] = [0.3, 0.15];
 /// No place.
 const NONE: u32 = u32::MAX;
 
@@ -35,9 +39,15 @@ pub struct Lexical {
     previous: Vec<u32>,
     next: Vec<u32>,
     is_live: Vec<bool>,
+    /// Lengths in the second field.
+    around: Vec<f32>,
+    /// The different terms of each place.
+    terms_of: Vec<Box<[u32]>>,
+    /// Live places that have a term.
+    live_in: Vec<u32>,
     live: usize,
     live_length: u64,
-    live_pair_length: u64,
+    live_around: f64,
     /// Term counts of the text that is being added, kept for its allocation.
     counting: HashMap<u32, u16, RandomState>,
 }
@@ -47,11 +57,11 @@ pub struct Lexical {
 pub struct Scores {
     /// BM25 of the entry's own text.
     pub own: Vec<f32>,
-    /// BM25 of the entry with the one before it.
-    pub pair: Vec<f32>,
+    /// BM25 of the entry within what was said around it.
+    pub around: Vec<f32>,
     /// The places with a score in either.
     pub touched: Vec<u32>,
-    counts: Vec<u16>,
+    counts: Vec<f32>,
     of_term: Vec<u32>,
 }
 
@@ -64,6 +74,8 @@ impl Lexical {
             self.previous.resize(at + 1, NONE);
             self.next.resize(at + 1, NONE);
             self.is_live.resize(at + 1, false);
+            self.around.resize(at + 1, 0.0);
+            self.terms_of.resize(at + 1, Box::default());
         }
         let mut counting = std::mem::take(&mut self.counting);
         let mut length = 0u16;
@@ -75,13 +87,18 @@ impl Lexical {
                 let number = self.postings.len() as u32;
                 self.numbers.insert(term.into(), number);
                 self.postings.push(Vec::new());
+                self.live_in.push(0);
                 number
             };
             let count = counting.entry(number).or_default();
             *count = count.saturating_add(1);
         });
+        let mut terms_of: Vec<u32> = counting.keys().copied().collect();
+        terms_of.sort_unstable();
+        self.terms_of[at] = terms_of.into();
         for (number, count) in counting.drain() {
             self.postings[number as usize].push(Posting { place, count });
+            self.live_in[number as usize] += 1;
         }
         self.counting = counting;
         self.lengths[at] = length;
@@ -90,35 +107,97 @@ impl Lexical {
         self.live_length += u64::from(length);
         let before = previous.filter(|before| (*before as usize) < at && self.is_live[*before as usize]);
         if let Some(before) = before {
+            // Whoever followed it until now follows this place.
+            let after = std::mem::replace(&mut self.next[before as usize], place);
             self.previous[at] = before;
-            self.next[before as usize] = place;
+            self.next[at] = after;
+            if after != NONE {
+                self.previous[after as usize] = place;
+            }
         }
-        self.live_pair_length += u64::from(self.pair_length(at));
+        self.measure_around(place);
     }
 
     /// Removes a place. Its neighbours become each other's.
     pub fn remove(&mut self, place: u32) {
         let at = place as usize;
-        if !self.is_live.get(at).copied().unwrap_or(false) {
+        if !self.is_live(place) {
             return;
         }
         let (before, after) = (self.previous[at], self.next[at]);
         self.live -= 1;
         self.live_length -= u64::from(self.lengths[at]);
-        self.live_pair_length -= u64::from(self.pair_length(at));
-        if after != NONE {
-            self.live_pair_length -= u64::from(self.pair_length(after as usize));
+        self.live_around -= f64::from(std::mem::take(&mut self.around[at]));
+        for term in std::mem::take(&mut self.terms_of[at]) {
+            self.live_in[term as usize] -= 1;
         }
         self.is_live[at] = false;
+        self.previous[at] = NONE;
+        self.next[at] = NONE;
         if before != NONE {
             self.next[before as usize] = after;
         }
         if after != NONE {
             self.previous[after as usize] = before;
-            self.live_pair_length += u64::from(self.pair_length(after as usize));
         }
-        self.previous[at] = NONE;
-        self.next[at] = NONE;
+        for neighbour in [before, after] {
+            if neighbour != NONE {
+                self.measure_around(neighbour);
+            }
+        }
+    }
+
+    /// Brings the lengths in the second field up to date where this place counts.
+    fn measure_around(&mut self, place: u32) {
+        let mut first = place;
+        for _ in 0..AFTER.len() {
+            let before = self.previous[first as usize];
+            if before == NONE {
+                break;
+            }
+            first = before;
+        }
+        let mut here = first;
+        for _ in 0..=AFTER.len() + BEFORE.len() {
+            let mut length = f32::from(self.lengths[here as usize]);
+            self.each_around(here, |other, weight| {
+                length += weight * f32::from(self.lengths[other as usize]);
+            });
+            let old = std::mem::replace(&mut self.around[here as usize], length);
+            self.live_around += f64::from(length) - f64::from(old);
+            here = self.next[here as usize];
+            if here == NONE {
+                break;
+            }
+        }
+    }
+
+    /// The entries around a place and what their words count there.
+    fn each_around(&self, place: u32, mut each: impl FnMut(u32, f32)) {
+        for (list, weights) in [(&self.previous, &BEFORE[..]), (&self.next, &AFTER[..])] {
+            let mut here = place;
+            for weight in weights {
+                here = list[here as usize];
+                if here == NONE {
+                    break;
+                }
+                each(here, *weight);
+            }
+        }
+    }
+
+    /// The places where the words of this place count, and what.
+    fn each_reached(&self, place: u32, mut each: impl FnMut(u32, f32)) {
+        for (list, weights) in [(&self.next, &BEFORE[..]), (&self.previous, &AFTER[..])] {
+            let mut here = place;
+            for weight in weights {
+                here = list[here as usize];
+                if here == NONE {
+                    break;
+                }
+                each(here, *weight);
+            }
+        }
     }
 
     /// Live entries.
@@ -147,64 +226,60 @@ impl Lexical {
         (of(&self.previous), of(&self.next))
     }
 
-    /// Scores all entries for a query.
-    pub fn score(&self, query: &str, scores: &mut Scores) {
-        let places = self.lengths.len();
-        scores.clear(places);
+    /// The number of a term, when an entry has it or had it.
+    pub fn number(&self, term: &str) -> Option<u32> {
+        self.numbers.get(term).copied()
+    }
+
+    /// The different terms of a live place, by number.
+    pub fn terms_of(&self, place: u32) -> &[u32] {
+        self.terms_of.get(place as usize).map_or(&[], |terms| terms)
+    }
+
+    /// How many terms a live place has, repeats included.
+    pub fn length(&self, place: u32) -> u16 {
+        self.lengths.get(place as usize).copied().unwrap_or(0)
+    }
+
+    /// Live places that have a term.
+    pub fn live_in(&self, number: u32) -> u32 {
+        self.live_in[number as usize]
+    }
+
+    /// How rare a term is that so many live places have.
+    pub fn rarity(&self, found: u32) -> f32 {
+        rarity(self.live as f32, found as f32)
+    }
+
+    /// Scores all entries for terms with weights; each term once.
+    pub fn score(&self, wanted: &[(u32, f32)], scores: &mut Scores) {
+        scores.clear(self.lengths.len());
         if self.live == 0 {
             return;
         }
-        let mut wanted: Vec<(u32, f32)> = Vec::new();
-        terms(query, |term| {
-            if let Some(number) = self.numbers.get(term) {
-                match wanted.iter_mut().find(|(known, _)| known == number) {
-                    // A word that is asked for twice counts a little more, not twice.
-                    Some((_, weight)) => *weight += 0.3,
-                    None => wanted.push((*number, 1.0)),
-                }
-            }
-        });
         let live = self.live as f32;
         let mean = self.live_length as f32 / live;
-        let pair_mean = self.live_pair_length as f32 / live;
+        let around_mean = (self.live_around / f64::from(live)) as f32;
         for (number, weight) in wanted {
-            let postings = &self.postings[number as usize];
-            let mut own_in = 0u32;
-            for posting in postings.iter().filter(|posting| self.is_live[posting.place as usize]) {
-                own_in += 1;
-                scores.count(posting.place, posting.count);
-                let after = self.next[posting.place as usize];
-                if after != NONE {
-                    scores.count(after, posting.count);
-                }
-            }
-            let pair_in = scores.of_term.len() as u32;
-            let idf = |found: u32| (1.0 + (live - found as f32 + 0.5) / (found as f32 + 0.5)).ln();
-            let own_idf = weight * idf(own_in);
+            let postings = &self.postings[*number as usize];
+            let own_idf = weight * rarity(live, self.live_in[*number as usize] as f32);
             for posting in postings.iter().filter(|posting| self.is_live[posting.place as usize]) {
                 let at = posting.place as usize;
-                scores.own[at] += own_idf * saturated(f32::from(posting.count), f32::from(self.lengths[at]), mean);
+                let count = f32::from(posting.count);
+                scores.own[at] += own_idf * saturated(count, f32::from(self.lengths[at]), mean);
+                scores.count(posting.place, count);
+                self.each_reached(posting.place, |place, weight| scores.count(place, weight * count));
             }
-            let pair_idf = weight * idf(pair_in);
+            let around_idf = weight * rarity(live, scores.of_term.len() as f32);
             for place in scores.of_term.drain(..) {
                 let at = place as usize;
-                let count = f32::from(std::mem::take(&mut scores.counts[at]));
-                if scores.pair[at] == 0.0 {
+                let count = std::mem::take(&mut scores.counts[at]);
+                if scores.around[at] == 0.0 {
                     scores.touched.push(place);
                 }
-                scores.pair[at] += pair_idf * saturated(count, f32::from(self.pair_length(at)), pair_mean);
+                scores.around[at] += around_idf * saturated(count, self.around[at], around_mean);
             }
         }
-    }
-
-    fn pair_length(&self, at: usize) -> u16 {
-        let before = self.previous[at];
-        let more = if before == NONE {
-            0
-        } else {
-            self.lengths[before as usize]
-        };
-        self.lengths[at].saturating_add(more)
     }
 }
 
@@ -212,20 +287,24 @@ impl Scores {
     fn clear(&mut self, places: usize) {
         for place in self.touched.drain(..) {
             self.own[place as usize] = 0.0;
-            self.pair[place as usize] = 0.0;
+            self.around[place as usize] = 0.0;
         }
         self.own.resize(places, 0.0);
-        self.pair.resize(places, 0.0);
-        self.counts.resize(places, 0);
+        self.around.resize(places, 0.0);
+        self.counts.resize(places, 0.0);
     }
 
-    fn count(&mut self, place: u32, count: u16) {
+    fn count(&mut self, place: u32, count: f32) {
         let counted = &mut self.counts[place as usize];
-        if *counted == 0 {
+        if *counted == 0.0 {
             self.of_term.push(place);
         }
-        *counted = counted.saturating_add(count);
+        *counted += count;
     }
+}
+
+fn rarity(live: f32, found: f32) -> f32 {
+    (1.0 + (live - found + 0.5) / (found + 0.5)).ln()
 }
 
 fn saturated(count: f32, length: f32, mean: f32) -> f32 {
@@ -238,45 +317,33 @@ mod tests {
 
     use super::*;
 
-    /// BM25 as the textbook has it, over texts by place.
-    fn naive(texts: &[Option<String>], query: &str) -> Vec<f32> {
-        let split = |text: &str| {
-            let mut found = Vec::new();
-            terms(text, |term| found.push(term.to_owned()));
-            found
-        };
-        let documents: Vec<Option<Vec<String>>> = texts.iter().map(|text| text.as_deref().map(split)).collect();
-        let live: Vec<&Vec<String>> = documents.iter().flatten().collect();
-        let mean = live.iter().map(|words| words.len() as f32).sum::<f32>() / (live.len().max(1) as f32);
-        let mut wanted = split(query);
-        wanted.sort();
-        wanted.dedup();
-        documents
-            .iter()
-            .map(|words| {
-                let Some(words) = words else { return 0.0 };
-                wanted
-                    .iter()
-                    .map(|term| {
-                        let found = live.iter().filter(|words| words.contains(term)).count() as f32;
-                        let count = words.iter().filter(|word| *word == term).count() as f32;
-                        let idf = (1.0 + (live.len() as f32 - found + 0.5) / (found + 0.5)).ln();
-                        if count == 0.0 {
-                            0.0
-                        } else {
-                            idf * saturated(count, words.len() as f32, mean)
-                        }
-                    })
-                    .sum()
-            })
-            .collect()
+    /// BM25 as the textbook has it, over counts of words by place; none for a removed place.
+    fn naive(counts: &[Option<HashMap<String, f32>>], query: &str) -> Vec<f32> {
+        let live: Vec<&HashMap<String, f32>> = counts.iter().flatten().collect();
+        let length = |words: &HashMap<String, f32>| words.values().sum::<f32>();
+        let mean = live.iter().map(|words| length(words)).sum::<f32>() / (live.len().max(1) as f32);
+        let scored = counts.iter().map(|words| {
+            let Some(words) = words else { return 0.0 };
+            let of_term = query.split(' ').map(|term| {
+                let found = live.iter().filter(|words| words.contains_key(term)).count() as f32;
+                let idf = (1.0 + (live.len() as f32 - found + 0.5) / (found + 0.5)).ln();
+                let count = words.get(term).copied().unwrap_or(0.0);
+                if count == 0.0 {
+                    0.0
+                } else {
+                    idf * saturated(count, length(words), mean)
+                }
+            });
+            of_term.sum()
+        });
+        scored.collect()
     }
 
     proptest! {
         #[test]
         fn scores_are_those_of_the_textbook_after_any_adds_and_removes(
-            texts in prop::collection::vec("[abc ]{0,12}", 1..12),
-            removed in prop::collection::vec(any::<bool>(), 12),
+            texts in prop::collection::vec("[bcd ]{0,12}", 1..14),
+            removed in prop::collection::vec(any::<bool>(), 14),
             chained in any::<bool>(),
         ) {
             let mut index = Lexical::default();
@@ -284,26 +351,42 @@ mod tests {
                 let previous = (chained && place > 0).then(|| place as u32 - 1);
                 index.add(place as u32, text, previous);
             }
-            let mut left: Vec<Option<String>> = texts.iter().cloned().map(Some).collect();
+            let mut own: Vec<Option<HashMap<String, f32>>> = texts
+                .iter()
+                .map(|text| {
+                    let mut counts = HashMap::new();
+                    terms(text, |term| *counts.entry(term.to_owned()).or_default() += 1.0);
+                    Some(counts)
+                })
+                .collect();
             for (place, remove) in removed.iter().enumerate().take(texts.len()) {
                 if *remove {
                     index.remove(place as u32);
-                    left[place] = None;
+                    own[place] = None;
                 }
             }
-            let pairs: Vec<Option<String>> = (0..left.len())
-                .map(|place| {
-                    let own = left[place].as_ref()?;
-                    let before = chained.then(|| left[..place].iter().rev().flatten().next()).flatten();
-                    Some(before.map_or_else(|| own.clone(), |before| format!("{before} {own}")))
-                })
-                .collect();
+            let left: Vec<usize> = (0..own.len()).filter(|place| own[*place].is_some()).collect();
+            let mut around = own.clone();
+            if chained {
+                for (at, place) in left.iter().enumerate() {
+                    let before = left[..at].iter().rev().zip(BEFORE);
+                    let after = left[at + 1..].iter().zip(AFTER);
+                    for (other, weight) in before.chain(after) {
+                        for (word, count) in own[*other].iter().flatten() {
+                            let words = around[*place].as_mut().expect("live");
+                            *words.entry(word.clone()).or_default() += weight * count;
+                        }
+                    }
+                }
+            }
             let mut scores = Scores::default();
             // Twice: what one query left behind must not be in the next.
-            for query in ["b c", "b bb ab"] {
-                index.score(query, &mut scores);
-                for (texts, found) in [(&left, &scores.own), (&pairs, &scores.pair)] {
-                    for (place, expected) in naive(texts, query).into_iter().enumerate() {
+            for query in ["b c", "bb d"] {
+                let wanted: Vec<(u32, f32)> =
+                    query.split(' ').filter_map(|term| index.number(term)).map(|number| (number, 1.0)).collect();
+                index.score(&wanted, &mut scores);
+                for (counts, found) in [(&own, &scores.own), (&around, &scores.around)] {
+                    for (place, expected) in naive(counts, query).into_iter().enumerate() {
                         prop_assert!((found[place] - expected).abs() < 1e-3,
                             "{query} at {place}: {} instead of {expected} in {texts:?}", found[place]);
                     }

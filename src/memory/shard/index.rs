@@ -11,8 +11,11 @@ use crate::domain::time::UtcMillis;
 use crate::memory::embed::table::{EMBEDDER, embed_quantised};
 use crate::memory::embed::vector::Quantised;
 use crate::memory::index::graph::build::{BuiltGraph, GraphPolicy, GraphTask};
-use crate::memory::index::library::{Hit, Library, Question as Asked, Room, Weights};
+use crate::memory::index::library::{Hit, Library, Question as Asked, Room};
 use crate::memory::question::{FOUND_MAX, FoundEntry, Question, tokens_of};
+use crate::memory::ranking::distinct::says_the_same;
+use crate::memory::ranking::pack::pack;
+use crate::memory::ranking::weights::Weights;
 use crate::storage::error::StoreError;
 use crate::storage::memory_read::{Follow, Indexed};
 use crate::storage::store::Store;
@@ -20,6 +23,8 @@ use crate::storage::store::Store;
 /// Days after which an entry that nobody used counts half as fresh.
 const HALF_LIFE_DAYS: f64 = 30.0;
 const DAY_MS: f64 = 86_400_000.0;
+/// Entries of one source are each other's context when no more time than this is between them.
+const CONTEXT_GAP_MS: u64 = 3_600_000;
 /// Removed places, as a part of all, from which on the index is made anew.
 const REMOVED_PART: usize = 4;
 /// Removed places that are never worth it.
@@ -33,6 +38,7 @@ struct Place {
     id: u64,
     tags: Vec<Arc<str>>,
     sources: Vec<Arc<str>>,
+    created_at: UtcMillis,
     updated_at: UtcMillis,
     used_at: UtcMillis,
     expires_at: Option<UtcMillis>,
@@ -150,9 +156,13 @@ impl ShardIndex {
         let source = sources.first().cloned();
         let previous = source
             .as_ref()
-            .and_then(|source| self.last_of_source.get(source).copied());
+            .and_then(|source| self.last_of_source.get(source).copied())
+            .filter(|last| {
+                let last = &self.places[*last as usize];
+                entry.created_at.0.abs_diff(last.created_at.0) <= CONTEXT_GAP_MS
+            });
         self.library
-            .add(place, &indexed_text(&entry), vector.as_ref(), previous);
+            .add(place, &label(&entry), &entry.text, vector.as_ref(), previous);
         if let Some(source) = source {
             self.last_of_source.insert(source, place);
         }
@@ -178,12 +188,23 @@ impl ShardIndex {
 
     /// The best entries for a question, best first. The index must have followed the store.
     pub fn query(&mut self, store: &Store, question: &Question, now: UtcMillis) -> Result<Vec<FoundEntry>, StoreError> {
+        self.query_weighted(store, question, &Weights::default(), now)
+    }
+
+    /// The same with other weights, to find out what each is worth.
+    pub fn query_weighted(
+        &mut self,
+        store: &Store,
+        question: &Question,
+        weights: &Weights,
+        now: UtcMillis,
+    ) -> Result<Vec<FoundEntry>, StoreError> {
         let limit = question.limit.min(FOUND_MAX);
-        let vector = embed_quantised(&question.text);
+        let vector = self.library.question_vector(&question.text, weights);
         let asked = Asked {
             text: &question.text,
             vector: vector.as_ref(),
-            weights: Weights::default(),
+            weights: *weights,
         };
         let places = &self.places;
         let hits = self.library.query(
@@ -199,21 +220,27 @@ impl ShardIndex {
             .into_iter()
             .map(|entry| (entry.id, entry))
             .collect();
-        let mut tokens_left = question.tokens_max.unwrap_or(u64::MAX);
-        let mut found: Vec<FoundEntry> = Vec::with_capacity(limit);
-        for (hit, id) in hits.iter().zip(ids) {
-            if found.len() == limit {
-                break;
-            }
+        let mut distinct: Vec<(Hit, MemoryEntry)> = Vec::with_capacity(hits.len());
+        for (hit, id) in hits.into_iter().zip(ids) {
             let Some(entry) = entries.remove(&id) else { continue };
-            let tokens = tokens_of(&entry.text);
-            if tokens > tokens_left {
-                continue;
+            let repeats = |(better, other): &(Hit, MemoryEntry)| {
+                says_the_same(&other.text, &entry.text, self.library.between(better.place, hit.place))
+            };
+            if !distinct.iter().any(repeats) {
+                distinct.push((hit, entry));
             }
-            tokens_left -= tokens;
-            found.push(self.found(hit, entry));
         }
-        Ok(found)
+        let tokens: Vec<u64> = distinct.iter().map(|(_, entry)| tokens_of(&entry.text)).collect();
+        let taken = pack(&tokens, question.tokens_max.unwrap_or(u64::MAX), limit);
+        let mut at = 0;
+        distinct.retain(|_| {
+            at += 1;
+            taken.binary_search(&(at - 1)).is_ok()
+        });
+        Ok(distinct
+            .into_iter()
+            .map(|(hit, entry)| self.found(&hit, entry))
+            .collect())
     }
 
     fn found(&self, hit: &Hit, entry: MemoryEntry) -> FoundEntry {
@@ -226,13 +253,15 @@ impl ShardIndex {
     }
 }
 
-/// The words of an entry: its key, the day it was put, and the text.
-fn indexed_text(entry: &MemoryEntry) -> String {
-    let key = entry.key.as_deref().unwrap_or("");
+/// What an entry's words are beside its text: its key and the day it was put.
+fn label(entry: &MemoryEntry) -> String {
     let day = jiff::Timestamp::from_millisecond(i64::try_from(entry.created_at.0).unwrap_or(i64::MAX))
         .map(|at| at.strftime("%-d %B %Y").to_string())
         .unwrap_or_default();
-    format!("{key} {day} {}", entry.text)
+    match &entry.key {
+        Some(key) => format!("{key} {day}"),
+        None => day,
+    }
 }
 
 impl Place {
@@ -241,6 +270,7 @@ impl Place {
             id: entry.id,
             tags: entry.tags.clone(),
             sources,
+            created_at: entry.created_at,
             updated_at: entry.updated_at,
             used_at: entry.used_at,
             expires_at: entry.expires_at,
