@@ -19,7 +19,7 @@ pub fn glosses(folder: &Path) -> Option<Vec<String>> {
 
 /// As many texts as wanted: the definitions, then pairs of them, no two alike.
 pub fn texts(glosses: &[String], count: usize) -> impl Iterator<Item = String> + '_ {
-    (0..count).map(|number| {
+    (0..count).map(move |number| {
         let (round, at) = (number / glosses.len(), number % glosses.len());
         if round == 0 {
             format!("{number}: {}", glosses[at])

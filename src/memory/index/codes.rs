@@ -186,6 +186,7 @@ struct All<'q, E> {
 impl<E: FnMut(f32)> WithSimd for All<'_, E> {
     type Output = ();
 
+    #[expect(clippy::inline_always, reason = "it is fast only where it is inlined")]
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, _: S) {
         let query = self.query;
@@ -218,6 +219,7 @@ struct Chosen<'q, E> {
 impl<E: FnMut(u32, f32)> WithSimd for Chosen<'_, E> {
     type Output = ();
 
+    #[expect(clippy::inline_always, reason = "it is fast only where it is inlined")]
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, _: S) {
         let fits = self.query.codes.len() == self.codes.dimensions;

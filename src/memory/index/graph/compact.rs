@@ -40,7 +40,7 @@ impl CompactGraph {
         let mut room = SearchRoom::default();
         let mut building = Building::default();
         let mut representatives = Representatives::default();
-        let from = self.links.len() as u32;
+        let from = self.links.count() as u32;
         for place in 0..from {
             if self.links.has(place) {
                 representatives.of(codes, place);
@@ -134,7 +134,7 @@ impl Nearest for CompactGraph {
     }
 
     fn covered(&self) -> u32 {
-        self.links.len() as u32
+        self.links.count() as u32
     }
 
     fn bytes(&self) -> usize {
@@ -157,6 +157,7 @@ struct Search<'s, 'q> {
 impl WithSimd for Search<'_, '_> {
     type Output = ();
 
+    #[expect(clippy::inline_always, reason = "it is fast only where it is inlined")]
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         let links = &self.graph.links;
@@ -184,6 +185,7 @@ struct Connect<'s> {
 impl WithSimd for Connect<'_> {
     type Output = ();
 
+    #[expect(clippy::inline_always, reason = "it is fast only where it is inlined")]
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         let Self {
@@ -316,7 +318,7 @@ fn search(
         best,
         batch,
     } = room;
-    seen.resize(links.len().max(seen.len()), 0);
+    seen.resize(links.count().max(seen.len()), 0);
     *search = search.wrapping_add(1);
     if *search == 0 {
         seen.fill(0);

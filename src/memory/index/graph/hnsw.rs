@@ -62,6 +62,7 @@ struct Inner<'r>(&'r [i8], &'r [i8]);
 impl WithSimd for Inner<'_> {
     type Output = i32;
 
+    #[expect(clippy::inline_always, reason = "it is fast only where it is inlined")]
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> i32 {
         inner(self.0, self.1)
@@ -91,7 +92,7 @@ impl HnswRs {
         let mut row_with_scale = Vec::new();
         let mut nodes = 0;
         for place in (0..places).filter(|place| codes.has(*place)) {
-            if nodes as u32 % LOOK_EVERY == 0 && stop.load(Ordering::Relaxed) {
+            if place.is_multiple_of(LOOK_EVERY) && stop.load(Ordering::Relaxed) {
                 return None;
             }
             let representative = representatives.of(codes, place);

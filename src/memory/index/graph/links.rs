@@ -44,7 +44,7 @@ impl Links {
     }
 
     /// Numbers given out, with and without a node.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.ground.len()
     }
 
