@@ -12,6 +12,7 @@ use crate::domain::time::UtcMillis;
 use crate::memory::index::graph::build::{GraphKind, GraphPolicy};
 use crate::memory::keep::Wish;
 use crate::memory::question::{FoundEntry, Question};
+use crate::memory::ranking::distinct::says_the_same;
 use crate::storage::batch::{Batch, Op};
 use crate::storage::store::Store;
 use crate::storage::writer::Writer;
@@ -141,16 +142,14 @@ impl World {
         open.map(|entry| (entry.id, entry.text)).collect()
     }
 
-    fn ask(&mut self, index: Option<ShardIndex>, words: &str) -> Vec<FoundEntry> {
-        let (store, now) = (self.store().clone(), self.now);
+    fn ask(&mut self, words: &str) -> Vec<FoundEntry> {
+        let store = self.store().clone();
         let question = Question {
             limit: 100,
             ..Question::new(words)
         };
-        let mut other = index;
-        let index = other.as_mut().unwrap_or(&mut self.index);
-        index.follow(&store).expect("follows");
-        index.query(&store, &question, now).expect("answers")
+        self.index.follow(&store).expect("follows");
+        self.index.query(&store, &question, self.now).expect("answers")
     }
 
     fn take(&mut self, step: &Step) {
@@ -198,7 +197,7 @@ impl World {
 
     fn compare(&mut self, word: &str) {
         let listed = self.listed();
-        let found = self.ask(None, word);
+        let found = self.ask(word);
         let ids: BTreeSet<u64> = found.iter().map(|found| found.entry.id).collect();
         assert_eq!(ids.len(), found.len(), "each once");
         for found in &found {
@@ -209,19 +208,11 @@ impl World {
             );
         }
         for (id, text) in &listed {
+            // Of two that say the same, one is enough.
+            let is_said = || found.iter().any(|found| says_the_same(&found.entry.text, text, 1.0));
             assert!(
-                ids.contains(id) || !text.contains(word),
+                !text.contains(word) || ids.contains(id) || is_said(),
                 "{word}: {id} {text:?} is missing"
-            );
-        }
-        let anew = self.ask(Some(ShardIndex::new(name())), word);
-        for (found, anew) in found.iter().zip(&anew) {
-            let (ids, expected) = (found.entry.id, anew.entry.id);
-            assert!(
-                (found.score - anew.score).abs() < 1e-3,
-                "{word}: {ids} at {} where an index made anew has {expected} at {}",
-                found.score,
-                anew.score
             );
         }
     }
