@@ -5,7 +5,6 @@
 pub mod daemon;
 pub mod disk;
 pub mod floor;
-pub mod glosses;
 pub mod history;
 pub mod model_server;
 pub mod table;

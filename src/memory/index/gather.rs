@@ -134,12 +134,11 @@ impl Gathered {
     fn all(&mut self, source: &Source<'_>, vector: Option<&Quantised>, open: &dyn Fn(u32) -> bool) {
         let count = source.lexical.places();
         self.is_all = true;
-        match vector {
-            Some(vector) => source.codes.scan(vector, count, &mut self.cosines),
-            None => {
-                self.cosines.clear();
-                self.cosines.resize(count, 0.0);
-            }
+        if let Some(vector) = vector {
+            source.codes.scan(vector, count, &mut self.cosines);
+        } else {
+            self.cosines.clear();
+            self.cosines.resize(count, 0.0);
         }
         self.places.extend((0..count as u32).filter(|place| open(*place)));
     }

@@ -44,7 +44,7 @@ impl GraphKind {
 pub struct GraphPolicy {
     /// Which.
     pub kind: GraphKind,
-    /// From so many places on; below, the scan is as fast. **Source**: `bench`, program `memory`, part `crossing`.
+    /// From so many places on; below, a scan takes less than a question may.
     pub from_places: usize,
 }
 
