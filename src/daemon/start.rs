@@ -32,6 +32,8 @@ use crate::identity::secrets::{KeySources, SecretStore};
 use crate::llm::registry::{Models, RegistryError};
 use crate::memory;
 use crate::memory::handle::MemoryHandle;
+use crate::memory::index::graph::build::GraphPolicy;
+use crate::memory::indexing::Indexing;
 use crate::memory::parts::MemoryParts;
 use crate::runs;
 use crate::runs::parts::RunsParts;
@@ -486,6 +488,7 @@ impl Daemon {
             idle: MEMORY_IDLE,
             open_max: MEMORY_OPEN_MAX,
             upkeep: upkeep(config, &telemetry),
+            indexing: Indexing::new(GraphPolicy::default(), &telemetry),
         });
         let (skills_layer, skills) = skills(home, config, network, runner, memory.clone(), &telemetry, &stored)?;
         let skills_layer = skills_layer.child(ChildSpec::supervisor("egress", egress_layer));

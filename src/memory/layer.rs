@@ -61,6 +61,7 @@ mod tests {
     use super::*;
     use crate::domain::memory::{MemoryEdit, MemoryScope, MemorySource};
     use crate::memory::handle::{MemoryError, child_id};
+    use crate::memory::indexing::Indexing;
     use crate::memory::keep::Wish;
     use crate::memory::question::Question;
     use crate::runtime::bus::Bus;
@@ -90,6 +91,7 @@ mod tests {
             idle: Duration::from_secs(600),
             open_max,
             upkeep: Upkeep::default(),
+            indexing: Indexing::default(),
         };
         let (spec, memory) = layer(&parts);
         let shards = memory.shards_for_tests();

@@ -6,6 +6,7 @@ pub mod collect;
 pub mod embed;
 pub mod handle;
 pub mod index;
+pub mod indexing;
 pub mod keep;
 pub mod layer;
 pub mod parts;

@@ -10,6 +10,7 @@ use crate::storage::batch::{Batch, Op};
 use crate::storage::store::Store;
 
 use super::collect::settings::Upkeep;
+use super::indexing::Indexing;
 
 /// Everything below that memory uses.
 #[derive(Clone)]
@@ -28,6 +29,8 @@ pub struct MemoryParts {
     pub open_max: usize,
     /// How it is kept in bounds.
     pub upkeep: Upkeep,
+    /// How shards are indexed.
+    pub indexing: Indexing,
 }
 
 impl MemoryParts {

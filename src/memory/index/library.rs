@@ -19,6 +19,8 @@ use crate::memory::ranking::speech::{Speech, wants_time};
 use crate::memory::ranking::weights::Weights;
 
 use super::codes::Codes;
+use super::gather::{Gathered, Source};
+use super::graph::build::{BuiltGraph, GraphPolicy, GraphTask};
 use super::lexical::{Lexical, Scores};
 use super::terms::terms;
 
@@ -80,6 +82,8 @@ struct Marks {
 pub struct Library {
     lexical: Lexical,
     codes: Codes,
+    /// Over the rows of `codes`; none where the scan is as fast, or until one is built.
+    graph: Option<BuiltGraph>,
     marks: Vec<Marks>,
     speakers: HashMap<Box<str>, u32>,
     /// The numbers of the terms of each speaker's name.
@@ -93,13 +97,20 @@ pub struct Library {
 pub struct Room {
     scores: Scores,
     second: Scores,
-    cosines: Vec<f32>,
+    gathered: Gathered,
     /// Cosines with the entry before taken in.
     pairs: Vec<f32>,
     /// Which places may be found.
     open: Vec<bool>,
     fused: Vec<f32>,
     sorted: Vec<f32>,
+}
+
+impl Room {
+    /// How much of what the scan finds the graph found, when the last query was one of those that are checked.
+    pub fn take_recall(&mut self) -> Option<f32> {
+        self.gathered.recall.take()
+    }
 }
 
 /// A question's words as the index knows them.
@@ -124,7 +135,7 @@ impl Library {
         };
         self.lexical.add(place, indexed, previous);
         if let Some(vector) = vector {
-            self.codes.put(place, vector);
+            self.set_vector(place, vector);
         }
         let speech = Speech::of(text);
         let speaker = speech.speaker.map_or(NOBODY, |name| self.speaker(name));
@@ -197,12 +208,52 @@ impl Library {
 
     /// The place whose vector is nearest to this one, with its cosine.
     pub fn nearest(&self, vector: &Quantised, room: &mut Room) -> Option<(u32, f32)> {
-        self.codes.scan(vector, 0, &mut room.cosines);
-        let live = (0u32..)
-            .zip(&room.cosines)
-            .filter(|(place, _)| self.lexical.is_live(*place));
-        live.map(|(place, cosine)| (place, *cosine))
-            .max_by(|(_, a), (_, b)| a.total_cmp(b))
+        let is_live = |place| self.lexical.is_live(place);
+        let near = room.gathered.nearest(&self.source(), vector, 1, &is_live);
+        near.first().map(|near| (near.place, near.cosine))
+    }
+
+    /// Gives a place its vector, or another one. Returns whether it was taken.
+    pub fn set_vector(&mut self, place: u32, vector: &Quantised) -> bool {
+        let leads_there = |graph: &BuiltGraph| place < graph.nearest().covered();
+        if self.graph.as_ref().is_some_and(leads_there) {
+            // Its edges were chosen for another row.
+            self.graph = None;
+        }
+        self.codes.put(place, vector)
+    }
+
+    /// The graph that is to be built now, if any.
+    pub fn graph_task(&self, policy: &GraphPolicy) -> Option<GraphTask> {
+        policy.task(&self.codes, self.graph.as_ref())
+    }
+
+    /// Searches with this graph from now on, if it is of the rows as they are.
+    pub fn set_graph(&mut self, graph: BuiltGraph) -> bool {
+        let fits = graph.is_of(&self.codes);
+        if fits {
+            self.graph = Some(graph);
+        }
+        fits
+    }
+
+    /// Whether questions are answered with a graph.
+    pub fn has_graph(&self) -> bool {
+        self.graph.is_some()
+    }
+
+    /// Bytes of the rows, and of the graph over them.
+    pub fn bytes(&self) -> (usize, usize) {
+        let graph = self.graph.as_ref().map_or(0, |graph| graph.nearest().bytes());
+        (self.codes.bytes(), graph)
+    }
+
+    fn source(&self) -> Source<'_> {
+        Source {
+            lexical: &self.lexical,
+            codes: &self.codes,
+            graph: self.graph.as_ref().map(BuiltGraph::nearest),
+        }
     }
 
     fn wanted(&self, text: &str, weights: &Weights) -> Wanted {
@@ -283,26 +334,34 @@ impl Library {
         let weights = &question.weights;
         let wanted = self.wanted(question.text, weights);
         self.lexical.score(&wanted.terms, &mut room.scores);
-        if let Some(vector) = question.vector {
-            self.codes.scan(vector, places, &mut room.cosines);
-        } else {
-            room.cosines.clear();
-            room.cosines.resize(places, 0.0);
-        }
+        let is_open = |place: u32| self.lexical.is_live(place) && may_be_found(place);
         let Room {
             scores,
             second: led_scores,
-            cosines,
+            gathered,
             pairs,
             open,
             fused,
             sorted,
         } = room;
+        gathered.gather(&self.source(), question.vector, scores, &is_open);
+        let gathered = &*gathered;
         open.clear();
-        open.extend((0..places as u32).map(|place| self.lexical.is_live(place) && may_be_found(place)));
-        let signals = Signals::over(&self.lexical, scores, cosines, pairs, open);
+        open.resize(places, false);
+        for place in &gathered.places {
+            open[*place as usize] = true;
+        }
+        // With all of them gathered, what is not marked is not open.
+        let is_open = |place: u32| open[place as usize] || (!gathered.is_all && is_open(place));
+        let signals = Signals::over(&self.lexical, scores, gathered, pairs, open);
         signals.fuse(weights, fused);
-        let mut close = self.closer(fused, sorted, CLOSER.max(limit.saturating_mul(2)), open);
+        let mut close = self.closer(
+            &gathered.places,
+            fused,
+            sorted,
+            CLOSER.max(limit.saturating_mul(2)),
+            open,
+        );
         let wants_time = weights.time > 0.0 && wants_time(question.text);
         let fit = |place: u32| {
             let marks = self.marks[place as usize];
@@ -321,12 +380,12 @@ impl Library {
             }
             let led = self.led(&leading.into_sorted(), &wanted);
             self.lexical.score(&led, led_scores);
-            let found = led_scores.touched.iter().filter(|place| open[**place as usize]);
+            let found = led_scores.touched.iter().filter(|place| is_open(**place));
             most_second = found
                 .map(|place| led_scores.around[*place as usize])
                 .fold(0.0f32, f32::max);
             // What only the second round finds, it has to find well.
-            let well = |place: &&u32| led_scores.around[**place as usize] > most_second / 2.0 && open[**place as usize];
+            let well = |place: &&u32| led_scores.around[**place as usize] > most_second / 2.0 && is_open(**place);
             close.extend(led_scores.touched.iter().filter(well));
             close.sort_unstable();
             close.dedup();
@@ -365,18 +424,19 @@ impl Library {
     }
 
     /// The places with the best fused scores, and the neighbours that these can lift; in order.
-    fn closer(&self, fused: &[f32], sorted: &mut Vec<f32>, count: usize, open: &[bool]) -> Vec<u32> {
+    fn closer(&self, gathered: &[u32], fused: &[f32], sorted: &mut Vec<f32>, count: usize, open: &[bool]) -> Vec<u32> {
         let mut least = 0.0;
-        if fused.len() > count {
+        if gathered.len() > count {
             sorted.clear();
-            sorted.extend_from_slice(fused);
+            sorted.extend(gathered.iter().map(|place| fused[*place as usize]));
             least = *sorted.select_nth_unstable_by(count, |a, b| b.total_cmp(a)).1;
         }
         let mut close = Vec::with_capacity(count * 2);
-        for (place, score) in (0u32..).zip(fused) {
+        for place in gathered {
+            let score = fused[*place as usize];
             // All that are as good as the last one: which of equals are found must not depend on the order.
-            if *score > 0.0 && *score >= least {
-                close.push(place);
+            if score > 0.0 && score >= least {
+                close.push(*place);
             }
         }
         if least > 0.0 {
@@ -439,7 +499,7 @@ pub struct Question<'q> {
 /// The four signals of one query, brought to 0..1.
 struct Signals<'q> {
     scores: &'q Scores,
-    cosines: &'q [f32],
+    gathered: &'q Gathered,
     pairs: &'q [f32],
     open: &'q [bool],
     words: Span,
@@ -452,16 +512,24 @@ impl<'q> Signals<'q> {
     fn over(
         lexical: &Lexical,
         scores: &'q Scores,
-        cosines: &'q [f32],
+        gathered: &'q Gathered,
         pairs: &'q mut Vec<f32>,
         open: &'q [bool],
     ) -> Self {
+        let cosines = &gathered.cosines;
         pairs.clear();
-        let pair = |(place, own): (u32, &f32)| match lexical.neighbours(place).0 {
-            Some(before) => f32::midpoint(*own, cosines[before as usize]),
-            None => *own,
-        };
-        pairs.extend((0u32..).zip(cosines).map(pair));
+        pairs.resize(cosines.len(), 0.0);
+        let (mut meaning, mut meaning_pair) = (Span::empty(), Span::empty());
+        for place in gathered.places.iter().chain(&gathered.sample) {
+            let own = cosines[*place as usize];
+            let pair = match lexical.neighbours(*place).0 {
+                Some(before) => f32::midpoint(own, cosines[before as usize]),
+                None => own,
+            };
+            pairs[*place as usize] = pair;
+            meaning.take(own);
+            meaning_pair.take(pair);
+        }
         let (mut words, mut words_around) = (Span::from_zero(), Span::from_zero());
         for place in scores
             .touched
@@ -472,19 +540,9 @@ impl<'q> Signals<'q> {
             words.take(scores.own[place]);
             words_around.take(scores.around[place]);
         }
-        let (mut meaning, mut meaning_pair) = (Span::empty(), Span::empty());
-        for ((_, own), pair) in open
-            .iter()
-            .zip(cosines)
-            .zip(pairs.iter())
-            .filter(|((open, _), _)| **open)
-        {
-            meaning.take(*own);
-            meaning_pair.take(*pair);
-        }
         Self {
             scores,
-            cosines,
+            gathered,
             pairs,
             open,
             words,
@@ -499,7 +557,7 @@ impl<'q> Signals<'q> {
         Parts {
             words: self.words.of(self.scores.own[at]),
             words_around: self.words_around.of(self.scores.around[at]),
-            meaning: self.meaning.of(self.cosines[at]),
+            meaning: self.meaning.of(self.gathered.cosines[at]),
             meaning_pair: self.meaning_pair.of(self.pairs[at]),
             ..Parts::default()
         }
@@ -508,11 +566,12 @@ impl<'q> Signals<'q> {
     /// The weighted sums, 0 for a place that may not be found.
     fn fuse(&self, weights: &Weights, fused: &mut Vec<f32>) {
         fused.clear();
-        let meanings = self.cosines.iter().zip(self.pairs).zip(self.open);
-        fused.extend(meanings.map(|((own, pair), open)| {
-            let sum = weights.meaning * self.meaning.of(*own) + weights.meaning_pair * self.meaning_pair.of(*pair);
-            if *open { sum } else { 0.0 }
-        }));
+        fused.resize(self.pairs.len(), 0.0);
+        for place in &self.gathered.places {
+            let at = *place as usize;
+            fused[at] = weights.meaning * self.meaning.of(self.gathered.cosines[at])
+                + weights.meaning_pair * self.meaning_pair.of(self.pairs[at]);
+        }
         for place in self
             .scores
             .touched
@@ -652,6 +711,67 @@ mod tests {
         let library = library(&texts);
         let found = ask(&library, "what caused the outage", 2);
         assert_eq!(found, [0, 1], "the second entry shares no word with the question");
+    }
+
+    #[test]
+    fn with_a_graph_the_answers_are_those_without_one() {
+        let words = [
+            "kettle", "vault", "deploy", "token", "rotate", "window", "garden", "bicycle", "soup", "engine", "river",
+            "music", "doctor", "ticket", "winter", "cable", "mirror", "lemon", "harbour", "pencil",
+        ];
+        let text = |number: usize| {
+            let word = |part: usize| words[(number / 20usize.pow(part as u32) + number * (part + 3)) % 20];
+            format!("the {} {} and a {} near the {}", word(0), word(1), word(2), word(3))
+        };
+        let mut with = Library::default();
+        for number in 0..600 {
+            let text = text(number);
+            with.add(number as u32, "", &text, embed_quantised(&text).as_ref(), None);
+        }
+        let queries: Vec<String> = (0..20)
+            .map(|number| format!("where is the {}", text(number * 37 + 5)))
+            .collect();
+        let without: Vec<Vec<u32>> = queries.iter().map(|query| ask(&with, query, 10)).collect();
+        let policy = GraphPolicy {
+            from_places: 500,
+            ..GraphPolicy::default()
+        };
+        let task = with.graph_task(&policy).expect("worth a graph");
+        assert!(with.set_graph(task.build(&std::sync::atomic::AtomicBool::new(false)).expect("built")));
+        let mut room = Room::default();
+        let vector = embed_quantised("window");
+        let question = Question {
+            text: "window",
+            vector: vector.as_ref(),
+            weights: Weights::default(),
+        };
+        with.query(&question, |_| true, |_| 1.0, 10, &mut room);
+        assert!(room.gathered.places.len() < 500, "it looks at a part");
+        assert!(
+            room.take_recall().is_some_and(|recall| recall > 0.9),
+            "the first is checked"
+        );
+        let rare = with.query(&question, |place| place % 100 == 7, |_| 1.0, 20, &mut room);
+        assert_eq!(room.gathered.places.len(), 6, "a selective filter is scanned");
+        assert!(
+            rare.iter().all(|hit| hit.place % 100 == 7) && rare.len() > 3,
+            "{rare:?}"
+        );
+        let mut same = 0;
+        for (query, without) in queries.iter().zip(&without) {
+            let found = ask(&with, query, 10);
+            same += found.iter().filter(|place| without.contains(place)).count();
+        }
+        assert!(same >= 196, "98 of 100 at least: {same} of 200");
+        assert!(with.set_vector(3, &embed_quantised("quite another").expect("a vector")));
+        assert!(!with.has_graph(), "its edges were chosen for another row");
+        let task = with.graph_task(&policy).expect("worth a graph");
+        assert!(with.set_vector(4, &embed_quantised("other again").expect("a vector")));
+        let late = task.build(&std::sync::atomic::AtomicBool::new(false)).expect("built");
+        assert!(
+            !with.set_graph(late),
+            "a graph of rows that were replaced meanwhile is refused"
+        );
     }
 
     proptest! {

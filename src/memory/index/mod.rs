@@ -1,6 +1,9 @@
 //! What a shard keeps in memory and can rebuild: words and vectors of its entries.
 
 pub mod codes;
+pub mod gather;
+pub mod graph;
 pub mod lexical;
 pub mod library;
+pub mod nearest;
 pub mod terms;

@@ -16,7 +16,10 @@ use crate::runtime::timer::Timer;
 use crate::storage::error::StoreError;
 use crate::storage::store::Store;
 
+use crate::memory::index::graph::build::BuiltGraph;
+
 use super::index::{IndexReview, ShardIndex};
+use crate::memory::indexing::Building;
 
 /// What an answer is.
 pub type Answer = Result<Vec<FoundEntry>, Arc<StoreError>>;
@@ -42,6 +45,8 @@ pub enum ShardMessage {
     },
     /// Look whether anybody asked lately.
     IdleLook,
+    /// The graph that was ordered, or none when building failed.
+    GraphBuilt(Option<BuiltGraph>),
     /// Panic, for tests of supervision.
     #[cfg(test)]
     Crash,
@@ -59,6 +64,8 @@ pub struct ShardActor {
 pub struct ShardState {
     /// None while a thread works with it.
     index: Option<ShardIndex>,
+    /// A graph that is being built beside.
+    building: Option<Building>,
     asked: bool,
     idle: Timer,
 }
@@ -75,6 +82,7 @@ impl Actor for ShardActor {
     async fn pre_start(&self, myself: ActorRef<ShardMessage>, (): ()) -> Result<ShardState, ActorProcessingErr> {
         Ok(ShardState {
             index: Some(ShardIndex::new(self.name.clone())),
+            building: None,
             asked: false,
             idle: look_later(&myself, self.parts.idle),
         })
@@ -101,6 +109,14 @@ impl Actor for ShardActor {
                 drop(permit);
                 // Who asked may have stopped waiting by now.
                 reply.send(answer).ok();
+                self.build_what_is_worth_it(&myself, state);
+            }
+            ShardMessage::GraphBuilt(graph) => {
+                state.building = None;
+                if let (Some(graph), Some(index)) = (graph, &mut state.index) {
+                    // One of another index, or of rows that were replaced meanwhile, is built again when next asked.
+                    index.set_graph(graph);
+                }
             }
             ShardMessage::Review { permit, reply } => {
                 state.asked = true;
@@ -121,6 +137,25 @@ impl Actor for ShardActor {
 }
 
 impl ShardActor {
+    /// Begins a graph when the index is large enough and nobody else builds one; until then the scan answers.
+    fn build_what_is_worth_it(&self, myself: &ActorRef<ShardMessage>, state: &mut ShardState) {
+        let Some(index) = &mut state.index else { return };
+        let indexing = &self.parts.indexing;
+        indexing.note_recall(index.take_recall());
+        if state.building.is_some() {
+            return;
+        }
+        let Some(task) = index.graph_task(&indexing.policy) else {
+            return;
+        };
+        let Some(slot) = indexing.slot() else { return };
+        let shard = myself.clone();
+        state.building = Some(indexing.build(task, slot, move |graph| {
+            // It may have closed meanwhile.
+            shard.send_message(ShardMessage::GraphBuilt(graph)).ok();
+        }));
+    }
+
     async fn answer(&self, state: &mut ShardState, question: Question) -> Result<Answer, ActorProcessingErr> {
         let now = self.parts.clock.now();
         self.work(state, move |index, store| index.query(store, &question, now))

@@ -10,6 +10,7 @@ use crate::domain::memory::{MemoryEntry, ShardName};
 use crate::domain::time::UtcMillis;
 use crate::memory::embed::table::{EMBEDDER, embed_quantised};
 use crate::memory::embed::vector::Quantised;
+use crate::memory::index::graph::build::{BuiltGraph, GraphPolicy, GraphTask};
 use crate::memory::index::library::{Hit, Library, Question as Asked, Room};
 use crate::memory::question::{FOUND_MAX, FoundEntry, Question, tokens_of};
 use crate::memory::ranking::distinct::says_the_same;
@@ -139,6 +140,21 @@ impl ShardIndex {
         }
         self.followed = through;
         Ok(followed)
+    }
+
+    /// The graph that is to be built now, if any.
+    pub fn graph_task(&self, policy: &GraphPolicy) -> Option<GraphTask> {
+        self.library.graph_task(policy)
+    }
+
+    /// Searches with this graph from now on. One of rows that have changed meanwhile is refused.
+    pub fn set_graph(&mut self, graph: BuiltGraph) -> bool {
+        self.library.set_graph(graph)
+    }
+
+    /// How much of what the scan finds the graph found, when the last question was one of those that are checked.
+    pub fn take_recall(&mut self) -> Option<f32> {
+        self.room.take_recall()
     }
 
     fn take(&mut self, indexed: Indexed) {

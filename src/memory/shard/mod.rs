@@ -2,3 +2,6 @@
 
 pub mod actor;
 pub mod index;
+
+#[cfg(test)]
+mod tests;

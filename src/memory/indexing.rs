@@ -1,0 +1,108 @@
+//! How the indexes of all shards are made: which graph, how many at once, and what is measured of them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use metrics::{Counter, Histogram};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::memory::index::graph::build::{BuiltGraph, GraphPolicy, GraphTask};
+use crate::runtime::telemetry::{MEMORY_GRAPH_BUILDS, MEMORY_RECALL, Telemetry};
+
+/// Graphs that are built at once: each keeps a processor busy for as long as it takes.
+const BUILDS_MAX: usize = 1;
+
+/// Handed to every shard.
+#[derive(Clone)]
+pub struct Indexing {
+    /// When a shard gets a graph, and which.
+    pub policy: GraphPolicy,
+    slots: Arc<Semaphore>,
+    recall: Histogram,
+    built: Counter,
+    given_up: Counter,
+}
+
+/// The end of a build that its shard still waits for. Dropping it stops the build.
+#[derive(Debug)]
+pub struct Building(Arc<AtomicBool>);
+
+impl Drop for Building {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Default for Indexing {
+    fn default() -> Self {
+        Self::new(GraphPolicy::default(), &Telemetry::default())
+    }
+}
+
+impl Indexing {
+    /// By this policy, with metrics that somebody reads.
+    pub fn new(policy: GraphPolicy, telemetry: &Telemetry) -> Self {
+        Self {
+            policy,
+            slots: Arc::new(Semaphore::new(BUILDS_MAX)),
+            recall: telemetry.histogram(&MEMORY_RECALL, &[]),
+            built: telemetry.counter(&MEMORY_GRAPH_BUILDS, &["built"]),
+            given_up: telemetry.counter(&MEMORY_GRAPH_BUILDS, &["given_up"]),
+        }
+    }
+
+    /// Counts a check of a graph against the scan.
+    pub fn note_recall(&self, recall: Option<f32>) {
+        if let Some(recall) = recall {
+            self.recall.record(f64::from(recall));
+        }
+    }
+
+    /// Whether a build may begin; the slot is held until it ends.
+    pub fn slot(&self) -> Option<OwnedSemaphorePermit> {
+        self.slots.clone().try_acquire_owned().ok()
+    }
+
+    /// Builds on a thread of its own and hands over what came of it: none when it was stopped or failed.
+    ///
+    /// **Cancel**: dropping what this returns stops the build within some milliseconds.
+    pub fn build(
+        &self,
+        task: GraphTask,
+        slot: OwnedSemaphorePermit,
+        built: impl FnOnce(Option<BuiltGraph>) + Send + 'static,
+    ) -> Building {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let mut end = BuildEnd {
+            built: Some(built),
+            graph: None,
+            indexing: self.clone(),
+        };
+        tokio::task::spawn_blocking(move || {
+            end.graph = task.build(&stopped);
+            drop(end);
+            drop(slot);
+        });
+        Building(stop)
+    }
+}
+
+/// Tells the shard in any case, also when building panics.
+struct BuildEnd<F: FnOnce(Option<BuiltGraph>)> {
+    built: Option<F>,
+    graph: Option<BuiltGraph>,
+    indexing: Indexing,
+}
+
+impl<F: FnOnce(Option<BuiltGraph>)> Drop for BuildEnd<F> {
+    fn drop(&mut self) {
+        match self.graph {
+            Some(_) => self.indexing.built.increment(1),
+            None => self.indexing.given_up.increment(1),
+        }
+        if let Some(built) = self.built.take() {
+            built(self.graph.take());
+        }
+    }
+}
