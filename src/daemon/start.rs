@@ -24,7 +24,8 @@ use crate::domain::name::AgentName;
 use crate::gateway;
 use crate::gateway::layer::MetricsListener;
 use crate::gateway::parts::{GatewayParts, GatewaySettings};
-use crate::identity::keyring::Keyring;
+use crate::identity::audit::{AuditError, AuditLog};
+use crate::identity::keyring::{KeyError, Keyring};
 use crate::llm::registry::{Models, RegistryError};
 use crate::memory;
 use crate::memory::handle::MemoryHandle;
@@ -92,6 +93,12 @@ pub enum DaemonError {
         #[source]
         source: io::Error,
     },
+    /// The audit log cannot be used.
+    #[error("open the audit log")]
+    Audit(#[source] AuditError),
+    /// The keys cannot be read.
+    #[error("open the keys")]
+    Keys(#[source] KeyError),
     /// The models cannot be built.
     #[error("build the models")]
     Models(#[source] RegistryError),
@@ -144,6 +151,8 @@ impl DaemonError {
             Self::Listen { .. } | Self::NoPlanner | Self::Network(_) | Self::Egress(EgressError::Secret { .. }) => {
                 code::CONFIG_VALUE
             }
+            Self::Audit(error) => error.code(),
+            Self::Keys(error) => error.code(),
             Self::Models(_) => code::MODEL_NOT_CONFIGURED,
             Self::Catalogue(_) | Self::CommandSkill { .. } => code::SKILL_DECLARATION,
             Self::Spool(_) | Self::Home(_) | Self::Egress(EgressError::Listen { .. }) => code::HOME_FILE,
@@ -322,6 +331,23 @@ impl Daemon {
         let committer = Committer::start_with(store.clone(), bus.clone(), crash_point, telemetry.clone());
         let committer = committer.map_err(DaemonError::Store)?;
 
+        let audit = AuditLog::open(
+            store.clone(),
+            committer.clone(),
+            clock.clone(),
+            &entropy,
+            home.state_dir(),
+        );
+        let audit = audit.map_err(DaemonError::Audit)?;
+        let keyring = Keyring::open(
+            store.clone(),
+            committer.clone(),
+            clock.clone(),
+            entropy.clone(),
+            audit.clone(),
+        );
+        let keyring = keyring.map_err(DaemonError::Keys)?;
+
         let (llm_layer, asking) = tasks_layer("asking", ASKING_MAX);
         let network = programs::network(config).map_err(DaemonError::Network)?;
         let spool = Spool::open(home.spool_dir()).map_err(DaemonError::Spool)?;
@@ -402,7 +428,8 @@ impl Daemon {
             started_at,
             home: shown(home.state_dir()),
             address: address.to_string().into(),
-            keyring: Keyring::new(store.clone(), committer.clone(), clock, entropy),
+            keyring,
+            audit,
             runs,
             agents: agents.clone(),
             skills,

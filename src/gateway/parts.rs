@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use crate::agents::handle::AgentsHandle;
 use crate::domain::id::BootId;
+use crate::identity::audit::AuditLog;
 use crate::identity::keyring::Keyring;
 use crate::llm::registry::Models;
 use crate::memory::handle::MemoryHandle;
@@ -58,6 +59,8 @@ pub struct GatewayParts {
     pub telemetry: Telemetry,
     /// Keys.
     pub keyring: Keyring,
+    /// Changes of trust and configuration.
+    pub audit: AuditLog,
     /// Runs.
     pub runs: RunsHandle,
     /// Agents.

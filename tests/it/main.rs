@@ -15,6 +15,7 @@ mod cli;
 mod compaction;
 mod faults;
 mod gateway;
+mod keys;
 mod kill;
 mod litellm;
 mod mcp;

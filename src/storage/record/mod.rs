@@ -4,7 +4,9 @@
 //! version with an upcaster.
 
 mod answer;
+pub mod audit;
 pub mod balance;
+pub mod certificate;
 pub mod fact;
 mod handoff;
 pub mod header;
@@ -12,6 +14,7 @@ pub mod incident;
 pub mod key;
 pub mod memory;
 mod reading;
+pub mod secret;
 mod spec;
 pub mod statistics;
 pub mod submission;
