@@ -3,7 +3,8 @@
 //! The ways are `web.fetch`, `http.request`, `web.search` and the proxy of programs (as a proxy and as a tunnel). A
 //! listener on the loopback stands for everything inside; it must not be connected to by any of them.
 
-use std::io::{Read, Write};
+use std::fmt::Write as _;
+use std::io::{Read, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -172,7 +173,9 @@ impl Inside {
 
 fn answer(mut stream: TcpStream, status: &str, headers: &str) {
     let mut buffer = [0; 4096];
-    stream.read(&mut buffer).ok();
+    if stream.read(&mut buffer).unwrap_or_default() == 0 {
+        return;
+    }
     let text = format!("HTTP/1.1 {status}\r\n{headers}Content-Length: 6\r\nConnection: close\r\n\r\nsecret");
     stream.write_all(text.as_bytes()).ok();
 }
@@ -206,7 +209,10 @@ fn url_decoded(text: &str) -> String {
 }
 
 fn encoded(text: &str) -> String {
-    text.bytes().map(|byte| format!("{byte:02x}")).collect()
+    text.bytes().fold(String::new(), |mut all, byte| {
+        write!(all, "{byte:02x}").expect("a text grows");
+        all
+    })
 }
 
 async fn call(skill: &dyn Skill, arguments: Value) -> (bool, String) {

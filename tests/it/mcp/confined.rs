@@ -36,7 +36,9 @@ fn place() -> u16 {
         for stream in listener.incoming() {
             let mut stream = stream.expect("a connection");
             let mut buffer = [0; 4096];
-            stream.read(&mut buffer).ok();
+            if stream.read(&mut buffer).unwrap_or_default() == 0 {
+                continue;
+            }
             stream
                 .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nhere")
                 .ok();
