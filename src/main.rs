@@ -9,7 +9,6 @@ fn main() -> ExitCode {
     match std::env::args_os().nth(1).as_deref().and_then(std::ffi::OsStr::to_str) {
         Some("__shim") => return openclaw::skills::process::shim_main(),
         Some("__keep") => return openclaw::skills::mcp::keeper::keep_main(),
-        Some("__serve") => return openclaw::skills::mcp::keeper::serve_main(),
         Some("__exec") => return openclaw::skills::sandbox::exec_main(),
         Some("__probe") => return openclaw::skills::sandbox::probe_main(),
         _ => {}

@@ -172,6 +172,8 @@ pub fn mcp_server(settings: &McpSettings, home: &Home, path: &OsStr, stored: &St
                 argv: argv.clone(),
                 env: env.into_iter().map(|(name, value)| (name, Hidden(value))).collect(),
                 folder,
+                readable: settings.readable.iter().cloned().chain(named(argv)).collect(),
+                writable: settings.writable.clone(),
             }
         }
         McpWay::Url(url, bearer) => Way::Http {
@@ -192,6 +194,12 @@ pub fn mcp_server(settings: &McpSettings, home: &Home, path: &OsStr, stored: &St
         network: settings.network.clone(),
         concurrency: settings.concurrency,
     }
+}
+
+/// What a server's command names by its whole path: the operator wrote it down, so its program may read it.
+fn named(argv: &[String]) -> impl Iterator<Item = PathBuf> + '_ {
+    let paths = argv.iter().skip(1).map(PathBuf::from);
+    paths.filter(|path| path.is_absolute() && path.parent().is_some())
 }
 
 /// Pipelines that planners may choose; those without a pattern are only used by name.

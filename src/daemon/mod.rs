@@ -10,7 +10,7 @@ pub mod log_writer;
 pub mod logging;
 mod measuring;
 pub mod operator_key;
-mod programs;
+pub mod programs;
 pub mod service;
 pub mod start;
 

@@ -3,6 +3,7 @@
 //! Part of the composition. Invariant: whatever is missing for the sandbox is said loudly at each start.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use supervisors::SupervisorSpec;
@@ -12,13 +13,13 @@ use crate::runtime::entropy::Entropy;
 use crate::skills;
 use crate::skills::egress::Egress;
 use crate::skills::egress::secret::EgressSecret;
-use crate::skills::network::NetworkPolicy;
+use crate::skills::network::{NetworkPolicy, PolicyError};
 use crate::skills::process::runner::ProcessRunner;
 use crate::skills::sandbox::policy::SandboxMode;
 use crate::skills::sandbox::report::SandboxReport;
 
+use super::config::Config;
 use super::config::model::Stored;
-use super::config::{Config, Home};
 
 /// Why programs have no proxy.
 #[derive(Debug, thiserror::Error)]
@@ -40,9 +41,9 @@ pub enum EgressError {
     },
 }
 
-/// The proxy by which programs reach the network, and the branch that serves it.
-pub(super) fn egress(
-    home: &Home,
+/// The proxy at this socket by which programs reach the network, and the branch that serves it.
+pub fn egress(
+    socket: PathBuf,
     config: &Config,
     network: NetworkPolicy,
     entropy: Entropy,
@@ -61,13 +62,18 @@ pub(super) fn egress(
         })
     });
     let secrets = secrets.collect::<Result<_, _>>()?;
-    let socket = home.state_dir().join("egress.sock");
     let egress = Egress::new(socket.clone(), network, secrets, entropy);
     let layer = skills::egress::layer(&egress).map_err(|source| EgressError::Listen {
         path: socket.display().to_string(),
         source,
     })?;
     Ok((egress, layer))
+}
+
+/// Which inner addresses may be reached all the same.
+pub fn network(config: &Config) -> Result<NetworkPolicy, PolicyError> {
+    let allowed: Vec<String> = config.network_allow.iter().map(ToString::to_string).collect();
+    NetworkPolicy::parse(allowed.iter().map(String::as_str))
 }
 
 /// Tries the sandbox before the first program and says what it is worth.

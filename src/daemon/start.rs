@@ -472,13 +472,13 @@ impl Daemon {
         let stored = open_secrets(&secrets).await;
 
         let (llm_layer, asking) = tasks_layer("asking", ASKING_MAX);
-        let allowed: Vec<String> = config.network_allow.iter().map(ToString::to_string).collect();
-        let network = NetworkPolicy::parse(allowed.iter().map(String::as_str)).map_err(DaemonError::Network)?;
+        let network = programs::network(config).map_err(DaemonError::Network)?;
         let spool = Spool::open(home.spool_dir()).map_err(DaemonError::Spool)?;
         let runner = ProcessRunner::new(Some(spool), config.sandbox.clone());
         let sandbox = programs::try_sandbox(&runner).await;
-        let (egress, egress_layer) =
-            programs::egress(home, config, network.clone(), entropy.clone(), &stored).map_err(DaemonError::Egress)?;
+        let socket = home.state_dir().join("egress.sock");
+        let egress = programs::egress(socket, config, network.clone(), entropy.clone(), &stored);
+        let (egress, egress_layer) = egress.map_err(DaemonError::Egress)?;
         runner.open_egress(egress);
         let (memory_layer, memory) = memory::layer::layer(&MemoryParts {
             clock: clock.clone(),

@@ -10,7 +10,7 @@ use super::stop::Stop;
 use super::workspace::{Workspace, explain};
 
 /// The home of programs, within the workspace; listings skip it.
-const HOME: &str = ".openclaw/home";
+pub(super) const HOME: &str = ".openclaw/home";
 /// The rule that keeps the folder out of version control.
 const IGNORE_ALL: &str = "*\n";
 

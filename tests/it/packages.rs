@@ -164,6 +164,87 @@ fn a_script_runs_when_it_was_added_with_the_capability_and_is_what_was_added() {
     refused("theirs", "scripts/fill.py", "has not added it");
 }
 
+/// Tries to touch things and says what could be touched.
+const REACH: &str = r#"
+import os, socket, sys
+os.makedirs(os.environ["HOME"] + "/.cache", exist_ok=True)
+def tcp(): socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+for name, action in {
+    "read": lambda: open("data/in").read(), "read else": lambda: open("other/in").read(),
+    "list": lambda: os.listdir("."), "write": lambda: open("out/new", "w").write("x"),
+    "write else": lambda: open("data/new", "w").write("x"), "write here": lambda: open("new", "w").write("x"),
+    "through a link": lambda: open("link/in").read(), "package": lambda: open(os.environ["OPENCLAW_SKILL_DIR"] + "/SKILL.md").read(),
+    "package itself": lambda: open(os.environ["OPENCLAW_SKILL_DIR"] + "/new", "w"), "socket": tcp,
+    "secret": lambda: open(os.environ["OPENCLAW_SKILL_DIR"] + "/../../secret").read(),
+}.items():
+    try:
+        action()
+        print(name, end=", ")
+    except OSError:
+        pass
+"#;
+
+#[test]
+fn a_script_touches_what_its_package_was_granted_and_nothing_else() {
+    let house = house();
+    put(house.folder.path(), "home/skills/forms/scripts/reach.py", REACH);
+    for file in ["data/in", "other/in", "out/in"] {
+        put(house.folder.path(), &format!("work/{file}"), "x");
+    }
+    std::os::unix::fs::symlink("other", house.folder.path().join("work/link")).expect("a link");
+    let check = |capabilities: &[&str], wanted: &[&str]| {
+        house.add(&[&["exec"], capabilities].concat());
+        let arguments = json!({"skill": "forms", "script": "reach.py"});
+        let (is_error, said) = house.call(&house.runs, arguments.clone());
+        let said: Value = serde_json::from_str(&said).unwrap_or_else(|_| json!({ "stdout": said }));
+        let found: Vec<&str> = said["stdout"].as_str().expect("text").split_terminator(", ").collect();
+        assert_eq!(
+            (is_error, found.as_slice()),
+            (false, wanted),
+            "{capabilities:?}: {said}"
+        );
+        // Whoever runs it needs what its package was granted.
+        let needs = house.runs.needs(&arguments, house.folder.path());
+        let needs: Vec<String> = needs.iter().map(ToString::to_string).collect();
+        let wanted = [capabilities, &["exec:forms/reach.py"]].concat();
+        assert!(
+            wanted.iter().all(|one| needs.iter().any(|need| need == one)),
+            "{needs:?}"
+        );
+    };
+    check(&[], &["package"]);
+    check(&["fs.read:data"], &["read", "package"]);
+    check(&["fs.read:data", "fs.write:out"], &["read", "write", "package"]);
+    check(&["fs.read:none"], &["package"]);
+    check(
+        &["fs.read:*"],
+        &["read", "read else", "list", "through a link", "package"],
+    );
+    check(
+        &["fs.write:*"],
+        &[
+            "read",
+            "read else",
+            "list",
+            "write",
+            "write else",
+            "write here",
+            "through a link",
+            "package",
+        ],
+    );
+    // What may be written has to be there, and a link is not followed: nothing is started.
+    for part in ["fs.write:none", "fs.write:link", "fs.read:link"] {
+        house.add(&["exec", part]);
+        let (is_error, said) = house.call(&house.runs, json!({"skill": "forms", "script": "reach.py"}));
+        assert!(is_error && said.contains("file access"), "{part}: {said}");
+    }
+    // A host that was granted is reached through the daemon's proxy, and there is none here.
+    house.add(&["exec", "net:example.com:443"]);
+    let (is_error, said) = house.call(&house.runs, json!({"skill": "forms", "script": "reach.py"}));
+    assert!(is_error && said.contains("OC-5010"), "{said}");
+}
+
 #[test]
 fn published_shapes_load_as_the_document_says() {
     let check = |folder: &str, front: &str, name: &str, warnings: &[&str]| {

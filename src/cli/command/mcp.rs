@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use serde_json::{Value, json};
-use supervisors::Supervisor;
+use supervisors::{ChildSpec, Strategy, Supervisor, SupervisorSpec};
 
 use crate::cli::arguments::McpCommand;
 use crate::cli::client::Request;
@@ -18,8 +18,10 @@ use crate::daemon::config::file::{self, FILE_BYTES_MAX};
 use crate::daemon::config::mcp::{McpSettings, McpWay};
 use crate::daemon::config::model::Stored;
 use crate::daemon::config::{Config, edit, load};
+use crate::daemon::programs::{egress, network};
 use crate::domain::code;
 use crate::domain::name::ServerName;
+use crate::runtime::entropy::Entropy;
 use crate::skills::catalogue::Catalogue;
 use crate::skills::mcp::handle::McpHandle;
 use crate::skills::mcp::layer::{layer, links};
@@ -27,7 +29,6 @@ use crate::skills::mcp::memo::Memo;
 use crate::skills::mcp::server::ServerParts;
 use crate::skills::mcp::shared::{ServerState, Shared};
 use crate::skills::process::runner::ProcessRunner;
-use crate::skills::sandbox::policy::SandboxSettings;
 
 /// Time beyond the server's own start time that a test waits.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -163,9 +164,8 @@ fn describe(server: &McpSettings) -> Value {
 /// Starts the server in this process, beside one that a daemon may have, and stops it again.
 async fn test(context: &mut Context, name: &ServerName) -> Result<Exit, CliError> {
     context.require_home()?;
-    let Config {
-        mcp: servers, sandbox, ..
-    } = context.load()?.config;
+    let config = context.load()?.config;
+    let servers = &config.mcp;
     let Some(settings) = servers.iter().find(|server| server.name == *name) else {
         let known: Vec<&str> = servers.iter().map(|server| server.name.as_str()).collect();
         return Err(CliError::refused(
@@ -177,7 +177,7 @@ async fn test(context: &mut Context, name: &ServerName) -> Result<Exit, CliError
     let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
     let server = mcp_server(settings, &context.home, &path, &Stored::default());
     let limit = server.start_timeout + MARGIN;
-    let report = probe(context, sandbox, &Shared::new(server, Vec::new()), limit).await?;
+    let report = probe(context, &config, &Shared::new(server, Vec::new()), limit).await?;
     let ready = report["state"] == "ready";
     context.output.result(&report, |_| {
         let mut text = format!("{name} is {}", show_value(&report["state"]));
@@ -197,16 +197,24 @@ async fn test(context: &mut Context, name: &ServerName) -> Result<Exit, CliError
     Ok(if ready { Exit::Done } else { Exit::Failed })
 }
 
-async fn probe(
-    context: &Context,
-    sandbox: SandboxSettings,
-    shared: &Arc<Shared>,
-    limit: Duration,
-) -> Result<Value, CliError> {
+async fn probe(context: &Context, config: &Config, shared: &Arc<Shared>, limit: Duration) -> Result<Value, CliError> {
     let (links, tasks) = links(1);
+    let failed = |error: Box<dyn std::error::Error + Send + Sync>| CliError::Daemon {
+        step: "start the server",
+        code: code::MCP_UNAVAILABLE,
+        hint: None,
+        source: error,
+    };
+    let runner = ProcessRunner::new(None, config.sandbox.clone());
+    // A proxy beside that of a daemon that may run.
+    let socket = std::env::temp_dir().join(format!("openclaw-{:032x}.sock", Entropy::system().u128()));
+    let network = network(config).map_err(|error| failed(error.into()))?;
+    let egress = egress(socket.clone(), config, network, Entropy::system());
+    let (egress, egress_layer) = egress.map_err(|error| failed(error.into()))?;
+    runner.open_egress(egress);
     let parts = ServerParts {
         tasks,
-        runner: ProcessRunner::new(None, sandbox),
+        runner,
         keeper: "/proc/self/exe".into(),
         // Another name than the daemon's: what it runs is not to be taken for a leftover of this one.
         home: format!(
@@ -217,19 +225,19 @@ async fn probe(
         catalogue: Arc::new(ArcSwap::from_pointee(Catalogue::empty())),
         memo: Memo::new(&context.home.mcp_dir()),
     };
-    let tree = Supervisor::start("mcp-test", layer(links, &parts, std::slice::from_ref(shared)));
-    let tree = tree.await.map_err(|error| CliError::Daemon {
-        step: "start the server",
-        code: code::MCP_UNAVAILABLE,
-        hint: None,
-        source: Box::new(error),
-    })?;
+    let servers = layer(links, &parts, std::slice::from_ref(shared));
+    let both = SupervisorSpec::new(Strategy::RestForOne)
+        .child(ChildSpec::supervisor("egress", egress_layer))
+        .child(ChildSpec::supervisor("mcp", servers));
+    let tree = Supervisor::start("mcp-test", both).await;
+    let tree = tree.map_err(|error| failed(error.into()))?;
     let mut watch = shared.watch();
     let decided = watch.wait_for(|state| !matches!(state, ServerState::Starting));
     // What has not decided by then is shown as it is.
     tokio::time::timeout(limit, decided).await.ok();
     let report = McpHandle::new([Arc::clone(shared)]).reports().remove(0);
     tree.shutdown().await;
+    std::fs::remove_file(socket).ok();
     let tools = report.tools.iter();
     let tools = tools.map(|(tool, skill)| json!({ "name": tool, "skill": skill }));
     Ok(json!({

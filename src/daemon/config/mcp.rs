@@ -1,7 +1,7 @@
 //! Servers of the Model Context Protocol, as declared under `mcp`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::error::BadValue;
 use super::key;
@@ -39,6 +39,10 @@ pub struct McpSettings {
     pub name: ServerName,
     /// How it is reached.
     pub way: McpWay,
+    /// Files and folders that its program reads beside its own, absolute.
+    pub readable: Vec<PathBuf>,
+    /// Folders that its program writes to beside its own, absolute.
+    pub writable: Vec<PathBuf>,
     /// Variables of its program.
     pub env: BTreeMap<String, McpVariable>,
     /// Deadline of one call, in milliseconds.
@@ -125,6 +129,13 @@ pub fn mcp_servers(settings: &Settings, folder: &Path, bad: &mut Vec<BadValue>) 
             );
             continue;
         }
+        if let Some(field) = ["readPaths", "writePaths"]
+            .into_iter()
+            .find(|field| !is_program && settings.get(&at(field)).is_some())
+        {
+            refuse(field, "paths for a url", "paths for a command");
+            continue;
+        }
         let variables = settings.names(&at("env"));
         if !is_program && !variables.is_empty() {
             refuse("env", "variables for a url", "variables for a command");
@@ -162,9 +173,15 @@ pub fn mcp_servers(settings: &Settings, folder: &Path, bad: &mut Vec<BadValue>) 
             .iter()
             .filter_map(|place| Capability::new(CapabilityKind::Net, place).ok())
             .collect();
+        let paths = |field: &'static str| -> Vec<PathBuf> {
+            let given = settings.texts(&at(field)).unwrap_or_default();
+            given.into_iter().map(|path| folder.join(path)).collect()
+        };
         servers.push(McpSettings {
             name: server,
             way,
+            readable: paths("readPaths"),
+            writable: paths("writePaths"),
             env,
             timeout_ms: settings.number(&at("timeout")).unwrap_or(60_000),
             start_timeout_ms: settings.number(&at("startTimeout")).unwrap_or(30_000),

@@ -13,5 +13,10 @@ pub fn variables() -> Vec<(String, String)> {
         "https_proxy",
         "all_proxy",
     ];
-    names.map(|name| (name.to_owned(), address.clone())).to_vec()
+    let named = names.map(|name| (name.to_owned(), address.clone()));
+    // Node reads them only when told to, from version 24 on.
+    named
+        .into_iter()
+        .chain([("NODE_USE_ENV_PROXY".to_owned(), "1".to_owned())])
+        .collect()
 }

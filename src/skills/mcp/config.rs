@@ -30,8 +30,12 @@ pub enum Way {
         argv: Vec<String>,
         /// Its whole environment.
         env: Vec<(String, Hidden)>,
-        /// Its working folder.
+        /// Its working folder, its own to read and write.
         folder: PathBuf,
+        /// Further files and folders that it reads and runs programs from.
+        readable: Vec<PathBuf>,
+        /// Further folders that it writes to.
+        writable: Vec<PathBuf>,
     },
     /// An address that answers to Streamable HTTP.
     Http {
@@ -86,7 +90,7 @@ pub struct McpServer {
     pub classes: BTreeMap<String, EffectClass>,
     /// Whether the server's word that a tool only reads is believed.
     pub trusts_hints: bool,
-    /// Where the operator says that it connects to.
+    /// Where the operator says that it connects to: a program reaches these hosts and no others.
     pub network: Vec<Capability>,
     /// Calls at once.
     pub concurrency: u32,
@@ -125,6 +129,8 @@ pub(super) fn made_up(name: &str, argv: &[&str]) -> McpServer {
             argv: argv.iter().map(|word| (*word).to_owned()).collect(),
             env: Vec::new(),
             folder: "/".into(),
+            readable: Vec::new(),
+            writable: Vec::new(),
         },
         revision: Revision::Auto,
         timeout: Duration::from_secs(10),

@@ -20,13 +20,17 @@ use rmcp::transport::async_rw::AsyncRwTransport;
 use rmcp::transport::streamable_http_client::{StreamableHttpClientTransport, StreamableHttpClientTransportConfig};
 use rmcp::{ClientHandler, RoleClient};
 use supervisors::Tasks;
-use tokio::io::AsyncReadExt;
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 use crate::domain::effect::EffectKey;
+use crate::skills::process::confiner::{Confined, Launch};
 use crate::skills::process::orphans::SHIM_KEY_VARIABLE;
+use crate::skills::process::runner::ProcessRunner;
+use crate::skills::process::wire::{KeepWire, WIRE_VERSION};
+use crate::skills::sandbox::policy::Confinement;
 
 use super::config::{Revision, Way};
 use super::keeper::KEEP;
@@ -53,6 +57,12 @@ pub enum LinkError {
         /// Why.
         #[source]
         source: std::io::Error,
+    },
+    /// It cannot be confined as the operator wants, so it was not started.
+    #[error("failed to confine it: {reason}")]
+    Confine {
+        /// Why, with a code.
+        reason: String,
     },
     /// The network client could not be made.
     #[error("failed to make the network client")]
@@ -110,53 +120,37 @@ pub struct Link {
     pub changed: Arc<Notify>,
 }
 
-/// Makes a connection within the server's start time. `keeper` is this binary, `key` names the program in its
-/// environment.
+/// What starts the program of a server.
+pub struct Launcher<'a> {
+    /// The binary that answers to `__keep`.
+    pub keeper: &'a Path,
+    /// Confines it.
+    pub runner: &'a ProcessRunner,
+}
+
+/// Makes a connection within the server's start time. `key` names its program in the program's environment.
 ///
 /// **Cancel**: what was started ends; [`Shared::settled`] waits for it.
-pub async fn link(shared: &Arc<Shared>, keeper: &Path, key: EffectKey, tasks: &Tasks) -> Result<Link, LinkError> {
+pub async fn link(
+    shared: &Arc<Shared>,
+    launcher: Launcher<'_>,
+    key: EffectKey,
+    tasks: &Tasks,
+) -> Result<Link, LinkError> {
     let changed = Arc::new(Notify::new());
     let listener = Listener {
         shared: Arc::clone(shared),
         changed: Arc::clone(&changed),
     };
     let config = &shared.config;
+    let late = || LinkError::Late {
+        limit_ms: config.start_timeout.as_millis() as u64,
+    };
     let connecting = match &config.way {
-        Way::Program {
-            program,
-            argv,
-            env,
-            folder,
-        } => {
-            let (name, arguments) = argv
-                .split_first()
-                .map_or(("", argv.as_slice()), |(name, rest)| (name.as_str(), rest));
-            let mut command = Command::new(keeper);
-            command
-                .arg0("openclaw")
-                .arg(KEEP)
-                .arg(program)
-                .arg(name)
-                .args(arguments)
-                .env_clear()
-                .envs(env.iter().map(|(name, value)| (name, &value.0)))
-                .env(SHIM_KEY_VARIABLE, key.to_string())
-                .current_dir(folder)
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped())
-                // It is never killed from here: it is what kills the rest.
-                .kill_on_drop(false);
-            let start = |source| LinkError::Start {
-                program: program.display().to_string(),
-                source,
-            };
-            let mut child = command.spawn().map_err(start)?;
-            let pipes = (child.stdin.take(), child.stdout.take());
-            watch_program(shared, child, tasks).map_err(start)?;
-            let (Some(stdin), Some(stdout)) = pipes else {
-                return Err(start(std::io::Error::other("its pipes are missing")));
-            };
+        Way::Program { .. } => {
+            let limit = config.start_timeout;
+            let started = timeout(limit, start(shared, launcher, key, tasks)).await;
+            let (stdin, stdout) = started.map_err(|_| late())??;
             let transport =
                 AsyncRwTransport::new_client(Metered::new(stdout), stdin).with_max_line_length(MESSAGE_BYTES_MAX);
             let serving = serve_client_with_lifecycle(listener, transport, lifecycle(config.revision));
@@ -181,17 +175,84 @@ pub async fn link(shared: &Arc<Shared>, keeper: &Path, key: EffectKey, tasks: &T
             futures_util::future::Either::Right(serving)
         }
     };
-    let late = || LinkError::Late {
-        limit_ms: config.start_timeout.as_millis() as u64,
-    };
     let connected = timeout(config.start_timeout, connecting).await.map_err(|_| late())?;
     let running = connected.map_err(|error| LinkError::Handshake(Box::new(error)))?;
     Ok(Link { running, changed })
 }
 
+/// Starts the keeper and gives it its order; what comes back are the program's input and output.
+async fn start(
+    shared: &Arc<Shared>,
+    launcher: Launcher<'_>,
+    key: EffectKey,
+    tasks: &Tasks,
+) -> Result<(ChildStdin, ChildStdout), LinkError> {
+    let Way::Program {
+        program,
+        argv,
+        env,
+        folder,
+        readable,
+        writable,
+    } = &shared.config.way
+    else {
+        let reason = "an address has no program".to_owned();
+        return Err(LinkError::Confine { reason });
+    };
+    let start = |source| LinkError::Start {
+        program: program.display().to_string(),
+        source,
+    };
+    let network = shared.config.network.iter();
+    let launch = Launch {
+        key,
+        program: program.clone(),
+        argv: argv.clone(),
+        cwd: folder.clone(),
+        env: env
+            .iter()
+            .map(|(name, value)| (name.clone(), value.0.clone()))
+            .collect(),
+        confinement: Confinement {
+            workspace: folder.clone(),
+            parts: None,
+            readable: readable.clone(),
+            writable: writable.clone(),
+            network: network.map(|place| place.scope().to_owned()).collect(),
+        },
+    };
+    let confined = launcher.runner.confine(launch).await;
+    let confined = confined.map_err(|reason| LinkError::Confine { reason })?;
+    let order = KeepWire {
+        version: WIRE_VERSION,
+        start: &confined.start,
+    };
+    let mut line = serde_json::to_vec(&order).map_err(|error| start(error.into()))?;
+    line.push(b'\n');
+    let mut command = Command::new(launcher.keeper);
+    command
+        .arg0("openclaw")
+        .arg(KEEP)
+        .env_clear()
+        .env(SHIM_KEY_VARIABLE, key.to_string())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        // It is never killed from here: it is what kills the rest.
+        .kill_on_drop(false);
+    let mut child = command.spawn().map_err(start)?;
+    let pipes = (child.stdin.take(), child.stdout.take());
+    watch_program(shared, child, confined, tasks).map_err(start)?;
+    let (Some(mut stdin), Some(stdout)) = pipes else {
+        return Err(start(std::io::Error::other("its pipes are missing")));
+    };
+    stdin.write_all(&line).await.map_err(start)?;
+    Ok((stdin, stdout))
+}
+
 /// Hears a program's error stream and waits for its end, whatever becomes of the connection. The keeper has ended
 /// everything that could write when it ends itself, so the stream ends with it.
-fn watch_program(shared: &Arc<Shared>, mut child: Child, tasks: &Tasks) -> std::io::Result<()> {
+fn watch_program(shared: &Arc<Shared>, mut child: Child, confined: Confined, tasks: &Tasks) -> std::io::Result<()> {
     let (tell, ended) = watch::channel(None);
     shared.started(ended);
     let heard = Arc::clone(shared);
@@ -216,6 +277,12 @@ fn watch_program(shared: &Arc<Shared>, mut child: Child, tasks: &Tasks) -> std::
             () = &mut hearing => child.wait().await,
         };
         let code = status.ok().and_then(|status| status.code());
+        if let Some(policy) = &confined.start.policy {
+            // The keeper has removed it, unless it was killed.
+            tokio::fs::remove_dir_all(&policy.temp).await.ok();
+        }
+        // With it the program's way to the network has ended.
+        drop(confined);
         tell.send_replace(Some(ProgramEnd { code }));
     };
     let name = format!("mcp {} program", shared.config.name);

@@ -24,7 +24,7 @@ use crate::skills::catalogue::Catalogue;
 use crate::skills::process::runner::ProcessRunner;
 
 use super::config::Way;
-use super::link::{Link, LinkError, link, list};
+use super::link::{Launcher, Link, LinkError, link, list};
 use super::memo::Memo;
 use super::shared::{ServerState, Shared};
 use super::tool::family;
@@ -41,7 +41,7 @@ const ADDRESS_WAIT_MAX: Duration = Duration::from_secs(30);
 pub struct ServerParts {
     /// Where the work runs.
     pub tasks: Tasks,
-    /// Ends what an earlier life left.
+    /// Confines programs, and ends what an earlier life left.
     pub runner: Arc<ProcessRunner>,
     /// The binary that answers to `__keep`.
     pub keeper: PathBuf,
@@ -139,7 +139,11 @@ async fn serve(parts: ServerParts, shared: Arc<Shared>) -> String {
         {
             return format!("its folder {} cannot be made: {error}", folder.display());
         }
-        let ended = match link(&shared, &parts.keeper, key, &parts.tasks).await {
+        let launcher = Launcher {
+            keeper: &parts.keeper,
+            runner: &parts.runner,
+        };
+        let ended = match link(&shared, launcher, key, &parts.tasks).await {
             Ok(link) => {
                 wait = ADDRESS_WAIT_MIN;
                 tries = 0;

@@ -19,7 +19,7 @@ use super::tool::ToolEntry;
 /// Bytes of a server's error stream that are kept.
 const WORDS_BYTES_MAX: usize = 8 * 1024;
 /// Longest wait for the end of a keeper: its two graces and its sweep, and some time for a busy machine.
-const END_MAX: Duration = Duration::from_secs(8);
+const END_MAX: Duration = Duration::from_secs(10);
 
 /// How a program ended, as far as that is known.
 #[derive(Debug, Clone, Copy, Default)]

@@ -1,28 +1,31 @@
 //! `skill.run`: runs a script of a package that an operator added, in the run's workspace.
 //!
-//! Invariants: nothing of a package runs unless its folder is what the operator added and its pin carries an `exec`
+//! Invariants: a script touches of the workspace and of the network what its package was granted and nothing else;
+//! nothing of a package runs unless its folder is what the operator added and its pin carries an `exec`
 //! capability for the script; a script lies beneath `scripts/`; there is no shell between arguments and script.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::domain::capability::{Capability, CapabilityKind};
+use crate::domain::capability::{Capability, CapabilityKind, CapabilitySet};
 use crate::domain::effect::{EffectClass, EffectKey};
 use crate::domain::fault::in_one_line;
 use crate::domain::limits::RESULT_BYTES_MAX;
+use crate::domain::name::PackageName;
 use crate::domain::skill::SkillManifest;
 use crate::skills::declare::{Declaration, arguments};
 use crate::skills::environment;
+use crate::skills::needs;
 use crate::skills::process::end::Rendering;
 use crate::skills::process::program;
 use crate::skills::process::runner::{ProcessRunner, ProgramOrder};
-use crate::skills::sandbox::policy::Confinement;
+use crate::skills::sandbox::policy::{Confinement, WorkspacePart};
 use crate::skills::skill::{CallEnd, CallOrder, Skill, SkillError};
 use crate::skills::stop::Stop;
 use crate::skills::workspace::Workspace;
@@ -160,14 +163,18 @@ impl Parts {
             spooled: true,
             rendering: Rendering::Json,
             confinement: Confinement {
+                parts: Some(parts(&pin.capabilities)),
                 readable: vec![package.folder.clone()],
+                network: scopes(&pin.capabilities, CapabilityKind::Net)
+                    .map(str::to_owned)
+                    .collect(),
                 ..Confinement::to_workspace(order.workspace.to_path_buf())
             },
         })
     }
 
     /// The program and its first arguments: an interpreter by the script's ending, else the script itself.
-    fn launch(&self, script: &std::path::Path, is_executable: bool) -> Result<(PathBuf, Vec<String>), Stop> {
+    fn launch(&self, script: &Path, is_executable: bool) -> Result<(PathBuf, Vec<String>), Stop> {
         let interpreter = match script.extension().and_then(|ending| ending.to_str()) {
             Some("py") => Some("python3"),
             Some("sh") => Some("sh"),
@@ -178,7 +185,7 @@ impl Parts {
         let shown = script.display().to_string();
         match interpreter {
             Some(name) => {
-                let found = program::resolve(name, &self.path, std::path::Path::new("/"));
+                let found = program::resolve(name, &self.path, Path::new("/"));
                 let program = found.map_err(|error| Stop::refused(error.to_string()))?;
                 Ok((program, vec![name.to_owned(), shown]))
             }
@@ -188,6 +195,25 @@ impl Parts {
             ))),
         }
     }
+}
+
+/// The scopes of one kind.
+fn scopes(capabilities: &CapabilitySet, kind: CapabilityKind) -> impl Iterator<Item = &str> {
+    let those = capabilities.iter().filter(move |one| one.kind() == kind);
+    those.map(Capability::scope)
+}
+
+/// The parts of a workspace that a package was granted, and the home of programs.
+fn parts(capabilities: &CapabilitySet) -> Vec<WorkspacePart> {
+    let part = |written: bool| {
+        move |scope: &str| WorkspacePart {
+            path: if scope == "*" { "." } else { scope }.into(),
+            written,
+        }
+    };
+    let read = scopes(capabilities, CapabilityKind::FsRead).map(part(false));
+    let written = scopes(capabilities, CapabilityKind::FsWrite).map(part(true));
+    read.chain(written).chain([part(true)(environment::HOME)]).collect()
 }
 
 /// The path of a script from the package's folder, in its shortest form.
@@ -207,6 +233,20 @@ pub(super) fn script(wanted: &str) -> Result<String, Stop> {
 impl Skill for RunSkill {
     fn manifest(&self) -> &SkillManifest {
         &self.manifest
+    }
+
+    /// The script itself, and what its package was granted: who lacks any of that cannot run it.
+    fn needs(&self, arguments: &Value, workspace: &Path) -> CapabilitySet {
+        let named = needs::of(&self.manifest.name, arguments, workspace);
+        let skill = arguments.get("skill").and_then(Value::as_str).unwrap_or_default();
+        let package = PackageName::new(skill)
+            .ok()
+            .and_then(|name| self.parts.library.find(&name, None));
+        let granted = package.and_then(|package| package.pin).map(|pin| pin.capabilities);
+        // What is run and what a script touches are two things: `exec` of the pin is about its own scripts.
+        let granted = granted.iter().flat_map(CapabilitySet::iter);
+        let touched = granted.filter(|one| one.kind() != CapabilityKind::Exec).cloned();
+        named.iter().cloned().chain(touched).collect()
     }
 
     fn call(&self, order: CallOrder) -> BoxFuture<'static, Result<CallEnd, SkillError>> {

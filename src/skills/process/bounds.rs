@@ -24,7 +24,7 @@ const FIRST_LOOKS: u32 = 50;
 const PAGE_BYTES: u64 = 4096;
 
 /// Starts the watch; it ends with the process.
-pub(super) fn watch(program: Pid, bounds: BoundsWire, events: SyncSender<Event>) {
+pub(in crate::skills) fn watch(program: Pid, bounds: BoundsWire, events: SyncSender<Event>) {
     if bounds == BoundsWire::default() {
         return;
     }

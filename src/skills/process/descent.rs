@@ -19,7 +19,7 @@ const PAUSE: Duration = Duration::from_millis(2);
     clippy::disallowed_methods,
     reason = "the shim is a process of one thread, with nothing else to do meanwhile"
 )]
-pub(super) fn end_all_descendants() -> bool {
+pub(in crate::skills) fn end_all_descendants() -> bool {
     let started = Instant::now();
     loop {
         if started.elapsed() > SWEEP_MAX {

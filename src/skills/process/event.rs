@@ -1,7 +1,7 @@
 //! What can happen to a program while the shim waits for its end.
 
 /// What the shim waits for.
-pub(super) enum Event {
+pub(in crate::skills) enum Event {
     /// The daemon closed its pipe: it cancelled, or it is gone.
     CallerLeft,
     /// The program ended; it is still to be reaped.

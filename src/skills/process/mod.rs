@@ -4,11 +4,13 @@
 //! ([`super::sandbox`]) and becomes it, in a group of its own. The shim watches the pipe to the daemon, the time, what
 //! the program takes and its end, and reports once.
 
-mod bounds;
+pub(super) mod bounds;
 mod capture;
-mod descent;
+pub mod confiner;
+pub(super) mod descent;
 pub mod end;
-mod event;
+pub(super) mod event;
+pub(super) mod launch;
 pub mod orphans;
 pub mod program;
 mod relay;

@@ -6,9 +6,7 @@
 //! does not grow with the output.
 
 use std::io::{self, BufRead, Read, Write};
-use std::os::unix::process::CommandExt;
-use std::path::Path;
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, ExitCode, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -17,23 +15,19 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus, getpid, kill_process_group, set_child_subreaper,
-    setsid, waitid, waitpid,
+    Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process_group, set_child_subreaper, setsid, waitpid,
 };
 
 use super::bounds;
 use super::capture::Capture;
 use super::descent::end_all_descendants;
 use super::event::Event;
-use super::relay;
+use super::launch::launch;
 use super::spool::{read_report, write_report};
 use super::trace;
 use super::wire::{DOCUMENT_BYTES_MAX, EndedWire, OrderWire, ReportWire, WIRE_VERSION};
 use crate::domain::fault::in_one_line;
-use crate::skills::sandbox::cgroup::Cgroup;
-use crate::skills::sandbox::policy::PolicyWire;
-use crate::skills::sandbox::stage::{self, NOT_STARTED_CODE, NOT_STARTED_MARK};
-use crate::skills::sandbox::temp::TempFolder;
+use crate::skills::sandbox::stage::{NOT_STARTED_CODE, NOT_STARTED_MARK};
 
 /// Longest wait for the rest of the output after everything that could write it has been killed.
 const DRAIN_MAX: Duration = Duration::from_secs(1);
@@ -94,49 +88,28 @@ fn read_order() -> Result<OrderWire, String> {
 )]
 fn run(order: &OrderWire) -> ReportWire {
     let started = Instant::now();
-    let not_started = |error: io::Error| {
-        let reason = format!("{} in {}: {error}", order.program.display(), order.cwd.display());
-        report(order, EndedWire::NotStarted { reason }, None)
+    let mut launched = match launch(&order.start, Stdio::piped) {
+        Ok(launched) => launched,
+        Err(error) => {
+            let reason = error.to_string();
+            return report(order, EndedWire::NotStarted { reason }, None);
+        }
     };
-    // Removed when everything that could write to it is gone.
-    let _temp = match order.policy.as_ref().map(TempFolder::make).transpose() {
-        Ok(temp) => temp,
-        Err(error) => return not_started(error),
-    };
-    let handover = order.policy.as_ref().and_then(|policy| policy.handover.as_deref());
-    if let (Some(handover), Some(egress)) = (handover, &order.egress)
-        && let Err(error) = relay::serve(handover, egress.clone())
-    {
-        return not_started(error);
-    }
-    let group = order.cgroup.as_ref();
-    let group = group.map(|(home, name)| home.make(name, order.limits.processes, order.bounds.memory_bytes));
-    let cgroup = match group.transpose() {
-        Ok(cgroup) => cgroup,
-        Err(error) => return not_started(error),
-    };
-    let mut child = match start(order, cgroup.as_ref().map(Cgroup::folder)) {
-        Ok(child) => child,
-        Err(error) => return not_started(error),
-    };
-    let group = Pid::from_child(&child);
+    let group = launched.group;
     trace::began(order, group);
     // One slot for each event that can come: no sender ever blocks.
     let (events, inbox) = sync_channel(5);
     let mut watch = Watch { inbox, open_outputs: 2 };
+    let child = &mut launched.child;
     let stdout = follow(child.stdout.take(), order.output_bytes_max, events.clone());
     let stderr = follow(child.stderr.take(), order.output_bytes_max, events.clone());
-    feed(&mut child, order.stdin.clone());
+    feed(child, order.stdin.clone());
     watch_caller(events.clone());
-    bounds::watch(group, order.bounds, events.clone());
-    watch_program(group, events);
+    bounds::watch(group, order.start.bounds, events.clone());
+    launched.watch(events);
 
     let ended = watch.wait(order, group, started);
-    // The program is a zombie still, so its group's number cannot have been given to anybody else.
-    if let Some(cgroup) = &cgroup {
-        cgroup.end_all();
-    }
-    let _ = kill_process_group(group, Signal::KILL);
+    launched.kill();
     let status = reap(group);
     end_all_descendants();
     watch.drain();
@@ -208,28 +181,6 @@ impl Watch {
     }
 }
 
-fn start(order: &OrderWire, cgroup: Option<&Path>) -> io::Result<Child> {
-    let policy = order.policy.clone().map(|policy| PolicyWire {
-        cgroup: cgroup.map(Path::to_owned),
-        ..policy
-    });
-    // The running binary itself, also when its file has been replaced meanwhile.
-    let mut command = Command::new("/proc/self/exe");
-    command
-        .arg0("openclaw")
-        .args(stage::arguments(std::process::id(), order.limits, policy.as_ref()))
-        .arg(&order.program)
-        .args(&order.argv)
-        .current_dir(&order.cwd)
-        .env_clear()
-        .envs(order.env.iter().map(|(name, value)| (name, value)))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0);
-    command.spawn()
-}
-
 fn follow(
     stream: Option<impl Read + Send + 'static>,
     bytes_max: usize,
@@ -284,15 +235,6 @@ fn caller_has_left() -> bool {
     let mut watched = [PollFd::new(&stdin, PollFlags::IN)];
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
     poll(&mut watched, Some(&at_once)).is_ok() && watched[0].revents().contains(PollFlags::HUP)
-}
-
-fn watch_program(program: Pid, events: SyncSender<Event>) {
-    thread::spawn(move || {
-        // Looks without reaping: the number stays taken until the group has been killed.
-        let look = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-        while matches!(waitid(WaitId::Pid(program), look), Err(Errno::INTR)) {}
-        let _ = events.send(Event::ProgramEnded);
-    });
 }
 
 fn reap(program: Pid) -> Option<WaitStatus> {

@@ -15,11 +15,9 @@ pub const WIRE_VERSION: u32 = 1;
 /// Bytes of one document; a larger one is refused.
 pub const DOCUMENT_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
-/// The order to the shim: the first line of its standard input.
+/// A program and its confinement.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct OrderWire {
-    /// [`WIRE_VERSION`].
-    pub version: u32,
+pub struct StartWire {
     /// The program, resolved.
     pub program: PathBuf,
     /// Its arguments; the first is its name for itself.
@@ -28,14 +26,6 @@ pub struct OrderWire {
     pub cwd: PathBuf,
     /// Its whole environment.
     pub env: Vec<(String, String)>,
-    /// What it reads from its standard input.
-    pub stdin: String,
-    /// Its time.
-    pub timeout_ms: u64,
-    /// Time between the request to end and the kill.
-    pub grace_ms: u64,
-    /// Bytes kept of each output.
-    pub output_bytes_max: usize,
     /// Limits of the kernel.
     pub limits: LimitsWire,
     /// Limits that the shim keeps for the program and all that it starts.
@@ -46,6 +36,32 @@ pub struct OrderWire {
     pub policy: Option<PolicyWire>,
     /// The hosts that it may reach, through the daemon's proxy.
     pub egress: Option<EgressWire>,
+}
+
+/// The order to the keeper of a server: the first line of its standard input. What follows is the server's.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct KeepWire<S = StartWire> {
+    /// [`WIRE_VERSION`].
+    pub version: u32,
+    /// The program.
+    pub start: S,
+}
+
+/// The order to the shim: the first line of its standard input.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct OrderWire<S = StartWire> {
+    /// [`WIRE_VERSION`].
+    pub version: u32,
+    /// The program.
+    pub start: S,
+    /// What it reads from its standard input.
+    pub stdin: String,
+    /// Its time.
+    pub timeout_ms: u64,
+    /// Time between the request to end and the kill.
+    pub grace_ms: u64,
+    /// Bytes kept of each output.
+    pub output_bytes_max: usize,
     /// Where the report is kept before it is given; none for programs without effect.
     pub spool: Option<PathBuf>,
     /// Whether a report that is in the spool already is given instead of running the program.

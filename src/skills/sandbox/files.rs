@@ -3,6 +3,7 @@
 //! **Source**: landlock(7). Not restricted by Landlock: looking at the metadata of a file whose path is known, and
 //! changing mode, owner or times; for the latter there are the read-only mounts of [`super::namespaces`].
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use landlock::{
@@ -10,8 +11,11 @@ use landlock::{
     RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope, make_bitflags, path_beneath_rules,
 };
 
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, open, openat2};
+use rustix::io::Errno;
+
 use super::paths::{DEVICES, READ, RUNTIME};
-use super::policy::PolicyWire;
+use super::policy::{PolicyWire, WorkspacePart};
 use crate::domain::fault::in_one_line;
 
 /// The newest interface that was tested; what a kernel has beyond it is not used.
@@ -22,6 +26,28 @@ const TESTED: ABI = ABI::V7;
 pub(super) struct Domain {
     /// Whether signals and abstract sockets end at the domain's edge.
     pub(super) is_scoped: bool,
+}
+
+/// Opens parts of a workspace without following a link: what has been put in the place of a folder meanwhile leads
+/// nowhere. A part that is only read need not be there.
+fn open_parts<'part>(
+    workspace: &Path,
+    parts: &'part [WorkspacePart],
+) -> Result<Vec<(&'part WorkspacePart, OwnedFd)>, String> {
+    let described = |path: &Path, error: Errno| format!("file access: {}: {error}", path.display());
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let root = open(workspace, flags | OFlags::DIRECTORY, Mode::empty());
+    let root = root.map_err(|error| described(workspace, error))?;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    let mut opened = Vec::new();
+    for part in parts {
+        match openat2(&root, &part.path, flags, Mode::empty(), resolve) {
+            Ok(found) => opened.push((part, found)),
+            Err(Errno::NOENT) if !part.written => {}
+            Err(error) => return Err(described(&part.path, error)),
+        }
+    }
+    Ok(opened)
 }
 
 /// Puts this process into a domain of its own, for good.
@@ -76,8 +102,26 @@ pub(super) fn enter_domain(policy: &PolicyWire, program: &Path) -> Result<Domain
             add(path, run)?;
         }
     }
-    for path in policy.written() {
+    for path in [&policy.temp].into_iter().chain(&policy.writable) {
         add(path, work)?;
+    }
+    match &policy.parts {
+        None => add(&policy.workspace, work)?,
+        Some(parts) => {
+            for (part, opened) in open_parts(&policy.workspace, parts)? {
+                let access = if part.written { work } else { run };
+                let is_folder = fstat(&opened).is_ok_and(|found| FileType::from_raw_mode(found.st_mode).is_dir());
+                let access = if is_folder {
+                    access
+                } else {
+                    access & AccessFs::from_file(TESTED)
+                };
+                let rules = &mut rules;
+                rules
+                    .add_rule(PathBeneath::new(opened, access))
+                    .map_err(|error| described(&error))?;
+            }
+        }
     }
     let status = rules.restrict_self().map_err(|error| described(&error))?;
     if status.ruleset == RulesetStatus::NotEnforced {

@@ -42,11 +42,22 @@ impl SandboxMode {
     }
 }
 
+/// A part of a workspace that a program may touch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkspacePart {
+    /// Its path from the workspace; `.` is all of it. A link on the way is refused.
+    pub path: PathBuf,
+    /// Whether it is written to; else it is only read.
+    pub written: bool,
+}
+
 /// What a skill asks for its program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Confinement {
     /// The folder that it works in: read, written, and programs in it run. Absolute.
     pub workspace: PathBuf,
+    /// When set, it touches only these parts of the workspace.
+    pub parts: Option<Vec<WorkspacePart>>,
     /// Further files and folders that it reads and runs programs from.
     pub readable: Vec<PathBuf>,
     /// Further folders that it writes to.
@@ -60,6 +71,7 @@ impl Confinement {
     pub fn to_workspace(workspace: impl Into<PathBuf>) -> Self {
         Self {
             workspace: workspace.into(),
+            parts: None,
             readable: Vec::new(),
             writable: Vec::new(),
             network: Vec::new(),
@@ -107,6 +119,9 @@ pub struct PolicyWire {
     pub required: bool,
     /// The folder that it works in.
     pub workspace: PathBuf,
+    /// When set, the parts of that folder that it touches.
+    #[serde(default)]
+    pub parts: Option<Vec<WorkspacePart>>,
     /// Its own folder for temporary files; the shim makes and removes it.
     pub temp: PathBuf,
     /// What else it reads.
@@ -123,9 +138,12 @@ pub struct PolicyWire {
 }
 
 impl PolicyWire {
-    /// Every folder that may be written to.
+    /// Every folder that is not read-only for the program. Of a workspace with parts, which are opened one by one, it
+    /// is the whole.
     pub fn written(&self) -> impl Iterator<Item = &PathBuf> {
-        [&self.workspace, &self.temp].into_iter().chain(&self.writable)
+        let has_written = |parts: &Vec<WorkspacePart>| parts.iter().any(|part| part.written);
+        let workspace = self.parts.as_ref().is_none_or(has_written).then_some(&self.workspace);
+        workspace.into_iter().chain([&self.temp]).chain(&self.writable)
     }
 }
 

@@ -95,6 +95,7 @@ impl Ground {
         PolicyWire {
             required: true,
             workspace: self.root.join("work"),
+            parts: None,
             temp: self.root.join("temp"),
             readable: Vec::new(),
             writable: Vec::new(),

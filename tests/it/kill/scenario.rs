@@ -3,6 +3,7 @@
 use fastrand::Rng;
 use serde_json::{Value, json};
 
+use crate::mcp::stage::SERVER;
 use crate::support::daemon::TestHome;
 
 /// What a step does, and with it what is promised of its effect.
@@ -16,6 +17,8 @@ pub enum Kind {
     Probe,
     /// A command that must not be repeated.
     Once,
+    /// A tool of a server, which must not be repeated and leaves no report anywhere.
+    Tool,
     /// A file, by the built-in skill.
     Write,
     /// A memory entry of its own: a change of the store.
@@ -30,11 +33,12 @@ pub enum Kind {
 pub const SHARED_KEY: &str = "shared";
 
 impl Kind {
-    const EACH: [Self; 8] = [
+    const EACH: [Self; 9] = [
         Self::Read,
         Self::Idempotent,
         Self::Probe,
         Self::Once,
+        Self::Tool,
         Self::Write,
         Self::Memory,
         Self::MemoryShared,
@@ -43,7 +47,7 @@ impl Kind {
 
     /// Whether its effect is a line of the ledger.
     pub fn is_in_ledger(self) -> bool {
-        matches!(self, Self::Idempotent | Self::Probe | Self::Once)
+        matches!(self, Self::Idempotent | Self::Probe | Self::Once | Self::Tool)
     }
 }
 
@@ -153,6 +157,7 @@ impl Scenario {
             Kind::Idempotent => skill("mark-idempotent", json!({})),
             Kind::Probe => skill("mark-probe", json!({})),
             Kind::Once => skill("mark-once", json!({})),
+            Kind::Tool => skill("mcp.marks.act", json!({ "how": "mark", "step": step.id })),
             Kind::Write => skill("fs.write", json!({ "path": path, "content": content })),
             Kind::Memory => memory(self.memory_key_of(step)),
             Kind::MemoryShared => memory(SHARED_KEY.to_owned()),
@@ -218,6 +223,12 @@ pub fn home() -> TestHome {
         command("once", "mark once attempts; mark once ledger"),
         command("probe", "mark probe attempts; mark probe ledger"),
         format!("probe = {probe}\n"),
+        // It names its marks by the effect's key alone: nobody tells a server of runs.
+        format!(
+            "[mcp.marks]\ncommand = {}\nwritePaths = {}\n",
+            json!(["/usr/bin/python3", SERVER, "2025-11-25", folder]),
+            json!([folder])
+        ),
     ];
     std::fs::write(home.path().join("openclaw.toml"), config.join("\n")).expect("configuration");
     home

@@ -12,7 +12,7 @@ use openclaw::runtime::crash_point::CrashPoint;
 
 use crate::process::block_on;
 use crate::support::daemon::{Client, TestDaemon, TestHome};
-use crate::support::wait::until_async;
+use crate::support::wait::{until, until_async};
 
 use super::ledger;
 use super::observe::{Submitted, finish, runs};
@@ -26,6 +26,8 @@ const OPEN_MAX: usize = 4;
 /// Every life of this number waits until every open run has got further: a run that does not in five lives is
 /// parked, and rightly so.
 const MERCY_EACH: usize = 3;
+/// After every life of this number nobody starts a daemon until all that it had started is gone.
+const LEFT_EACH: usize = 10;
 /// Longest wait for anything within one life.
 const LIFE_MAX: Duration = Duration::from_secs(60);
 
@@ -104,6 +106,9 @@ fn whatever_the_moment_of_a_kill_every_accepted_run_ends_once_and_every_effect_k
     let began = Instant::now();
     for life in 0..kills {
         block_on(storm.live(life));
+        if life % LEFT_EACH == LEFT_EACH - 1 {
+            storm.leaves_nothing();
+        }
     }
     let took = began.elapsed();
     let (home, replays) = (&storm.home, storm.replays);
@@ -143,6 +148,23 @@ fn whatever_the_moment_of_a_kill_every_accepted_run_ends_once_and_every_effect_k
 }
 
 impl Storm {
+    /// Waits until no process of a killed daemon is alive: neither programs nor servers, nor what stands beside them.
+    fn leaves_nothing(&self) {
+        let home = self.home.path();
+        let home = home.to_str().expect("text").as_bytes();
+        until("everything of a killed daemon to end", LIFE_MAX, || {
+            let processes = std::fs::read_dir("/proc").expect("proc").flatten();
+            let is_ours = |folder: &std::path::Path| {
+                let read = |name: &str| std::fs::read(folder.join(name)).unwrap_or_default();
+                let all = [read("environ"), read("cmdline")].concat();
+                all.windows(home.len()).any(|part| part == home)
+            };
+            let left = processes.map(|entry| entry.path()).filter(|folder| is_ours(folder));
+            let left: Vec<_> = left.collect();
+            if left.is_empty() { Ok(()) } else { Err(left) }
+        });
+    }
+
     /// One life: start, submit, and die at a random moment.
     async fn live(&mut self, life: usize) {
         let mercy = life % MERCY_EACH == MERCY_EACH - 1;

@@ -19,8 +19,9 @@ fn home(revision: &str) -> TestHome {
     let home = TestHome::new("");
     let ledger = home.ledger_folder();
     std::fs::create_dir_all(&ledger).expect("a folder");
-    let command = json!(["python3", SERVER, revision, ledger, ""]);
-    let config = format!("[log]\nlevel = \"warn\"\n[mcp.test]\ncommand = {command}\n");
+    let command = json!(["/usr/bin/python3", SERVER, revision, ledger, ""]);
+    let writes = json!([ledger]);
+    let config = format!("[log]\nlevel = \"warn\"\n[mcp.test]\ncommand = {command}\nwritePaths = {writes}\n");
     std::fs::write(home.path().join("openclaw.toml"), config).expect("configuration");
     home
 }

@@ -1,7 +1,8 @@
 //! Servers of the Model Context Protocol: real processes and addresses, well behaved and not.
 
+mod confined;
 mod daemon;
 mod http;
 mod official;
-mod stage;
+pub mod stage;
 mod stdio;

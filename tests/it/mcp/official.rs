@@ -73,8 +73,13 @@ fn a_server_of_the_official_python_sdk_is_understood() {
             let mut server = program("official", "", "", folder);
             let path = std::env::var_os("PATH").unwrap_or_default();
             let found = openclaw::skills::process::program::resolve(&python, &path, Path::new("/"));
+            let found = found.expect("it ran just now");
+            // An environment of its own has its packages beside the folder of its programs.
+            let packages = found.ancestors().nth(2).map(Path::to_owned);
             server.way = Way::Program {
-                program: found.expect("it ran just now"),
+                readable: packages.into_iter().collect(),
+                writable: Vec::new(),
+                program: found,
                 argv: [python.as_str(), "-c", SERVER].map(str::to_owned).to_vec(),
                 env: Vec::new(),
                 folder: folder.to_owned(),

@@ -2,6 +2,7 @@
 
 Arguments: the revision (2025-11-25 or 2026-07-28), a folder for what it leaves, and how it misbehaves.
 """
+import errno
 import json
 import os
 import sys
@@ -42,6 +43,36 @@ def refuse(request, code, text):
 
 def text(content, is_error=False):
     return {"content": [{"type": "text", "text": content}], "isError": is_error}
+
+
+def reach(what):
+    """Tries to touch each thing; says what came of it."""
+    import socket
+    import urllib.request
+
+    def connect(family, address):
+        with socket.socket(family, socket.SOCK_STREAM) as one:
+            one.settimeout(5)
+            one.connect(address)
+
+    actions = {
+        "read": lambda path: open(path, "rb").read(1),
+        "write": lambda path: open(path, "ab").write(b"x"),
+        "list": os.listdir,
+        "signal": lambda pid: os.kill(pid, 0),
+        "tcp": lambda port: connect(socket.AF_INET, ("127.0.0.1", port)),
+        "unix": lambda path: connect(socket.AF_UNIX, path),
+        "get": lambda url: urllib.request.urlopen(url, timeout=10).read(),
+    }
+    found = []
+    for word, target in what["try"]:
+        try:
+            actions[word](target)
+            found.append("done")
+        except OSError as error:
+            refused = error.errno in (errno.EPERM, errno.EACCES, errno.EROFS)
+            found.append("refused" if refused else getattr(error, "code", None) or error.__class__.__name__)
+    return found
 
 
 def call(request):
@@ -94,6 +125,19 @@ def call(request):
         for done in range(3):
             say({"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": meta["progressToken"], "progress": done, "total": 3, "message": "step"}})
         return answer(request, text("done"))
+    if how == "mark":
+        mark = "- %s %s once" % (arguments["step"], meta.get("io.openclaw/effect-key"))
+        note("attempts", mark)
+        note("ledger", mark)
+        return answer(request, text("marked"))
+    if how == "reach":
+        return answer(request, text(json.dumps(reach(arguments))))
+    if how == "grow":
+        held = []
+        while len(held) < 512:
+            held.append(b"x" * (1 << 20))
+            time.sleep(0.001)
+        time.sleep(600)
     if how == "env":
         return answer(request, text(json.dumps(dict(os.environ))))
     return refuse(request, -32602, "what?")

@@ -1,6 +1,7 @@
 //! Servers under their real supervisors, with a catalogue that follows them.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +48,8 @@ pub fn program(name: &str, revision: &str, how: &str, folder: &Path) -> McpServe
             argv: argv.map(str::to_owned).to_vec(),
             env: Vec::new(),
             folder: folder.to_owned(),
+            readable: vec![SERVER.into()],
+            writable: Vec::new(),
         },
         revision: Revision::Auto,
         timeout: LONG,
@@ -61,20 +64,27 @@ pub fn program(name: &str, revision: &str, how: &str, folder: &Path) -> McpServe
 }
 
 fn python() -> PathBuf {
-    let path = std::env::var_os("PATH").expect("a path");
+    // The system's own: one in a home is closed to programs.
+    let path = OsString::from("/usr/local/bin:/usr/bin:/bin");
     openclaw::skills::process::program::resolve("python3", &path, Path::new("/")).expect("python3")
 }
 
 impl Stage {
     /// Starts these servers; each gets the stage's folder.
     pub async fn start(servers: impl FnOnce(&Path) -> Vec<McpServer>) -> Self {
+        let runner = ProcessRunner::with_shim(env!("CARGO_BIN_EXE_openclaw"), None);
+        Self::start_with(runner, servers).await
+    }
+
+    /// The same with programs confined by this runner.
+    pub async fn start_with(runner: Arc<ProcessRunner>, servers: impl FnOnce(&Path) -> Vec<McpServer>) -> Self {
         let folder = tempfile::tempdir().expect("folder");
         let catalogue = Arc::new(ArcSwap::from_pointee(Catalogue::new([]).expect("empty")));
         let shared: Vec<Arc<Shared>> = servers(folder.path())
             .into_iter()
             .map(|server| Shared::new(server, Vec::new()))
             .collect();
-        let root = Self::tree(folder.path(), &shared, &catalogue).await;
+        let root = Self::tree(folder.path(), runner, &shared, &catalogue).await;
         Self {
             folder,
             shared,
@@ -83,12 +93,17 @@ impl Stage {
         }
     }
 
-    async fn tree(folder: &Path, shared: &[Arc<Shared>], catalogue: &Arc<ArcSwap<Catalogue>>) -> SupervisorRef {
+    async fn tree(
+        folder: &Path,
+        runner: Arc<ProcessRunner>,
+        shared: &[Arc<Shared>],
+        catalogue: &Arc<ArcSwap<Catalogue>>,
+    ) -> SupervisorRef {
         rustls::crypto::ring::default_provider().install_default().ok();
         let (links, tasks) = links(shared.len());
         let parts = ServerParts {
             tasks,
-            runner: ProcessRunner::with_shim(env!("CARGO_BIN_EXE_openclaw"), None),
+            runner,
             keeper: env!("CARGO_BIN_EXE_openclaw").into(),
             home: folder.display().to_string(),
             catalogue: catalogue.clone(),

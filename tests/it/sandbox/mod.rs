@@ -6,5 +6,5 @@
 mod bombs;
 mod closed;
 mod egress;
-mod ground;
+pub mod ground;
 mod probes;
