@@ -33,6 +33,7 @@ pub mod plan_admission;
 pub mod plan_document;
 pub mod resolution;
 pub mod run;
+pub mod schedule;
 pub mod skill;
 pub mod statistics;
 pub mod text;

@@ -91,6 +91,9 @@ metrics_table! {
     COMMIT_BATCH = "openclaw_store_commit_batch_size", MetricKind::Histogram(SIZES), [], "Batches in one transaction.";
     MODEL_OPEN = "openclaw_model_gate_open", MetricKind::Gauge, ["model"], "1 while requests to the model are let through; 0 while its breaker is open or it cools down.";
     MODEL_ASKING = "openclaw_model_requests_in_flight", MetricKind::Gauge, ["model"], "Requests to the model under way.";
+    SCHEDULE_SLOTS = "openclaw_schedule_slots_total", MetricKind::Counter, ["schedule", "result"], "Slots of schedules by what became of them: ran, late, failed, skipped or missed.";
+    SCHEDULE_SUCCESS = "openclaw_schedule_last_success_timestamp_seconds", MetricKind::Gauge, ["schedule"], "When a slot of the schedule last succeeded, in seconds since 1970.";
+    SCHEDULE_TICK_AGE = "openclaw_schedule_tick_age_seconds", MetricKind::Gauge, [], "Longest time for which a schedule was not looked after; more than 60 means that one is stuck.";
     STORE_BYTES = "openclaw_store_bytes", MetricKind::Gauge, [], "Size of the store's file.";
     PROCESS_MEMORY = "process_resident_memory_bytes", MetricKind::Gauge, [], "Resident memory of the process.";
     PROCESS_FILES = "process_open_fds", MetricKind::Gauge, [], "Open file descriptors of the process.";

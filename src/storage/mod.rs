@@ -14,6 +14,7 @@ pub mod journal;
 pub mod memory_read;
 pub mod memory_write;
 pub mod record;
+mod schedules;
 pub mod statistics;
 pub mod store;
 pub mod table;

@@ -8,8 +8,8 @@ use redb::{Key, Table, TableDefinition, Value, WriteTransaction};
 use super::error::{StoreError, step};
 use super::memory_write::MemoryTables;
 use super::table::{
-    ACTIVE, BLOBS, BUDGETS, INCIDENTS, JOURNAL, JournalKey, KEYS, META, RUNS, SNAPSHOTS, STATISTICS, SUBMISSIONS,
-    TAPES, TRAFFIC,
+    ACTIVE, BLOBS, BUDGETS, INCIDENTS, JOURNAL, JournalKey, KEYS, META, RUNS, SCHEDULES, SLOTS, SNAPSHOTS, STATISTICS,
+    SUBMISSIONS, TAPES, TRAFFIC,
 };
 
 type Bytes<'txn, K> = Table<'txn, K, &'static [u8]>;
@@ -32,6 +32,8 @@ pub(super) struct Tables<'txn> {
     tapes: Option<Bytes<'txn, Id>>,
     traffic: Option<Bytes<'txn, &'static JournalKey>>,
     incidents: Option<Bytes<'txn, Id>>,
+    schedules: Option<Bytes<'txn, &'static str>>,
+    slots: Option<Bytes<'txn, &'static [u8]>>,
     statistics: Option<Bytes<'txn, &'static str>>,
 }
 
@@ -65,6 +67,8 @@ impl<'txn> Tables<'txn> {
             tapes: None,
             traffic: None,
             incidents: None,
+            schedules: None,
+            slots: None,
             statistics: None,
         }
     }
@@ -127,6 +131,14 @@ impl<'txn> Tables<'txn> {
 
     pub(super) fn incidents(&mut self) -> Result<&mut Bytes<'txn, Id>, StoreError> {
         open(self.transaction, &mut self.incidents, INCIDENTS, "open the incidents")
+    }
+
+    pub(super) fn schedules(&mut self) -> Result<&mut Bytes<'txn, &'static str>, StoreError> {
+        open(self.transaction, &mut self.schedules, SCHEDULES, "open the schedules")
+    }
+
+    pub(super) fn slots(&mut self) -> Result<&mut Bytes<'txn, &'static [u8]>, StoreError> {
+        open(self.transaction, &mut self.slots, SLOTS, "open the slots")
     }
 
     pub(super) fn statistics(&mut self) -> Result<&mut Bytes<'txn, &'static str>, StoreError> {

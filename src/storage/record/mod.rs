@@ -12,6 +12,7 @@ pub mod incident;
 pub mod key;
 pub mod memory;
 mod reading;
+pub mod schedule;
 mod spec;
 pub mod statistics;
 pub mod submission;
@@ -19,3 +20,5 @@ pub mod traffic;
 
 #[cfg(test)]
 mod fact_tests;
+#[cfg(test)]
+mod schedule_tests;
