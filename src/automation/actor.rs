@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
 use supervisors::TaskExit;
 
 use crate::domain::fault::{Fault, in_one_line};
@@ -26,7 +26,9 @@ use crate::runtime::timer::Timer;
 use crate::storage::batch::{Batch, Op, Refused};
 use crate::storage::error::StoreError;
 
-use super::decision::{Change, Notice, Start, Step, Verdict, Written, adopt, decide, fail, finish, queue, retire};
+use super::decision::{adopt, decide, fail, finish, queue, retire};
+use super::effect::{Change, Notice, Start, Step, Verdict, Written};
+use super::message::{Answer, BACKFILL_MAX, ScheduleMessage, ScheduleRefused};
 use super::parts::AutomationInside;
 use super::state::ScheduleState;
 use super::watching;
@@ -38,79 +40,6 @@ const STEPS_MAX: usize = 64;
 pub const LEDGER_ROWS_MAX: usize = 10_000;
 /// Rows that are written between two looks at the ledger's length.
 const TRIM_EVERY: usize = 1_000;
-/// Slots that one request may run later.
-pub const BACKFILL_MAX: usize = 100;
-
-/// What an answer to a person is.
-pub type Answer<T> = Result<T, ScheduleRefused>;
-
-/// Why a schedule's actor does not do what was asked.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum ScheduleRefused {
-    /// More slots than one request may run.
-    #[error("run slots later: {found} are asked for, at most {BACKFILL_MAX} at once")]
-    TooMany {
-        /// How many.
-        found: usize,
-    },
-    /// The write was refused or failed.
-    #[error("write the ledger")]
-    Commit(#[source] CommitError),
-    /// The ledger cannot be read.
-    #[error("read the ledger")]
-    Store(#[source] Arc<StoreError>),
-}
-
-/// What a schedule's actor is told.
-#[derive(Debug)]
-pub enum ScheduleMessage {
-    /// Hold no new slots from now on, and say why.
-    Pause {
-        /// Why.
-        why: Arc<str>,
-        /// Where the answer goes.
-        reply: RpcReplyPort<Answer<()>>,
-    },
-    /// Go on; slots that were due meanwhile stay skipped.
-    Resume {
-        /// Where the answer goes.
-        reply: RpcReplyPort<Answer<()>>,
-    },
-    /// Run now, whatever the clock says.
-    RunNow {
-        /// Who asks.
-        by: Arc<str>,
-        /// Where the slot's name goes.
-        reply: RpcReplyPort<Answer<UtcMillis>>,
-    },
-    /// Run slots of a time that did not run.
-    Backfill {
-        /// The first and the last time.
-        between: (UtcMillis, UtcMillis),
-        /// Who asks.
-        by: Arc<str>,
-        /// Where the slots go.
-        reply: RpcReplyPort<Answer<Vec<UtcMillis>>>,
-    },
-    /// The schedule is being removed: close its rows.
-    Retire {
-        /// Where the answer goes.
-        reply: RpcReplyPort<Answer<()>>,
-    },
-    /// A slot's run has ended.
-    RunEnded {
-        /// Which slot.
-        slot: UtcMillis,
-        /// What came of it.
-        verdict: Verdict,
-    },
-    /// Look at the clock.
-    LookDue,
-    /// Panic, for tests of supervision.
-    #[cfg(test)]
-    Crash,
-}
-
 /// One schedule.
 pub struct ScheduleActor {
     /// What it shares with its layer.
@@ -189,7 +118,17 @@ impl Actor for ScheduleActor {
 
 fn open_rows(inside: &AutomationInside, name: &ScheduleName) -> Result<Vec<SlotRow>, StoreError> {
     let all = UtcMillis(0)..=UtcMillis(u64::MAX);
-    inside.parts.store.slots(name, all, LEDGER_ROWS_MAX, &|row| !row.state.is_final())
+    inside
+        .parts
+        .store
+        .slots(name, all, LEDGER_ROWS_MAX, &|row| !row.state.is_final())
+}
+
+/// The slots after a time that have rows.
+fn rows_after(inside: &AutomationInside, name: &ScheduleName, at: UtcMillis) -> Result<Vec<UtcMillis>, StoreError> {
+    let after = UtcMillis(at.0.saturating_add(1))..=UtcMillis(u64::MAX);
+    let rows = inside.parts.store.slots(name, after, LEDGER_ROWS_MAX, &|_| true)?;
+    Ok(rows.into_iter().map(|row| row.slot).collect())
 }
 
 /// Closes what a schedule that goes away has open, and forgets it.
@@ -221,7 +160,11 @@ impl ScheduleActor {
             paused: None,
             succeeded_at: None,
         };
-        let state = ScheduleState::load(schedule.clone(), kept.unwrap_or_else(new), open);
+        let state = {
+            let kept = kept.unwrap_or_else(new);
+            let ahead = rows_after(&self.inside, &self.name, kept.through)?;
+            ScheduleState::load(schedule.clone(), kept, open, ahead)
+        };
         if state.kept.expression == schedule.expression && state.kept.zone == schedule.zone {
             return Ok(state);
         }
@@ -268,25 +211,23 @@ impl ScheduleActor {
     }
 
     fn rewind(&self, state: &mut ActorState, now: UtcMillis) -> Result<(), ActorProcessingErr> {
-        let from = UtcMillis(now.0 + 1);
-        let rows = self.inside.parts.store.slots(
-            &self.name,
-            from..=UtcMillis(u64::MAX),
-            LEDGER_ROWS_MAX,
-            &|_| true,
-        )?;
+        let slots = rows_after(&self.inside, &self.name, now)?;
         let ahead = state.schedule.kept.through.since(now);
         // A clock that is corrected by a moment is nothing to talk about.
         if ahead > 60_000 {
-            tracing::warn!(schedule = %self.name, ms = ahead, rows = rows.len(), "the clock was set back; no slot runs twice");
+            tracing::warn!(schedule = %self.name, ms = ahead, rows = slots.len(), "the clock was set back; no slot runs twice");
         }
-        state.schedule.rewound(now, rows.into_iter().map(|row| row.slot));
+        state.schedule.rewound(now, slots);
         Ok(())
     }
 
     /// Sees to it that somebody waits for every run.
     fn watch(&self, myself: &ActorRef<ScheduleMessage>, state: &mut ActorState) {
-        let waiting = state.schedule.running.iter().filter(|(slot, _)| !state.watched.contains(slot));
+        let waiting = state
+            .schedule
+            .running
+            .iter()
+            .filter(|(slot, _)| !state.watched.contains(slot));
         let waiting: Vec<(UtcMillis, SlotRow)> = waiting.map(|(slot, row)| (*slot, row.clone())).collect();
         for (slot, row) in waiting {
             let Some(run) = row.run else { continue };
@@ -308,7 +249,9 @@ impl ScheduleActor {
                 Ok(_) => {
                     state.watched.insert(slot);
                 }
-                Err(error) => tracing::warn!(schedule = %self.name, %run, %error, "nobody waits for a run yet; it is tried again"),
+                Err(error) => {
+                    tracing::warn!(schedule = %self.name, %run, %error, "nobody waits for a run yet; it is tried again")
+                }
             }
         }
     }
@@ -319,7 +262,12 @@ impl ScheduleActor {
             row: change.row.clone(),
             expected: change.expected,
         }));
-        ops.extend(written.notice.as_ref().map(|notice| Op::IncidentOpen(self.incident(notice))));
+        ops.extend(
+            written
+                .notice
+                .as_ref()
+                .map(|notice| Op::IncidentOpen(self.incident(notice))),
+        );
         Batch::ops(ops)
     }
 
@@ -345,7 +293,9 @@ impl ScheduleActor {
             telemetry.counter(&SCHEDULE_SLOTS, &labels).increment(change.row.count);
         }
         if let Some(at) = written.kept.succeeded_at {
-            telemetry.gauge(&SCHEDULE_SUCCESS, &[self.name.as_str()]).set(at.0 as f64 / 1_000.0);
+            telemetry
+                .gauge(&SCHEDULE_SUCCESS, &[self.name.as_str()])
+                .set(at.0 as f64 / 1_000.0);
         }
     }
 
@@ -421,9 +371,9 @@ impl ScheduleActor {
             }
             Err(RunsError::Slot(_)) => self.taken(state, start.slot),
             // Nobody knows whether it is on disk: the next incarnation reads it.
-            Err(RunsError::Commit(error @ (CommitError::Failed(_) | CommitError::Closed | CommitError::TimedOut(_)))) => {
-                Err(error.into())
-            }
+            Err(RunsError::Commit(
+                error @ (CommitError::Failed(_) | CommitError::Closed | CommitError::TimedOut(_)),
+            )) => Err(error.into()),
             Err(error) => {
                 let reason = in_one_line(&error);
                 let may_pass = error.code().fault == Fault::Overloaded;
@@ -432,7 +382,8 @@ impl ScheduleActor {
                     return Ok(());
                 }
                 state.schedule.put_off = None;
-                self.failed(state, &start, &format!("not accepted: {reason}"), now).await
+                self.failed(state, &start, &format!("not accepted: {reason}"), now)
+                    .await
             }
         }
     }
@@ -450,11 +401,18 @@ impl ScheduleActor {
 
     async fn cancel(&self, state: &mut ActorState, runs: Vec<RunId>) {
         for run in runs {
-            let cancelled = self.inside.parts.runs.cancel(run, "a later slot of its schedule is due".into()).await;
+            let cancelled = self
+                .inside
+                .parts
+                .runs
+                .cancel(run, "a later slot of its schedule is due".into())
+                .await;
             match cancelled {
                 // It is told when it has ended.
                 Ok(()) | Err(RunsError::Ended { .. }) => {}
-                Err(error) => tracing::warn!(%run, error = %in_one_line(&error), "the run of an earlier slot could not be cancelled"),
+                Err(error) => {
+                    tracing::warn!(%run, error = %in_one_line(&error), "the run of an earlier slot could not be cancelled")
+                }
             }
             state.schedule.cancelled.insert(run);
         }
@@ -507,7 +465,12 @@ impl ScheduleActor {
         Ok(slot)
     }
 
-    async fn backfill(&self, state: &mut ActorState, between: (UtcMillis, UtcMillis), by: &str) -> Answer<Vec<UtcMillis>> {
+    async fn backfill(
+        &self,
+        state: &mut ActorState,
+        between: (UtcMillis, UtcMillis),
+        by: &str,
+    ) -> Answer<Vec<UtcMillis>> {
         let parts = &self.inside.parts;
         let now = parts.clock.now();
         let read = |error| ScheduleRefused::Store(Arc::new(error));
@@ -526,7 +489,13 @@ impl ScheduleActor {
             after = slot;
             let expected = parts.store.slot(&self.name, slot).map_err(read)?.map(|row| row.state);
             if expected.is_none_or(SlotState::may_be_backfilled) {
-                changes.push(queue(&state.schedule, slot, expected, &format!("run later, asked for by {by}"), now));
+                changes.push(queue(
+                    &state.schedule,
+                    slot,
+                    expected,
+                    &format!("run later, asked for by {by}"),
+                    now,
+                ));
             }
         }
         if changes.len() > BACKFILL_MAX {
@@ -549,8 +518,14 @@ impl ScheduleActor {
     async fn trim(&self, state: &mut ActorState) -> Result<(), ActorProcessingErr> {
         state.schedule.rows_written = 0;
         let all = UtcMillis(0)..=UtcMillis(u64::MAX);
-        let rows = self.inside.parts.store.slots(&self.name, all, LEDGER_ROWS_MAX + 1, &|_| true)?;
-        let Some(oldest) = rows.get(LEDGER_ROWS_MAX) else { return Ok(()) };
+        let rows = self
+            .inside
+            .parts
+            .store
+            .slots(&self.name, all, LEDGER_ROWS_MAX + 1, &|_| true)?;
+        let Some(oldest) = rows.get(LEDGER_ROWS_MAX) else {
+            return Ok(());
+        };
         let open = state.schedule.running.keys().chain(state.schedule.queued.keys()).min();
         let through = open.map_or(oldest.slot, |open| oldest.slot.min(UtcMillis(open.0.saturating_sub(1))));
         let mut kept = state.schedule.kept.clone();

@@ -12,77 +12,13 @@ use crate::domain::schedule::slot::{Kept, SlotRow, SlotState};
 use crate::domain::schedule::zone::Offsets;
 use crate::domain::time::UtcMillis;
 
+use super::effect::{Change, Notice, Start, Step, Verdict, Written};
 use super::state::ScheduleState;
 
 /// Rows that one catch-up writes; what is older is summed up in one more.
 pub const CATCH_UP_ROWS_MAX: u64 = 100;
 /// Runs of one schedule at once under [`Overlap::Allow`].
 pub const PARALLEL_MAX: usize = 16;
-
-/// One row and the state that its slot must have until then.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
-    /// The row.
-    pub row: SlotRow,
-    /// The state before; none means that there is no row.
-    pub expected: Option<SlotState>,
-}
-
-/// Something that a person should know.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Notice {
-    /// `warning` or `error`.
-    pub severity: &'static str,
-    /// What happened.
-    pub what: String,
-    /// Why.
-    pub why: String,
-    /// What was done.
-    pub action: String,
-    /// The run concerned.
-    pub run: Option<RunId>,
-}
-
-/// What is written in one transaction.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Written {
-    /// Rows.
-    pub rows: Vec<Change>,
-    /// What is kept then.
-    pub kept: Kept,
-    /// The slot for which earlier runs are to end.
-    pub cancels: Option<UtcMillis>,
-    /// What a person should know.
-    pub notice: Option<Notice>,
-}
-
-/// A slot's run is to be accepted, in one transaction with its row.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Start {
-    /// Which.
-    pub slot: UtcMillis,
-    /// The state of its row until then.
-    pub expected: Option<SlotState>,
-    /// What is kept then.
-    pub kept: Kept,
-    /// Why it starts only now; empty when it is in time.
-    pub why: Arc<str>,
-}
-
-/// What is next.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
-    /// Nothing before this time; none means never.
-    Wait(Option<UtcMillis>),
-    /// The clock was set back: the rows from then on are needed.
-    Rewind,
-    /// Write rows.
-    Write(Box<Written>),
-    /// Start a slot.
-    Start(Start),
-    /// Ask runs to end.
-    Cancel(Vec<RunId>),
-}
 
 /// What is next.
 pub fn decide(state: &ScheduleState, zone: &dyn Offsets, now: UtcMillis) -> Step {
@@ -152,7 +88,13 @@ fn kept_through(state: &ScheduleState, through: UtcMillis) -> Kept {
     }
 }
 
-fn new_row(state: &ScheduleState, slot: UtcMillis, word: SlotState, now: UtcMillis, why: impl Into<Arc<str>>) -> Change {
+fn new_row(
+    state: &ScheduleState,
+    slot: UtcMillis,
+    word: SlotState,
+    now: UtcMillis,
+    why: impl Into<Arc<str>>,
+) -> Change {
     Change {
         row: SlotRow::new(state.schedule.name.clone(), slot, word, now).because(why),
         expected: None,
@@ -178,7 +120,10 @@ fn on_time(state: &ScheduleState, slot: UtcMillis, now: UtcMillis) -> Step {
     let running = || {
         let row = state.running.values().next();
         let run = row.and_then(|row| row.run).map(|run| run.to_string());
-        run.map_or_else(|| "an earlier slot waits".to_owned(), |run| format!("{run} of an earlier slot still runs"))
+        run.map_or_else(
+            || "an earlier slot waits".to_owned(),
+            |run| format!("{run} of an earlier slot still runs"),
+        )
     };
     match state.schedule.overlap {
         Overlap::Allow if state.running.len() >= PARALLEL_MAX => {
@@ -195,7 +140,13 @@ fn on_time(state: &ScheduleState, slot: UtcMillis, now: UtcMillis) -> Step {
                 ..new_row(state, *waiting, SlotState::Skipped, now, "a later slot took its place")
             });
             let mut rows: Vec<Change> = superseded.collect();
-            rows.push(new_row(state, slot, SlotState::Queued, now, "the run of an earlier slot is cancelled first"));
+            rows.push(new_row(
+                state,
+                slot,
+                SlotState::Queued,
+                now,
+                "the run of an earlier slot is cancelled first",
+            ));
             write(rows, Some(slot))
         }
     }
@@ -224,15 +175,28 @@ fn catch_up(state: &ScheduleState, zone: &dyn Offsets, first: UtcMillis, now: Ut
         "nobody looked when it was due: the machine slept, was overloaded, or its clock was set forward"
     };
     // Slots whose time has certainly passed, whatever their jitter; at least the one that was found.
-    let settled_ms = schedule.late_after_ms.saturating_add(schedule.jitter_ms).saturating_add(1);
+    let settled_ms = schedule
+        .late_after_ms
+        .saturating_add(schedule.jitter_ms)
+        .saturating_add(1);
     let end = UtcMillis(now.0.saturating_sub(settled_ms)).max(first);
     let (word, why) = match (&state.kept.paused, schedule.catch_up) {
         (Some((_, paused)), _) => (SlotState::Skipped, format!("paused: {paused}")),
         (None, CatchUp::Skip) => (SlotState::Missed, format!("{reason}; this schedule is not caught up")),
         (None, CatchUp::Last) => (SlotState::Missed, format!("{reason}; only the last one is caught up")),
-        (None, CatchUp::All) => (SlotState::Missed, format!("{reason}; at most {CATCH_UP_ROWS_MAX} are caught up")),
+        (None, CatchUp::All) => (
+            SlotState::Missed,
+            format!("{reason}; at most {CATCH_UP_ROWS_MAX} are caught up"),
+        ),
     };
-    let mut rows = rows_between(state, zone, &schedule.when, (state.kept.through, end), (word, &why), now);
+    let mut rows = rows_between(
+        state,
+        zone,
+        &schedule.when,
+        (state.kept.through, end),
+        (word, &why),
+        now,
+    );
     if state.kept.paused.is_none() {
         // To cancel one by one what is caught up one after another would do nothing but the last.
         let all = schedule.catch_up == CatchUp::All && schedule.overlap != Overlap::Cancel;
@@ -247,8 +211,15 @@ fn catch_up(state: &ScheduleState, zone: &dyn Offsets, first: UtcMillis, now: Ut
             change.row.why = late.clone();
         }
     }
-    let missed: u64 = rows.iter().filter(|change| change.row.state == SlotState::Missed).map(|change| change.row.count).sum();
-    let queued = rows.iter().filter(|change| change.row.state == SlotState::Queued).count();
+    let missed: u64 = rows
+        .iter()
+        .filter(|change| change.row.state == SlotState::Missed)
+        .map(|change| change.row.count)
+        .sum();
+    let queued = rows
+        .iter()
+        .filter(|change| change.row.state == SlotState::Queued)
+        .count();
     let notice = (missed > 0).then(|| Notice {
         severity: "warning",
         what: format!("{missed} slots of schedule {} were missed", schedule.name),
@@ -279,11 +250,20 @@ fn rows_between(
     let anchor = state.kept.anchor;
     let each_after = when.tail(zone, anchor, (through, end), CATCH_UP_ROWS_MAX);
     let mut rows = Vec::new();
-    let settled = state.settled.range(UtcMillis(through.0 + 1)..=each_after.max(UtcMillis(through.0 + 1))).count() as u64;
+    let settled = state
+        .settled
+        .range(UtcMillis(through.0 + 1)..=each_after.max(UtcMillis(through.0 + 1)))
+        .count() as u64;
     let older = when.count(zone, anchor, through, each_after).saturating_sub(settled);
     if older > 0 {
         let first = next_open(state, zone, when).unwrap_or(each_after);
-        let mut change = new_row(state, last_open(state, zone, when, (through, each_after)), word, now, why);
+        let mut change = new_row(
+            state,
+            last_open(state, zone, when, (through, each_after)),
+            word,
+            now,
+            why,
+        );
         change.row.count = older;
         change.row.first = first.min(change.row.slot);
         rows.push(change);
@@ -299,7 +279,12 @@ fn rows_between(
 }
 
 /// The last slot after `through`, up to `end`, that has no row. There is one.
-fn last_open(state: &ScheduleState, zone: &dyn Offsets, when: &When, (through, end): (UtcMillis, UtcMillis)) -> UtcMillis {
+fn last_open(
+    state: &ScheduleState,
+    zone: &dyn Offsets,
+    when: &When,
+    (through, end): (UtcMillis, UtcMillis),
+) -> UtcMillis {
     let mut end = end;
     loop {
         let before = when.tail(zone, state.kept.anchor, (through, end), 1);
@@ -323,7 +308,14 @@ pub fn adopt(state: &ScheduleState, old: Option<(&When, &dyn Offsets)>, now: Utc
         && end > state.kept.through
         && state.kept.paused.is_none()
     {
-        rows = rows_between(state, zone, when, (state.kept.through, end), (SlotState::Missed, why), now);
+        rows = rows_between(
+            state,
+            zone,
+            when,
+            (state.kept.through, end),
+            (SlotState::Missed, why),
+            now,
+        );
     }
     let missed: u64 = rows.iter().map(|change| change.row.count).sum();
     Written {
@@ -344,15 +336,6 @@ pub fn adopt(state: &ScheduleState, old: Option<(&When, &dyn Offsets)>, now: Utc
             run: None,
         }),
     }
-}
-
-/// What came of a slot's run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verdict {
-    /// Whether it succeeded with all that was expected of it.
-    pub succeeded: bool,
-    /// Why not; for people.
-    pub why: Arc<str>,
 }
 
 /// A slot's run has ended. None when the slot has no run that is awaited: it was told before.
@@ -425,7 +408,10 @@ pub fn retire(open: Vec<SlotRow>, now: UtcMillis) -> Vec<Change> {
         let expected = Some(row.state);
         let (state, why) = match row.state {
             SlotState::Queued => (SlotState::Skipped, "the schedule was removed while it waited"),
-            _ => (SlotState::Failed, "the schedule was removed while it ran; the run goes on by itself"),
+            _ => (
+                SlotState::Failed,
+                "the schedule was removed while it ran; the run goes on by itself",
+            ),
         };
         let row = SlotRow {
             state,

@@ -17,7 +17,7 @@ use crate::domain::schedule::slot::{Kept, SlotRow};
 use crate::domain::time::UtcMillis;
 use crate::storage::error::StoreError;
 
-use super::actor::{Answer, ScheduleMessage, ScheduleRefused};
+use super::message::{Answer, ScheduleMessage, ScheduleRefused};
 use super::parts::AutomationInside;
 use super::prepare::CommandView;
 use super::zone::{Zone, is_zone};
@@ -116,7 +116,10 @@ impl AutomationHandle {
     }
 
     fn find(&self, name: &ScheduleName) -> Result<Arc<Schedule>, AutomationError> {
-        self.inside.book.get(name).ok_or_else(|| AutomationError::NotFound(name.clone()))
+        self.inside
+            .book
+            .get(name)
+            .ok_or_else(|| AutomationError::NotFound(name.clone()))
     }
 
     /// A schedule and where it stands, with its next `slots` slots.
@@ -125,7 +128,10 @@ impl AutomationHandle {
         let store = &self.inside.parts.store;
         let kept = store.schedule(name).map_err(AutomationError::Store)?;
         let all = UtcMillis(0)..=UtcMillis(u64::MAX);
-        let last = store.slots(name, all, 1, &|_| true).map_err(AutomationError::Store)?.pop();
+        let last = store
+            .slots(name, all, 1, &|_| true)
+            .map_err(AutomationError::Store)?
+            .pop();
         let mut view = self.preview(schedule, slots);
         if let (Some(kept), Some(zone)) = (&kept, &view.zone) {
             view.next = next_slots(&view.schedule, zone, kept.anchor, self.inside.parts.clock.now(), slots);
@@ -142,7 +148,9 @@ impl AutomationHandle {
             _ => None,
         };
         ScheduleView {
-            next: zone.as_ref().map_or_else(Vec::new, |zone| next_slots(&schedule, zone, now, now, slots)),
+            next: zone
+                .as_ref()
+                .map_or_else(Vec::new, |zone| next_slots(&schedule, zone, now, now, slots)),
             schedule,
             kept: None,
             last: None,
@@ -163,7 +171,8 @@ impl AutomationHandle {
         slots: usize,
     ) -> Result<ScheduleView, AutomationError> {
         let parts = &self.inside.parts;
-        let schedule = read_schedule(name.clone(), document, &parts.defaults, &is_zone).map_err(AutomationError::Invalid)?;
+        let schedule =
+            read_schedule(name.clone(), document, &parts.defaults, &is_zone).map_err(AutomationError::Invalid)?;
         let findings = parts.check(&schedule);
         if !findings.is_empty() {
             return Err(AutomationError::Invalid(findings));
@@ -179,7 +188,10 @@ impl AutomationHandle {
             return Ok(self.preview(schedule, slots));
         }
         // What was written is what will be read: defaults of the configuration may change later, the schedule not.
-        let file = parts.files.write(&name, &write_schedule(&schedule)).map_err(AutomationError::File)?;
+        let file = parts
+            .files
+            .write(&name, &write_schedule(&schedule))
+            .map_err(AutomationError::File)?;
         tracing::info!(schedule = %name, %file, "a schedule was saved");
         self.inside.book.put(schedule);
         match self.inside.actors.start_child(name.as_str(), name.clone()).await {
@@ -225,7 +237,8 @@ impl AutomationHandle {
         between: (UtcMillis, UtcMillis),
         by: Arc<str>,
     ) -> Result<Vec<UtcMillis>, AutomationError> {
-        self.ask(name, |reply| ScheduleMessage::Backfill { between, by, reply }).await
+        self.ask(name, |reply| ScheduleMessage::Backfill { between, by, reply })
+            .await
     }
 
     /// Rows of the ledger, newest first; also of a schedule that was removed.
@@ -257,7 +270,10 @@ impl AutomationHandle {
         self.find(name)?;
         let actor = self.inside.actors.get(name.as_str());
         let actor = actor.ok_or_else(|| AutomationError::Down(name.clone()))?;
-        let answer = actor.call(message, ANSWER_MAX).await.map_err(AutomationError::Unanswered)?;
+        let answer = actor
+            .call(message, ANSWER_MAX)
+            .await
+            .map_err(AutomationError::Unanswered)?;
         answer.map_err(AutomationError::Refused)
     }
 }

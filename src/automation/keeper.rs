@@ -38,7 +38,11 @@ impl Actor for Keeper {
         for name in self.inside.parts.store.schedules()? {
             if self.inside.book.get(&name).is_none() {
                 tracing::info!(schedule = %name, "the schedule has no file any more; its ledger stays");
-                self.inside.parts.committer.commit(retiring(&self.inside, &name)?).await?;
+                self.inside
+                    .parts
+                    .committer
+                    .commit(retiring(&self.inside, &name)?)
+                    .await?;
             }
         }
         myself.cast(KeeperMessage::RoundDue)?;

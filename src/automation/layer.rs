@@ -15,11 +15,12 @@ use supervisors::{Backoff, ChildSpec, DynamicSpec, Restart, Shutdown, Strategy, 
 use crate::domain::name::ScheduleName;
 use crate::domain::schedule::definition::{SCHEDULES_MAX, Schedule};
 
-use super::actor::{ScheduleActor, ScheduleMessage};
+use super::actor::ScheduleActor;
 use super::book::Book;
 use super::decision::PARALLEL_MAX;
 use super::handle::AutomationHandle;
 use super::keeper::Keeper;
+use super::message::ScheduleMessage;
 use super::parts::{AutomationInside, AutomationParts};
 
 /// Makes the branch and the handle to it.
@@ -30,7 +31,10 @@ pub fn layer(parts: AutomationParts, schedules: Vec<Schedule>) -> (SupervisorSpe
     let slot = Arc::new(OnceLock::<AutomationInside>::new());
     let for_actors = slot.clone();
     let actors: DynamicSpec<ScheduleName, ScheduleMessage> = DynamicSpec::actor(move |_, name: ScheduleName| {
-        let inside = for_actors.get().expect("the handles are set before the layer starts").clone();
+        let inside = for_actors
+            .get()
+            .expect("the handles are set before the layer starts")
+            .clone();
         (ScheduleActor { inside, name }, ())
     })
     .restart(Restart::Permanent)

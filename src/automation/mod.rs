@@ -12,9 +12,11 @@
 pub mod actor;
 pub mod book;
 pub mod decision;
+pub mod effect;
 pub mod handle;
 pub mod keeper;
 pub mod layer;
+pub mod message;
 pub mod outputs;
 pub mod parts;
 mod prepare;
@@ -22,7 +24,5 @@ pub mod state;
 mod watching;
 pub mod zone;
 
-#[cfg(test)]
-mod actor_tests;
 #[cfg(test)]
 mod decision_tests;

@@ -35,7 +35,10 @@ pub(super) fn pattern(text: &str) -> Result<Override, String> {
 
 /// Reads a regular expression.
 pub(super) fn expression(text: &str) -> Result<Regex, String> {
-    let built = RegexBuilder::new(text).multi_line(true).size_limit(EXPRESSION_BYTES_MAX).build();
+    let built = RegexBuilder::new(text)
+        .multi_line(true)
+        .size_limit(EXPRESSION_BYTES_MAX)
+        .build();
     built.map_err(|error| error.to_string())
 }
 
@@ -63,16 +66,30 @@ fn one(workspace: &Path, output: &ExpectedOutput, began: UtcMillis, now: UtcMill
         return Err(format!("no file matches the expected output {}", output.path));
     }
     // Of several files the newest must be fresh: older ones are what earlier slots left.
-    let newest = files.iter().map(|file| modified(&folder, file)).collect::<Result<Vec<_>, _>>()?;
-    let (newest, file) = newest.into_iter().zip(&files).max_by_key(|(at, _)| *at).expect("there is one");
+    let newest = files
+        .iter()
+        .map(|file| modified(&folder, file))
+        .collect::<Result<Vec<_>, _>>()?;
+    let (newest, file) = newest
+        .into_iter()
+        .zip(&files)
+        .max_by_key(|(at, _)| *at)
+        .expect("there is one");
     let oldest_allowed = match output.max_age_ms {
         Some(age) => UtcMillis(now.0.saturating_sub(age)),
         None => began,
     };
     if newest.plus_ms(CLOCK_SLACK_MS) < oldest_allowed {
         let age = oldest_allowed.since(newest);
-        let than = if output.max_age_ms.is_some() { "may be" } else { "the slot's start" };
-        return Err(format!("the expected output {} is {age} ms older than {than}", file.display()));
+        let than = if output.max_age_ms.is_some() {
+            "may be"
+        } else {
+            "the slot's start"
+        };
+        return Err(format!(
+            "the expected output {} is {age} ms older than {than}",
+            file.display()
+        ));
     }
     content(&folder, file, output)
 }
@@ -93,29 +110,43 @@ fn content(folder: &Dir, file: &Path, output: &ExpectedOutput) -> Result<(), Str
     let unreadable = |error: std::io::Error| format!("the expected output {shown} cannot be read: {error}");
     let bytes = folder.metadata(file).map_err(unreadable)?.len();
     if bytes < output.bytes_min {
-        return Err(format!("the expected output {shown} has {bytes} bytes, fewer than {}", output.bytes_min));
+        return Err(format!(
+            "the expected output {shown} has {bytes} bytes, fewer than {}",
+            output.bytes_min
+        ));
     }
     if let Some(most) = output.bytes_max.filter(|most| bytes > *most) {
-        return Err(format!("the expected output {shown} has {bytes} bytes, more than {most}"));
+        return Err(format!(
+            "the expected output {shown} has {bytes} bytes, more than {most}"
+        ));
     }
     if output.matches.is_none() && output.schema.is_none() {
         return Ok(());
     }
     if bytes > FILE_BYTES_MAX {
-        return Err(format!("the expected output {shown} has {bytes} bytes; at most {FILE_BYTES_MAX} are read"));
+        return Err(format!(
+            "the expected output {shown} has {bytes} bytes; at most {FILE_BYTES_MAX} are read"
+        ));
     }
     let text = folder.read(file).map_err(unreadable)?;
     let text = String::from_utf8_lossy(&text);
     if let Some(wanted) = &output.matches
         && !expression(wanted)?.is_match(&text)
     {
-        return Err(format!("the expected output {shown} does not match {}", preview(wanted, 80)));
+        return Err(format!(
+            "the expected output {shown} does not match {}",
+            preview(wanted, 80)
+        ));
     }
     if let Some(schema) = &output.schema {
-        let value = serde_json::from_str(&text).map_err(|error| format!("the expected output {shown} is no JSON: {error}"))?;
+        let value =
+            serde_json::from_str(&text).map_err(|error| format!("the expected output {shown} is no JSON: {error}"))?;
         if let Err(error) = compile(schema)?.validate(&value) {
             let place = error.instance_path().to_string();
-            return Err(format!("the expected output {shown} does not keep its schema at `{place}`: {}", preview(&error.to_string(), 160)));
+            return Err(format!(
+                "the expected output {shown} does not keep its schema at `{place}`: {}",
+                preview(&error.to_string(), 160)
+            ));
         }
     }
     Ok(())
@@ -124,15 +155,22 @@ fn content(folder: &Dir, file: &Path, output: &ExpectedOutput) -> Result<(), Str
 /// The files of the workspace that a pattern matches, without following links.
 fn matching(workspace: &Path, text: &str) -> Result<Vec<PathBuf>, String> {
     let pattern = pattern(text)?;
-    let walk = WalkBuilder::new(workspace).standard_filters(false).follow_links(false).build();
+    let walk = WalkBuilder::new(workspace)
+        .standard_filters(false)
+        .follow_links(false)
+        .build();
     let mut files = Vec::new();
     for (seen, entry) in walk.enumerate() {
         if seen >= ENTRIES_MAX {
-            return Err(format!("the workspace has more than {ENTRIES_MAX} entries: name a folder before the first `*`"));
+            return Err(format!(
+                "the workspace has more than {ENTRIES_MAX} entries: name a folder before the first `*`"
+            ));
         }
         // What cannot be read cannot be an output.
         let Ok(entry) = entry else { continue };
-        let Ok(path) = entry.path().strip_prefix(workspace) else { continue };
+        let Ok(path) = entry.path().strip_prefix(workspace) else {
+            continue;
+        };
         let is_file = entry.file_type().is_some_and(|kind| kind.is_file());
         if is_file && matches!(pattern.matched(Path::new("/").join(path), false), Match::Whitelist(_)) {
             files.push(path.to_owned());
@@ -161,7 +199,10 @@ mod tests {
         let old = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
         let write = |name: &str, text: &str, at: u64| {
             std::fs::write(root.join(name), text).expect("written");
-            let file = std::fs::File::options().write(true).open(root.join(name)).expect("opened");
+            let file = std::fs::File::options()
+                .write(true)
+                .open(root.join(name))
+                .expect("opened");
             file.set_modified(old + Duration::from_millis(at)).expect("set");
         };
         write("report.json", "{\"rows\": 3}", 500);
@@ -196,14 +237,62 @@ mod tests {
         check(expected("out/**/*.csv"), None);
         check(expected("out/deep/*.csv"), Some("older than the slot's start"));
         check(expected("*.csv"), Some("no file matches"));
-        check(ExpectedOutput { max_age_ms: Some(650), ..expected("out/deep/*.csv") }, None);
-        check(ExpectedOutput { max_age_ms: Some(300), ..expected("out/deep/a.csv") }, Some("older than may be"));
-        check(ExpectedOutput { bytes_max: Some(4), ..expected("out/b.csv") }, Some("more than 4"));
-        check(ExpectedOutput { matches: Some("^thr".into()), ..expected("out/b.csv") }, None);
-        check(ExpectedOutput { matches: Some("four".into()), ..expected("out/b.csv") }, Some("does not match four"));
+        check(
+            ExpectedOutput {
+                max_age_ms: Some(650),
+                ..expected("out/deep/*.csv")
+            },
+            None,
+        );
+        check(
+            ExpectedOutput {
+                max_age_ms: Some(300),
+                ..expected("out/deep/a.csv")
+            },
+            Some("older than may be"),
+        );
+        check(
+            ExpectedOutput {
+                bytes_max: Some(4),
+                ..expected("out/b.csv")
+            },
+            Some("more than 4"),
+        );
+        check(
+            ExpectedOutput {
+                matches: Some("^thr".into()),
+                ..expected("out/b.csv")
+            },
+            None,
+        );
+        check(
+            ExpectedOutput {
+                matches: Some("four".into()),
+                ..expected("out/b.csv")
+            },
+            Some("does not match four"),
+        );
         let schema = |least: u64| Some(Arc::new(json!({ "properties": { "rows": { "minimum": least } } })));
-        check(ExpectedOutput { schema: schema(3), ..expected("report.json") }, None);
-        check(ExpectedOutput { schema: schema(4), ..expected("report.json") }, Some("does not keep its schema at `/rows`"));
-        check(ExpectedOutput { schema: schema(1), ..expected("out/b.csv") }, Some("is no JSON"));
+        check(
+            ExpectedOutput {
+                schema: schema(3),
+                ..expected("report.json")
+            },
+            None,
+        );
+        check(
+            ExpectedOutput {
+                schema: schema(4),
+                ..expected("report.json")
+            },
+            Some("does not keep its schema at `/rows`"),
+        );
+        check(
+            ExpectedOutput {
+                schema: schema(1),
+                ..expected("out/b.csv")
+            },
+            Some("is no JSON"),
+        );
     }
 }

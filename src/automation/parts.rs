@@ -20,8 +20,8 @@ use crate::runtime::telemetry::Telemetry;
 use crate::skills::handle::SkillsHandle;
 use crate::storage::store::Store;
 
-use super::actor::ScheduleMessage;
 use super::book::Book;
+use super::message::ScheduleMessage;
 
 /// The operator's files of schedules.
 pub trait ScheduleFiles: Send + Sync {

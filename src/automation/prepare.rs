@@ -74,8 +74,15 @@ impl AutomationParts {
             }
             Target::Pipeline { pipeline, .. } if self.pipeline(pipeline).is_none() => {
                 let known: Vec<&str> = self.pipelines.iter().map(|(name, _)| &**name).collect();
-                let known = if known.is_empty() { "there are none".to_owned() } else { known.join(", ") };
-                wrong("/pipeline", format!("there is no pipeline `{pipeline}`; known: {known}"));
+                let known = if known.is_empty() {
+                    "there are none".to_owned()
+                } else {
+                    known.join(", ")
+                };
+                wrong(
+                    "/pipeline",
+                    format!("there is no pipeline `{pipeline}`; known: {known}"),
+                );
             }
             Target::Command(command) => {
                 if let Err(reason) = self.look_at_command(schedule, command).program {
@@ -102,7 +109,10 @@ impl AutomationParts {
     }
 
     fn pipeline(&self, name: &str) -> Option<&Arc<Plan>> {
-        self.pipelines.iter().find(|(known, _)| &**known == name).map(|(_, plan)| plan)
+        self.pipelines
+            .iter()
+            .find(|(known, _)| &**known == name)
+            .map(|(_, plan)| plan)
     }
 
     /// What a slot's run is. What is missing now is the reason why the slot fails.
@@ -114,7 +124,9 @@ impl AutomationParts {
                 (step.task.clone(), None, Some(alone(step)))
             }
             Target::Pipeline { pipeline, task } => {
-                let plan = self.pipeline(pipeline).ok_or_else(|| format!("there is no pipeline `{pipeline}`"))?;
+                let plan = self
+                    .pipeline(pipeline)
+                    .ok_or_else(|| format!("there is no pipeline `{pipeline}`"))?;
                 let task = task.clone().unwrap_or_else(|| plan.goal.clone());
                 (task, None, Some(plan.clone()))
             }
@@ -178,7 +190,9 @@ fn skill_step(skill: SkillName, arguments: &Value) -> Step {
     let task = format!("call {skill}");
     let inputs = arguments.as_object().into_iter().flatten();
     Step {
-        inputs: inputs.map(|(name, value)| (name.as_str().into(), Input::Literal(value.clone()))).collect(),
+        inputs: inputs
+            .map(|(name, value)| (name.as_str().into(), Input::Literal(value.clone())))
+            .collect(),
         // What failed once is tried again at the next slot: a schedule does not repeat effects by itself.
         retries: Some(0),
         ..Step::new(id, Work::Skill(skill), task)

@@ -8,7 +8,7 @@ use crate::domain::schedule::definition::Schedule;
 use crate::domain::schedule::slot::{Kept, SlotRow, SlotState};
 use crate::domain::time::UtcMillis;
 
-use super::decision::Written;
+use super::effect::Written;
 
 /// Between two attempts to start a slot whose run was refused for now, in milliseconds.
 pub const RETRY_MS: u64 = 5_000;
@@ -50,14 +50,15 @@ pub struct PutOff {
 }
 
 impl ScheduleState {
-    /// The state as the store has it; `open` are the rows that are not final.
-    pub fn load(schedule: Arc<Schedule>, kept: Kept, open: Vec<SlotRow>) -> Self {
+    /// The state as the store has it; `open` are the rows that are not final, `ahead` the slots after `kept.through`
+    /// that have rows: there are some when the clock was set back in an earlier life.
+    pub fn load(schedule: Arc<Schedule>, kept: Kept, open: Vec<SlotRow>, ahead: Vec<UtcMillis>) -> Self {
         let mut state = Self {
             schedule,
             kept,
             running: BTreeMap::new(),
             queued: BTreeMap::new(),
-            settled: BTreeSet::new(),
+            settled: ahead.into_iter().collect(),
             cancel_for: None,
             cancelled: BTreeSet::new(),
             put_off: None,

@@ -9,7 +9,7 @@ use crate::domain::run::{Outcome, RunStatus};
 use crate::domain::schedule::definition::Schedule;
 use crate::domain::schedule::slot::SlotRow;
 
-use super::decision::Verdict;
+use super::effect::Verdict;
 use super::outputs;
 use super::parts::AutomationParts;
 
@@ -31,7 +31,9 @@ pub(super) async fn verdict(parts: AutomationParts, schedule: Arc<Schedule>, row
     match status {
         RunStatus::Ended(Outcome::Succeeded) => {}
         RunStatus::Ended(Outcome::Unknown) => {
-            return failed(format!("{run} ended unknown: a person must say what happened, `openclaw runs resolve`"));
+            return failed(format!(
+                "{run} ended unknown: a person must say what happened, `openclaw runs resolve`"
+            ));
         }
         other => return failed(format!("{run} is {}", other.as_str())),
     }

@@ -7,13 +7,14 @@ use metrics::Counter;
 use supervisors::{ExitReason, Fact, Report, TreePath};
 
 use crate::agents::handle::AgentsHandle;
+use crate::automation::handle::AutomationHandle;
 use crate::domain::budget::Account;
 use crate::domain::time::UtcMillis;
 use crate::llm::registry::Models;
 use crate::runtime::clock::Clock;
 use crate::runtime::telemetry::{
     ACTOR_RESTARTS, BUDGET_COST, BUDGET_TOKENS, Family, MODEL_ASKING, MODEL_OPEN, PROCESS_FILES, PROCESS_MEMORY,
-    PROCESS_START, STORE_BYTES, TOKIO_QUEUE, TOKIO_TASKS, TOKIO_WORKERS, Telemetry,
+    PROCESS_START, SCHEDULE_TICK_AGE, STORE_BYTES, TOKIO_QUEUE, TOKIO_TASKS, TOKIO_WORKERS, Telemetry,
 };
 use crate::storage::store::Store;
 
@@ -22,6 +23,7 @@ pub fn refresh(
     telemetry: &Telemetry,
     clock: Clock,
     agents: AgentsHandle,
+    automation: AutomationHandle,
     models: Arc<Models>,
     store: Store,
     started_at: UtcMillis,
@@ -50,6 +52,8 @@ pub fn refresh(
                 .gauge(&MODEL_ASKING, &[alias.as_str()])
                 .set(f64::from(gate.asking));
         }
+        let age = automation.tick_age().map_or(0.0, |(_, age)| age.as_secs_f64());
+        telemetry.gauge(&SCHEDULE_TICK_AGE, &[]).set(age);
         telemetry.gauge(&STORE_BYTES, &[]).set(store.file_bytes() as f64);
         let figures = runtime.metrics();
         telemetry.gauge(&TOKIO_WORKERS, &[]).set(figures.num_workers() as f64);

@@ -17,6 +17,8 @@ use crate::agents::handle::AgentsHandle;
 use crate::agents::parts::{AgentsParts, Definitions};
 use crate::agents::players::Players;
 use crate::agents::treasury::Treasury;
+use crate::automation;
+use crate::automation::parts::AutomationParts;
 use crate::domain::agent::Role;
 use crate::domain::code::{self, Code};
 use crate::domain::id::BootId;
@@ -55,7 +57,10 @@ use crate::skills::spool::{Spool, SpoolError};
 use crate::storage::error::StoreError;
 use crate::storage::store::Store;
 
-use super::adapters::{SkillsMemory, command_skill, in_one_line, mcp_server, model, pipelines, search, shown};
+use super::adapters::{
+    SchedulesFolder, SkillsMemory, command_skill, in_one_line, mcp_server, model, named_pipelines, pipelines, search,
+    shown,
+};
 use super::config::{Config, DaemonFile, Home, HomeError};
 use super::guard::storage_layer;
 use super::layers::root;
@@ -71,6 +76,8 @@ const REST_OVER: Duration = Duration::from_secs(60);
 const MEMORY_IDLE: Duration = Duration::from_secs(600);
 /// Parts of the memory with an index at once.
 const MEMORY_OPEN_MAX: usize = 256;
+/// The longest time in which a clock that was set is not noticed by schedules.
+const SCHEDULE_TICK: Duration = Duration::from_secs(30);
 /// Longest wait for the calls under way when the daemon stops.
 const SUSPEND_MAX: Duration = Duration::from_secs(10);
 /// Longest orderly end; what has not ended by then resumes at the next start.
@@ -369,6 +376,24 @@ impl Daemon {
         };
         let (runs_layer, runs) = runs::layer::layer(runs_parts, config.steps_concurrent_max);
 
+        let automation_parts = AutomationParts {
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+            store: store.clone(),
+            committer: committer.clone(),
+            telemetry: telemetry.clone(),
+            runs: runs.clone(),
+            agents: agents.clone(),
+            skills: skills.clone(),
+            pipelines: named_pipelines(config),
+            path: program_path(),
+            folder: std::env::current_dir().unwrap_or_default().into(),
+            defaults: config.schedule_defaults.clone(),
+            files: Arc::new(SchedulesFolder(home.schedules_dir())),
+            tick: SCHEDULE_TICK,
+        };
+        let (automation_layer, automation) = automation::layer::layer(automation_parts, config.schedules.clone());
+
         let (stop, _) = watch::channel(false);
         let tree: Arc<OnceLock<SupervisorRef>> = Arc::default();
         let for_gateway = tree.clone();
@@ -376,6 +401,7 @@ impl Daemon {
             &telemetry,
             clock.clone(),
             agents.clone(),
+            automation.clone(),
             models.clone(),
             store.clone(),
             started_at,
@@ -391,6 +417,7 @@ impl Daemon {
             address: address.to_string().into(),
             keyring: Keyring::new(store.clone(), committer.clone(), clock, entropy),
             runs,
+            automation,
             agents: agents.clone(),
             skills,
             models,
@@ -426,6 +453,7 @@ impl Daemon {
             ("skills", left.skills),
             ("agents", agents_layer),
             ("runs", runs_layer),
+            ("automation", automation_layer),
             ("gateway", gateway_layer),
         ])
         .report_to(measuring::restarts(telemetry));

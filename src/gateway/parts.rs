@@ -7,6 +7,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::agents::handle::AgentsHandle;
+use crate::automation::handle::AutomationHandle;
 use crate::domain::id::BootId;
 use crate::identity::keyring::Keyring;
 use crate::llm::registry::Models;
@@ -59,6 +60,8 @@ pub struct GatewayParts {
     pub keyring: Keyring,
     /// Runs.
     pub runs: RunsHandle,
+    /// Schedules.
+    pub automation: AutomationHandle,
     /// Agents.
     pub agents: AgentsHandle,
     /// Skills.

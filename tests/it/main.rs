@@ -13,6 +13,7 @@ mod capabilities;
 mod cassette;
 mod cli;
 mod compaction;
+mod cron;
 mod faults;
 mod gateway;
 mod kill;

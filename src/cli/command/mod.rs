@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod budget;
 pub mod config;
+pub mod cron;
 pub mod doctor;
 pub mod init;
 pub mod mcp;

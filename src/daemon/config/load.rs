@@ -20,10 +20,13 @@ use super::kind;
 use super::mcp::{McpSettings, mcp_servers};
 use super::model::{BUILT_IN, ModelSettings, PRICE_FIELDS, models};
 use super::pipeline::{Pipeline, pipelines};
+use super::schedule::schedules;
 use super::setting::{Setting, Settings};
 use crate::domain::agent::AgentDefinition;
 use crate::domain::approval::ApprovalRules;
 use crate::domain::name::{ModelAlias, SkillName};
+use crate::domain::schedule::definition::{CatchUp, Schedule};
+use crate::domain::schedule::document::Defaults;
 
 /// What comes from outside the files.
 #[derive(Debug, Clone, Default)]
@@ -143,6 +146,10 @@ pub struct Config {
     pub network_allow: Vec<HostPort>,
     /// Plans kept as files.
     pub pipelines: Vec<Pipeline>,
+    /// What schedules do when they do not say.
+    pub schedule_defaults: Defaults,
+    /// The schedules.
+    pub schedules: Vec<Schedule>,
     /// Who has to agree to which calls.
     pub approvals: ApprovalRules,
     /// The search service.
@@ -189,6 +196,8 @@ pub fn load(home: &Home, overrides: &Overrides) -> Result<Loaded, ConfigError> {
     let agents = agents(&around, &mut bad, &mut warnings)?;
     let approvals = approval::rules(&settings, &agents, &mut bad);
     let pipelines = pipelines(home, &mut bad)?;
+    let schedule_defaults = schedule_defaults(&settings);
+    let schedules = schedules(home, &schedule_defaults, &mut bad)?;
     let gateway = gateway(&settings);
     if !gateway.bind.is_loopback() {
         let origin = settings.get(&["gateway", "bind"]).map(|setting| setting.origin.clone());
@@ -225,6 +234,8 @@ pub fn load(home: &Home, overrides: &Overrides) -> Result<Loaded, ConfigError> {
         skills_dirs: skills_dirs(&settings, home),
         network_allow: network_allow(&settings),
         pipelines,
+        schedule_defaults,
+        schedules,
         approvals,
         search: search(&settings),
     };
@@ -389,6 +400,14 @@ fn gateway(settings: &Settings) -> GatewayConfig {
         head_timeout_ms: number(settings, &["gateway", "headTimeout"]),
         body_bytes_max: number(settings, &["gateway", "maxBodyBytes"]) as usize,
         connections_max: number(settings, &["gateway", "maxConnections"]) as usize,
+    }
+}
+
+fn schedule_defaults(settings: &Settings) -> Defaults {
+    let catch_up = settings.text(&["cron", "catchUp"]).and_then(CatchUp::from_word);
+    Defaults {
+        zone: settings.text(&["cron", "timezone"]).unwrap_or("UTC").into(),
+        catch_up: catch_up.unwrap_or(CatchUp::Last),
     }
 }
 

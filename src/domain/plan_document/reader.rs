@@ -9,7 +9,7 @@ use crate::domain::handoff::Finding;
 use crate::domain::json::escape;
 
 /// Collects findings while a document is read.
-pub(in crate::domain) struct Reader {
+pub struct Reader {
     pub(in crate::domain) findings: Vec<Finding>,
 }
 
@@ -52,7 +52,12 @@ impl Reader {
         }
     }
 
-    pub(in crate::domain) fn needed_text(&mut self, at: &str, fields: &Map<String, Value>, name: &str) -> Option<Arc<str>> {
+    pub(in crate::domain) fn needed_text(
+        &mut self,
+        at: &str,
+        fields: &Map<String, Value>,
+        name: &str,
+    ) -> Option<Arc<str>> {
         if !fields.contains_key(name) {
             self.wrong(&format!("{at}/{name}"), "is missing");
         }
@@ -98,7 +103,12 @@ impl Reader {
         }
     }
 
-    pub(in crate::domain) fn list<'value>(&mut self, at: &str, fields: &'value Map<String, Value>, name: &str) -> &'value [Value] {
+    pub(in crate::domain) fn list<'value>(
+        &mut self,
+        at: &str,
+        fields: &'value Map<String, Value>,
+        name: &str,
+    ) -> &'value [Value] {
         match fields.get(name) {
             None => &[],
             Some(Value::Array(items)) => items,

@@ -216,9 +216,7 @@ impl Calendar {
     }
 
     fn times_a_day(&self) -> u64 {
-        u64::from(self.hours.count_ones())
-            * u64::from(self.minutes.count_ones())
-            * u64::from(self.seconds.count_ones())
+        u64::from(self.hours.count_ones()) * u64::from(self.minutes.count_ones()) * u64::from(self.seconds.count_ones())
     }
 
     /// How many local seconds match from `from` on and before `until`.
@@ -239,7 +237,11 @@ impl Calendar {
             let end = day + i64::from(length(date.year, date.month) - date.day) + 1;
             let set = self.month(date.year, date.month) & (!0u64 << date.day);
             // The month that the range ends in is cut.
-            let set = if end > last { set & ((1u64 << (i64::from(date.day) + last - day)) - 1) } else { set };
+            let set = if end > last {
+                set & ((1u64 << (i64::from(date.day) + last - day)) - 1)
+            } else {
+                set
+            };
             days += u64::from(set.count_ones());
             day = end;
         }

@@ -12,6 +12,8 @@ use super::expression::When;
 
 /// A slot that starts later than this after it was due is late, when the schedule does not say.
 pub const LATE_AFTER_MS: u64 = 60_000;
+/// The least that it may be: within less, nobody can start anything.
+pub const LATE_AFTER_MS_MIN: u64 = 1_000;
 /// How long a slot's run may take when the schedule does not say: 24 hours.
 pub const DEADLINE_MS: u64 = 24 * 3_600_000;
 /// How long a command may run when the schedule does not say: half an hour, which is also the most.

@@ -12,8 +12,8 @@ use crate::domain::name::ScheduleName;
 use crate::domain::plan_document::reader::{Reader, kind};
 
 use super::definition::{
-    COMMAND_TIMEOUT_MS, CatchUp, Command, DEADLINE_MS, ExpectedOutput, JITTER_MS_MAX, LATE_AFTER_MS, OUTPUTS_MAX,
-    Overlap, Schedule, Target,
+    COMMAND_TIMEOUT_MS, CatchUp, Command, DEADLINE_MS, ExpectedOutput, JITTER_MS_MAX, LATE_AFTER_MS, LATE_AFTER_MS_MIN,
+    OUTPUTS_MAX, Overlap, Schedule, Target,
 };
 use super::expression::{When, span_ms};
 
@@ -52,8 +52,26 @@ fn schedule(
     is_zone: &dyn Fn(&str) -> bool,
 ) -> Option<Schedule> {
     const KNOWN: &[&str] = &[
-        "cron", "timezone", "overlap", "catch_up", "jitter", "late_after", "deadline", "workspace", "agent", "task",
-        "skill", "arguments", "pipeline", "command", "path", "env", "profile", "cwd", "timeout", "outputs",
+        "cron",
+        "timezone",
+        "overlap",
+        "catch_up",
+        "jitter",
+        "late_after",
+        "deadline",
+        "workspace",
+        "agent",
+        "task",
+        "skill",
+        "arguments",
+        "pipeline",
+        "command",
+        "path",
+        "env",
+        "profile",
+        "cwd",
+        "timeout",
+        "outputs",
     ];
     let fields = reader.object("", value, KNOWN)?;
     let expression = reader.needed_text("", fields, "cron").unwrap_or_default();
@@ -65,7 +83,9 @@ fn schedule(
         }
         Err(_) => None,
     };
-    let zone = reader.text("", fields, "timezone").unwrap_or_else(|| defaults.zone.clone());
+    let zone = reader
+        .text("", fields, "timezone")
+        .unwrap_or_else(|| defaults.zone.clone());
     if !is_zone(&zone) {
         let message = format!("`{zone}` is no zone of the IANA data base, such as Europe/Berlin or UTC");
         reader.wrong("/timezone", message);
@@ -75,13 +95,29 @@ fn schedule(
         reader.wrong("/workspace", "expected an absolute path");
     }
     let overlap = word(reader, fields, "overlap", Overlap::ALL, Overlap::as_str, Overlap::Skip);
-    let catch_up = word(reader, fields, "catch_up", CatchUp::ALL, CatchUp::as_str, defaults.catch_up);
+    let catch_up = word(
+        reader,
+        fields,
+        "catch_up",
+        CatchUp::ALL,
+        CatchUp::as_str,
+        defaults.catch_up,
+    );
     let jitter_ms = span(reader, "", fields, "jitter", 0);
     if jitter_ms > JITTER_MS_MAX {
         reader.wrong("/jitter", "expected at most 24h");
     }
     let late_after_ms = span(reader, "", fields, "late_after", LATE_AFTER_MS);
+    if late_after_ms < LATE_AFTER_MS_MIN {
+        reader.wrong(
+            "/late_after",
+            "expected at least 1s: no program starts at the very moment",
+        );
+    }
     let deadline_ms = span(reader, "", fields, "deadline", DEADLINE_MS);
+    if deadline_ms == 0 {
+        reader.wrong("/deadline", "expected at least 1s");
+    }
     let target = target(reader, fields);
     let outputs = outputs(reader, fields);
     Some(Schedule {
@@ -108,7 +144,9 @@ fn word<T: Copy>(
     as_str: fn(T) -> &'static str,
     default: T,
 ) -> T {
-    let Some(text) = reader.text("", fields, name) else { return default };
+    let Some(text) = reader.text("", fields, name) else {
+        return default;
+    };
     let found = all.iter().copied().find(|one| as_str(*one) == &*text);
     found.unwrap_or_else(|| {
         let known: Vec<&str> = all.iter().map(|one| as_str(*one)).collect();
@@ -118,7 +156,9 @@ fn word<T: Copy>(
 }
 
 fn span(reader: &mut Reader, at: &str, fields: &Map<String, Value>, name: &str, default: u64) -> u64 {
-    let Some(text) = reader.text(at, fields, name) else { return default };
+    let Some(text) = reader.text(at, fields, name) else {
+        return default;
+    };
     let read = span_ms(&text).filter(|ms| *ms <= 366 * 86_400_000);
     read.unwrap_or_else(|| {
         reader.wrong(&format!("{at}/{name}"), format!("expected {SPAN_FORM}, at most 366d"));
@@ -186,7 +226,10 @@ fn command(reader: &mut Reader, fields: &Map<String, Value>) -> Option<Command> 
         return None;
     }
     let path = reader.text("", fields, "path");
-    if path.as_ref().is_some_and(|path| !path.split(':').all(|folder| folder.starts_with('/'))) {
+    if path
+        .as_ref()
+        .is_some_and(|path| !path.split(':').all(|folder| folder.starts_with('/')))
+    {
         reader.wrong("/path", "expected absolute folders parted by `:`");
     }
     let profile = reader.text("", fields, "profile");
@@ -205,7 +248,10 @@ fn command(reader: &mut Reader, fields: &Map<String, Value>) -> Option<Command> 
                         env.insert(name.as_str().into(), text.into());
                     }
                     _ if name == "PATH" => reader.wrong(&at, "the search path is `path`"),
-                    _ => reader.wrong(&at, "expected a name without `=` that does not begin with OPENCLAW_, and a text"),
+                    _ => reader.wrong(
+                        &at,
+                        "expected a name without `=` that does not begin with OPENCLAW_, and a text",
+                    ),
                 }
             }
         }
@@ -234,7 +280,9 @@ fn outputs(reader: &mut Reader, fields: &Map<String, Value>) -> Vec<ExpectedOutp
     for (index, item) in items.iter().enumerate() {
         let at = format!("/outputs/{index}");
         const KNOWN: &[&str] = &["path", "max_age", "bytes_min", "bytes_max", "matches", "schema"];
-        let Some(fields) = reader.object(&at, item, KNOWN) else { continue };
+        let Some(fields) = reader.object(&at, item, KNOWN) else {
+            continue;
+        };
         let path = reader.needed_text(&at, fields, "path").unwrap_or_default();
         let leaves = path.starts_with('/') || path.split('/').any(|part| part == "..");
         if fields.contains_key("path") && (path.is_empty() || leaves) {
@@ -310,7 +358,9 @@ pub fn write_schedule(schedule: &Schedule) -> Value {
             value["timeout"] = span_text(command.timeout_ms).into();
             if !command.env.is_empty() {
                 let env = command.env.iter();
-                value["env"] = env.map(|(name, text)| (name.to_string(), Value::from(&**text))).collect();
+                value["env"] = env
+                    .map(|(name, text)| (name.to_string(), Value::from(&**text)))
+                    .collect();
             }
         }
     }
@@ -357,7 +407,9 @@ mod tests {
             assert_eq!(read(&write_schedule(&schedule)), Ok(schedule));
         };
         check(json!({ "cron": "@daily", "task": "tidy up" }));
-        check(json!({ "cron": "@every 90s", "agent": "coder", "task": "tidy up", "jitter": "1h30m", "catch_up": "all" }));
+        check(
+            json!({ "cron": "@every 90s", "agent": "coder", "task": "tidy up", "jitter": "1h30m", "catch_up": "all" }),
+        );
         check(json!({ "cron": "0 9 * * 1-5", "timezone": "Europe/Berlin", "pipeline": "release", "overlap": "queue" }));
         check(json!({ "cron": "@daily", "skill": "fs.read", "arguments": { "path": "a" }, "workspace": "/srv" }));
         check(json!({
@@ -373,7 +425,10 @@ mod tests {
     fn every_wrong_place_is_named() {
         let check = |value: Value, expected: &[&str]| {
             let findings = read(&value).expect_err("wrong");
-            let found: Vec<String> = findings.iter().map(|f| format!("{}: {}", f.pointer, f.message)).collect();
+            let found: Vec<String> = findings
+                .iter()
+                .map(|f| format!("{}: {}", f.pointer, f.message))
+                .collect();
             assert_eq!(found.len(), expected.len(), "{found:?}");
             for (found, expected) in found.iter().zip(expected) {
                 assert!(found.starts_with(expected), "{found}");
@@ -382,19 +437,41 @@ mod tests {
         check(json!({}), &["/cron: is missing", ": expected exactly one of"]);
         check(
             json!({ "cron": "61 * * * *", "task": "x", "timezone": "Mars/Base", "overlap": "maybe", "jitter": "2d" }),
-            &["/cron: character 1", "/timezone: `Mars/Base`", "/overlap: expected one of skip", "/jitter: expected"],
+            &[
+                "/cron: character 1",
+                "/timezone: `Mars/Base`",
+                "/overlap: expected one of skip",
+                "/jitter: expected",
+            ],
         );
-        check(json!({ "cron": "@daily", "task": "x", "skill": "y" }), &[": expected exactly one of"]);
-        check(json!({ "cron": "@daily", "task": "x", "path": "/bin" }), &["/path: does not go with task"]);
+        check(
+            json!({ "cron": "@daily", "task": "x", "skill": "y" }),
+            &[": expected exactly one of"],
+        );
+        check(
+            json!({ "cron": "@daily", "task": "x", "path": "/bin" }),
+            &["/path: does not go with task"],
+        );
         check(json!({ "cron": "@daily", "task": " " }), &["/task: expected 1 to"]);
         check(
             json!({ "cron": "@daily", "command": ["x"], "path": "bin", "env": { "PATH": "/x", "OPENCLAW_RUN": "y" } }),
-            &["/path: expected absolute", "/env/OPENCLAW_RUN: expected a name", "/env/PATH: the search path"],
+            &[
+                "/path: expected absolute",
+                "/env/OPENCLAW_RUN: expected a name",
+                "/env/PATH: the search path",
+            ],
         );
         check(
             json!({ "cron": "@daily", "task": "x", "outputs": [{ "path": "../x" }, { "schema": 1 }] }),
-            &["/outputs/0/path: expected a path", "/outputs/1/path: is missing", "/outputs/1/schema: expected"],
+            &[
+                "/outputs/0/path: expected a path",
+                "/outputs/1/path: is missing",
+                "/outputs/1/schema: expected",
+            ],
         );
-        check(json!({ "cron": "@daily", "task": "x", "nothing": 1 }), &["/nothing: unknown member"]);
+        check(
+            json!({ "cron": "@daily", "task": "x", "nothing": 1 }),
+            &["/nothing: unknown member"],
+        );
     }
 }

@@ -76,7 +76,12 @@ impl When {
     /// **Errors**: the place, what was found, and what is allowed there.
     pub fn read(text: &str) -> Result<Self, ExpressionError> {
         if text.len() > EXPRESSION_BYTES_MAX {
-            return Err(wrong("expression", 1, text, format!("at most {EXPRESSION_BYTES_MAX} bytes")));
+            return Err(wrong(
+                "expression",
+                1,
+                text,
+                format!("at most {EXPRESSION_BYTES_MAX} bytes"),
+            ));
         }
         let words = words(text);
         let forms = "five fields (minute hour day month weekday), six with the seconds first, @hourly, @daily, @weekly, \
@@ -130,7 +135,8 @@ impl When {
             "@every" => {
                 let (place, text) = argument(EVERY_FORM)?;
                 let read = span_ms(text).filter(|ms| EVERY_MS.contains(ms));
-                read.map(Self::Every).ok_or_else(|| wrong("time", place, text, EVERY_FORM))
+                read.map(Self::Every)
+                    .ok_or_else(|| wrong("time", place, text, EVERY_FORM))
             }
             "@once" | "@at" => {
                 let (place, text) = argument(ONCE_FORM)?;

@@ -155,7 +155,11 @@ impl Kind {
 
     /// The numbers from `from` to `to`, over the end when `to` is smaller.
     fn stepped(&self, from: u8, to: u8, step: u8) -> u64 {
-        let count = if self.max == 7 { 7 } else { u16::from(self.max - self.min) + 1 };
+        let count = if self.max == 7 {
+            7
+        } else {
+            u16::from(self.max - self.min) + 1
+        };
         let (from, to) = (u16::from(from), u16::from(to));
         let end = if from > to { to + count } else { to };
         let mut set = 0;
@@ -205,7 +209,11 @@ impl Kind {
             return Ok(None);
         }
         if upper == "L" {
-            return Err(self.error(at, text, "which weekday is meant: 5L or FRIL is the last Friday of the month"));
+            return Err(self.error(
+                at,
+                text,
+                "which weekday is meant: 5L or FRIL is the last Friday of the month",
+            ));
         }
         if let Some((day, nth)) = upper.split_once('#') {
             let place = at + day.chars().count() + 1;

@@ -6,6 +6,7 @@ pub mod health;
 pub mod memory;
 pub mod router;
 pub mod runs;
+pub mod schedule;
 pub mod skills;
 pub mod status;
 pub mod usage;
