@@ -1,5 +1,6 @@
 //! What the committer applies in one transaction: facts of one run and what belongs with them.
 
+use crate::domain::audit::AuditNote;
 use crate::domain::budget::{Account, BudgetChange};
 use crate::domain::fact::{Fact, Stamped};
 use crate::domain::id::RunId;
@@ -11,8 +12,10 @@ use crate::domain::time::UtcMillis;
 use crate::domain::traffic::{Tape, Traffic};
 
 use super::codec;
+use super::record::certificate::CertificateRecord;
 use super::record::fact::EntryRecord;
-use super::record::key::KeyRecord;
+use super::record::key::{KeyRecord, KeyTermsRecord};
+use super::record::secret::SecretRecord;
 
 /// One all-or-nothing change.
 #[derive(Debug, Default)]
@@ -86,6 +89,18 @@ pub enum Op {
     },
     /// Puts an API key record.
     KeyPut(KeyRecord),
+    /// Puts the terms of the key with this public id.
+    KeyTermsPut([u8; 16], KeyTermsRecord),
+    /// Keeps when the key with this public id was last used.
+    KeyUsed([u8; 16], UtcMillis),
+    /// Appends a row to the audit log: comes with the change that it tells.
+    AuditAppend(AuditNote),
+    /// Puts the record of a certificate.
+    CertificatePut(CertificateRecord),
+    /// Puts a sealed secret under this name.
+    SecretPut(String, SecretRecord),
+    /// Removes the secret of this name.
+    SecretRemove(String),
     /// Opens an incident.
     IncidentOpen(Incident),
     /// Keeps what a schedule has come to.

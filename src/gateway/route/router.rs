@@ -5,8 +5,10 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 
 use crate::domain::code;
+use crate::gateway::admin::router::routes as admin_routes;
 use crate::gateway::auth::check_host;
 use crate::gateway::error::ApiError;
+use crate::gateway::lapse::end_with_key;
 use crate::gateway::metrics::{RequestMeter, meter};
 use crate::gateway::parts::GatewayParts;
 
@@ -60,6 +62,8 @@ pub fn router(parts: GatewayParts) -> Router {
         .method_not_allowed_fallback(async || {
             ApiError::new(code::ROUTE_NOT_FOUND, "this address does not take this method").hint("GET /openapi.json")
         })
+        .merge(admin_routes())
+        .layer(from_fn_with_state(parts.keyring.clone(), end_with_key))
         .layer(from_fn_with_state(parts.clone(), check_host))
         .layer(from_fn_with_state(RequestMeter::new(parts.telemetry.clone()), meter))
         .with_state(parts)

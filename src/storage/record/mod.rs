@@ -4,7 +4,9 @@
 //! version with an upcaster.
 
 mod answer;
+pub mod audit;
 pub mod balance;
+pub mod certificate;
 pub mod fact;
 mod handoff;
 pub mod header;
@@ -13,6 +15,7 @@ pub mod key;
 pub mod memory;
 mod reading;
 pub mod schedule;
+pub mod secret;
 mod spec;
 pub mod statistics;
 pub mod submission;

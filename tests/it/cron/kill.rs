@@ -27,8 +27,7 @@ fn home(overlap: Overlap, catch_up: &str) -> TestHome {
     let home = TestHome::new("[log]\nlevel = \"warn\"\n");
     let folder = home.path().join("schedules");
     std::fs::create_dir_all(&folder).expect("a folder");
-    std::fs::create_dir_all(home.ledger_folder()).expect("a folder");
-    let marks = home.ledger_folder().join("marks");
+    let marks = home.workspace().join("marks");
     let file = format!(
         "cron = \"@every 1s\"\noverlap = \"{}\"\ncatch_up = \"{catch_up}\"\nworkspace = {:?}\n\
          command = [\"sh\", \"-c\", \"echo $OPENCLAW_RUN >> {}\"]\n",
@@ -96,7 +95,7 @@ fn findings(home: &TestHome) -> Vec<String> {
         wrong.push(format!("{} rows have runs, there are {}", of_rows.len(), runs.len()));
     }
     // What was done was done once.
-    let marks = std::fs::read_to_string(home.ledger_folder().join("marks")).unwrap_or_default();
+    let marks = std::fs::read_to_string(home.workspace().join("marks")).unwrap_or_default();
     let mut lines: BTreeMap<&str, usize> = BTreeMap::new();
     for line in marks.lines() {
         *lines.entry(line).or_default() += 1;
