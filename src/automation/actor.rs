@@ -250,7 +250,7 @@ impl ScheduleActor {
                     state.watched.insert(slot);
                 }
                 Err(error) => {
-                    tracing::warn!(schedule = %self.name, %run, %error, "nobody waits for a run yet; it is tried again")
+                    tracing::warn!(schedule = %self.name, %run, %error, "nobody waits for a run yet; it is tried again");
                 }
             }
         }
@@ -411,7 +411,7 @@ impl ScheduleActor {
                 // It is told when it has ended.
                 Ok(()) | Err(RunsError::Ended { .. }) => {}
                 Err(error) => {
-                    tracing::warn!(%run, error = %in_one_line(&error), "the run of an earlier slot could not be cancelled")
+                    tracing::warn!(%run, error = %in_one_line(&error), "the run of an earlier slot could not be cancelled");
                 }
             }
             state.schedule.cancelled.insert(run);

@@ -221,7 +221,7 @@ mod tests {
             schema: None,
         };
         let check = |output: ExpectedOutput, reason: Option<&str>| {
-            let found = look(root, &[output.clone()], began, now);
+            let found = look(root, std::slice::from_ref(&output), began, now);
             match (&found, reason) {
                 (Ok(()), None) => {}
                 (Err(found), Some(reason)) if found.contains(reason) => {}

@@ -1,7 +1,7 @@
 //! What schedules stand on, handed in once by the composition root.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,6 +54,8 @@ pub struct AutomationParts {
     pub pipelines: Arc<[(Arc<str>, Arc<Plan>)]>,
     /// Folders that programs are looked for in when a schedule does not say.
     pub path: OsString,
+    /// What programs read outside of their workspace; none when they are not confined.
+    pub readable: Option<Arc<[PathBuf]>>,
     /// The folder of runs when a schedule does not say.
     pub folder: Arc<Path>,
     /// What the configuration says for all schedules.

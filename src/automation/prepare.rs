@@ -88,8 +88,12 @@ impl AutomationParts {
                 if let Err(reason) = self.look_at_command(schedule, command).program {
                     wrong("/command/0", reason);
                 }
-                if let Some(file) = command.profile.as_deref().filter(|file| !Path::new(file).is_file()) {
-                    wrong("/profile", format!("{file} is not a file"));
+                if let Some(Err(reason)) = command
+                    .profile
+                    .as_deref()
+                    .map(|file| self.check_profile(file, &workspace))
+                {
+                    wrong("/profile", reason);
                 }
             }
             _ => {}
@@ -106,6 +110,24 @@ impl AutomationParts {
             }
         }
         findings
+    }
+
+    /// Whether the command will be able to read its profile: it is confined as every program is.
+    fn check_profile(&self, profile: &str, workspace: &Path) -> Result<(), String> {
+        let file = Path::new(profile).canonicalize().ok().filter(|file| file.is_file());
+        let Some(file) = file else {
+            return Err(format!("{profile} is not a file"));
+        };
+        let Some(readable) = &self.readable else { return Ok(()) };
+        let folders = readable.iter().map(PathBuf::as_path).chain([workspace]);
+        let mut folders = folders.filter_map(|folder| folder.canonicalize().ok());
+        if folders.any(|folder| file.starts_with(folder)) {
+            Ok(())
+        } else {
+            Err(format!(
+                "{profile} is outside the workspace: programs read it only when skills.readPaths names it"
+            ))
+        }
     }
 
     fn pipeline(&self, name: &str) -> Option<&Arc<Plan>> {
@@ -161,9 +183,7 @@ impl AutomationParts {
         let program = view.program?.display().to_string();
         let mut argv = Vec::new();
         if let Some(profile) = &command.profile {
-            if !Path::new(&**profile).is_file() {
-                return Err(format!("the profile {profile} is not a file"));
-            }
+            self.check_profile(profile, &self.workspace(schedule))?;
             argv.extend(["/bin/sh", "-c", WITH_PROFILE, "sh", profile].map(str::to_owned));
         }
         argv.push(program);

@@ -17,7 +17,7 @@ impl Zone {
 
     /// A time of the zone for people, with its offset: `2030-01-31T09:00:00+01:00`.
     pub fn show(&self, at: crate::domain::time::UtcMillis) -> String {
-        let zoned = timestamp((at.0 / 1000) as i64).to_zoned(self.0.clone());
+        let zoned = timestamp(at.seconds()).to_zoned(self.0.clone());
         zoned.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
     }
 }

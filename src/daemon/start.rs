@@ -53,6 +53,7 @@ use crate::skills::mcp::shared::Shared;
 use crate::skills::network::{NetworkPolicy, PolicyError};
 use crate::skills::package::library::Library;
 use crate::skills::process::runner::ProcessRunner;
+use crate::skills::sandbox::policy::SandboxMode;
 use crate::skills::skill::Skill;
 use crate::skills::spool::{Spool, SpoolError};
 use crate::storage::error::StoreError;
@@ -426,6 +427,10 @@ impl Daemon {
             skills: skills.clone(),
             pipelines: named_pipelines(config),
             path: program_path(),
+            readable: (config.sandbox.mode != SandboxMode::Off).then(|| {
+                let paths = config.sandbox.readable.iter().chain(&config.sandbox.writable);
+                paths.cloned().collect()
+            }),
             folder: std::env::current_dir().unwrap_or_default().into(),
             defaults: config.schedule_defaults.clone(),
             files: Arc::new(SchedulesFolder(home.schedules_dir())),

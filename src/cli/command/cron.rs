@@ -224,13 +224,12 @@ async fn list(context: &mut Context, client: &Client) -> Result<Exit, CliError> 
 
 /// What did not run, of one schedule or of all; 1 when there is something.
 async fn missed(context: &mut Context, client: &Client, name: Option<&ScheduleName>) -> Result<Exit, CliError> {
-    let names: Vec<String> = match name {
-        Some(name) => vec![name.to_string()],
-        None => {
-            let value = client.send(&Request::get("/v1/schedules")).await?;
-            let all = value["schedules"].as_array().into_iter().flatten();
-            all.map(|schedule| text(schedule, "name").to_owned()).collect()
-        }
+    let names: Vec<String> = if let Some(name) = name {
+        vec![name.to_string()]
+    } else {
+        let value = client.send(&Request::get("/v1/schedules")).await?;
+        let all = value["schedules"].as_array().into_iter().flatten();
+        all.map(|schedule| text(schedule, "name").to_owned()).collect()
     };
     let mut found = Vec::new();
     for name in names {

@@ -272,6 +272,7 @@ fn command(reader: &mut Reader, fields: &Map<String, Value>) -> Option<Command> 
 }
 
 fn outputs(reader: &mut Reader, fields: &Map<String, Value>) -> Vec<ExpectedOutput> {
+    const KNOWN: &[&str] = &["path", "max_age", "bytes_min", "bytes_max", "matches", "schema"];
     let items = reader.list("", fields, "outputs");
     if items.len() > OUTPUTS_MAX {
         reader.wrong("/outputs", format!("expected at most {OUTPUTS_MAX}"));
@@ -279,7 +280,6 @@ fn outputs(reader: &mut Reader, fields: &Map<String, Value>) -> Vec<ExpectedOutp
     let mut outputs = Vec::new();
     for (index, item) in items.iter().enumerate() {
         let at = format!("/outputs/{index}");
-        const KNOWN: &[&str] = &["path", "max_age", "bytes_min", "bytes_max", "matches", "schema"];
         let Some(fields) = reader.object(&at, item, KNOWN) else {
             continue;
         };
@@ -288,10 +288,8 @@ fn outputs(reader: &mut Reader, fields: &Map<String, Value>) -> Vec<ExpectedOutp
         if fields.contains_key("path") && (path.is_empty() || leaves) {
             reader.wrong(&format!("{at}/path"), "expected a path or pattern within the workspace");
         }
-        let max_age_ms = match fields.contains_key("max_age") {
-            true => Some(span(reader, &at, fields, "max_age", 0)),
-            false => None,
-        };
+        let has_age = fields.contains_key("max_age");
+        let max_age_ms = has_age.then(|| span(reader, &at, fields, "max_age", 0));
         let schema = fields.get("schema").map(|schema| Arc::new(schema.clone()));
         if schema.as_ref().is_some_and(|schema| !schema.is_object()) {
             reader.wrong(&format!("{at}/schema"), "expected a JSON Schema as an object");
@@ -311,9 +309,9 @@ fn outputs(reader: &mut Reader, fields: &Map<String, Value>) -> Vec<ExpectedOutp
 fn span_text(ms: u64) -> String {
     match ms {
         0 => "0s".into(),
-        _ if ms % 86_400_000 == 0 => format!("{}d", ms / 86_400_000),
-        _ if ms % 3_600_000 == 0 => format!("{}h", ms / 3_600_000),
-        _ if ms % 60_000 == 0 => format!("{}m", ms / 60_000),
+        _ if ms.is_multiple_of(86_400_000) => format!("{}d", ms / 86_400_000),
+        _ if ms.is_multiple_of(3_600_000) => format!("{}h", ms / 3_600_000),
+        _ if ms.is_multiple_of(60_000) => format!("{}m", ms / 60_000),
         _ => format!("{}s", ms / 1_000),
     }
 }

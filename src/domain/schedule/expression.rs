@@ -160,7 +160,7 @@ impl When {
     /// The first slot after `after`. `anchor` is when the schedule was saved.
     pub fn next(&self, zone: &dyn Offsets, anchor: UtcMillis, after: UtcMillis) -> Option<UtcMillis> {
         match self {
-            Self::Calendar(calendar) => zone::next(calendar, zone, seconds(after)).map(from_seconds),
+            Self::Calendar(calendar) => zone::next(calendar, zone, after.seconds()).map(from_seconds),
             Self::Every(ms) => {
                 let passed = after.0.checked_sub(anchor.0).map_or(0, |since| since / ms);
                 Some(anchor.plus_ms((passed + 1).saturating_mul(*ms)))
@@ -175,7 +175,7 @@ impl When {
     /// How many slots there are after `after`, up to and with `until`. Takes no longer for many than for few.
     pub fn count(&self, zone: &dyn Offsets, anchor: UtcMillis, after: UtcMillis, until: UtcMillis) -> u64 {
         match self {
-            Self::Calendar(calendar) => zone::count(calendar, zone, seconds(after), seconds(until)),
+            Self::Calendar(calendar) => zone::count(calendar, zone, after.seconds(), until.seconds()),
             Self::Every(ms) => until.since(anchor) / ms - (after.since(anchor) / ms).min(until.since(anchor) / ms),
             Self::Once { .. } => u64::from(self.next(zone, anchor, after).is_some_and(|at| at <= until)),
         }
@@ -204,10 +204,6 @@ impl When {
         }
         UtcMillis(few)
     }
-}
-
-fn seconds(at: UtcMillis) -> i64 {
-    (at.0 / 1000) as i64
 }
 
 fn from_seconds(seconds: i64) -> UtcMillis {

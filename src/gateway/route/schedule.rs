@@ -272,7 +272,7 @@ pub async fn backfill(
         .automation
         .backfill(&name_of(&name)?, (from, to), by(&caller))
         .await?;
-    let slots: Vec<Value> = slots.into_iter().map(time).map(Value::from).collect();
+    let slots: Vec<Value> = slots.into_iter().map(time).collect();
     Ok((StatusCode::ACCEPTED, Json(json!({ "queued": slots }))))
 }
 

@@ -160,7 +160,7 @@ fn a_program_that_ends_well_and_leaves_nothing_has_failed_with_an_incident() {
 #[test]
 fn the_environment_of_a_command_is_what_the_schedule_says_and_is_shown() {
     let (home, daemon) = start();
-    let profile = home.path().join("profile");
+    let profile = home.workspace().join("profile");
     std::fs::write(&profile, "GREETING=hello\nexport GREETING\n").expect("written");
     let profile = profile.display().to_string();
     let script = "printf '%s|%s|%s' \"$GREETING\" \"$NAME\" \"$PATH\" > env.txt";
@@ -191,6 +191,22 @@ fn the_environment_of_a_command_is_what_the_schedule_says_and_is_shown() {
         "{saved}"
     );
     assert_eq!(last(&home, "env")["state"], "ran");
+    // Programs are confined: a profile that they cannot read is refused when the schedule is saved.
+    let (code, _, told) = cli(
+        &home,
+        &[
+            "cron",
+            "add",
+            "other",
+            "@daily",
+            "--profile",
+            "/etc/hostname",
+            "--",
+            "true",
+        ],
+    );
+    assert_eq!(code, 2, "{told}");
+    assert!(told.contains("OC-1040"), "{told}");
     let written = std::fs::read_to_string(home.workspace().join("env.txt")).expect("written");
     assert_eq!(written, "hello|claw|/usr/bin:/bin");
     assert!(daemon.terminate().success());

@@ -29,10 +29,10 @@ fn home(overlap: Overlap, catch_up: &str) -> TestHome {
     std::fs::create_dir_all(&folder).expect("a folder");
     let marks = home.workspace().join("marks");
     let file = format!(
-        "cron = \"@every 1s\"\noverlap = \"{}\"\ncatch_up = \"{catch_up}\"\nworkspace = {:?}\n\
+        "cron = \"@every 1s\"\noverlap = \"{}\"\ncatch_up = \"{catch_up}\"\nworkspace = \"{}\"\n\
          command = [\"sh\", \"-c\", \"echo $OPENCLAW_RUN >> {}\"]\n",
         overlap.as_str(),
-        home.workspace(),
+        home.workspace().display(),
         marks.display()
     );
     std::fs::write(folder.join(format!("{NAME}.toml")), file).expect("written");
