@@ -1,6 +1,7 @@
 #![doc = include_str!("ARCHITECTURE.md")]
 
 pub mod agents;
+pub mod automation;
 pub mod cli;
 pub mod daemon;
 pub mod domain;

@@ -1,5 +1,6 @@
 //! The one definition of every command and flag; help texts come from the comments here.
 
+mod cron;
 mod trust;
 
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use crate::domain::id::RunId;
 use crate::domain::money::MicroUsd;
 use crate::domain::name::{AgentName, ModelAlias, PackageName, ServerName, SkillName};
 
+pub use cron::{CronAddArguments, CronCommand};
 pub use trust::{AuditArguments, KeyCommand, SecretCommand, SecurityCommand, TlsCommand};
 
 /// An operating system for AI agents that you can leave running.
@@ -95,6 +97,9 @@ pub enum Command {
     /// Keep texts and find them again, by key and by meaning.
     #[command(subcommand)]
     Memory(MemoryCommand),
+    /// Start work by the clock, and see what became of each slot.
+    #[command(subcommand)]
+    Cron(CronCommand),
     /// Make, list, rotate and revoke API keys.
     #[command(subcommand)]
     Key(KeyCommand),
@@ -766,6 +771,20 @@ mod tests {
             "openclaw memory verify --all",
             "openclaw memory export --output m.jsonl",
             "openclaw memory import m.jsonl --scope global",
+            "openclaw cron add nightly @daily --task tidy --agent coder --timezone Europe/Berlin --dry-run",
+            "openclaw cron add nightly @daily --env A=b --profile /etc/profile --expect out/*.csv -- backup --all",
+            "openclaw cron add nightly --file schedule.toml --overlap queue --catch-up all --jitter 5m",
+            "openclaw cron add nightly @daily --skill fs.read --args {}",
+            "openclaw cron list --json",
+            "openclaw cron show nightly --next 10",
+            "openclaw cron run nightly",
+            "openclaw cron pause nightly --reason holidays",
+            "openclaw cron resume nightly",
+            "openclaw cron remove nightly",
+            "openclaw cron slots nightly --state missed --limit 5",
+            "openclaw cron missed",
+            "openclaw cron missed nightly --json",
+            "openclaw cron backfill nightly --from 12h --to 2030-01-31T09:00:00Z",
         ] {
             check(line);
         }
@@ -812,6 +831,9 @@ mod tests {
             "openclaw mcp add x",
             "openclaw mcp add x --url http://a -- b",
             "openclaw mcp add ../x -- b",
+            "openclaw cron add nightly",
+            "openclaw cron add ../x @daily --task y",
+            "openclaw cron slots nightly --state gone",
         ] {
             assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
         }

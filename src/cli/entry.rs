@@ -103,6 +103,7 @@ async fn dispatch(context: &mut Context, command: Command, daemon: &impl DaemonS
         Command::Mcp(sub) => command::mcp::run(context, sub).await,
         Command::Memory(MemoryCommand::Upkeep(sub)) => command::memory_upkeep::run(context, sub).await,
         Command::Memory(sub) => command::memory::run(context, sub).await,
+        Command::Cron(sub) => command::cron::run(context, sub).await,
         Command::Key(sub) => command::key::run(context, sub).await,
         Command::Tls(sub) => command::tls::run(context, sub).await,
         Command::Secret(sub) => command::secret::run(context, sub).await,

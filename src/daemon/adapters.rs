@@ -7,10 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use serde_json::Value;
 
+use crate::automation::parts::ScheduleFiles;
 use crate::domain::fault::in_one_line as in_one_line_of;
 use crate::domain::handoff::Finding;
 use crate::domain::memory::{MemoryEntry, MemoryKey, ShardName};
+use crate::domain::name::ScheduleName;
+use crate::domain::plan::Plan;
 use crate::llm;
 use crate::memory::collect::settings::Upkeep;
 use crate::memory::handle::MemoryHandle;
@@ -213,6 +217,49 @@ pub fn pipelines(config: &Config) -> Arc<[Pipeline]> {
         })
     });
     offered.collect()
+}
+
+/// All pipelines by name, for schedules.
+pub fn named_pipelines(config: &Config) -> Arc<[(Arc<str>, Arc<Plan>)]> {
+    let named = config
+        .pipelines
+        .iter()
+        .map(|pipeline| (pipeline.name.clone(), pipeline.plan.clone()));
+    named.collect()
+}
+
+/// The folder of schedules.
+pub struct SchedulesFolder(pub PathBuf);
+
+impl SchedulesFolder {
+    fn file(&self, name: &ScheduleName) -> PathBuf {
+        self.0.join(format!("{name}.toml"))
+    }
+}
+
+impl ScheduleFiles for SchedulesFolder {
+    fn write(&self, name: &ScheduleName, document: &Value) -> Result<String, String> {
+        let file = self.file(name);
+        if file.exists() {
+            return Err(format!(
+                "{} is there already; the daemon reads it at its next start",
+                file.display()
+            ));
+        }
+        let written = std::fs::create_dir_all(&self.0)
+            .and_then(|()| config::file::replace(&file, config::schedule::to_toml(document).as_bytes(), 0o644));
+        written.map_err(|error| format!("{}: {error}", file.display()))?;
+        Ok(file.display().to_string())
+    }
+
+    fn remove(&self, name: &ScheduleName) -> Result<(), String> {
+        let file = self.file(name);
+        match std::fs::remove_file(&file) {
+            // Removed by hand: that is what was wanted.
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(format!("{}: {error}", file.display())),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Findings in one line.

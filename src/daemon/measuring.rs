@@ -7,6 +7,7 @@ use metrics::Counter;
 use supervisors::{ExitReason, Fact, Report, TreePath};
 
 use crate::agents::handle::AgentsHandle;
+use crate::automation::handle::AutomationHandle;
 use crate::domain::budget::Account;
 use crate::domain::memory::{MemoryScope, ShardCount};
 use crate::domain::time::UtcMillis;
@@ -16,7 +17,7 @@ use crate::memory::handle::MemoryHandle;
 use crate::runtime::clock::Clock;
 use crate::runtime::telemetry::{
     ACTOR_RESTARTS, BUDGET_COST, BUDGET_TOKENS, CERTIFICATE_EXPIRY, Family, MEMORY_BYTES, MEMORY_ENTRIES, MEMORY_IN_ARCHIVE, MEMORY_PARTS,
-    MODEL_ASKING, MODEL_OPEN, PROCESS_FILES, PROCESS_MEMORY, PROCESS_START, STORE_BYTES, TOKIO_QUEUE, TOKIO_TASKS,
+    MODEL_ASKING, MODEL_OPEN, PROCESS_FILES, PROCESS_MEMORY, PROCESS_START, SCHEDULE_TICK_AGE, STORE_BYTES, TOKIO_QUEUE, TOKIO_TASKS,
     TOKIO_WORKERS, Telemetry,
 };
 use crate::storage::store::Store;
@@ -26,6 +27,7 @@ pub fn refresh(
     telemetry: &Telemetry,
     clock: Clock,
     agents: AgentsHandle,
+    automation: AutomationHandle,
     models: Arc<Models>,
     (store, memory): (Store, MemoryHandle),
     authority: Authority,
@@ -58,6 +60,8 @@ pub fn refresh(
         measure_memory(telemetry, &store, &memory);
         let expiry = authority.own_expiry().since(clock.now());
         telemetry.gauge(&CERTIFICATE_EXPIRY, &[]).set(expiry as f64 / 1_000.0);
+        let age = automation.tick_age().map_or(0.0, |(_, age)| age.as_secs_f64());
+        telemetry.gauge(&SCHEDULE_TICK_AGE, &[]).set(age);
         telemetry.gauge(&STORE_BYTES, &[]).set(store.file_bytes() as f64);
         let figures = runtime.metrics();
         telemetry.gauge(&TOKIO_WORKERS, &[]).set(figures.num_workers() as f64);

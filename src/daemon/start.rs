@@ -16,6 +16,8 @@ use crate::agents::handle::AgentsHandle;
 use crate::agents::parts::{AgentsParts, Definitions};
 use crate::agents::players::Players;
 use crate::agents::treasury::Treasury;
+use crate::automation;
+use crate::automation::parts::AutomationParts;
 use crate::domain::agent::Role;
 use crate::domain::code::{self, Code};
 use crate::domain::id::BootId;
@@ -56,12 +58,16 @@ use crate::skills::mcp::shared::Shared;
 use crate::skills::network::{NetworkPolicy, PolicyError};
 use crate::skills::package::library::Library;
 use crate::skills::process::runner::ProcessRunner;
+use crate::skills::sandbox::policy::SandboxMode;
 use crate::skills::skill::Skill;
 use crate::skills::spool::{Spool, SpoolError};
 use crate::storage::error::StoreError;
 use crate::storage::store::Store;
 
-use super::adapters::{SkillsMemory, command_skill, in_one_line, mcp_server, model, pipelines, search, shown, upkeep};
+use super::adapters::{
+    SchedulesFolder, SkillsMemory, command_skill, in_one_line, mcp_server, model, named_pipelines, pipelines, search,
+    shown, upkeep,
+};
 use super::config::model::Stored;
 use super::config::{Config, DaemonFile, Home, HomeError};
 use super::guard::storage_layer;
@@ -82,6 +88,8 @@ const REST_OVER: Duration = Duration::from_secs(60);
 const MEMORY_IDLE: Duration = Duration::from_secs(600);
 /// Parts of the memory with an index at once.
 const MEMORY_OPEN_MAX: usize = 256;
+/// The longest time in which a clock that was set is not noticed by schedules.
+const SCHEDULE_TICK: Duration = Duration::from_secs(30);
 /// Longest wait for the calls under way when the daemon stops.
 const SUSPEND_MAX: Duration = Duration::from_secs(10);
 /// Longest orderly end; what has not ended by then resumes at the next start.
@@ -535,6 +543,28 @@ impl Daemon {
         };
         let (runs_layer, runs) = runs::layer::layer(runs_parts, config.steps_concurrent_max);
 
+        let automation_parts = AutomationParts {
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+            store: store.clone(),
+            committer: committer.clone(),
+            telemetry: telemetry.clone(),
+            runs: runs.clone(),
+            agents: agents.clone(),
+            skills: skills.clone(),
+            pipelines: named_pipelines(config),
+            path: program_path(),
+            readable: (config.sandbox.mode != SandboxMode::Off).then(|| {
+                let paths = config.sandbox.readable.iter().chain(&config.sandbox.writable);
+                paths.cloned().collect()
+            }),
+            folder: std::env::current_dir().unwrap_or_default().into(),
+            defaults: config.schedule_defaults.clone(),
+            files: Arc::new(SchedulesFolder(home.schedules_dir())),
+            tick: SCHEDULE_TICK,
+        };
+        let (automation_layer, automation) = automation::layer::layer(automation_parts, config.schedules.clone());
+
         let (stop, _) = watch::channel(false);
         let tree: Arc<OnceLock<SupervisorRef>> = Arc::default();
         let (for_gateway, for_actors) = (tree.clone(), tree.clone());
@@ -542,6 +572,7 @@ impl Daemon {
             &telemetry,
             clock.clone(),
             agents.clone(),
+            automation.clone(),
             models.clone(),
             (store.clone(), memory.clone()),
             authority.clone(),
@@ -562,6 +593,7 @@ impl Daemon {
             audit,
             admin: admin.to_string().into(),
             runs,
+            automation,
             agents: agents.clone(),
             skills,
             models,
@@ -619,6 +651,7 @@ impl Daemon {
             ("skills", left.skills),
             ("agents", agents_layer),
             ("runs", runs_layer),
+            ("automation", automation_layer),
             ("gateway", gateway_layer),
         ])
         .report_to(measuring::restarts(telemetry));

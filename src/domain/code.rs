@@ -51,6 +51,18 @@ codes! {
     NOT_ASKED = "OC-1031", "not_asked", Conflict;
     /// The question was answered before, differently.
     ANSWERED_BEFORE = "OC-1032", "answered_before", Conflict;
+    /// A schedule cannot be used as it is written.
+    SCHEDULE_INVALID = "OC-1040", "schedule_invalid", Invalid;
+    /// No schedule has this name.
+    SCHEDULE_NOT_FOUND = "OC-1041", "schedule_not_found", NotFound;
+    /// The slot has its run, or is in no state for what was asked.
+    SLOT_TAKEN = "OC-1042", "slot_taken", Conflict;
+    /// A schedule of this name exists already.
+    SCHEDULE_EXISTS = "OC-1043", "schedule_exists", Conflict;
+    /// A limit of schedules or of slots to run later is reached.
+    SCHEDULE_LIMIT = "OC-1044", "schedule_limit", Overloaded;
+    /// The actor of a schedule did not answer.
+    SCHEDULE_UNAVAILABLE = "OC-1045", "schedule_unavailable", Unavailable;
     /// A token budget does not allow the request.
     BUDGET_EXHAUSTED = "OC-1203", "budget_exhausted", Overloaded;
     /// No key was sent.

@@ -35,6 +35,7 @@ pub mod plan_document;
 pub mod resolution;
 pub mod run;
 pub mod sameness;
+pub mod schedule;
 pub mod skill;
 pub mod statistics;
 pub mod text;

@@ -91,6 +91,11 @@ name! {
     |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'
 }
 name! {
+    /// A schedule.
+    ScheduleName, "schedule name", "a-z, 0-9, `-` and `_`, starting with a letter or digit",
+    |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_'
+}
+name! {
     /// A server of the Model Context Protocol, as configured.
     ServerName, "server name", "a-z, 0-9, `-` and `_`, starting with a letter or digit",
     |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_'

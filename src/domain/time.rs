@@ -13,6 +13,11 @@ impl UtcMillis {
         Self(self.0.saturating_add(ms))
     }
 
+    /// Whole seconds since 1970, as signed calendars count them.
+    pub fn seconds(self) -> i64 {
+        i64::try_from(self.0 / 1000).expect("a thousandth of 64 bits fits into 63")
+    }
+
     /// Milliseconds from `earlier` to this time; 0 when `earlier` is later.
     pub fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)

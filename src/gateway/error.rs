@@ -120,6 +120,7 @@ impl From<RunsError> for ApiError {
             RunsError::SeveralUnknown(which) => {
                 answer.hint(format!("say which by `step` and `call`: {}", which.join(", ")))
             }
+            RunsError::Slot(_) => answer.hint("GET /v1/schedules/{name}/slots shows the ledger"),
             RunsError::Commit(_) | RunsError::Store(_) | RunsError::Balance(_) => answer,
         }
     }

@@ -7,6 +7,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::agents::handle::AgentsHandle;
+use crate::automation::handle::AutomationHandle;
 use crate::domain::id::BootId;
 use crate::identity::audit::AuditLog;
 use crate::identity::authority::handle::Authority;
@@ -75,6 +76,8 @@ pub struct GatewayParts {
     pub audit: AuditLog,
     /// Runs.
     pub runs: RunsHandle,
+    /// Schedules.
+    pub automation: AutomationHandle,
     /// Agents.
     pub agents: AgentsHandle,
     /// Skills.

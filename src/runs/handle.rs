@@ -111,6 +111,9 @@ pub enum RunsError {
     /// A balance cannot be read.
     #[error("read a balance")]
     Balance(#[source] Arc<StoreError>),
+    /// The slot that it is for has its run.
+    #[error("accept a run of a slot")]
+    Slot(#[source] Refused),
     /// The write failed.
     #[error("commit")]
     Commit(#[source] CommitError),
@@ -135,6 +138,7 @@ impl RunsError {
             Self::Ended { .. } => code::RUN_ENDED,
             Self::Active(_) => code::RUN_ACTIVE,
             Self::NotRecorded(_) => code::CASSETTE_ABSENT,
+            Self::Slot(_) => code::SLOT_TAKEN,
             Self::Store(StoreError::Corrupt { .. }) => code::STORE_CORRUPT,
             Self::Commit(_) | Self::Store(_) | Self::Balance(_) => code::STORE_FAILED,
         }
@@ -160,6 +164,20 @@ impl RunsHandle {
         idempotency: Option<Idempotency>,
         tape: Option<Tape>,
     ) -> Result<Accepted, RunsError> {
+        let taped = |run| tape.map(|tape| Op::TapePut { run, tape }).into_iter().collect();
+        self.accept_with(spec, idempotency, taped).await
+    }
+
+    /// Accepts a run together with changes that belong to it: all is on disk, or nothing. A slot that is taken refuses
+    /// the whole.
+    ///
+    /// **Cancel**: the run may have been accepted, and then the changes were made as well.
+    pub async fn accept_with(
+        &self,
+        spec: RunSpec,
+        idempotency: Option<Idempotency>,
+        changes: impl FnOnce(RunId) -> Vec<Op>,
+    ) -> Result<Accepted, RunsError> {
         let parts = &self.inside.parts;
         let now = parts.clock.now();
         let facts = self.first_facts(&spec, now)?;
@@ -174,8 +192,8 @@ impl RunsHandle {
             active_max: ACTIVE_RUNS_MAX,
         };
         let mut batch = Batch::accept(run, now, facts, submission);
-        if let Some(tape) = tape {
-            batch = batch.with(Op::TapePut { run, tape });
+        for change in changes(run) {
+            batch = batch.with(change);
         }
         match parts.committer.commit(batch).await {
             Ok(_) => {}
@@ -186,6 +204,7 @@ impl RunsHandle {
             Err(CommitError::Refused(Refused::TooManyActive { active, limit })) => {
                 return Err(RunsError::TooMany { active, limit });
             }
+            Err(CommitError::Refused(refused @ Refused::SlotTaken { .. })) => return Err(RunsError::Slot(refused)),
             Err(error) => return Err(RunsError::Commit(error)),
         }
         let argument = RunArgument {

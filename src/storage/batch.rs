@@ -6,6 +6,8 @@ use crate::domain::fact::{Fact, Stamped};
 use crate::domain::id::RunId;
 use crate::domain::incident::Incident;
 use crate::domain::memory::{MemoryCopy, MemoryDue, MemoryEdit, NewMemory, ShardName};
+use crate::domain::name::ScheduleName;
+use crate::domain::schedule::slot::{Kept, SlotRow, SlotState};
 use crate::domain::time::UtcMillis;
 use crate::domain::traffic::{Tape, Traffic};
 
@@ -123,6 +125,25 @@ pub enum Op {
     SecretRemove(String),
     /// Opens an incident.
     IncidentOpen(Incident),
+    /// Keeps what a schedule has come to.
+    SchedulePut(Kept),
+    /// Forgets a schedule that was removed; its ledger stays.
+    ScheduleDrop(ScheduleName),
+    /// Writes a row of the ledger. The whole batch is refused when the slot is in another state than was expected: so
+    /// no slot starts twice.
+    SlotPut {
+        /// The row.
+        row: SlotRow,
+        /// The state that the slot has now; none means that there is no row.
+        expected: Option<SlotState>,
+    },
+    /// Drops the oldest rows of a schedule's ledger, up to and with a slot.
+    SlotsTrim {
+        /// Whose.
+        schedule: ScheduleName,
+        /// The last that is dropped.
+        through: UtcMillis,
+    },
     /// Books token changes: reservations and settlements of the turns in the same batch.
     BudgetsBook(Vec<(Account, BudgetChange)>),
     /// Drops the balances of accounts that nobody needs any more.
@@ -158,6 +179,16 @@ pub enum Refused {
     /// The run has ended, is parked, or never was.
     #[error("{0} is not active")]
     NotActive(RunId),
+    /// The slot is not in the state that was expected.
+    #[error("the slot of {schedule} at {slot} is {found}")]
+    SlotTaken {
+        /// Whose slot.
+        schedule: ScheduleName,
+        /// Which.
+        slot: UtcMillis,
+        /// The word of its state, or that there is none.
+        found: &'static str,
+    },
 }
 
 impl Batch {

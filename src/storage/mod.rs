@@ -17,6 +17,7 @@ mod memory_upkeep;
 pub mod memory_verify;
 pub mod memory_write;
 pub mod record;
+mod schedules;
 pub mod statistics;
 pub mod store;
 pub mod table;

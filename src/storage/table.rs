@@ -48,6 +48,10 @@ pub const MEMORY_QUARANTINE: TableDefinition<'_, &[u8; 12], &[u8]> = TableDefini
 pub const TAPES: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("tapes-1");
 /// Answered requests of runs that are recorded, at the place of the fact that has the answer.
 pub const TRAFFIC: TableDefinition<'_, &JournalKey, &[u8]> = TableDefinition::new("traffic-1");
+/// What is kept of each schedule, by its name.
+pub const SCHEDULES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("schedules-1");
+/// The ledger of slots: the schedule's name, a zero byte, 8 bytes milliseconds of the slot, most significant first.
+pub const SLOTS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("slots-1");
 /// API keys by their public id.
 pub const KEYS: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("keys-1");
 /// Terms of keys by their public id.

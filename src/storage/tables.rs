@@ -11,7 +11,7 @@ use super::error::{StoreError, step};
 use super::memory_write::MemoryTables;
 use super::table::{
     ACTIVE, AUDIT, BLOBS, BUDGETS, CERTIFICATES, INCIDENTS, JOURNAL, JournalKey, KEY_TERMS, KEY_USES, KEYS, META, RUNS,
-    SECRETS, SNAPSHOTS, STATISTICS, SUBMISSIONS, TAPES, TRAFFIC,
+    SCHEDULES, SECRETS, SLOTS, SNAPSHOTS, STATISTICS, SUBMISSIONS, TAPES, TRAFFIC,
 };
 
 type Bytes<'txn, K> = Table<'txn, K, &'static [u8]>;
@@ -39,6 +39,8 @@ pub(super) struct Tables<'txn> {
     tapes: Option<Bytes<'txn, Id>>,
     traffic: Option<Bytes<'txn, &'static JournalKey>>,
     incidents: Option<Bytes<'txn, Id>>,
+    schedules: Option<Bytes<'txn, &'static str>>,
+    slots: Option<Bytes<'txn, &'static [u8]>>,
     statistics: Option<Bytes<'txn, &'static str>>,
 }
 
@@ -77,6 +79,8 @@ impl<'txn> Tables<'txn> {
             tapes: None,
             traffic: None,
             incidents: None,
+            schedules: None,
+            slots: None,
             statistics: None,
         }
     }
@@ -177,6 +181,14 @@ impl<'txn> Tables<'txn> {
 
     pub(super) fn incidents(&mut self) -> Result<&mut Bytes<'txn, Id>, StoreError> {
         open(self.transaction, &mut self.incidents, INCIDENTS, "open the incidents")
+    }
+
+    pub(super) fn schedules(&mut self) -> Result<&mut Bytes<'txn, &'static str>, StoreError> {
+        open(self.transaction, &mut self.schedules, SCHEDULES, "open the schedules")
+    }
+
+    pub(super) fn slots(&mut self) -> Result<&mut Bytes<'txn, &'static [u8]>, StoreError> {
+        open(self.transaction, &mut self.slots, SLOTS, "open the slots")
     }
 
     pub(super) fn statistics(&mut self) -> Result<&mut Bytes<'txn, &'static str>, StoreError> {

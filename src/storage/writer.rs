@@ -13,6 +13,7 @@ use crate::domain::id::RunId;
 use crate::domain::incident::Incident;
 use crate::domain::limits::INLINE_BYTES_MAX;
 use crate::domain::run::{Outcome, RunHeader, RunStatus};
+use crate::domain::schedule::slot::SlotState;
 use crate::domain::statistics::{Counting, Happening};
 use crate::domain::text::preview;
 use crate::domain::time::UtcMillis;
@@ -29,6 +30,7 @@ use super::record::fact::SnapshotRecord;
 use super::record::header::HeaderRecord;
 use super::record::incident::IncidentRecord;
 use super::record::memory::FirstMemoryRecord;
+use super::record::schedule::{ScheduleRecord, SlotRecord, read_slot, slot_key};
 use super::record::submission::SubmissionRecord;
 use super::record::traffic::{TapeRecord, TrafficRecord};
 use super::statistics::{self, Statistics};
@@ -137,6 +139,11 @@ impl Writer {
             first_seq: 0,
             last_seq: 0,
         };
+        for op in &batch.ops {
+            if let Some(refused) = refused_slot(tables, op)? {
+                return Ok(Err(refused));
+            }
+        }
         if let Some(append) = &batch.append {
             let refused = if batch.reopens {
                 reopen(tables, draft, append.run)?
@@ -216,6 +223,24 @@ impl Writer {
         begin(tables, draft, append.run)?;
         Ok(None)
     }
+}
+
+/// Whether a change of the ledger meets a slot in another state than it expects.
+fn refused_slot(tables: &mut Tables<'_>, op: &Op) -> Result<Option<Refused>, StoreError> {
+    let Op::SlotPut { row, expected } = op else {
+        return Ok(None);
+    };
+    let slots = tables.slots()?;
+    let key = slot_key(&row.schedule, row.slot);
+    let found = match slots.get(key.as_slice()).map_err(step("read a slot"))? {
+        None => None,
+        Some(value) => Some(read_slot(&key, value.value())?.state),
+    };
+    Ok((found != *expected).then(|| Refused::SlotTaken {
+        schedule: row.schedule.clone(),
+        slot: row.slot,
+        found: found.map_or("not in the ledger", SlotState::as_str),
+    }))
 }
 
 /// Takes a run up that has ended unknown. The limit of active runs does not hold it back: it was accepted once.
@@ -447,6 +472,31 @@ fn write_op(tables: &mut Tables<'_>, draft: &mut Draft, op: &Op) -> Result<(), S
             secrets.remove(name.as_str()).map_err(step("remove a secret"))?;
         }
         Op::IncidentOpen(incident) => write_incident(tables, incident)?,
+        Op::SchedulePut(kept) => {
+            let schedules = tables.schedules()?;
+            let record = codec::encode(&ScheduleRecord::from(kept));
+            schedules
+                .insert(kept.schedule.as_str(), record.as_slice())
+                .map_err(step("write a schedule"))?;
+        }
+        Op::ScheduleDrop(name) => {
+            let schedules = tables.schedules()?;
+            schedules.remove(name.as_str()).map_err(step("remove a schedule"))?;
+        }
+        Op::SlotPut { row, .. } => {
+            let slots = tables.slots()?;
+            let record = codec::encode(&SlotRecord::from(row));
+            slots
+                .insert(slot_key(&row.schedule, row.slot).as_slice(), record.as_slice())
+                .map_err(step("write a slot"))?;
+        }
+        Op::SlotsTrim { schedule, through } => {
+            let slots = tables.slots()?;
+            let (first, last) = (slot_key(schedule, UtcMillis(0)), slot_key(schedule, *through));
+            slots
+                .retain_in(first.as_slice()..=last.as_slice(), |_, _| false)
+                .map_err(step("remove slots"))?;
+        }
         Op::BudgetsDrop(accounts) => {
             for account in accounts {
                 draft.balances.remove(account);

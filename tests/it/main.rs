@@ -14,6 +14,7 @@ mod capabilities;
 mod cassette;
 mod cli;
 mod compaction;
+mod cron;
 mod faults;
 mod gateway;
 mod keys;

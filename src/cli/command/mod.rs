@@ -4,6 +4,7 @@ pub mod agent;
 pub mod audit;
 pub mod budget;
 pub mod config;
+pub mod cron;
 pub mod doctor;
 pub mod init;
 pub mod key;

@@ -167,6 +167,11 @@ impl Home {
         self.config.join("pipelines")
     }
 
+    /// The folder of schedules.
+    pub fn schedules_dir(&self) -> PathBuf {
+        self.config.join("schedules")
+    }
+
     /// The folder of skills.
     pub fn skills_dir(&self) -> PathBuf {
         self.config.join("skills")
@@ -220,6 +225,7 @@ impl Home {
             self.agents_dir(),
             self.prompts_dir(),
             self.pipelines_dir(),
+            self.schedules_dir(),
             self.skills_dir(),
         ];
         for folder in folders {

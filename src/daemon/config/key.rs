@@ -126,6 +126,8 @@ pub const KEYS: &[Key] = &[
     key("skills.search.title", Kind::Text { bytes_max: 256 }, "/title", "", true, "For kind json: a result's title."),
     key("skills.search.link", Kind::Text { bytes_max: 256 }, "/url", "", true, "For kind json: a result's address."),
     key("skills.search.snippet", Kind::Text { bytes_max: 256 }, "/content", "", true, "For kind json: some of a result's text."),
+    key("cron.timezone", Kind::Zone, "UTC", "", false, "Zone of schedules that do not say; an IANA name."),
+    key("cron.catchUp", Kind::Word(&["all", "last", "skip"]), "last", "", false, "Which slots of a downtime run later, for schedules that do not say."),
     key("metrics.bind", Kind::Address, "127.0.0.1", "", false, "Loopback address on which metrics are served."),
     key("metrics.port", integer(0, 65_535), "9464", "", false, "Port of the metrics; 0 takes any free one."),
     key("mcp.<name>.command", Kind::Texts { items_min: 1, items_max: 256 }, "", "", false, "Program and arguments of a server that speaks on its standard input and output."),

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::automation::zone::is_zone;
 use crate::domain::money::MicroUsd;
 
 /// What values a key takes.
@@ -34,6 +35,8 @@ pub enum Kind {
     HostPorts,
     /// An http or https address.
     Url,
+    /// A zone of the IANA data base.
+    Zone,
     /// A reference to a secret, never the secret.
     Secret,
     /// A JSON Schema as a TOML table.
@@ -55,6 +58,7 @@ impl Kind {
             Self::Texts { items_min, items_max } => format!("a list of {items_min} to {items_max} texts"),
             Self::HostPorts => "a list of \"host:port\"".into(),
             Self::Url => "an address that starts with http:// or https://".into(),
+            Self::Zone => "a zone such as UTC or Europe/Berlin".into(),
             Self::Secret => "\"${NAME}\" (an environment variable), \"file:path\" or \"secret:NAME\"".into(),
             Self::Schema => "a JSON Schema as a table".into(),
             Self::Flag => "true or false".into(),
@@ -80,6 +84,7 @@ impl Kind {
                 items.len() <= 256 && items.iter().all(|item| item.as_str().and_then(host_port).is_some())
             }),
             Self::Url => value.as_str().is_some_and(is_http_url),
+            Self::Zone => value.as_str().is_some_and(is_zone),
             Self::Secret => value.as_str().is_some_and(is_secret_reference),
             Self::Schema => value.is_object(),
             Self::Flag => value.is_boolean(),

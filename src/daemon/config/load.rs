@@ -22,10 +22,13 @@ use super::memory::MemoryConfig;
 use super::model::{BUILT_IN, ModelSettings, PRICE_FIELDS, models};
 use super::pipeline::{Pipeline, pipelines};
 use super::sandbox::{ProgramSecret, program_secrets, sandbox};
+use super::schedule::schedules;
 use super::setting::{Setting, Settings};
 use crate::domain::agent::AgentDefinition;
 use crate::domain::approval::ApprovalRules;
 use crate::domain::name::{ModelAlias, SkillName};
+use crate::domain::schedule::definition::{CatchUp, Schedule};
+use crate::domain::schedule::document::Defaults;
 use crate::gateway::admin::allow::Network;
 use crate::skills::sandbox::policy::SandboxSettings;
 
@@ -166,6 +169,10 @@ pub struct Config {
     pub program_secrets: Vec<ProgramSecret>,
     /// Plans kept as files.
     pub pipelines: Vec<Pipeline>,
+    /// What schedules do when they do not say.
+    pub schedule_defaults: Defaults,
+    /// The schedules.
+    pub schedules: Vec<Schedule>,
     /// Who has to agree to which calls.
     pub approvals: ApprovalRules,
     /// The search service.
@@ -213,6 +220,8 @@ pub fn load(home: &Home, overrides: &Overrides) -> Result<Loaded, ConfigError> {
     let agents = agents(&around, &mut bad, &mut warnings)?;
     let approvals = approval::rules(&settings, &agents, &mut bad);
     let pipelines = pipelines(home, &mut bad)?;
+    let schedule_defaults = schedule_defaults(&settings);
+    let schedules = schedules(home, &schedule_defaults, &mut bad)?;
     let gateway = gateway(&settings);
     if !gateway.bind.is_loopback() {
         let origin = settings.get(&["gateway", "bind"]).map(|setting| setting.origin.clone());
@@ -253,6 +262,8 @@ pub fn load(home: &Home, overrides: &Overrides) -> Result<Loaded, ConfigError> {
         sandbox: sandbox(&settings, home.config_dir()),
         program_secrets,
         pipelines,
+        schedule_defaults,
+        schedules,
         approvals,
         search: search(&settings),
     };
@@ -455,6 +466,14 @@ fn gateway(settings: &Settings) -> GatewayConfig {
         head_timeout_ms: number(settings, &["gateway", "headTimeout"]),
         body_bytes_max: number(settings, &["gateway", "maxBodyBytes"]) as usize,
         connections_max: number(settings, &["gateway", "maxConnections"]) as usize,
+    }
+}
+
+fn schedule_defaults(settings: &Settings) -> Defaults {
+    let catch_up = settings.text(&["cron", "catchUp"]).and_then(CatchUp::from_word);
+    Defaults {
+        zone: settings.text(&["cron", "timezone"]).unwrap_or("UTC").into(),
+        catch_up: catch_up.unwrap_or(CatchUp::Last),
     }
 }
 

@@ -4,7 +4,7 @@
 //! this layer carries no serialisation of its own. The schema given to planners is [`plan_schema`].
 
 mod read;
-mod reader;
+pub mod reader;
 mod schema;
 mod words;
 mod write;

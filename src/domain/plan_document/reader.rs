@@ -9,16 +9,16 @@ use crate::domain::handoff::Finding;
 use crate::domain::json::escape;
 
 /// Collects findings while a document is read.
-pub(super) struct Reader {
-    pub(super) findings: Vec<Finding>,
+pub struct Reader {
+    pub(in crate::domain) findings: Vec<Finding>,
 }
 
 impl Reader {
-    pub(super) fn wrong(&mut self, pointer: &str, message: impl Into<String>) {
+    pub(in crate::domain) fn wrong(&mut self, pointer: &str, message: impl Into<String>) {
         self.findings.push(Finding::new(pointer, message));
     }
 
-    pub(super) fn object<'value>(
+    pub(in crate::domain) fn object<'value>(
         &mut self,
         at: &str,
         value: &'value Value,
@@ -39,7 +39,7 @@ impl Reader {
         Some(fields)
     }
 
-    pub(super) fn text(&mut self, at: &str, fields: &Map<String, Value>, name: &str) -> Option<Arc<str>> {
+    pub(in crate::domain) fn text(&mut self, at: &str, fields: &Map<String, Value>, name: &str) -> Option<Arc<str>> {
         match fields.get(name)? {
             Value::String(text) => Some(text.as_str().into()),
             other => {
@@ -52,14 +52,19 @@ impl Reader {
         }
     }
 
-    pub(super) fn needed_text(&mut self, at: &str, fields: &Map<String, Value>, name: &str) -> Option<Arc<str>> {
+    pub(in crate::domain) fn needed_text(
+        &mut self,
+        at: &str,
+        fields: &Map<String, Value>,
+        name: &str,
+    ) -> Option<Arc<str>> {
         if !fields.contains_key(name) {
             self.wrong(&format!("{at}/{name}"), "is missing");
         }
         self.text(at, fields, name)
     }
 
-    pub(super) fn name<N: FromStr>(&mut self, at: &str, text: &str) -> Option<N>
+    pub(in crate::domain) fn name<N: FromStr>(&mut self, at: &str, text: &str) -> Option<N>
     where
         N::Err: std::fmt::Display,
     {
@@ -72,7 +77,7 @@ impl Reader {
         }
     }
 
-    pub(super) fn number(&mut self, at: &str, fields: &Map<String, Value>, name: &str) -> Option<u64> {
+    pub(in crate::domain) fn number(&mut self, at: &str, fields: &Map<String, Value>, name: &str) -> Option<u64> {
         let value = fields.get(name)?;
         let number = value.as_u64();
         if number.is_none() {
@@ -84,7 +89,7 @@ impl Reader {
         number
     }
 
-    pub(super) fn flag(&mut self, at: &str, fields: &Map<String, Value>, name: &str) -> bool {
+    pub(in crate::domain) fn flag(&mut self, at: &str, fields: &Map<String, Value>, name: &str) -> bool {
         match fields.get(name) {
             None => false,
             Some(Value::Bool(flag)) => *flag,
@@ -98,7 +103,12 @@ impl Reader {
         }
     }
 
-    pub(super) fn list<'value>(&mut self, at: &str, fields: &'value Map<String, Value>, name: &str) -> &'value [Value] {
+    pub(in crate::domain) fn list<'value>(
+        &mut self,
+        at: &str,
+        fields: &'value Map<String, Value>,
+        name: &str,
+    ) -> &'value [Value] {
         match fields.get(name) {
             None => &[],
             Some(Value::Array(items)) => items,
@@ -112,7 +122,7 @@ impl Reader {
         }
     }
 
-    pub(super) fn texts(&mut self, at: &str, fields: &Map<String, Value>, name: &str) -> Vec<Arc<str>> {
+    pub(in crate::domain) fn texts(&mut self, at: &str, fields: &Map<String, Value>, name: &str) -> Vec<Arc<str>> {
         let mut texts = Vec::new();
         for (index, item) in self.list(at, fields, name).iter().enumerate() {
             match item {
@@ -126,7 +136,7 @@ impl Reader {
         texts
     }
 
-    pub(super) fn word<T: Copy>(
+    pub(in crate::domain) fn word<T: Copy>(
         &mut self,
         at: &str,
         fields: &Map<String, Value>,
@@ -146,7 +156,7 @@ impl Reader {
     }
 }
 
-pub(super) fn kind(value: &Value) -> &'static str {
+pub(in crate::domain) fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",

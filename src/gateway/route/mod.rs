@@ -7,6 +7,7 @@ pub mod memory;
 pub mod memory_upkeep;
 pub mod router;
 pub mod runs;
+pub mod schedule;
 pub mod skills;
 pub mod status;
 pub mod usage;

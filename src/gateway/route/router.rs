@@ -11,7 +11,7 @@ use crate::gateway::lapse::end_with_key;
 use crate::gateway::metrics::{RequestMeter, meter};
 use crate::gateway::parts::GatewayParts;
 
-use super::{agents, answers, health, memory, memory_upkeep, runs, skills, status, usage};
+use super::{agents, answers, health, memory, memory_upkeep, runs, schedule, skills, status, usage};
 
 /// The router.
 pub fn router(parts: GatewayParts) -> Router {
@@ -52,6 +52,13 @@ pub fn router(parts: GatewayParts) -> Router {
             "/v1/memory/{scope}/{key}",
             get(memory::get).put(memory::put).delete(memory::forget),
         )
+        .route("/v1/schedules", get(schedule::list).post(schedule::add))
+        .route("/v1/schedules/{name}", get(schedule::show).delete(schedule::remove))
+        .route("/v1/schedules/{name}/slots", get(schedule::slots))
+        .route("/v1/schedules/{name}/run", post(schedule::run))
+        .route("/v1/schedules/{name}/pause", post(schedule::pause))
+        .route("/v1/schedules/{name}/resume", post(schedule::resume))
+        .route("/v1/schedules/{name}/backfill", post(schedule::backfill))
         .route("/v1/incidents", get(status::incidents))
         .route("/v1/status", get(status::status))
         .route("/livez", get(health::live))

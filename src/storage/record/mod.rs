@@ -14,6 +14,7 @@ pub mod incident;
 pub mod key;
 pub mod memory;
 mod reading;
+pub mod schedule;
 pub mod secret;
 mod spec;
 pub mod statistics;
@@ -22,3 +23,5 @@ pub mod traffic;
 
 #[cfg(test)]
 mod fact_tests;
+#[cfg(test)]
+mod schedule_tests;

@@ -96,6 +96,7 @@ fn sample(kind: Kind) -> String {
         Kind::Schema => "{ type = \"object\" }".into(),
         Kind::Flag => "false".into(),
         Kind::Usd => "0.25".into(),
+        Kind::Zone => "Europe/Berlin".into(),
     }
 }
 

@@ -1,0 +1,542 @@
+//! The actor of one schedule: asks the decision what is next and carries it out.
+//!
+//! Supervised by `automation/schedules` (dynamic, permanent). A crash loses nothing: the next incarnation reads the
+//! ledger and decides the same. Its timers are only wake-up calls; what is due comes from the store and the clock.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use supervisors::TaskExit;
+
+use crate::domain::fault::{Fault, in_one_line};
+use crate::domain::id::{IncidentId, RunId};
+use crate::domain::incident::Incident;
+use crate::domain::name::ScheduleName;
+use crate::domain::schedule::definition::Schedule;
+use crate::domain::schedule::expression::When;
+use crate::domain::schedule::slot::{Kept, SlotRow, SlotState};
+use crate::domain::schedule::zone::Offsets;
+use crate::domain::time::UtcMillis;
+use crate::runs::handle::RunsError;
+use crate::runtime::committer::CommitError;
+use crate::runtime::telemetry::{SCHEDULE_SLOTS, SCHEDULE_SUCCESS};
+use crate::runtime::timer::Timer;
+use crate::storage::batch::{Batch, Op, Refused};
+use crate::storage::error::StoreError;
+
+use super::decision::{adopt, decide, fail, finish, queue, retire};
+use super::effect::{Change, Notice, Start, Step, Verdict, Written};
+use super::message::{Answer, BACKFILL_MAX, ScheduleMessage, ScheduleRefused};
+use super::parts::AutomationInside;
+use super::state::ScheduleState;
+use super::watching;
+use super::zone::Zone;
+
+/// Steps that are carried out for one message; then others get their turn.
+const STEPS_MAX: usize = 64;
+/// Rows of one schedule's ledger; the oldest go when there are more.
+pub const LEDGER_ROWS_MAX: usize = 10_000;
+/// Rows that are written between two looks at the ledger's length.
+const TRIM_EVERY: usize = 1_000;
+/// One schedule.
+pub struct ScheduleActor {
+    /// What it shares with its layer.
+    pub inside: AutomationInside,
+    /// Which.
+    pub name: ScheduleName,
+}
+
+/// What it holds.
+pub struct ActorState {
+    schedule: ScheduleState,
+    zone: Zone,
+    watched: BTreeSet<UtcMillis>,
+    timer: Option<Timer>,
+}
+
+impl Actor for ScheduleActor {
+    type Msg = ScheduleMessage;
+    type State = ActorState;
+    type Arguments = ();
+
+    async fn pre_start(&self, myself: ActorRef<ScheduleMessage>, (): ()) -> Result<ActorState, ActorProcessingErr> {
+        let schedule = self.inside.book.get(&self.name).ok_or("the schedule was removed")?;
+        let zone = Zone::find(&schedule.zone).ok_or("the zone data has gone")?;
+        let state = self.load(schedule).await?;
+        myself.cast(ScheduleMessage::LookDue)?;
+        Ok(ActorState {
+            schedule: state,
+            zone,
+            watched: BTreeSet::new(),
+            timer: None,
+        })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<ScheduleMessage>,
+        message: ScheduleMessage,
+        state: &mut ActorState,
+    ) -> Result<(), ActorProcessingErr> {
+        // Who asked may have stopped waiting; what was asked is done all the same.
+        match message {
+            ScheduleMessage::LookDue => {}
+            ScheduleMessage::RunEnded { slot, verdict } => {
+                state.watched.remove(&slot);
+                let now = self.inside.parts.clock.now();
+                if let Some(written) = finish(&state.schedule, slot, &verdict, now) {
+                    self.write(state, written).await?;
+                }
+            }
+            ScheduleMessage::Pause { why, reply } => {
+                let now = self.inside.parts.clock.now();
+                let paused = Some((now, why));
+                reply.send(self.keep(state, |kept| kept.paused = paused).await).ok();
+            }
+            ScheduleMessage::Resume { reply } => {
+                reply.send(self.resume(state).await?).ok();
+            }
+            ScheduleMessage::RunNow { by, reply } => {
+                reply.send(self.run_now(state, &by).await).ok();
+            }
+            ScheduleMessage::Backfill { between, by, reply } => {
+                reply.send(self.backfill(state, between, &by).await).ok();
+            }
+            ScheduleMessage::Retire { reply } => {
+                reply.send(self.retire(state).await).ok();
+                // Nothing is started any more; the actor is taken down next.
+                return Ok(());
+            }
+            #[cfg(test)]
+            ScheduleMessage::Crash => panic!("asked to"),
+        }
+        self.work(&myself, state).await
+    }
+}
+
+fn open_rows(inside: &AutomationInside, name: &ScheduleName) -> Result<Vec<SlotRow>, StoreError> {
+    let all = UtcMillis(0)..=UtcMillis(u64::MAX);
+    inside
+        .parts
+        .store
+        .slots(name, all, LEDGER_ROWS_MAX, &|row| !row.state.is_final())
+}
+
+/// The slots after a time that have rows.
+fn rows_after(inside: &AutomationInside, name: &ScheduleName, at: UtcMillis) -> Result<Vec<UtcMillis>, StoreError> {
+    let after = UtcMillis(at.0.saturating_add(1))..=UtcMillis(u64::MAX);
+    let rows = inside.parts.store.slots(name, after, LEDGER_ROWS_MAX, &|_| true)?;
+    Ok(rows.into_iter().map(|row| row.slot).collect())
+}
+
+/// Closes what a schedule that goes away has open, and forgets it.
+pub(super) fn retiring(inside: &AutomationInside, name: &ScheduleName) -> Result<Batch, StoreError> {
+    let now = inside.parts.clock.now();
+    let mut batch = Batch::ops(vec![Op::ScheduleDrop(name.clone())]);
+    for Change { row, expected } in retire(open_rows(inside, name)?, now) {
+        batch = batch.with(Op::SlotPut { row, expected });
+    }
+    Ok(batch)
+}
+
+impl ScheduleActor {
+    /// Reads what is on disk; a schedule that is new, or has changed, begins now.
+    async fn load(&self, schedule: Arc<Schedule>) -> Result<ScheduleState, ActorProcessingErr> {
+        let parts = &self.inside.parts;
+        // What the incarnation before has sent is on disk or refused before this one reads.
+        parts.committer.settled().await?;
+        let now = parts.clock.now();
+        let kept = parts.store.schedule(&self.name)?;
+        let open = open_rows(&self.inside, &self.name)?;
+        let new = || Kept {
+            schedule: self.name.clone(),
+            expression: "".into(),
+            zone: "".into(),
+            anchor: now,
+            floor: UtcMillis(0),
+            through: now,
+            paused: None,
+            succeeded_at: None,
+        };
+        let state = {
+            let kept = kept.unwrap_or_else(new);
+            let ahead = rows_after(&self.inside, &self.name, kept.through)?;
+            ScheduleState::load(schedule.clone(), kept, open, ahead)
+        };
+        if state.kept.expression == schedule.expression && state.kept.zone == schedule.zone {
+            return Ok(state);
+        }
+        let before = When::read(&state.kept.expression).ok();
+        let before = before.zip(Zone::find(&state.kept.zone));
+        let before = before.as_ref().map(|(when, zone)| (when, zone as &dyn Offsets));
+        let written = adopt(&state, before, now);
+        let mut state = state;
+        parts.committer.commit(self.batch(&written)).await?;
+        self.count(&written);
+        state.wrote(&written);
+        state.is_fresh = true;
+        Ok(state)
+    }
+
+    /// Carries out steps until there is nothing to do now.
+    async fn work(&self, myself: &ActorRef<ScheduleMessage>, state: &mut ActorState) -> Result<(), ActorProcessingErr> {
+        let parts = &self.inside.parts;
+        for _ in 0..STEPS_MAX {
+            self.inside.book.looked(&self.name);
+            self.watch(myself, state);
+            let now = parts.clock.now();
+            match decide(&state.schedule, &state.zone, now) {
+                Step::Wait(until) => {
+                    state.schedule.is_fresh = false;
+                    let wait = until.map_or(parts.tick, |at| parts.clock.until(at).min(parts.tick));
+                    // A clock that shows a time just before the due one must not make it turn round.
+                    let wait = wait.max(Duration::from_millis(1));
+                    state.timer = Some(Timer::after(myself, wait, || ScheduleMessage::LookDue));
+                    return Ok(());
+                }
+                Step::Rewind => self.rewind(state, now)?,
+                Step::Write(written) => self.write(state, *written).await?,
+                Step::Start(start) => self.start(state, start).await?,
+                Step::Cancel(runs) => self.cancel(state, runs).await,
+            }
+            if state.schedule.rows_written >= TRIM_EVERY {
+                self.trim(state).await?;
+            }
+        }
+        // There is more to do; what was sent meanwhile comes first.
+        myself.cast(ScheduleMessage::LookDue)?;
+        Ok(())
+    }
+
+    fn rewind(&self, state: &mut ActorState, now: UtcMillis) -> Result<(), ActorProcessingErr> {
+        let slots = rows_after(&self.inside, &self.name, now)?;
+        let ahead = state.schedule.kept.through.since(now);
+        // A clock that is corrected by a moment is nothing to talk about.
+        if ahead > 60_000 {
+            tracing::warn!(schedule = %self.name, ms = ahead, rows = slots.len(), "the clock was set back; no slot runs twice");
+        }
+        state.schedule.rewound(now, slots);
+        Ok(())
+    }
+
+    /// Sees to it that somebody waits for every run.
+    fn watch(&self, myself: &ActorRef<ScheduleMessage>, state: &mut ActorState) {
+        let waiting = state
+            .schedule
+            .running
+            .iter()
+            .filter(|(slot, _)| !state.watched.contains(slot));
+        let waiting: Vec<(UtcMillis, SlotRow)> = waiting.map(|(slot, row)| (*slot, row.clone())).collect();
+        for (slot, row) in waiting {
+            let Some(run) = row.run else { continue };
+            let future = watching::verdict(self.inside.parts.clone(), state.schedule.schedule.clone(), row, run);
+            let actor = myself.clone();
+            let told = move |exit| {
+                let verdict = match exit {
+                    TaskExit::Done(verdict) => verdict,
+                    TaskExit::Panicked(panic) => Verdict {
+                        succeeded: false,
+                        why: format!("looking at {run} failed: {panic}").into(),
+                    },
+                    // The next incarnation, or the next life, waits again.
+                    TaskExit::Cancelled => return,
+                };
+                actor.cast(ScheduleMessage::RunEnded { slot, verdict }).ok();
+            };
+            match self.inside.watching.spawn(format!("{}-{run}", self.name), future, told) {
+                Ok(_) => {
+                    state.watched.insert(slot);
+                }
+                Err(error) => {
+                    tracing::warn!(schedule = %self.name, %run, %error, "nobody waits for a run yet; it is tried again");
+                }
+            }
+        }
+    }
+
+    fn batch(&self, written: &Written) -> Batch {
+        let mut ops = vec![Op::SchedulePut(written.kept.clone())];
+        ops.extend(written.rows.iter().map(|change| Op::SlotPut {
+            row: change.row.clone(),
+            expected: change.expected,
+        }));
+        ops.extend(
+            written
+                .notice
+                .as_ref()
+                .map(|notice| Op::IncidentOpen(self.incident(notice))),
+        );
+        Batch::ops(ops)
+    }
+
+    fn incident(&self, notice: &Notice) -> Incident {
+        let parts = &self.inside.parts;
+        let now = parts.clock.now();
+        tracing::warn!(schedule = %self.name, why = %notice.why, "{}", notice.what);
+        Incident {
+            id: IncidentId::new(now, parts.entropy.u128()),
+            at: now,
+            severity: notice.severity.into(),
+            what: notice.what.as_str().into(),
+            why: notice.why.as_str().into(),
+            action: notice.action.as_str().into(),
+            run: notice.run,
+        }
+    }
+
+    fn count(&self, written: &Written) {
+        let telemetry = &self.inside.parts.telemetry;
+        for change in written.rows.iter().filter(|change| change.row.state.is_final()) {
+            let labels = [self.name.as_str(), change.row.state.as_str()];
+            telemetry.counter(&SCHEDULE_SLOTS, &labels).increment(change.row.count);
+        }
+        if let Some(at) = written.kept.succeeded_at {
+            telemetry
+                .gauge(&SCHEDULE_SUCCESS, &[self.name.as_str()])
+                .set(at.0 as f64 / 1_000.0);
+        }
+    }
+
+    /// Commits; a slot that is not as it was thought to be makes the ledger be read anew.
+    async fn write(&self, state: &mut ActorState, written: Written) -> Result<(), ActorProcessingErr> {
+        match self.inside.parts.committer.commit(self.batch(&written)).await {
+            Ok(_) => {
+                self.count(&written);
+                state.schedule.wrote(&written);
+                Ok(())
+            }
+            Err(CommitError::Refused(Refused::SlotTaken { slot, .. })) => self.taken(state, slot),
+            // The store's failure ends the process; anything else is tried again by the next incarnation.
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A slot has a row that this actor did not know of: asked for by hand at the same moment, or left over from a
+    /// clock that was wrong. It is left as it is.
+    fn taken(&self, state: &mut ActorState, slot: UtcMillis) -> Result<(), ActorProcessingErr> {
+        tracing::info!(schedule = %self.name, slot = slot.0, "the slot has its row already");
+        let row = self.inside.parts.store.slot(&self.name, slot)?;
+        state.schedule.queued.remove(&slot);
+        match row {
+            Some(row) if row.state == SlotState::Running => {
+                state.schedule.running.insert(slot, row);
+            }
+            Some(row) if row.state == SlotState::Queued => {
+                state.schedule.queued.insert(slot, row.why);
+            }
+            _ => {}
+        }
+        if slot > state.schedule.kept.through {
+            state.schedule.settled.insert(slot);
+        }
+        Ok(())
+    }
+
+    async fn start(&self, state: &mut ActorState, start: Start) -> Result<(), ActorProcessingErr> {
+        let parts = &self.inside.parts;
+        let now = parts.clock.now();
+        let spec = match parts.spec(&state.schedule.schedule, now) {
+            Ok(spec) => spec,
+            Err(reason) => return self.failed(state, &start, &format!("not started: {reason}"), now).await,
+        };
+        let row = SlotRow::new(self.name.clone(), start.slot, SlotState::Running, now).because(start.why.clone());
+        let with_run = |run: RunId| SlotRow {
+            run: Some(run),
+            ..row.clone()
+        };
+        let changes = |run| {
+            vec![
+                Op::SchedulePut(start.kept.clone()),
+                Op::SlotPut {
+                    row: with_run(run),
+                    expected: start.expected,
+                },
+            ]
+        };
+        match parts.runs.accept_with(spec, None, changes).await {
+            Ok(accepted) => {
+                state.schedule.put_off = None;
+                state.schedule.wrote(&Written {
+                    rows: vec![Change {
+                        row: with_run(accepted.run),
+                        expected: start.expected,
+                    }],
+                    kept: start.kept,
+                    cancels: None,
+                    notice: None,
+                });
+                Ok(())
+            }
+            Err(RunsError::Slot(_)) => self.taken(state, start.slot),
+            // Nobody knows whether it is on disk: the next incarnation reads it.
+            Err(RunsError::Commit(
+                error @ (CommitError::Failed(_) | CommitError::Closed | CommitError::TimedOut(_)),
+            )) => Err(error.into()),
+            Err(error) => {
+                let reason = in_one_line(&error);
+                let may_pass = error.code().fault == Fault::Overloaded;
+                if may_pass && state.schedule.refused(now) {
+                    tracing::warn!(schedule = %self.name, %reason, "a slot is put off");
+                    return Ok(());
+                }
+                state.schedule.put_off = None;
+                self.failed(state, &start, &format!("not accepted: {reason}"), now)
+                    .await
+            }
+        }
+    }
+
+    async fn failed(
+        &self,
+        state: &mut ActorState,
+        start: &Start,
+        why: &str,
+        now: UtcMillis,
+    ) -> Result<(), ActorProcessingErr> {
+        let written = fail(&state.schedule, start, why, now);
+        self.write(state, written).await
+    }
+
+    async fn cancel(&self, state: &mut ActorState, runs: Vec<RunId>) {
+        for run in runs {
+            let cancelled = self
+                .inside
+                .parts
+                .runs
+                .cancel(run, "a later slot of its schedule is due".into())
+                .await;
+            match cancelled {
+                // It is told when it has ended.
+                Ok(()) | Err(RunsError::Ended { .. }) => {}
+                Err(error) => {
+                    tracing::warn!(%run, error = %in_one_line(&error), "the run of an earlier slot could not be cancelled");
+                }
+            }
+            state.schedule.cancelled.insert(run);
+        }
+    }
+
+    /// Changes what is kept.
+    async fn keep(&self, state: &mut ActorState, change: impl FnOnce(&mut Kept)) -> Answer<()> {
+        let mut kept = state.schedule.kept.clone();
+        change(&mut kept);
+        self.put(state, Vec::new(), kept).await
+    }
+
+    async fn put(&self, state: &mut ActorState, rows: Vec<Change>, kept: Kept) -> Answer<()> {
+        let written = Written {
+            rows,
+            kept,
+            cancels: None,
+            notice: None,
+        };
+        let committed = self.inside.parts.committer.commit(self.batch(&written)).await;
+        committed.map_err(ScheduleRefused::Commit)?;
+        self.count(&written);
+        state.schedule.wrote(&written);
+        Ok(())
+    }
+
+    /// Slots up to now were due while it was paused: they get their rows before it goes on.
+    async fn resume(&self, state: &mut ActorState) -> Result<Answer<()>, ActorProcessingErr> {
+        for _ in 0..STEPS_MAX {
+            match decide(&state.schedule, &state.zone, self.inside.parts.clock.now()) {
+                Step::Write(written) => self.write(state, *written).await?,
+                Step::Start(start) => self.start(state, start).await?,
+                _ => break,
+            }
+        }
+        Ok(self.keep(state, |kept| kept.paused = None).await)
+    }
+
+    async fn run_now(&self, state: &mut ActorState, by: &str) -> Answer<UtcMillis> {
+        let parts = &self.inside.parts;
+        let now = parts.clock.now();
+        let mut slot = now;
+        let read = |error| ScheduleRefused::Store(Arc::new(error));
+        while parts.store.slot(&self.name, slot).map_err(read)?.is_some() {
+            slot = slot.plus_ms(1);
+        }
+        let change = queue(&state.schedule, slot, None, &format!("asked for by {by}"), now);
+        let kept = state.schedule.kept.clone();
+        self.put(state, vec![change], kept).await?;
+        Ok(slot)
+    }
+
+    async fn backfill(
+        &self,
+        state: &mut ActorState,
+        between: (UtcMillis, UtcMillis),
+        by: &str,
+    ) -> Answer<Vec<UtcMillis>> {
+        let parts = &self.inside.parts;
+        let now = parts.clock.now();
+        let read = |error| ScheduleRefused::Store(Arc::new(error));
+        let kept = state.schedule.kept.clone();
+        let when = &state.schedule.schedule.when;
+        let end = between.1.min(kept.through);
+        let before = UtcMillis(between.0.0.saturating_sub(1)).max(kept.floor);
+        // Slots that ran are no reason to refuse; so many that nobody would look at them are.
+        let found = when.count(&state.zone, kept.anchor, before, end.max(before)) as usize;
+        if found > LEDGER_ROWS_MAX {
+            return Err(ScheduleRefused::TooMany { found });
+        }
+        let mut changes = Vec::new();
+        let mut after = before;
+        while let Some(slot) = when.next(&state.zone, kept.anchor, after).filter(|slot| *slot <= end) {
+            after = slot;
+            let expected = parts.store.slot(&self.name, slot).map_err(read)?.map(|row| row.state);
+            if expected.is_none_or(SlotState::may_be_backfilled) {
+                changes.push(queue(
+                    &state.schedule,
+                    slot,
+                    expected,
+                    &format!("run later, asked for by {by}"),
+                    now,
+                ));
+            }
+        }
+        if changes.len() > BACKFILL_MAX {
+            return Err(ScheduleRefused::TooMany { found: changes.len() });
+        }
+        let slots = changes.iter().map(|change| change.row.slot).collect();
+        self.put(state, changes, kept).await?;
+        Ok(slots)
+    }
+
+    async fn retire(&self, state: &mut ActorState) -> Answer<()> {
+        state.timer = None;
+        let batch = retiring(&self.inside, &self.name);
+        let batch = batch.map_err(|error| ScheduleRefused::Store(Arc::new(error)))?;
+        let committed = self.inside.parts.committer.commit(batch).await;
+        committed.map(drop).map_err(ScheduleRefused::Commit)
+    }
+
+    /// Drops the oldest rows when there are too many; none that has not ended.
+    async fn trim(&self, state: &mut ActorState) -> Result<(), ActorProcessingErr> {
+        state.schedule.rows_written = 0;
+        let all = UtcMillis(0)..=UtcMillis(u64::MAX);
+        let rows = self
+            .inside
+            .parts
+            .store
+            .slots(&self.name, all, LEDGER_ROWS_MAX + 1, &|_| true)?;
+        let Some(oldest) = rows.get(LEDGER_ROWS_MAX) else {
+            return Ok(());
+        };
+        let open = state.schedule.running.keys().chain(state.schedule.queued.keys()).min();
+        let through = open.map_or(oldest.slot, |open| oldest.slot.min(UtcMillis(open.0.saturating_sub(1))));
+        let mut kept = state.schedule.kept.clone();
+        kept.floor = kept.floor.max(through);
+        let trim = Op::SlotsTrim {
+            schedule: self.name.clone(),
+            through,
+        };
+        let batch = Batch::ops(vec![trim, Op::SchedulePut(kept.clone())]);
+        self.inside.parts.committer.commit(batch).await?;
+        state.schedule.kept = kept;
+        Ok(())
+    }
+}

@@ -1,0 +1,455 @@
+//! The decision against a model of the store, over clocks that jump, processes that die and runs that take their time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::decision::{CATCH_UP_ROWS_MAX, adopt, decide, finish};
+use super::effect::{Change, Step, Verdict, Written};
+use super::state::ScheduleState;
+use super::zone::Zone;
+use crate::domain::id::RunId;
+use crate::domain::name::ScheduleName;
+use crate::domain::schedule::definition::{CatchUp, DEADLINE_MS, LATE_AFTER_MS, Overlap, Schedule, Target};
+use crate::domain::schedule::expression::When;
+use crate::domain::schedule::slot::{Kept, SlotRow, SlotState};
+use crate::domain::time::UtcMillis;
+
+/// 2024-03-30T22:00:00Z, three hours before Berlin's clocks go forward.
+const START: UtcMillis = UtcMillis(1_711_836_000_000);
+const MINUTE: u64 = 60_000;
+const HOUR: u64 = 60 * MINUTE;
+
+fn schedule(expression: &str, overlap: Overlap, catch_up: CatchUp, jitter_ms: u64) -> Schedule {
+    Schedule {
+        name: ScheduleName::new("nightly").expect("a name"),
+        expression: expression.into(),
+        when: When::read(expression).expect(expression),
+        zone: "Europe/Berlin".into(),
+        target: Target::Agent {
+            agent: None,
+            task: "x".into(),
+        },
+        workspace: None,
+        overlap,
+        catch_up,
+        jitter_ms,
+        late_after_ms: LATE_AFTER_MS,
+        deadline_ms: DEADLINE_MS,
+        outputs: Vec::new(),
+    }
+}
+
+/// What the store, the runs and the clock are.
+struct World {
+    zone: Zone,
+    now: UtcMillis,
+    kept: Kept,
+    rows: BTreeMap<UtcMillis, SlotRow>,
+    /// How often each slot was started.
+    starts: BTreeMap<UtcMillis, u32>,
+    state: ScheduleState,
+    runs: u128,
+    went_back: bool,
+}
+
+impl World {
+    fn new(schedule: Schedule) -> Self {
+        let kept = Kept {
+            schedule: schedule.name.clone(),
+            expression: schedule.expression.clone(),
+            zone: schedule.zone.clone(),
+            anchor: START,
+            floor: UtcMillis(0),
+            through: START,
+            paused: None,
+            succeeded_at: None,
+        };
+        Self {
+            zone: Zone::find("Europe/Berlin").expect("a zone"),
+            now: START,
+            state: ScheduleState::load(Arc::new(schedule), kept.clone(), Vec::new(), Vec::new()),
+            kept,
+            rows: BTreeMap::new(),
+            starts: BTreeMap::new(),
+            runs: 0,
+            went_back: false,
+        }
+    }
+
+    /// One transaction: all of it, or nothing and a panic, because nobody else writes here.
+    fn commit(&mut self, written: &Written) {
+        for change in &written.rows {
+            let found = self.rows.get(&change.row.slot).map(|row| row.state);
+            assert_eq!(found, change.expected, "slot {} is taken", change.row.slot);
+        }
+        for change in &written.rows {
+            self.rows.insert(change.row.slot, change.row.clone());
+        }
+        self.kept = written.kept.clone();
+    }
+
+    /// One step; false when there is nothing to do. With `dies` the process ends right after the commit, or, before
+    /// anything is written, right before it.
+    fn step(&mut self, dies: Option<bool>) -> bool {
+        let step = decide(&self.state, &self.zone, self.now);
+        let writes = matches!(step, Step::Write(_) | Step::Start(_));
+        if dies == Some(true) && writes {
+            self.restart();
+            return true;
+        }
+        match step {
+            Step::Wait(until) => {
+                assert!(
+                    until.is_none_or(|until| until > self.now),
+                    "waiting for the past: {until:?}"
+                );
+                return false;
+            }
+            Step::Rewind => {
+                let slots = self.rows.range(UtcMillis(self.now.0 + 1)..).map(|(slot, _)| *slot);
+                let slots: Vec<UtcMillis> = slots.collect();
+                self.state.rewound(self.now, slots);
+                return true;
+            }
+            Step::Write(written) => {
+                assert!(
+                    written.rows.len() as u64 <= CATCH_UP_ROWS_MAX + 1,
+                    "{} rows at once",
+                    written.rows.len()
+                );
+                self.commit(&written);
+                self.state.wrote(&written);
+            }
+            Step::Start(start) => {
+                self.runs += 1;
+                *self.starts.entry(start.slot).or_default() += 1;
+                let mut row = SlotRow::new(
+                    self.state.schedule.name.clone(),
+                    start.slot,
+                    SlotState::Running,
+                    self.now,
+                );
+                row.run = Some(RunId::new(self.now, self.runs));
+                let written = Written {
+                    rows: vec![Change {
+                        row,
+                        expected: start.expected,
+                    }],
+                    kept: start.kept,
+                    cancels: None,
+                    notice: None,
+                };
+                self.commit(&written);
+                self.state.wrote(&written);
+            }
+            Step::Cancel(runs) => {
+                // A run that is asked to end does so, in its own time.
+                self.state.cancelled.extend(runs);
+            }
+        }
+        if dies == Some(false) && writes {
+            self.restart();
+        }
+        true
+    }
+
+    fn settle(&mut self) {
+        for _ in 0..100_000 {
+            if !self.step(None) {
+                return;
+            }
+        }
+        panic!("it does not come to rest");
+    }
+
+    fn restart(&mut self) {
+        let ahead = self
+            .rows
+            .range(UtcMillis(self.kept.through.0 + 1)..)
+            .map(|(slot, _)| *slot)
+            .collect();
+        let open = self
+            .rows
+            .values()
+            .filter(|row| !row.state.is_final())
+            .cloned()
+            .collect();
+        self.state = ScheduleState::load(self.state.schedule.clone(), self.kept.clone(), open, ahead);
+    }
+
+    fn end_one(&mut self, succeeded: bool) {
+        let Some(slot) = self.state.running.keys().next().copied() else {
+            return;
+        };
+        let verdict = Verdict {
+            succeeded,
+            why: "x".into(),
+        };
+        let written = finish(&self.state, slot, &verdict, self.now).expect("it runs");
+        self.commit(&written);
+        self.state.wrote(&written);
+        assert_eq!(
+            finish(&self.state, slot, &verdict, self.now),
+            None,
+            "told twice, written once"
+        );
+    }
+
+    /// Every slot has a row or stands in a summary; without a clock that went back, exactly one of both.
+    fn check(&self) {
+        let when = &self.state.schedule.when;
+        let mut after = START;
+        let mut slots = 0u64;
+        while let Some(slot) = when
+            .next(&self.zone, START, after)
+            .filter(|slot| *slot <= self.kept.through)
+        {
+            after = slot;
+            slots += 1;
+            let own = u64::from(self.rows.get(&slot).is_some_and(|row| row.count == 1));
+            let summed = self
+                .rows
+                .values()
+                .filter(|row| row.count > 1 && row.first <= slot && slot <= row.slot);
+            let rows = own + summed.count() as u64;
+            assert!(
+                rows == 1 || (self.went_back && rows > 1),
+                "slot {slot} stands in {rows} rows"
+            );
+        }
+        if !self.went_back {
+            let counted: u64 = self.rows.values().map(|row| row.count).sum();
+            assert_eq!(counted, slots);
+        }
+        for (slot, starts) in &self.starts {
+            assert_eq!(*starts, 1, "slot {slot} was started {starts} times");
+            assert!(
+                when.next(&self.zone, START, UtcMillis(slot.0 - 1)) == Some(*slot),
+                "{slot} is no slot"
+            );
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Deed {
+    Pass(u64),
+    Back(u64),
+    Look,
+    Die,
+    DieAt(bool),
+    End(bool),
+    Pause,
+    Resume,
+}
+
+fn deed() -> impl Strategy<Value = Deed> {
+    prop_oneof![
+        4 => (1..20 * MINUTE).prop_map(Deed::Pass),
+        1 => (HOUR..60 * HOUR).prop_map(Deed::Pass),
+        1 => (1..3 * HOUR).prop_map(Deed::Back),
+        6 => Just(Deed::Look),
+        1 => Just(Deed::Die),
+        2 => any::<bool>().prop_map(Deed::DieAt),
+        3 => any::<bool>().prop_map(Deed::End),
+        1 => Just(Deed::Pause),
+        1 => Just(Deed::Resume),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_slot_is_in_the_ledger_and_none_starts_twice_whatever_the_clock_and_the_process_do(
+        expression in prop::sample::select(vec!["*/10 * * * *", "@every 7m", "30 * * * *", "*/30 1-3 * * *", "30 2 * * *"]),
+        overlap in prop::sample::select(Overlap::ALL.to_vec()),
+        catch_up in prop::sample::select(CatchUp::ALL.to_vec()),
+        jitter_ms in prop::sample::select(vec![0, 30_000, 5 * MINUTE]),
+        deeds in prop::collection::vec(deed(), 1..60),
+        goes_back: bool,
+    ) {
+        let mut world = World::new(schedule(expression, overlap, catch_up, jitter_ms));
+        for deed in deeds {
+            match deed {
+                Deed::Pass(ms) => world.now = world.now.plus_ms(ms),
+                Deed::Back(ms) if goes_back => {
+                    world.now = UtcMillis(world.now.0.saturating_sub(ms).max(START.0));
+                    world.went_back = true;
+                }
+                Deed::Back(_) => {}
+                Deed::Look => world.settle(),
+                Deed::Die => world.restart(),
+                Deed::DieAt(before) => {
+                    world.step(Some(before));
+                }
+                Deed::End(succeeded) => world.end_one(succeeded),
+                Deed::Pause | Deed::Resume => {
+                    let mut kept = world.state.kept.clone();
+                    kept.paused = matches!(deed, Deed::Pause).then(|| (world.now, "x".into()));
+                    world.kept = kept.clone();
+                    world.state.kept = kept;
+                }
+            }
+            world.check();
+        }
+        // Left alone, everything that waits runs and ends.
+        world.settle();
+        for _ in 0..10_000 {
+            if world.state.running.is_empty() && world.state.queued.is_empty() {
+                break;
+            }
+            world.end_one(true);
+            world.settle();
+        }
+        world.check();
+        prop_assert!(world.rows.values().all(|row| row.state.is_final()));
+    }
+}
+
+/// The states of all rows, oldest first; summaries with their count.
+fn states(world: &World) -> Vec<String> {
+    let rows = world.rows.values();
+    let words = rows.map(|row| match row.count {
+        1 => row.state.as_str().to_owned(),
+        more => format!("{} x{more}", row.state.as_str()),
+    });
+    words.collect()
+}
+
+#[test]
+fn a_downtime_is_caught_up_as_the_schedule_says_and_written_down_within_bounds() {
+    let check = |expression: &str, catch_up: CatchUp, hours: u64, expected: &[(&str, usize)]| {
+        let mut world = World::new(schedule(expression, Overlap::Queue, catch_up, 0));
+        world.settle();
+        world.now = START.plus_ms(hours * HOUR);
+        world.restart();
+        world.settle();
+        while !world.state.running.is_empty() {
+            world.end_one(true);
+            world.settle();
+        }
+        world.check();
+        let mut found: Vec<(String, usize)> = Vec::new();
+        for word in states(&world) {
+            match found.last_mut() {
+                Some((last, count)) if *last == word => *count += 1,
+                _ => found.push((word, 1)),
+            }
+        }
+        let found: Vec<(&str, usize)> = found.iter().map(|(word, count)| (word.as_str(), *count)).collect();
+        assert_eq!(found, expected, "{expression} {catch_up:?} {hours} h");
+    };
+    check("*/30 * * * *", CatchUp::All, 2, &[("late", 3), ("skipped", 1)]);
+    check(
+        "*/30 * * * *",
+        CatchUp::Last,
+        2,
+        &[("missed", 2), ("late", 1), ("ran", 1)],
+    );
+    check("*/30 * * * *", CatchUp::Skip, 2, &[("missed", 3), ("ran", 1)]);
+    // What is caught up waits already, and one may. The last slot is due this very moment, the one before is within its minute of grace.
+    check(
+        "* * * * *",
+        CatchUp::Last,
+        48,
+        &[
+            ("missed x2778", 1),
+            ("missed", 99),
+            ("late", 1),
+            ("ran", 1),
+            ("skipped", 1),
+        ],
+    );
+    check(
+        "* * * * *",
+        CatchUp::All,
+        48,
+        &[("missed x2778", 1), ("late", 100), ("skipped", 2)],
+    );
+    check(
+        "* * * * *",
+        CatchUp::Skip,
+        48,
+        &[("missed x2778", 1), ("missed", 100), ("ran", 2)],
+    );
+}
+
+#[test]
+fn an_overlap_is_handled_as_the_schedule_says() {
+    let check = |overlap: Overlap, expected: &[&str], cancels: usize| {
+        let mut world = World::new(schedule("*/10 * * * *", overlap, CatchUp::Last, 0));
+        for _ in 0..4 {
+            world.now = world.now.plus_ms(10 * MINUTE);
+            world.settle();
+        }
+        assert_eq!(states(&world), expected, "{overlap:?}");
+        assert_eq!(world.state.cancelled.len(), cancels, "{overlap:?}");
+    };
+    check(Overlap::Skip, &["running", "skipped", "skipped", "skipped"], 0);
+    check(Overlap::Queue, &["running", "queued", "skipped", "skipped"], 0);
+    check(Overlap::Allow, &["running"; 4], 0);
+    check(Overlap::Cancel, &["running", "skipped", "skipped", "queued"], 1);
+}
+
+#[test]
+fn a_clock_that_was_years_ahead_does_not_silence_a_schedule() {
+    let mut world = World::new(schedule("0 * * * *", Overlap::Skip, CatchUp::Skip, 0));
+    world.settle();
+    world.now = START.plus_ms(5 * 365 * 24 * HOUR + 30 * MINUTE);
+    world.settle();
+    world.now = START.plus_ms(HOUR);
+    world.restart();
+    world.settle();
+    assert_eq!(world.starts.keys().collect::<Vec<_>>(), [&START.plus_ms(HOUR)]);
+}
+
+#[test]
+fn jitter_puts_off_and_stays() {
+    let schedule = schedule("*/10 * * * *", Overlap::Skip, CatchUp::Last, 5 * MINUTE);
+    let slots = (1..200).map(|number| START.plus_ms(number * 10 * MINUTE));
+    let jitters: Vec<u64> = slots.clone().map(|slot| schedule.jitter_of(slot)).collect();
+    assert_eq!(jitters, slots.map(|slot| schedule.jitter_of(slot)).collect::<Vec<_>>());
+    assert!(jitters.iter().all(|jitter| *jitter <= 5 * MINUTE));
+    let (least, most) = (jitters.iter().min().expect("some"), jitters.iter().max().expect("some"));
+    assert!(
+        *least < 30_000 && *most > 270_000,
+        "spread over the whole: {least} to {most}"
+    );
+    let slot = START.plus_ms(10 * MINUTE);
+    let jitter = schedule.jitter_of(slot);
+    let mut world = World::new(schedule);
+    world.now = slot.plus_ms(jitter - 1);
+    world.settle();
+    assert_eq!(world.starts.len(), 0);
+    world.now = slot.plus_ms(jitter);
+    world.settle();
+    assert_eq!(world.starts.len(), 1);
+}
+
+#[test]
+fn a_schedule_that_was_changed_writes_down_what_its_old_form_missed() {
+    let mut world = World::new(schedule("*/30 * * * *", Overlap::Skip, CatchUp::All, 0));
+    world.settle();
+    world.now = START.plus_ms(2 * HOUR);
+    let old = world.state.schedule.when.clone();
+    let changed = Arc::new(schedule("@every 1h", Overlap::Skip, CatchUp::All, 0));
+    world.state = ScheduleState::load(changed, world.kept.clone(), Vec::new(), Vec::new());
+    let written = adopt(&world.state, Some((&old, &world.zone)), world.now);
+    assert_eq!(
+        written.rows.len(),
+        3,
+        "the one that is due this moment belongs to nobody"
+    );
+    assert!(written.rows.iter().all(|change| change.row.state == SlotState::Missed));
+    assert!(written.notice.is_some());
+    world.commit(&written);
+    world.state.wrote(&written);
+    world.settle();
+    assert_eq!(world.starts.len(), 0);
+    world.now = world.now.plus_ms(HOUR);
+    world.settle();
+    assert_eq!(world.starts.len(), 1, "the new one counts from the change");
+}

@@ -1,0 +1,81 @@
+//! What a decision comes to: data alone, for the shell to carry out and the state to take over. Pure.
+
+use std::sync::Arc;
+
+use crate::domain::id::RunId;
+use crate::domain::schedule::slot::{Kept, SlotRow, SlotState};
+use crate::domain::time::UtcMillis;
+
+/// One row and the state that its slot must have until then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The row.
+    pub row: SlotRow,
+    /// The state before; none means that there is no row.
+    pub expected: Option<SlotState>,
+}
+
+/// Something that a person should know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// `warning` or `error`.
+    pub severity: &'static str,
+    /// What happened.
+    pub what: String,
+    /// Why.
+    pub why: String,
+    /// What was done.
+    pub action: String,
+    /// The run concerned.
+    pub run: Option<RunId>,
+}
+
+/// What is written in one transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// Rows.
+    pub rows: Vec<Change>,
+    /// What is kept then.
+    pub kept: Kept,
+    /// The slot for which earlier runs are to end.
+    pub cancels: Option<UtcMillis>,
+    /// What a person should know.
+    pub notice: Option<Notice>,
+}
+
+/// A slot's run is to be accepted, in one transaction with its row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Start {
+    /// Which.
+    pub slot: UtcMillis,
+    /// The state of its row until then.
+    pub expected: Option<SlotState>,
+    /// What is kept then.
+    pub kept: Kept,
+    /// Why it starts only now; empty when it is in time.
+    pub why: Arc<str>,
+}
+
+/// What is next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing before this time; none means never.
+    Wait(Option<UtcMillis>),
+    /// The clock was set back: the rows from then on are needed.
+    Rewind,
+    /// Write rows.
+    Write(Box<Written>),
+    /// Start a slot.
+    Start(Start),
+    /// Ask runs to end.
+    Cancel(Vec<RunId>),
+}
+
+/// What came of a slot's run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// Whether it succeeded with all that was expected of it.
+    pub succeeded: bool,
+    /// Why not; for people.
+    pub why: Arc<str>,
+}

@@ -1,0 +1,132 @@
+//! What one schedule has come to: built from the store, changed only by what was committed. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::domain::id::RunId;
+use crate::domain::schedule::definition::Schedule;
+use crate::domain::schedule::slot::{Kept, SlotRow, SlotState};
+use crate::domain::time::UtcMillis;
+
+use super::effect::Written;
+
+/// Between two attempts to start a slot whose run was refused for now, in milliseconds.
+pub const RETRY_MS: u64 = 5_000;
+/// After so many milliseconds of refusals a slot fails.
+pub const GIVE_UP_MS: u64 = 3_600_000;
+
+/// One schedule's state.
+#[derive(Debug, Clone)]
+pub struct ScheduleState {
+    /// The schedule.
+    pub schedule: Arc<Schedule>,
+    /// What is on disk of it.
+    pub kept: Kept,
+    /// The slots whose runs have not ended.
+    pub running: BTreeMap<UtcMillis, SlotRow>,
+    /// The slots that wait, with the reason.
+    pub queued: BTreeMap<UtcMillis, Arc<str>>,
+    /// Slots after `kept.through` that have rows: the clock was set back over them.
+    pub settled: BTreeSet<UtcMillis>,
+    /// The slot for which earlier runs are to be cancelled.
+    pub cancel_for: Option<UtcMillis>,
+    /// Runs that were asked to end.
+    pub cancelled: BTreeSet<RunId>,
+    /// Until when nothing is started, and since when starts are refused.
+    pub put_off: Option<PutOff>,
+    /// Whether nothing was decided since the process, or this actor, began.
+    pub is_fresh: bool,
+    /// Rows written since the ledger was last trimmed.
+    pub rows_written: usize,
+}
+
+/// Starts are refused for now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PutOff {
+    /// Since when.
+    pub since: UtcMillis,
+    /// When the next is tried.
+    pub until: UtcMillis,
+}
+
+impl ScheduleState {
+    /// The state as the store has it; `open` are the rows that are not final, `ahead` the slots after `kept.through`
+    /// that have rows: there are some when the clock was set back in an earlier life.
+    pub fn load(schedule: Arc<Schedule>, kept: Kept, open: Vec<SlotRow>, ahead: Vec<UtcMillis>) -> Self {
+        let mut state = Self {
+            schedule,
+            kept,
+            running: BTreeMap::new(),
+            queued: BTreeMap::new(),
+            settled: ahead.into_iter().collect(),
+            cancel_for: None,
+            cancelled: BTreeSet::new(),
+            put_off: None,
+            is_fresh: true,
+            rows_written: 0,
+        };
+        for row in open {
+            state.row(row);
+        }
+        state
+    }
+
+    /// Takes over a committed row.
+    fn row(&mut self, row: SlotRow) {
+        self.queued.remove(&row.slot);
+        if let Some(before) = self.running.remove(&row.slot)
+            && let Some(run) = before.run
+        {
+            self.cancelled.remove(&run);
+        }
+        match row.state {
+            SlotState::Queued => {
+                self.queued.insert(row.slot, row.why);
+            }
+            SlotState::Running => {
+                self.running.insert(row.slot, row);
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes over what was committed.
+    pub fn wrote(&mut self, written: &Written) {
+        self.rows_written += written.rows.len();
+        for change in &written.rows {
+            self.row(change.row.clone());
+        }
+        self.kept = written.kept.clone();
+        let through = self.kept.through;
+        self.settled.retain(|slot| *slot > through);
+        if written.cancels.is_some() {
+            self.cancel_for = written.cancels;
+        }
+        self.is_fresh = false;
+    }
+
+    /// The clock was set back to `now`; `slots` are those after it that have rows.
+    pub fn rewound(&mut self, now: UtcMillis, slots: impl IntoIterator<Item = UtcMillis>) {
+        self.kept.through = now.max(self.kept.floor);
+        self.settled.extend(slots);
+    }
+
+    /// A start was refused for now. False when it has been so for too long.
+    pub fn refused(&mut self, now: UtcMillis) -> bool {
+        // A clock that was set back makes the wait begin anew.
+        let since = self.put_off.map(|off| off.since).filter(|since| *since <= now);
+        let since = since.unwrap_or(now);
+        self.put_off = Some(PutOff {
+            since,
+            until: now.plus_ms(RETRY_MS),
+        });
+        now.since(since) < GIVE_UP_MS
+    }
+
+    /// Until when nothing is started.
+    pub fn put_off_until(&self, now: UtcMillis) -> Option<UtcMillis> {
+        // Not by a wait from before the clock was set back.
+        let off = self.put_off.filter(|off| off.since <= now)?;
+        (off.until > now).then_some(off.until)
+    }
+}

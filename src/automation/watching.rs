@@ -1,0 +1,67 @@
+//! Waiting for the end of a slot's run and judging it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::domain::fault::in_one_line;
+use crate::domain::id::RunId;
+use crate::domain::run::{Outcome, RunStatus};
+use crate::domain::schedule::definition::Schedule;
+use crate::domain::schedule::slot::SlotRow;
+
+use super::effect::Verdict;
+use super::outputs;
+use super::parts::AutomationParts;
+
+/// Between two looks at a run of which nothing is heard. What is heard comes at once; this is for what is not.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// Waits until a slot's run has ended, and judges it. The run has a deadline of its own.
+///
+/// **Cancel**: nothing is lost; whoever waits next sees the same.
+pub(super) async fn verdict(parts: AutomationParts, schedule: Arc<Schedule>, row: SlotRow, run: RunId) -> Verdict {
+    let failed = |why: String| Verdict {
+        succeeded: false,
+        why: why.into(),
+    };
+    let status = match end_of(&parts, run).await {
+        Ok(status) => status,
+        Err(reason) => return failed(format!("{run} cannot be read: {reason}")),
+    };
+    match status {
+        RunStatus::Ended(Outcome::Succeeded) => {}
+        RunStatus::Ended(Outcome::Unknown) => {
+            return failed(format!(
+                "{run} ended unknown: a person must say what happened, `openclaw runs resolve`"
+            ));
+        }
+        other => return failed(format!("{run} is {}", other.as_str())),
+    }
+    let workspace = parts.workspace(&schedule);
+    let now = parts.clock.now();
+    let looked = tokio::task::spawn_blocking(move || outputs::look(&workspace, &schedule.outputs, row.decided_at, now));
+    match looked.await {
+        Ok(Ok(())) => Verdict {
+            succeeded: true,
+            why: "".into(),
+        },
+        Ok(Err(reason)) => failed(format!("{run} succeeded, but {reason}")),
+        Err(error) => failed(format!("the expected outputs could not be looked at: {error}")),
+    }
+}
+
+async fn end_of(parts: &AutomationParts, run: RunId) -> Result<RunStatus, String> {
+    let mut watch = parts.runs.watch(run);
+    let mut seen = 0;
+    loop {
+        // Read before the status: what comes after it raises the level again.
+        let facts = parts.runs.facts(run, seen).map_err(|error| in_one_line(&error))?;
+        seen = facts.last().map_or(seen, |fact| fact.seq);
+        let status = parts.runs.header(run).map_err(|error| in_one_line(&error))?.status;
+        if status != RunStatus::Active {
+            return Ok(status);
+        }
+        // Either way the status decides.
+        tokio::time::timeout(LOOK, watch.past(seen)).await.ok();
+    }
+}

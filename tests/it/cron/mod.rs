@@ -1,0 +1,5 @@
+//! Schedules: against another implementation, through the daemon, and killed.
+
+mod croniter;
+mod daemon;
+mod kill;
