@@ -175,6 +175,8 @@ impl AutomationParts {
             model: None,
             origin: "schedule".into(),
             retry_of: None,
+            // Schedules are the operator's own.
+            grant: None,
         })
     }
 

@@ -209,7 +209,7 @@ async fn probe(context: &Context, config: &Config, shared: &Arc<Shared>, limit: 
     // A proxy beside that of a daemon that may run.
     let socket = std::env::temp_dir().join(format!("openclaw-{:032x}.sock", Entropy::system().u128()));
     let network = network(config).map_err(|error| failed(error.into()))?;
-    let egress = egress(socket.clone(), config, network, Entropy::system());
+    let egress = egress(socket.clone(), config, network, Entropy::system(), &Stored::default());
     let (egress, egress_layer) = egress.map_err(|error| failed(error.into()))?;
     runner.open_egress(egress);
     let parts = ServerParts {

@@ -10,6 +10,7 @@ use super::settings::{Upkeep, WhenFull};
 use super::uses::Uses;
 use crate::domain::memory::{MemoryEdit, MemoryScope, MemorySource, MemoryState, ShardName};
 use crate::domain::time::UtcMillis;
+use crate::memory::indexing::Indexing;
 use crate::memory::keep::Wish;
 use crate::memory::parts::MemoryParts;
 use crate::memory::question::Question;
@@ -41,6 +42,7 @@ fn house(upkeep: Upkeep) -> House {
         idle: Duration::from_secs(600),
         open_max: 8,
         upkeep,
+        indexing: Indexing::default(),
     };
     House {
         _folder: folder,

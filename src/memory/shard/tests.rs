@@ -175,7 +175,13 @@ impl World {
                 self.commit(Op::MemoryPut(Box::new(new)));
             }
             Step::Forget(id) => self.edit(*id, MemoryEdit::Forget),
-            Step::Archive(id) => self.edit(*id, MemoryEdit::Archive { why: "old".into() }),
+            Step::Archive(id) => self.edit(
+                *id,
+                MemoryEdit::Archive {
+                    why: "old".into(),
+                    until: UtcMillis(u64::MAX),
+                },
+            ),
             Step::Restore(id) => self.edit(*id, MemoryEdit::Restore),
             Step::Used(id) => self.edit(*id, MemoryEdit::Used { times: 1 }),
             Step::Pass(time) => self.now = UtcMillis(self.now.0 + u64::from(*time)),

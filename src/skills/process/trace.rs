@@ -62,7 +62,7 @@ pub(super) fn began(order: &OrderWire, program: Pid) {
     let Some(report) = &order.spool else { return };
     let pid = program.as_raw_nonzero().get();
     let mut bytes = 0;
-    let argv = order.argv.iter().take_while(|word| {
+    let argv = order.start.argv.iter().take_while(|word| {
         bytes += word.len();
         bytes <= ARGV_BYTES_MAX
     });
@@ -72,7 +72,7 @@ pub(super) fn began(order: &OrderWire, program: Pid) {
         start_ticks: start_ticks(pid),
         began_ms: now_ms(),
         argv: argv.cloned().collect(),
-        cwd: order.cwd.clone(),
+        cwd: order.start.cwd.clone(),
         stopped: None,
     };
     write(&path_beside(report), &trace);
@@ -180,26 +180,28 @@ fn now_ms() -> u64 {
 mod tests {
     use std::os::unix::process::CommandExt as _;
 
-    use super::super::wire::{BoundsWire, RenderingWire};
+    use super::super::wire::{BoundsWire, RenderingWire, StartWire};
     use super::*;
     use crate::skills::sandbox::policy::LimitsWire;
 
     fn order(report: &Path) -> OrderWire {
         OrderWire {
             version: WIRE_VERSION,
-            program: "/bin/sleep".into(),
-            argv: vec!["sleep".to_owned(), "a \"b\"".to_owned()],
-            cwd: "/w".into(),
-            env: Vec::new(),
+            start: StartWire {
+                program: "/bin/sleep".into(),
+                argv: vec!["sleep".to_owned(), "a \"b\"".to_owned()],
+                cwd: "/w".into(),
+                env: Vec::new(),
+                limits: LimitsWire::default(),
+                bounds: BoundsWire::default(),
+                cgroup: None,
+                policy: None,
+                egress: None,
+            },
             stdin: String::new(),
             timeout_ms: 1,
             grace_ms: 1,
             output_bytes_max: 10,
-            limits: LimitsWire::default(),
-            bounds: BoundsWire::default(),
-            cgroup: None,
-            policy: None,
-            egress: None,
             spool: Some(report.to_owned()),
             unless_spooled: true,
             rendering: RenderingWire::Stdout,
