@@ -10,13 +10,14 @@ use crate::agents::handle::AgentsHandle;
 use crate::domain::budget::Account;
 use crate::domain::memory::{MemoryScope, ShardCount};
 use crate::domain::time::UtcMillis;
+use crate::identity::authority::handle::Authority;
 use crate::llm::registry::Models;
 use crate::memory::handle::MemoryHandle;
 use crate::runtime::clock::Clock;
 use crate::runtime::telemetry::{
-    ACTOR_RESTARTS, BUDGET_COST, BUDGET_TOKENS, Family, MEMORY_BYTES, MEMORY_ENTRIES, MEMORY_IN_ARCHIVE, MEMORY_PARTS,
-    MODEL_ASKING, MODEL_OPEN, PROCESS_FILES, PROCESS_MEMORY, PROCESS_START, STORE_BYTES, TOKIO_QUEUE, TOKIO_TASKS,
-    TOKIO_WORKERS, Telemetry,
+    ACTOR_RESTARTS, BUDGET_COST, BUDGET_TOKENS, CERTIFICATE_EXPIRY, Family, MEMORY_BYTES, MEMORY_ENTRIES,
+    MEMORY_IN_ARCHIVE, MEMORY_PARTS, MODEL_ASKING, MODEL_OPEN, PROCESS_FILES, PROCESS_MEMORY, PROCESS_START,
+    STORE_BYTES, TOKIO_QUEUE, TOKIO_TASKS, TOKIO_WORKERS, Telemetry,
 };
 use crate::storage::store::Store;
 
@@ -27,6 +28,7 @@ pub fn refresh(
     agents: AgentsHandle,
     models: Arc<Models>,
     (store, memory): (Store, MemoryHandle),
+    authority: Authority,
     started_at: UtcMillis,
 ) {
     let runtime = tokio::runtime::Handle::current();
@@ -54,6 +56,8 @@ pub fn refresh(
                 .set(f64::from(gate.asking));
         }
         measure_memory(telemetry, &store, &memory);
+        let expiry = authority.own_expiry().since(clock.now());
+        telemetry.gauge(&CERTIFICATE_EXPIRY, &[]).set(expiry as f64 / 1_000.0);
         telemetry.gauge(&STORE_BYTES, &[]).set(store.file_bytes() as f64);
         let figures = runtime.metrics();
         telemetry.gauge(&TOKIO_WORKERS, &[]).set(figures.num_workers() as f64);

@@ -97,6 +97,7 @@ metrics_table! {
     MEMORY_ARCHIVED = "openclaw_memory_archived_total", MetricKind::Counter, ["tier", "why"], "Memory entries that collection archived: swept (of little value, or their session ended), evicted (the memory was full).";
     MEMORY_DELETED = "openclaw_memory_deleted_total", MetricKind::Counter, ["tier"], "Archived memory entries that were deleted before their time because the archive was full.";
     MEMORY_PARTS = "openclaw_memory_open_parts", MetricKind::Gauge, [], "Parts of the memory whose index is loaded.";
+    CERTIFICATE_EXPIRY = "openclaw_certificate_expiry_seconds", MetricKind::Gauge, [], "Time until the daemon's own certificate ends; it is renewed at two thirds of its life.";
     STORE_BYTES = "openclaw_store_bytes", MetricKind::Gauge, [], "Size of the store's file.";
     PROCESS_MEMORY = "process_resident_memory_bytes", MetricKind::Gauge, [], "Resident memory of the process.";
     PROCESS_FILES = "process_open_fds", MetricKind::Gauge, [], "Open file descriptors of the process.";
