@@ -66,7 +66,7 @@ mod tests {
 
     use supervisors::Supervisor;
 
-    use super::super::collect::settings::Upkeep;
+    use super::super::limits::Upkeep;
     use super::*;
     use crate::domain::memory::{MemoryEdit, MemorySource};
     use crate::memory::handle::{MemoryError, child_id};

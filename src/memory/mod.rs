@@ -8,6 +8,7 @@ pub mod handle;
 pub mod index;
 pub mod keep;
 pub mod layer;
+pub mod limits;
 pub mod parts;
 pub mod question;
 pub mod shard;
