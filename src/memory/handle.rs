@@ -17,7 +17,7 @@ use crate::storage::error::StoreError;
 
 use super::collect::actor::CollectorMessage;
 use super::collect::round::{RoundError, Rounds, session_has_ended};
-use super::collect::settings::WhenFull;
+use super::limits::WhenFull;
 use super::parts::MemoryParts;
 use super::question::{FoundEntry, Question};
 use super::shard::actor::ShardMessage;

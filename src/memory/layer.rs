@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use supervisors::{Backoff, ChildSpec, DynamicSpec, Restart, Shutdown, Strategy, SupervisorSpec};
 
-use crate::domain::memory::ShardName;
+use crate::domain::memory::{MemoryScope, ShardName};
+use crate::runtime::telemetry::{MEMORY_ARCHIVED, MEMORY_DELETED};
 
 use super::collect::actor::Collector;
 use super::collect::round::Rounds;
@@ -32,6 +33,14 @@ pub fn layer(parts: &MemoryParts) -> (SupervisorSpec, MemoryHandle) {
     .backoff(Backoff::jitter(Duration::from_millis(10), Duration::from_secs(5)))
     .max_children(parts.open_max)
     .intensity(50, Duration::from_secs(30));
+    for scope in MemoryScope::ALL {
+        // A figure that has not been counted yet is zero, not absent.
+        let telemetry = &parts.upkeep.telemetry;
+        for why in ["swept", "evicted"] {
+            telemetry.counter(&MEMORY_ARCHIVED, &[scope.as_str(), why]).increment(0);
+        }
+        telemetry.counter(&MEMORY_DELETED, &[scope.as_str()]).increment(0);
+    }
     let rounds = Rounds {
         parts: parts.clone(),
         uses: Uses::default(),
@@ -57,9 +66,9 @@ mod tests {
 
     use supervisors::Supervisor;
 
-    use super::super::collect::settings::Upkeep;
+    use super::super::limits::Upkeep;
     use super::*;
-    use crate::domain::memory::{MemoryEdit, MemoryScope, MemorySource};
+    use crate::domain::memory::{MemoryEdit, MemorySource};
     use crate::memory::handle::{MemoryError, child_id};
     use crate::memory::indexing::Indexing;
     use crate::memory::keep::Wish;

@@ -9,6 +9,7 @@ pub mod index;
 pub mod indexing;
 pub mod keep;
 pub mod layer;
+pub mod limits;
 pub mod parts;
 pub mod question;
 pub mod ranking;

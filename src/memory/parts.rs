@@ -9,8 +9,8 @@ use crate::runtime::entropy::Entropy;
 use crate::storage::batch::{Batch, Op};
 use crate::storage::store::Store;
 
-use super::collect::settings::Upkeep;
 use super::indexing::Indexing;
+use super::limits::Upkeep;
 
 /// Everything below that memory uses.
 #[derive(Clone)]

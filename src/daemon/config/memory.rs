@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::memory::collect::settings::{WhenFull, prune_period};
+use crate::memory::limits::{WhenFull, prune_period};
 
 use super::setting::Settings;
 

@@ -7,7 +7,6 @@
 pub mod actor;
 pub mod decision;
 pub mod round;
-pub mod settings;
 pub mod uses;
 
 #[cfg(test)]

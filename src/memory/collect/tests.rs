@@ -6,12 +6,12 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::round::Rounds;
-use super::settings::{Upkeep, WhenFull};
 use super::uses::Uses;
 use crate::domain::memory::{MemoryEdit, MemoryScope, MemorySource, MemoryState, ShardName};
 use crate::domain::time::UtcMillis;
 use crate::memory::indexing::Indexing;
 use crate::memory::keep::Wish;
+use crate::memory::limits::{Upkeep, WhenFull};
 use crate::memory::parts::MemoryParts;
 use crate::memory::question::Question;
 use crate::memory::shard::index::ShardIndex;
