@@ -204,7 +204,7 @@ fn all_wrong_values_are_named_at_once() {
     ]);
     insta::assert_snapshot!(house.refusal(), @r#"
     openclaw.toml:2: gateway.port: found 99999; allowed is a whole number from 0 to 65535
-    openclaw.toml:7: models.leaky.apiKey: found something that is not a reference (not shown, it may be a secret); allowed is "${NAME}" (an environment variable) or "file:path"
+    openclaw.toml:7: models.leaky.apiKey: found something that is not a reference (not shown, it may be a secret); allowed is "${NAME}" (an environment variable), "file:path" or "secret:NAME"
     openclaw.toml:4: models.mine.provider: found nothing; allowed is one of offline, openai, openai-responses, anthropic
     agents/alma.toml:1: model: found "nothing"; allowed is an alias that is configured: claude-haiku, claude-opus, claude-sonnet, gpt, leaky, offline
     agents/bert.toml:2: skills: found "Not A Name"; allowed is names of 1 to 64 characters of a-z, 0-9, `-`, `_` and `.`, starting with a letter or digit
