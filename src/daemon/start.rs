@@ -22,6 +22,7 @@ use crate::domain::code::{self, Code};
 use crate::domain::id::BootId;
 use crate::domain::name::AgentName;
 use crate::gateway;
+use crate::gateway::face::request_id::RequestIds;
 use crate::gateway::layer::MetricsListener;
 use crate::gateway::parts::{GatewayParts, GatewaySettings};
 use crate::identity::keyring::Keyring;
@@ -415,6 +416,7 @@ impl Daemon {
                 body_bytes_max: config.gateway.body_bytes_max,
                 connections_max: config.gateway.connections_max,
             },
+            requests: RequestIds::new(boot),
             openapi: Arc::new(gateway::openapi::document()),
         };
         let gateway_layer = gateway::layer::layer(&gateway_parts, Arc::new(listener), metrics);

@@ -17,6 +17,7 @@ pub mod code;
 pub mod compaction;
 pub mod conversation;
 pub mod effect;
+pub mod exchange;
 pub mod fact;
 pub mod failure;
 pub mod fault;

@@ -6,10 +6,12 @@
 pub mod auth;
 pub mod body;
 pub mod error;
+pub mod face;
 pub mod layer;
 pub mod metrics;
 pub mod openapi;
 pub mod parts;
 pub mod route;
 pub mod server;
+pub mod stall;
 pub mod wire;

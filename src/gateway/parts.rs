@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use crate::agents::handle::AgentsHandle;
 use crate::domain::id::BootId;
+use crate::gateway::face::request_id::RequestIds;
 use crate::identity::keyring::Keyring;
 use crate::llm::registry::Models;
 use crate::memory::handle::MemoryHandle;
@@ -79,6 +80,8 @@ pub struct GatewayParts {
     pub stop: watch::Sender<bool>,
     /// Limits and times.
     pub settings: GatewaySettings,
+    /// Numbers of requests.
+    pub requests: RequestIds,
     /// The description of the API.
     pub openapi: Arc<Value>,
 }

@@ -10,6 +10,7 @@
 pub mod batch;
 pub mod codec;
 pub mod error;
+pub mod exchange;
 pub mod journal;
 pub mod memory_read;
 pub mod memory_write;

@@ -44,6 +44,10 @@ pub const MEMORY_CHANGES: TableDefinition<'_, &[u8; 12], &[u8]> = TableDefinitio
 pub const TAPES: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("tapes-1");
 /// Answered requests of runs that are recorded, at the place of the fact that has the answer.
 pub const TRAFFIC: TableDefinition<'_, &JournalKey, &[u8]> = TableDefinition::new("traffic-1");
+/// What the client of a vendor's protocol asked, by the run that answers it.
+pub const EXCHANGES: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("exchanges-1");
+/// Events that were shown to such clients, at the number of the first of them.
+pub const SHOWN: TableDefinition<'_, &JournalKey, &[u8]> = TableDefinition::new("shown-1");
 /// API keys by their public id.
 pub const KEYS: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("keys-1");
 /// Incidents.

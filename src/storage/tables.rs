@@ -8,8 +8,8 @@ use redb::{Key, Table, TableDefinition, Value, WriteTransaction};
 use super::error::{StoreError, step};
 use super::memory_write::MemoryTables;
 use super::table::{
-    ACTIVE, BLOBS, BUDGETS, INCIDENTS, JOURNAL, JournalKey, KEYS, META, RUNS, SNAPSHOTS, STATISTICS, SUBMISSIONS,
-    TAPES, TRAFFIC,
+    ACTIVE, BLOBS, BUDGETS, EXCHANGES, INCIDENTS, JOURNAL, JournalKey, KEYS, META, RUNS, SHOWN, SNAPSHOTS, STATISTICS,
+    SUBMISSIONS, TAPES, TRAFFIC,
 };
 
 type Bytes<'txn, K> = Table<'txn, K, &'static [u8]>;
@@ -29,6 +29,8 @@ pub(super) struct Tables<'txn> {
     budgets: Option<Bytes<'txn, &'static str>>,
     memory: Option<MemoryTables<'txn>>,
     keys: Option<Bytes<'txn, Id>>,
+    exchanges: Option<Bytes<'txn, Id>>,
+    shown: Option<Bytes<'txn, &'static JournalKey>>,
     tapes: Option<Bytes<'txn, Id>>,
     traffic: Option<Bytes<'txn, &'static JournalKey>>,
     incidents: Option<Bytes<'txn, Id>>,
@@ -62,6 +64,8 @@ impl<'txn> Tables<'txn> {
             budgets: None,
             memory: None,
             keys: None,
+            exchanges: None,
+            shown: None,
             tapes: None,
             traffic: None,
             incidents: None,
@@ -115,6 +119,14 @@ impl<'txn> Tables<'txn> {
 
     pub(super) fn keys(&mut self) -> Result<&mut Bytes<'txn, Id>, StoreError> {
         open(self.transaction, &mut self.keys, KEYS, "open the keys")
+    }
+
+    pub(super) fn exchanges(&mut self) -> Result<&mut Bytes<'txn, Id>, StoreError> {
+        open(self.transaction, &mut self.exchanges, EXCHANGES, "open the exchanges")
+    }
+
+    pub(super) fn shown(&mut self) -> Result<&mut Bytes<'txn, &'static JournalKey>, StoreError> {
+        open(self.transaction, &mut self.shown, SHOWN, "open the shown events")
     }
 
     pub(super) fn tapes(&mut self) -> Result<&mut Bytes<'txn, Id>, StoreError> {

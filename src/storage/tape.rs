@@ -14,7 +14,7 @@ use super::record::traffic::{TapeRecord, TrafficRecord};
 use super::store::Store;
 use super::table::{BLOBS, JournalKey, TAPES, TRAFFIC};
 
-fn open<K: Key + 'static, V: Value + 'static>(
+pub(super) fn open<K: Key + 'static, V: Value + 'static>(
     transaction: &ReadTransaction,
     definition: TableDefinition<'_, K, V>,
     what: &'static str,

@@ -24,6 +24,7 @@ mod models;
 mod money;
 mod packages;
 mod process;
+mod sdks;
 mod skills;
 mod stop;
 mod supervision;

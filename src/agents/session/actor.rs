@@ -7,7 +7,7 @@ use std::time::Duration;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use supervisors::{TaskExit, TaskRef};
 
-use crate::agents::order::{ReportedEnd, SessionOrder, SessionReport};
+use crate::agents::order::{OrderWork, ReportedEnd, SessionOrder, SessionReport};
 use crate::agents::parts::{ActiveSession, AgentsParts};
 use crate::agents::treasury::TreasuryError;
 use crate::agents::turn::decision::{Effect, Event, Reaction, SessionEnd, Surroundings as _, react};
@@ -36,7 +36,7 @@ use super::booking::bookings;
 use super::hearing::Hearing;
 use super::incoming::{asked, called};
 use super::message::SessionMessage;
-use super::preparing::{call_order, rules, surroundings};
+use super::preparing::{call_order, rules, surroundings, take_exchange};
 use super::surroundings::SessionSurroundings;
 use super::tape::{Conversation, SessionTape};
 
@@ -178,6 +178,13 @@ impl Actor for SessionActor {
             SessionMessage::Begin => {
                 state.tape = SessionTape::open(&self.parts, &state.order).await?;
                 state.around.replays = state.tape.as_ref().is_some_and(SessionTape::replays);
+                if let Some(exchange) = self.parts.store.exchange(state.order.run)?
+                    && matches!(state.order.work, OrderWork::Agent { .. })
+                {
+                    let mut rules = state.turn.rules.clone();
+                    take_exchange(&exchange, &state.order, &mut state.around, &mut rules);
+                    state.turn = TurnState::new(rules);
+                }
                 if state.resumes {
                     state.turn = self.load(state.order.run, state.turn.rules.clone()).await?;
                 }

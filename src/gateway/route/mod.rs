@@ -2,8 +2,12 @@
 
 pub mod agents;
 pub mod answers;
+pub mod chat;
 pub mod health;
 pub mod memory;
+pub mod messages;
+pub mod models;
+pub mod responses;
 pub mod router;
 pub mod runs;
 pub mod skills;

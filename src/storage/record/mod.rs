@@ -5,6 +5,7 @@
 
 mod answer;
 pub mod balance;
+pub mod exchange;
 pub mod fact;
 mod handoff;
 pub mod header;
