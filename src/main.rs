@@ -10,7 +10,8 @@ fn main() -> ExitCode {
         Some("__shim") => return openclaw::skills::process::shim_main(),
         Some("__keep") => return openclaw::skills::mcp::keeper::keep_main(),
         Some("__serve") => return openclaw::skills::mcp::keeper::serve_main(),
-        Some("__exec") => return openclaw::skills::process::exec_main(),
+        Some("__exec") => return openclaw::skills::sandbox::exec_main(),
+        Some("__probe") => return openclaw::skills::sandbox::probe_main(),
         _ => {}
     }
     install_provider();

@@ -1,5 +1,7 @@
 //! The one definition of every command and flag; help texts come from the comments here.
 
+mod trust;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -10,6 +12,8 @@ use super::duration::parse_ms;
 use crate::domain::id::RunId;
 use crate::domain::money::MicroUsd;
 use crate::domain::name::{AgentName, ModelAlias, PackageName, ServerName, SkillName};
+
+pub use trust::{AuditArguments, KeyCommand};
 
 /// An operating system for AI agents that you can leave running.
 #[derive(Debug, Parser)]
@@ -77,7 +81,7 @@ pub enum Command {
     /// Look at budgets and set them.
     #[command(subcommand)]
     Budget(BudgetCommand),
-    /// Look at this installation and say what is wrong and what to do.
+    /// Check this installation and say what to do: 0 good, 1 findings, 2 something could not be checked.
     Doctor(DoctorArguments),
     /// Look at skills, add and remove packages, make one call.
     #[command(subcommand)]
@@ -88,6 +92,11 @@ pub enum Command {
     /// Keep texts and find them again, by key and by meaning.
     #[command(subcommand)]
     Memory(MemoryCommand),
+    /// Make, list, rotate and revoke API keys.
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Show what was changed of trust and configuration; --verify checks that the log still holds.
+    Audit(AuditArguments),
     /// Read and change the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),

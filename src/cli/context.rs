@@ -34,6 +34,11 @@ impl Context {
         Client::new(&self.target()?)
     }
 
+    /// A client of the operators' routes of this home.
+    pub fn admin(&self) -> Result<Client, CliError> {
+        self.client()
+    }
+
     /// The configuration; its warnings are printed.
     pub fn load(&mut self) -> Result<Loaded, CliError> {
         let loaded = load(&self.home, &self.overrides)?;

@@ -95,6 +95,8 @@ async fn dispatch(context: &mut Context, command: Command, daemon: &impl DaemonS
         Command::Skill(sub) => command::skill::run(context, sub).await,
         Command::Mcp(sub) => command::mcp::run(context, sub).await,
         Command::Memory(sub) => command::memory::run(context, sub).await,
+        Command::Key(sub) => command::key::run(context, sub).await,
+        Command::Audit(arguments) => command::audit::run(context, &arguments).await,
         Command::Config(sub) => command::config::run(context, sub),
     }
 }

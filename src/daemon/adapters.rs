@@ -95,6 +95,7 @@ pub fn command_skill(skill: &config::command_skill::CommandSkill) -> CommandDecl
         probe_argv: skill.probe.clone(),
         input_schema: skill.schema.clone(),
         timeout_ms: skill.timeout_ms,
+        network: skill.network.clone(),
     }
 }
 

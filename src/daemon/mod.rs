@@ -10,6 +10,7 @@ pub mod log_writer;
 pub mod logging;
 mod measuring;
 pub mod operator_key;
+mod programs;
 pub mod start;
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The operator's key: made once per home, its hash in the store, its text in a file that only the owner reads.
 
 use crate::domain::code::{self, Code};
+use crate::identity::audit::note;
 use crate::identity::keyring::{SCOPE_ALL, check_in, new_key};
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
@@ -10,6 +11,9 @@ use crate::storage::store::{CACHE_BYTES_DEFAULT, Store};
 use crate::storage::writer::Writer;
 
 use super::config::{Home, HomeError, file};
+
+/// How the audit log names whoever can write the folders of the home.
+pub const THIS_MACHINE: &str = "the owner of the home";
 
 /// Why the key could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -43,15 +47,17 @@ pub fn ensure(home: &Home) -> Result<bool, OperatorKeyError> {
         Err(StoreError::Locked { .. }) if known.is_some() => return Ok(false),
         opened => opened.map_err(OperatorKeyError::Store)?,
     };
-    if known.is_some_and(|key| check_in(&store, &key).is_ok()) {
+    let now = Clock::system().now();
+    if known.is_some_and(|key| check_in(&store, &key, now).is_ok()) {
         return Ok(false);
     }
     // Written here and not by a committer: its thread would hold the store for a moment longer than this call, and
     // the daemon that opens it next would find it locked.
-    let (key, record) = new_key(Clock::system().now(), &Entropy::system(), "operator", &[SCOPE_ALL]);
+    let (key, record) = new_key(now, &Entropy::system(), "operator", &[SCOPE_ALL]);
+    let told = note(now, THIS_MACHINE, "key.created", &key.id.to_string(), "operator: *");
     let mut writer = Writer::new(store).map_err(OperatorKeyError::Store)?;
     writer
-        .commit(&[Batch::ops(vec![Op::KeyPut(record)])])
+        .commit(&[Batch::ops(vec![Op::KeyPut(record), Op::AuditAppend(told)])])
         .map_err(OperatorKeyError::Store)?;
     let path = home.operator_key_file();
     file::replace(&path, format!("{}\n", key.to_text()).as_bytes(), 0o600).map_err(|source| {
@@ -80,6 +86,6 @@ mod tests {
         }
         let key = home.read_operator_key().expect("readable").expect("there");
         let store = Store::open(&home.store_file(), CACHE_BYTES_DEFAULT).expect("opens");
-        assert!(check_in(&store, &key).is_ok_and(|operator| operator.may("runs:write")));
+        assert!(check_in(&store, &key, Clock::system().now()).is_ok_and(|operator| operator.may("runs:write")));
     }
 }

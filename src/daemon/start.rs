@@ -25,7 +25,8 @@ use crate::gateway;
 use crate::gateway::face::request_id::RequestIds;
 use crate::gateway::layer::MetricsListener;
 use crate::gateway::parts::{GatewayParts, GatewaySettings};
-use crate::identity::keyring::Keyring;
+use crate::identity::audit::{AuditError, AuditLog};
+use crate::identity::keyring::{KeyError, Keyring};
 use crate::llm::registry::{Models, RegistryError};
 use crate::memory;
 use crate::memory::handle::MemoryHandle;
@@ -61,6 +62,7 @@ use super::config::{Config, DaemonFile, Home, HomeError};
 use super::guard::storage_layer;
 use super::layers::root;
 use super::measuring;
+use super::programs::{self, EgressError};
 
 /// Model requests at once.
 const ASKING_MAX: usize = 4096;
@@ -92,6 +94,12 @@ pub enum DaemonError {
         #[source]
         source: io::Error,
     },
+    /// The audit log cannot be used.
+    #[error("open the audit log")]
+    Audit(#[source] AuditError),
+    /// The keys cannot be read.
+    #[error("open the keys")]
+    Keys(#[source] KeyError),
     /// The models cannot be built.
     #[error("build the models")]
     Models(#[source] RegistryError),
@@ -109,6 +117,9 @@ pub enum DaemonError {
     /// The allow list is wrong.
     #[error("read skills.network.allow")]
     Network(#[source] PolicyError),
+    /// There is no way from programs to the network.
+    #[error("make the proxy of programs")]
+    Egress(#[source] EgressError),
     /// The spool cannot be opened.
     #[error("open the spool of programs")]
     Spool(#[source] SpoolError),
@@ -138,10 +149,14 @@ impl DaemonError {
             Self::Store(StoreError::Corrupt { .. }) => code::STORE_CORRUPT,
             Self::Store(_) | Self::GaveUp(_) => code::STORE_FAILED,
             Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => code::ADDRESS_IN_USE,
-            Self::Listen { .. } | Self::NoPlanner | Self::Network(_) => code::CONFIG_VALUE,
+            Self::Listen { .. } | Self::NoPlanner | Self::Network(_) | Self::Egress(EgressError::Secret { .. }) => {
+                code::CONFIG_VALUE
+            }
+            Self::Audit(error) => error.code(),
+            Self::Keys(error) => error.code(),
             Self::Models(_) => code::MODEL_NOT_CONFIGURED,
             Self::Catalogue(_) | Self::CommandSkill { .. } => code::SKILL_DECLARATION,
-            Self::Spool(_) | Self::Home(_) => code::HOME_FILE,
+            Self::Spool(_) | Self::Home(_) | Self::Egress(EgressError::Listen { .. }) => code::HOME_FILE,
             Self::Tree(_) | Self::Signals(_) => code::BUG,
         }
     }
@@ -201,14 +216,12 @@ fn program_path() -> OsString {
 fn skills(
     home: &Home,
     config: &Config,
+    network: NetworkPolicy,
+    runner: Arc<ProcessRunner>,
     memory: MemoryHandle,
     telemetry: &Telemetry,
 ) -> Result<(SupervisorSpec, SkillsHandle), DaemonError> {
     let (mut layer, calls) = tasks_layer("calls", CALLS_MAX);
-    let spool = Spool::open(home.spool_dir()).map_err(DaemonError::Spool)?;
-    let runner = ProcessRunner::new(Some(spool));
-    let allowed: Vec<String> = config.network_allow.iter().map(ToString::to_string).collect();
-    let network = NetworkPolicy::parse(allowed.iter().map(String::as_str)).map_err(DaemonError::Network)?;
     let library = Arc::new(Library::new(home.config_dir(), config.skills_dirs.clone()));
     for warning in library.look(None).warnings {
         tracing::warn!("{warning}");
@@ -319,7 +332,32 @@ impl Daemon {
         let committer = Committer::start_with(store.clone(), bus.clone(), crash_point, telemetry.clone());
         let committer = committer.map_err(DaemonError::Store)?;
 
+        let audit = AuditLog::open(
+            store.clone(),
+            committer.clone(),
+            clock.clone(),
+            &entropy,
+            home.state_dir(),
+        );
+        let audit = audit.map_err(DaemonError::Audit)?;
+        let keyring = Keyring::open(
+            store.clone(),
+            committer.clone(),
+            clock.clone(),
+            entropy.clone(),
+            audit.clone(),
+        );
+        let keyring = keyring.map_err(DaemonError::Keys)?;
+
         let (llm_layer, asking) = tasks_layer("asking", ASKING_MAX);
+        let allowed: Vec<String> = config.network_allow.iter().map(ToString::to_string).collect();
+        let network = NetworkPolicy::parse(allowed.iter().map(String::as_str)).map_err(DaemonError::Network)?;
+        let spool = Spool::open(home.spool_dir()).map_err(DaemonError::Spool)?;
+        let runner = ProcessRunner::new(Some(spool), config.sandbox.clone());
+        let sandbox = programs::try_sandbox(&runner).await;
+        let (egress, egress_layer) =
+            programs::egress(home, config, network.clone(), entropy.clone()).map_err(DaemonError::Egress)?;
+        runner.open_egress(egress);
         let (memory_layer, memory) = memory::layer::layer(&MemoryParts {
             clock: clock.clone(),
             store: store.clone(),
@@ -328,7 +366,8 @@ impl Daemon {
             idle: MEMORY_IDLE,
             open_max: MEMORY_OPEN_MAX,
         });
-        let (skills_layer, skills) = skills(home, config, memory.clone(), &telemetry)?;
+        let (skills_layer, skills) = skills(home, config, network, runner, memory.clone(), &telemetry)?;
+        let skills_layer = skills_layer.child(ChildSpec::supervisor("egress", egress_layer));
         let left = LeftBranches {
             storage: storage_layer(&committer),
             llm: llm_layer,
@@ -390,11 +429,13 @@ impl Daemon {
             started_at,
             home: shown(home.state_dir()),
             address: address.to_string().into(),
-            keyring: Keyring::new(store.clone(), committer.clone(), clock, entropy),
+            keyring,
+            audit,
             runs,
             agents: agents.clone(),
             skills,
             models,
+            sandbox,
             live,
             memory,
             committer: committer.clone(),

@@ -77,6 +77,16 @@ codes! {
     SCOPE_MISSING = "OC-2003", "scope_missing", Denied;
     /// The request came with a Host that this daemon does not answer to.
     HOST_REFUSED = "OC-2004", "host_refused", Denied;
+    /// No API key has this id.
+    KEY_NOT_FOUND = "OC-2005", "key_not_found", NotFound;
+    /// A key can hand on no more than it carries itself.
+    SCOPE_EXCEEDED = "OC-2006", "scope_exceeded", Denied;
+    /// A key cannot be made with this name, these scopes or this end.
+    KEY_TERMS = "OC-2007", "key_terms", Invalid;
+    /// The key was revoked or has expired, so it cannot be changed.
+    KEY_ENDED = "OC-2008", "key_ended", Conflict;
+    /// The audit log is not what was written.
+    AUDIT_BROKEN = "OC-2010", "audit_broken", Corrupt;
     /// Another process has the store open.
     STORE_LOCKED = "OC-3001", "store_locked", Conflict;
     /// The disk refused a read or a write.
@@ -97,6 +107,8 @@ codes! {
     SKILL_NOT_FOUND = "OC-5001", "skill_not_found", NotFound;
     /// A command skill is declared wrongly.
     SKILL_DECLARATION = "OC-5002", "skill_declaration", Invalid;
+    /// Programs cannot be confined as the configuration wants, so they are not started.
+    SANDBOX_REFUSED = "OC-5010", "sandbox_refused", Denied;
     /// A skill package cannot be used.
     SKILL_PACKAGE = "OC-5020", "skill_package", Invalid;
     /// The files of a skill package are not those that were added.

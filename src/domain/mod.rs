@@ -9,6 +9,7 @@
 
 pub mod agent;
 pub mod approval;
+pub mod audit;
 pub mod brief;
 pub mod budget;
 pub mod capability;

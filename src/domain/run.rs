@@ -40,6 +40,27 @@ pub struct RunSpec {
     pub retry_of: Option<RunId>,
 }
 
+#[cfg(test)]
+impl RunSpec {
+    /// A task without anything declared beside it.
+    pub(crate) fn plain() -> Self {
+        Self {
+            task: "task".into(),
+            agent: None,
+            plan: None,
+            workspace: "/w".into(),
+            checks: Vec::new(),
+            output_schema: None,
+            deadline: UtcMillis(u64::MAX),
+            tokens_max: None,
+            cost_max: None,
+            model: None,
+            origin: "api".into(),
+            retry_of: None,
+        }
+    }
+}
+
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Outcome {

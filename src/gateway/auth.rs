@@ -10,6 +10,7 @@ use crate::domain::code;
 use crate::identity::keyring::Principal;
 
 use super::error::ApiError;
+use super::lapse::Caller;
 use super::parts::GatewayParts;
 
 /// A request with a valid key.
@@ -43,7 +44,11 @@ impl FromRequestParts<GatewayParts> for Authenticated {
             return Err(ApiError::new(code::KEY_MISSING, "the request has no key")
                 .hint("send `Authorization: Bearer ocl_…`; `openclaw init` made one key"));
         };
-        Ok(Self(parts.keyring.check(key)?))
+        let principal = parts.keyring.check(key)?;
+        if let Some(caller) = request.extensions.get::<Caller>() {
+            caller.is(&principal);
+        }
+        Ok(Self(principal))
     }
 }
 

@@ -174,7 +174,16 @@ impl From<RunsError> for ApiError {
 
 impl From<KeyError> for ApiError {
     fn from(error: KeyError) -> Self {
-        Self::new(error.code(), in_one_line(&error))
-            .hint("send `Authorization: Bearer ocl_…`; `openclaw init` made one key")
+        let hint = match &error {
+            KeyError::Text(_) | KeyError::NotValid => {
+                "send `Authorization: Bearer ocl_…`; `openclaw init` made one key"
+            }
+            KeyError::NotFound(_) | KeyError::Ended { .. } => "GET /admin/v1/keys lists the keys",
+            KeyError::Scope(_) | KeyError::Outlives => "ask with a key that carries it, and for no longer than that",
+            KeyError::Terms(_) => "such as {\"name\": \"ci\", \"scopes\": [\"runs:read\"]}",
+            KeyError::TooMany => "keys that have ended stay in the list; use fewer, with more scopes",
+            KeyError::Store(_) | KeyError::Commit(_) => return Self::new(error.code(), in_one_line(&error)),
+        };
+        Self::new(error.code(), in_one_line(&error)).hint(hint)
     }
 }

@@ -3,10 +3,12 @@
 //! Knows no storage records. **Invariants**: nothing is answered with a run id before the run is on disk; a
 //! client that leaves stops nothing; every write needs a key; every error has a code and a hint.
 
+pub mod admin;
 pub mod auth;
 pub mod body;
 pub mod error;
 pub mod face;
+mod lapse;
 pub mod layer;
 pub mod metrics;
 pub mod openapi;

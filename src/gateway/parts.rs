@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use crate::agents::handle::AgentsHandle;
 use crate::domain::id::BootId;
 use crate::gateway::face::request_id::RequestIds;
+use crate::identity::audit::AuditLog;
 use crate::identity::keyring::Keyring;
 use crate::llm::registry::Models;
 use crate::memory::handle::MemoryHandle;
@@ -18,6 +19,7 @@ use crate::runtime::committer::Committer;
 use crate::runtime::live::Live;
 use crate::runtime::telemetry::Telemetry;
 use crate::skills::handle::SkillsHandle;
+use crate::skills::sandbox::report::SandboxReport;
 use crate::storage::store::Store;
 
 /// Limits and times of the gateway.
@@ -58,6 +60,8 @@ pub struct GatewayParts {
     pub telemetry: Telemetry,
     /// Keys.
     pub keyring: Keyring,
+    /// Changes of trust and configuration.
+    pub audit: AuditLog,
     /// Runs.
     pub runs: RunsHandle,
     /// Agents.
@@ -66,6 +70,8 @@ pub struct GatewayParts {
     pub skills: SkillsHandle,
     /// Models.
     pub models: Arc<Models>,
+    /// How far programs are confined.
+    pub sandbox: Arc<SandboxReport>,
     /// Pieces of answers as they arrive.
     pub live: Live,
     /// Memory.

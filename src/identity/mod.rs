@@ -1,6 +1,10 @@
-//! Who may do what: API keys now; certificates, the secret store and the audit log belong here too.
+//! Who may do what: API keys and what they carry, the audit log with its signed checkpoints.
 //!
-//! Knows no HTTP route. **Invariant**: the secret of a key is shown once, when it is made; only its hash is kept.
+//! Knows no HTTP route. **Invariants**: the secret of a key is shown once, when it is made; only its hash is kept. What
+//! a key may do stands in its record alone. Each change of trust is committed together with its row in the audit log.
 
 pub mod api_key;
+pub mod audit;
+pub mod checkpoint;
 pub mod keyring;
+pub mod scope;

@@ -7,6 +7,7 @@ pub mod clock;
 pub mod committer;
 pub mod crash_point;
 pub mod entropy;
+pub mod file;
 pub mod live;
 mod metering;
 pub mod telemetry;

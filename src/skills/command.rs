@@ -23,6 +23,7 @@ use super::environment;
 use super::process::end::{Ended, Rendering};
 use super::process::program;
 use super::process::runner::{ProcessRunner, ProgramOrder};
+use super::sandbox::policy::Confinement;
 use super::skill::{CallEnd, CallOrder, ProbeAnswer, Skill, SkillError};
 use super::stop::Stop;
 use super::workspace::Workspace;
@@ -48,6 +49,8 @@ pub struct CommandDeclaration {
     pub input_schema: Value,
     /// Time of one call.
     pub timeout_ms: u64,
+    /// The hosts that it may reach, as `host:port`; none means no network.
+    pub network: Vec<String>,
 }
 
 /// Where declared commands run.
@@ -74,6 +77,7 @@ pub struct CommandSkill {
     manifest: SkillManifest,
     command: Command,
     probe: Option<Command>,
+    network: Vec<String>,
     surroundings: CommandSurroundings,
 }
 
@@ -117,6 +121,7 @@ impl CommandSkill {
                 },
                 command,
                 probe,
+                network: declaration.network,
                 surroundings,
             }),
             _ => Err(findings),
@@ -138,6 +143,10 @@ impl CommandSkill {
             output_bytes_max: RESULT_BYTES_MAX,
             spooled,
             rendering: Rendering::Stdout,
+            confinement: Confinement {
+                network: self.network.clone(),
+                ..Confinement::to_workspace(order.workspace.to_path_buf())
+            },
         })
     }
 }
@@ -225,6 +234,7 @@ mod tests {
                 probe_argv: probe.map(words),
                 input_schema: json!({"type": "object"}),
                 timeout_ms,
+                network: Vec::new(),
             };
             let loaded = CommandSkill::load(declaration, surroundings.clone());
             let found: Vec<String> = loaded

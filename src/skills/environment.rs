@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use super::sandbox::temp::give_to_owner;
 use super::skill::CallOrder;
 use super::stop::Stop;
 use super::workspace::{Workspace, explain};
@@ -21,6 +22,9 @@ pub(super) fn make_home(workspace: &Workspace, root: &Path) -> Result<PathBuf, S
         let rule = ".openclaw/.gitignore";
         dir.write(rule, IGNORE_ALL)
             .map_err(|error| explain(error, "write", rule))?;
+        for made in [".openclaw", HOME, rule] {
+            give_to_owner(&root.join(made), root).map_err(|error| explain(error, "give away", made))?;
+        }
     }
     Ok(root.join(HOME))
 }

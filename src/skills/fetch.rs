@@ -126,7 +126,7 @@ impl Fetcher {
     }
 
     /// Made on first use: making one reads the certificates of the system.
-    fn client(&self, passage: Passage) -> Result<Client, FetchStop> {
+    pub(super) fn client(&self, passage: Passage) -> Result<Client, FetchStop> {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         let slot = &mut clients[usize::from(passage == Passage::Opened)];
         if let Some(client) = slot {
@@ -163,7 +163,7 @@ impl Resolve for JudgingResolver {
     }
 }
 
-fn judge_answers(passage: Passage, name: &str, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, String> {
+pub(super) fn judge_answers(passage: Passage, name: &str, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, String> {
     if passage == Passage::Opened {
         return Ok(found);
     }
@@ -185,7 +185,7 @@ fn judge_answers(passage: Passage, name: &str, found: Vec<SocketAddr>) -> Result
 }
 
 /// The second net: what was in fact connected to.
-fn check_peer(passage: Passage, response: &Response) -> Result<(), String> {
+pub(super) fn check_peer(passage: Passage, response: &Response) -> Result<(), String> {
     let peer = response.remote_addr().filter(|_| passage == Passage::Public);
     match peer.and_then(|peer| why_refused(peer.ip())) {
         Some(what) => Err(format!("the server's address is {what}")),

@@ -33,19 +33,10 @@ pub(super) enum Passage {
 impl NetworkPolicy {
     /// Reads entries of the form `host:port`; IPv6 addresses in square brackets.
     pub fn parse<'entry>(entries: impl IntoIterator<Item = &'entry str>) -> Result<Self, PolicyError> {
-        let parse = |entry: &str| {
-            let (host, port) = entry.rsplit_once(':')?;
-            let port = port.parse().ok().filter(|port| *port > 0)?;
-            // Through the same parser as the URLs that it is compared with.
-            let url = Url::parse(&format!("http://{host}/")).ok()?;
-            let is_host = url.path() == "/" && url.username().is_empty() && url.port().is_none();
-            let host = url.host_str().filter(|_| is_host && !host.is_empty())?;
-            Some((host.to_owned(), port))
-        };
         let allowed = entries
             .into_iter()
             .map(|entry| {
-                parse(entry).ok_or_else(|| PolicyError {
+                parse_host_port(entry).ok_or_else(|| PolicyError {
                     entry: entry.to_owned(),
                 })
             })
@@ -64,24 +55,38 @@ impl NetworkPolicy {
         let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
             return Err("the URL has no host".to_owned());
         };
-        if self
-            .allowed
-            .iter()
-            .any(|allowed| allowed.0 == host && allowed.1 == port)
-        {
-            return Ok(Passage::Opened);
-        }
-        let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-        if let Some(what) = literal.ok().and_then(why_refused) {
-            return Err(format!("{host} is {what}; the operator can allow {host}:{port}"));
-        }
-        if port < 1024 && !matches!(port, 80 | 443) {
+        let passage = self.passage(host, port)?;
+        if passage == Passage::Public && port < 1024 && !matches!(port, 80 | 443) {
             return Err(format!(
                 "port {port} is not fetched from; the operator can allow {host}:{port}"
             ));
         }
-        Ok(Passage::Public)
+        Ok(passage)
     }
+
+    /// Judges a host, as the URL parser writes it, before it is resolved.
+    pub(super) fn passage(&self, host: &str, port: u16) -> Result<Passage, String> {
+        let is_opened = |allowed: &(String, u16)| allowed.0 == host && allowed.1 == port;
+        if self.allowed.iter().any(is_opened) {
+            return Ok(Passage::Opened);
+        }
+        let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        match literal.ok().and_then(why_refused) {
+            Some(what) => Err(format!("{host} is {what}; the operator can allow {host}:{port}")),
+            None => Ok(Passage::Public),
+        }
+    }
+}
+
+/// Reads `host:port`; IPv6 addresses in square brackets. The host is given as the URL parser writes it, so that no
+/// spelling of an address differs from another one.
+pub(super) fn parse_host_port(entry: &str) -> Option<(String, u16)> {
+    let (host, port) = entry.rsplit_once(':')?;
+    let port = port.parse().ok().filter(|port| *port > 0)?;
+    let url = Url::parse(&format!("http://{host}/")).ok()?;
+    let is_host = url.path() == "/" && url.username().is_empty() && url.port().is_none();
+    let host = url.host_str().filter(|_| is_host && !host.is_empty())?;
+    Some((host.to_owned(), port))
 }
 
 /// What an address is, if it is not public.

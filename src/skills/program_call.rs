@@ -11,6 +11,7 @@ use super::environment;
 use super::process::end::{ProgramEnd, Rendering};
 use super::process::program;
 use super::process::runner::{ProcessRunner, ProgramOrder};
+use super::sandbox::policy::Confinement;
 use super::skill::{CallOrder, SkillError};
 use super::stop::Stop;
 use super::workspace::Workspace;
@@ -61,6 +62,7 @@ impl Programs {
             output_bytes_max: RESULT_BYTES_MAX / 2,
             spooled: wanted.spooled,
             rendering: wanted.rendering,
+            confinement: Confinement::to_workspace(order.workspace.to_path_buf()),
         })
     }
 

@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 
 use crate::domain::skill::SkillManifest;
 
-use super::skill::{CallEnd, CallOrder, SkillError};
+use super::skill::{CallEnd, CallOrder, ProbeAnswer, SkillError};
 use super::stop::{Halt, Stop};
 use super::workspace::Workspace;
 
@@ -32,9 +32,38 @@ pub(super) fn on_thread<F>(
 where
     F: FnOnce(&CallOrder, &Workspace, &Halt) -> Result<CallEnd, Stop> + Send + 'static,
 {
+    let ended = bounded(manifest, order, work);
+    Box::pin(async move { Ok(ended.await?.unwrap_or_else(CallEnd::refused)) })
+}
+
+/// The same for the question whether a call has happened; what stops the look leaves it unknown, with the reason.
+pub(super) fn probe_on_thread<F>(manifest: &SkillManifest, order: CallOrder, look: F) -> BoxFuture<'static, ProbeAnswer>
+where
+    F: FnOnce(&CallOrder, &Workspace, &Halt) -> Result<ProbeAnswer, Stop> + Send + 'static,
+{
+    let seen = bounded(manifest, order, look);
+    Box::pin(async move {
+        match seen.await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(refused)) => ProbeAnswer::Unknown(refused),
+            Err(error) => ProbeAnswer::Unknown(error.to_string()),
+        }
+    })
+}
+
+/// What the work gave, or why it was refused.
+fn bounded<F, T>(
+    manifest: &SkillManifest,
+    order: CallOrder,
+    work: F,
+) -> impl Future<Output = Result<Result<T, String>, SkillError>> + Send + 'static
+where
+    F: FnOnce(&CallOrder, &Workspace, &Halt) -> Result<T, Stop> + Send + 'static,
+    T: Send + 'static,
+{
     let limit = order.deadline.min(Duration::from_millis(manifest.timeout_ms));
     let skill = manifest.name.to_string();
-    Box::pin(async move {
+    async move {
         let halt = Halt::default();
         let _unwanted = HaltOnDrop(halt.clone());
         let limit_ms = limit.as_millis() as u64;
@@ -46,11 +75,11 @@ where
             return Err(SkillError::TimedOut { limit_ms });
         };
         match ended {
-            Ok(Ok(end)) => Ok(end),
-            Ok(Err(Stop::Refused(text))) => Ok(CallEnd::refused(text)),
+            Ok(Ok(end)) => Ok(Ok(end)),
+            Ok(Err(Stop::Refused(text))) => Ok(Err(text)),
             Ok(Err(Stop::Failed(error))) => Err(error),
             Ok(Err(Stop::Unwanted)) => Err(SkillError::TimedOut { limit_ms }),
             Err(source) => Err(SkillError::Thread { skill, source }),
         }
-    })
+    }
 }

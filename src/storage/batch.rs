@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::domain::audit::AuditNote;
 use crate::domain::budget::{Account, BudgetChange};
 use crate::domain::exchange::{Exchange, Shown};
 use crate::domain::fact::{Fact, Stamped};
@@ -12,8 +13,10 @@ use crate::domain::time::UtcMillis;
 use crate::domain::traffic::{Tape, Traffic};
 
 use super::codec;
+use super::record::certificate::CertificateRecord;
 use super::record::fact::EntryRecord;
-use super::record::key::KeyRecord;
+use super::record::key::{KeyRecord, KeyTermsRecord};
+use super::record::secret::SecretRecord;
 
 /// One all-or-nothing change.
 #[derive(Debug, Default)]
@@ -108,6 +111,18 @@ pub enum Op {
     },
     /// Puts an API key record.
     KeyPut(KeyRecord),
+    /// Puts the terms of the key with this public id.
+    KeyTermsPut([u8; 16], KeyTermsRecord),
+    /// Keeps when the key with this public id was last used.
+    KeyUsed([u8; 16], UtcMillis),
+    /// Appends a row to the audit log: comes with the change that it tells.
+    AuditAppend(AuditNote),
+    /// Puts the record of a certificate.
+    CertificatePut(CertificateRecord),
+    /// Puts a sealed secret under this name.
+    SecretPut(String, SecretRecord),
+    /// Removes the secret of this name.
+    SecretRemove(String),
     /// Opens an incident.
     IncidentOpen(Incident),
     /// Books token changes: reservations and settlements of the turns in the same batch.

@@ -7,6 +7,7 @@
 //! **Invariants**: a batch is applied whole or not at all; journal places rise within a run; nothing is
 //! journaled for a run that has ended; a record that cannot be read is reported, never repaired silently.
 
+pub mod audit;
 pub mod batch;
 pub mod codec;
 pub mod error;
@@ -20,6 +21,7 @@ pub mod store;
 pub mod table;
 mod tables;
 mod tape;
+pub mod trust;
 pub mod writer;
 
 #[cfg(test)]

@@ -156,20 +156,7 @@ fn run(number: u64) -> RunId {
 }
 
 fn spec() -> Arc<RunSpec> {
-    Arc::new(RunSpec {
-        task: "task".into(),
-        agent: None,
-        plan: None,
-        workspace: "/w".into(),
-        checks: Vec::new(),
-        output_schema: None,
-        deadline: UtcMillis(u64::MAX),
-        tokens_max: None,
-        cost_max: None,
-        model: None,
-        origin: "api".into(),
-        retry_of: None,
-    })
+    Arc::new(RunSpec::plain())
 }
 
 /// Batch `number` touches the journal, a blob, memory and the list of active runs at once.

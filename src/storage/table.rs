@@ -50,6 +50,16 @@ pub const EXCHANGES: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::ne
 pub const SHOWN: TableDefinition<'_, &JournalKey, &[u8]> = TableDefinition::new("shown-1");
 /// API keys by their public id.
 pub const KEYS: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("keys-1");
+/// Terms of keys by their public id.
+pub const KEY_TERMS: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("key-terms-1");
+/// When keys were last used, in milliseconds since 1970, by their public id.
+pub const KEY_USES: TableDefinition<'_, &[u8; 16], u64> = TableDefinition::new("key-uses-1");
+/// The audit log by place.
+pub const AUDIT: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("audit-1");
+/// Issued certificates by serial number.
+pub const CERTIFICATES: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("certificates-1");
+/// Sealed secrets by name.
+pub const SECRETS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("secrets-1");
 /// Incidents.
 pub const INCIDENTS: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("incidents-1");
 /// Figures of agents, days and runs.

@@ -8,8 +8,8 @@ use redb::{Key, Table, TableDefinition, Value, WriteTransaction};
 use super::error::{StoreError, step};
 use super::memory_write::MemoryTables;
 use super::table::{
-    ACTIVE, BLOBS, BUDGETS, EXCHANGES, INCIDENTS, JOURNAL, JournalKey, KEYS, META, RUNS, SHOWN, SNAPSHOTS, STATISTICS,
-    SUBMISSIONS, TAPES, TRAFFIC,
+    ACTIVE, AUDIT, BLOBS, BUDGETS, CERTIFICATES, EXCHANGES, INCIDENTS, JOURNAL, JournalKey, KEY_TERMS, KEY_USES, KEYS,
+    META, RUNS, SECRETS, SHOWN, SNAPSHOTS, STATISTICS, SUBMISSIONS, TAPES, TRAFFIC,
 };
 
 type Bytes<'txn, K> = Table<'txn, K, &'static [u8]>;
@@ -31,6 +31,11 @@ pub(super) struct Tables<'txn> {
     keys: Option<Bytes<'txn, Id>>,
     exchanges: Option<Bytes<'txn, Id>>,
     shown: Option<Bytes<'txn, &'static JournalKey>>,
+    key_terms: Option<Bytes<'txn, Id>>,
+    key_uses: Option<Table<'txn, Id, u64>>,
+    audit: Option<Bytes<'txn, u64>>,
+    certificates: Option<Bytes<'txn, Id>>,
+    secrets: Option<Bytes<'txn, &'static str>>,
     tapes: Option<Bytes<'txn, Id>>,
     traffic: Option<Bytes<'txn, &'static JournalKey>>,
     incidents: Option<Bytes<'txn, Id>>,
@@ -66,6 +71,11 @@ impl<'txn> Tables<'txn> {
             keys: None,
             exchanges: None,
             shown: None,
+            key_terms: None,
+            key_uses: None,
+            audit: None,
+            certificates: None,
+            secrets: None,
             tapes: None,
             traffic: None,
             incidents: None,
@@ -127,6 +137,36 @@ impl<'txn> Tables<'txn> {
 
     pub(super) fn shown(&mut self) -> Result<&mut Bytes<'txn, &'static JournalKey>, StoreError> {
         open(self.transaction, &mut self.shown, SHOWN, "open the shown events")
+    }
+
+    pub(super) fn key_terms(&mut self) -> Result<&mut Bytes<'txn, Id>, StoreError> {
+        open(
+            self.transaction,
+            &mut self.key_terms,
+            KEY_TERMS,
+            "open the terms of keys",
+        )
+    }
+
+    pub(super) fn key_uses(&mut self) -> Result<&mut Table<'txn, Id, u64>, StoreError> {
+        open(self.transaction, &mut self.key_uses, KEY_USES, "open the uses of keys")
+    }
+
+    pub(super) fn audit(&mut self) -> Result<&mut Bytes<'txn, u64>, StoreError> {
+        open(self.transaction, &mut self.audit, AUDIT, "open the audit log")
+    }
+
+    pub(super) fn certificates(&mut self) -> Result<&mut Bytes<'txn, Id>, StoreError> {
+        open(
+            self.transaction,
+            &mut self.certificates,
+            CERTIFICATES,
+            "open the certificates",
+        )
+    }
+
+    pub(super) fn secrets(&mut self) -> Result<&mut Bytes<'txn, &'static str>, StoreError> {
+        open(self.transaction, &mut self.secrets, SECRETS, "open the secrets")
     }
 
     pub(super) fn tapes(&mut self) -> Result<&mut Bytes<'txn, Id>, StoreError> {

@@ -14,6 +14,7 @@ use super::record::traffic::{TapeRecord, TrafficRecord};
 use super::store::Store;
 use super::table::{BLOBS, JournalKey, TAPES, TRAFFIC};
 
+/// Opens a table that is not there before its first row.
 pub(super) fn open<K: Key + 'static, V: Value + 'static>(
     transaction: &ReadTransaction,
     definition: TableDefinition<'_, K, V>,

@@ -16,6 +16,7 @@ use crate::domain::statistics::{Counting, Happening};
 use crate::domain::text::preview;
 use crate::domain::time::UtcMillis;
 
+use super::audit;
 use super::batch::{Append, Batch, Op, Receipt, Refused, Submission};
 use super::codec;
 use super::error::{StoreError, step};
@@ -440,6 +441,33 @@ fn write_op(tables: &mut Tables<'_>, draft: &mut Draft, op: &Op) -> Result<(), S
             let keys = tables.keys()?;
             keys.insert(&record.id, codec::encode(record).as_slice())
                 .map_err(step("write a key"))?;
+        }
+        Op::KeyTermsPut(id, record) => {
+            let terms = tables.key_terms()?;
+            terms
+                .insert(id, codec::encode(record).as_slice())
+                .map_err(step("write the terms of a key"))?;
+        }
+        Op::KeyUsed(id, at) => {
+            let uses = tables.key_uses()?;
+            uses.insert(id, at.0).map_err(step("write the use of a key"))?;
+        }
+        Op::AuditAppend(note) => audit::append(tables, note)?,
+        Op::CertificatePut(record) => {
+            let certificates = tables.certificates()?;
+            certificates
+                .insert(&record.serial, codec::encode(record).as_slice())
+                .map_err(step("write a certificate"))?;
+        }
+        Op::SecretPut(name, record) => {
+            let secrets = tables.secrets()?;
+            secrets
+                .insert(name.as_str(), codec::encode(record).as_slice())
+                .map_err(step("write a secret"))?;
+        }
+        Op::SecretRemove(name) => {
+            let secrets = tables.secrets()?;
+            secrets.remove(name.as_str()).map_err(step("remove a secret"))?;
         }
         Op::IncidentOpen(incident) => {
             let incidents = tables.incidents()?;

@@ -1,6 +1,5 @@
 //! The program as people and scripts use it: every command on a real home, with its files, exit codes and JSON.
 
-use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
@@ -65,25 +64,6 @@ fn empty_home() -> TestHome {
     home
 }
 
-fn write_project(folder: &Path) {
-    std::fs::create_dir_all(folder.join("src")).expect("a folder");
-    std::fs::create_dir_all(folder.join("docs")).expect("a folder");
-    let write = |path: &str, text: &str| std::fs::write(folder.join(path), text).expect("written");
-    write(
-        "README.md",
-        "# Demo\n\nA small project that greets. See [the plan](docs/plan.md).\n",
-    );
-    write("docs/plan.md", "# Plan\n\n- greet\n- part\n");
-    write(
-        "src/main.rs",
-        "fn main() {\n    // A greeting for the world.\n    println!(\"hello\");\n}\n",
-    );
-    write(
-        "Cargo.toml",
-        "[package]\nname = \"demo\"\nversion = \"0.1.0\"\nedition = \"2024\"\n",
-    );
-}
-
 fn time(value: &Value) -> jiff::Timestamp {
     value
         .as_str()
@@ -96,7 +76,7 @@ fn quickstart_takes_a_free_port_when_the_default_is_used_and_nobody_chose_one() 
     // Either this listener has it, or another program on the machine.
     let _taken = std::net::TcpListener::bind(("127.0.0.1", 8080));
     let home = empty_home();
-    write_project(&home.workspace());
+    home.write_project();
     let ended = claw_ends(&home, "quickstart --once", 0);
     assert!(
         ended.err.contains("port 8080 is used by another program"),
@@ -113,7 +93,7 @@ fn quickstart_takes_a_free_port_when_the_default_is_used_and_nobody_chose_one() 
 #[test]
 fn quickstart_does_a_real_task_on_a_fresh_machine_and_ends() {
     let home = empty_home();
-    write_project(&home.workspace());
+    home.write_project();
     let ended = claw_ends(&home, "quickstart --once --port 0 --json", 0);
     let document = ended.last_json();
     let run = &document["run"];

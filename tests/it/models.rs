@@ -11,22 +11,6 @@ use crate::support::rim::{Event, Rim, of_kind};
 /// A key that must not be found anywhere but in the requests.
 const KEY: &str = "sk-canary-4f1d9c7e2b";
 
-fn write_project(folder: &Path) {
-    std::fs::create_dir_all(folder.join("src")).expect("a folder");
-    std::fs::create_dir_all(folder.join("docs")).expect("a folder");
-    let write = |path: &str, text: &str| std::fs::write(folder.join(path), text).expect("written");
-    write(
-        "README.md",
-        "# Demo\n\nA small project that greets. See [the plan](docs/plan.md).\n",
-    );
-    write("docs/plan.md", "# Plan\n\n- greet\n- part\n");
-    write("src/main.rs", "fn main() {\n    println!(\"hello\");\n}\n");
-    write(
-        "Cargo.toml",
-        "[package]\nname = \"demo\"\nversion = \"0.1.0\"\nedition = \"2024\"\n",
-    );
-}
-
 /// Every file under a folder that holds this text.
 fn holders(folder: &Path, text: &str, found: &mut Vec<String>) {
     for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
@@ -46,7 +30,7 @@ fn the_main_job_runs_through_both_dialects() {
     for provider in ["openai", "anthropic"] {
         let server = ModelServer::start();
         let home = TestHome::new(&server.config("far", provider));
-        write_project(&home.workspace());
+        home.write_project();
         let daemon = home.start_with(&[("TEST_MODEL_KEY", KEY)]);
         let rim = Rim::of(&daemon);
         let id = rim.submit(&json!({
@@ -85,7 +69,7 @@ fn run_with(provider: &str, deeds: Vec<Deed>, always: Option<Deed>) -> (Value, V
         server.config("far", provider)
     );
     let home = TestHome::new(&config);
-    write_project(&home.workspace());
+    home.write_project();
     let daemon = home.start_with(&[("TEST_MODEL_KEY", KEY)]);
     let rim = Rim::of(&daemon);
     let body =

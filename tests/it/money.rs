@@ -297,11 +297,12 @@ fn doctor_asks_each_model_once_and_never_shows_a_key() {
         .output()
         .expect("runs");
     let value: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    let far = value["checks"][1]["detail"]
-        .as_array()
-        .expect("a list")
-        .iter()
-        .find(|model| model["alias"] == "far");
+    let find = |list: &Value, key: &str, name: &str| {
+        let mut items = list.as_array().expect("a list").iter();
+        items.find(|item| item[key] == name).cloned()
+    };
+    let models = find(&value["checks"], "name", "models").expect("the check");
+    let far = find(&models["detail"], "alias", "far");
     let far = far.expect("the model");
     assert_eq!(far["ok"], false, "{far}");
     assert_eq!(far["why"], "model `far` has no key: set TEST_MODEL_KEY");

@@ -49,7 +49,8 @@ fn house() -> House {
     put(folder.path(), "work/.agents/skills/theirs/scripts/fill.py", SCRIPT);
     let library = Arc::new(Library::new(&folder.path().join("home"), Vec::new()));
     let runner = ProcessRunner::with_shim(env!("CARGO_BIN_EXE_openclaw"), None);
-    let path = std::env::var_os("PATH").unwrap_or_else(|| OsString::from("/usr/bin:/bin"));
+    // The folders of the system: an interpreter in a home of its own is closed to programs.
+    let path = OsString::from("/usr/local/bin:/usr/bin:/bin");
     House {
         reads: ReadSkill::new(library.clone()),
         runs: RunSkill::new(library, runner, path, Vec::new()),

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use openclaw::domain::effect::EffectKey;
 use openclaw::skills::process::end::{Ended, ProgramEnd, Rendering};
 use openclaw::skills::process::runner::{ProcessError, ProcessRunner, ProgramOrder};
+use openclaw::skills::sandbox::policy::Confinement;
 use openclaw::skills::spool::Spool;
 
 /// Set for the copy of this test program that plays the daemon.
@@ -38,6 +39,7 @@ fn script(folder: &Path, key: EffectKey, text: &str) -> ProgramOrder {
         output_bytes_max: 1000,
         spooled: true,
         rendering: Rendering::Json,
+        confinement: Confinement::to_workspace(folder),
     }
 }
 

@@ -58,6 +58,7 @@ fn main() -> Outcome<()> {
     delay(&provider, &mut rows)?;
     waiting(&provider, &mut rows)?;
     requests(&mut rows);
+    drop(provider);
     println!("{}", render(&rows));
     if rows.iter().any(|row| row.met == Some(false)) {
         std::process::exit(1);
@@ -403,6 +404,11 @@ impl Drop for Remote {
 }
 
 fn provider() -> Outcome<()> {
+    // It ends with the program that started it, however that one ends: the other end of its input is gone then.
+    std::thread::spawn(|| {
+        std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).ok();
+        std::process::exit(0);
+    });
     let runtime = runtime()?;
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async {

@@ -8,16 +8,15 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::decision::{Admission, CallVerdict, Effect, Event, SessionEnd, Surroundings, react};
-use super::state::{SessionWork, TurnRules, TurnState};
+use super::state::{TurnRules, TurnState};
 use super::summary::Compaction;
 use crate::domain::conversation::{CallRequest, ModelAnswer, Stop, Usage};
 use crate::domain::effect::EffectKey;
-use crate::domain::fact::{Attempt, Fact};
+use crate::domain::fact::Fact;
 use crate::domain::failure::FailureClass;
 use crate::domain::handoff::Finding;
-use crate::domain::id::RunId;
 use crate::domain::money::{MicroUsd, Price};
-use crate::domain::name::{AgentName, ModelAlias, StepId};
+use crate::domain::name::ModelAlias;
 use crate::domain::skill::CallOutcome;
 use crate::domain::time::UtcMillis;
 
@@ -30,22 +29,10 @@ fn alias(name: &str) -> ModelAlias {
 
 fn rules(fallback: &[&str]) -> TurnRules {
     TurnRules {
-        run: RunId::new(UtcMillis(1), 1),
-        attempt: Attempt {
-            step: StepId::new("s").expect("valid"),
-            number: 1,
-        },
-        agent: AgentName::new("a").expect("valid"),
         model: alias("first"),
-        prompt: "v1".into(),
         fallback: fallback.iter().map(|name| alias(name)).collect(),
         deadline: UtcMillis(DEADLINE),
-        rest_over_ms: 60_000,
-        work: SessionWork::Agent { brief: "do it".into() },
-        turns_max: 10,
-        turn_retries_max: 2,
-        rejections_max: 2,
-        exit_code_is_checked: false,
+        ..super::tests::rules()
     }
 }
 

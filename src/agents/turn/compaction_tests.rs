@@ -11,12 +11,11 @@ use super::state::{SessionWork, TurnRules, TurnState};
 use super::summary::{Compaction, extract, transcript};
 use crate::domain::conversation::{Arguments, CallRequest, Message, ModelAnswer, Stop, Usage, check_history};
 use crate::domain::effect::{EffectClass, EffectKey};
-use crate::domain::fact::{Attempt, Fact};
+use crate::domain::fact::Fact;
 use crate::domain::failure::FailureClass;
 use crate::domain::handoff::Finding;
-use crate::domain::id::RunId;
 use crate::domain::money::Price;
-use crate::domain::name::{AgentName, ModelAlias, SkillName, StepId};
+use crate::domain::name::{ModelAlias, SkillName};
 use crate::domain::skill::CallOutcome;
 use crate::domain::time::UtcMillis;
 use crate::llm::estimate::messages_tokens;
@@ -25,22 +24,9 @@ const BRIEF: &str = "# Task\nkeep the house in order\n\n# Constraints\n- touch n
 
 fn rules() -> TurnRules {
     TurnRules {
-        run: RunId::new(UtcMillis(1), 1),
-        attempt: Attempt {
-            step: StepId::new("s").expect("valid"),
-            number: 1,
-        },
-        agent: AgentName::new("a").expect("valid"),
-        model: ModelAlias::new("m").expect("valid"),
-        fallback: Vec::new(),
-        deadline: UtcMillis(600_000),
-        rest_over_ms: 60_000,
-        prompt: "v1".into(),
         work: SessionWork::Agent { brief: BRIEF.into() },
         turns_max: 100,
-        turn_retries_max: 2,
-        rejections_max: 2,
-        exit_code_is_checked: false,
+        ..super::tests::rules()
     }
 }
 

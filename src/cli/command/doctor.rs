@@ -3,6 +3,7 @@
 //! Needs no daemon. Each check is one function; a check that cannot be made says so instead of passing.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -12,6 +13,9 @@ use crate::cli::error::{CliError, Exit};
 use crate::cli::model_check::{ModelCheck, check_models};
 use crate::cli::output::{Output, one_line};
 use crate::daemon::config::Config;
+use crate::skills::sandbox::policy::SandboxMode;
+use crate::skills::sandbox::report::{SandboxLevel, SandboxReport};
+use crate::skills::sandbox::self_test::self_test;
 
 /// What a check came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +51,11 @@ struct Check {
 /// Runs all checks. The exit code is the worst: 2 for one that could not be made comes before 1 for a finding.
 pub async fn run(context: &mut Context, arguments: &DoctorArguments) -> Result<Exit, CliError> {
     let config = context.load()?.config;
-    let mut checks = vec![configuration(&config)];
+    // The running binary, as the daemon would start it.
+    let mut checks = vec![
+        configuration(&config),
+        sandbox(&self_test(Path::new("/proc/self/exe"), config.sandbox.mode)),
+    ];
     if arguments.models {
         checks.push(models(&config).await);
     }
@@ -128,6 +136,38 @@ async fn models(config: &Config) -> Check {
     }
 }
 
+fn sandbox(report: &SandboxReport) -> Check {
+    let level = report.level();
+    let (state, hint) = match (report.mode, level) {
+        (SandboxMode::On, SandboxLevel::Refused) if report.controls.is_empty() => (
+            State::Unchecked,
+            "programs are not started: see OC-5010 (`ops/errors/OC-5010.md`)",
+        ),
+        (SandboxMode::On, SandboxLevel::Refused) => (
+            State::Finding,
+            "programs are not started: see OC-5010 (`ops/errors/OC-5010.md`)",
+        ),
+        (SandboxMode::On, SandboxLevel::NoNamespaces) => (
+            State::Good,
+            "let the daemon make user namespaces, if programs are to reach the network",
+        ),
+        (SandboxMode::On, _) => (State::Good, ""),
+        _ => (
+            State::Finding,
+            "`openclaw config set skills.sandbox on` confines programs again",
+        ),
+    };
+    let mut found = vec![format!("programs: {}, {}", report.mode.as_str(), level.as_str())];
+    found.extend(report.reasons());
+    Check {
+        name: "sandbox",
+        state,
+        found,
+        hint,
+        detail: report.to_json(),
+    }
+}
+
 fn show(output: &Output, checks: &[Check]) -> String {
     let mut shown = String::new();
     for check in checks {
@@ -140,4 +180,36 @@ fn show(output: &Output, checks: &[Check]) -> String {
         }
     }
     shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::skills::sandbox::report::Control;
+
+    #[test]
+    fn only_a_sandbox_that_holds_and_is_on_is_good() {
+        let check = |mode: SandboxMode, failure: Option<&str>, state: State| {
+            let report = SandboxReport {
+                mode,
+                namespaces: true,
+                network: true,
+                cgroup: None,
+                controls: failure
+                    .map(|failure| Control {
+                        name: "x".to_owned(),
+                        failure: failure.to_owned(),
+                    })
+                    .into_iter()
+                    .collect(),
+                notes: Vec::new(),
+            };
+            assert_eq!(sandbox(&report).state, state, "{report:?}");
+        };
+        check(SandboxMode::On, Some(""), State::Good);
+        check(SandboxMode::On, Some("possible"), State::Finding);
+        check(SandboxMode::On, None, State::Unchecked);
+        check(SandboxMode::Permissive, Some(""), State::Finding);
+        check(SandboxMode::Off, None, State::Finding);
+    }
 }

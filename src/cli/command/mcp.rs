@@ -16,7 +16,7 @@ use crate::cli::output::{harmless, one_line, show_value, table};
 use crate::daemon::adapters::mcp_server;
 use crate::daemon::config::file::{self, FILE_BYTES_MAX};
 use crate::daemon::config::mcp::{McpSettings, McpWay};
-use crate::daemon::config::{edit, load};
+use crate::daemon::config::{Config, edit, load};
 use crate::domain::code;
 use crate::domain::name::ServerName;
 use crate::skills::catalogue::Catalogue;
@@ -26,6 +26,7 @@ use crate::skills::mcp::memo::Memo;
 use crate::skills::mcp::server::ServerParts;
 use crate::skills::mcp::shared::{ServerState, Shared};
 use crate::skills::process::runner::ProcessRunner;
+use crate::skills::sandbox::policy::SandboxSettings;
 
 /// Time beyond the server's own start time that a test waits.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -151,7 +152,9 @@ fn describe(server: &McpSettings) -> Value {
 /// Starts the server in this process, beside one that a daemon may have, and stops it again.
 async fn test(context: &mut Context, name: &ServerName) -> Result<Exit, CliError> {
     context.require_home()?;
-    let servers = context.load()?.config.mcp;
+    let Config {
+        mcp: servers, sandbox, ..
+    } = context.load()?.config;
     let Some(settings) = servers.iter().find(|server| server.name == *name) else {
         let known: Vec<&str> = servers.iter().map(|server| server.name.as_str()).collect();
         return Err(CliError::refused(
@@ -163,7 +166,7 @@ async fn test(context: &mut Context, name: &ServerName) -> Result<Exit, CliError
     let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
     let server = mcp_server(settings, &context.home, &path);
     let limit = server.start_timeout + MARGIN;
-    let report = probe(context, &Shared::new(server, Vec::new()), limit).await?;
+    let report = probe(context, sandbox, &Shared::new(server, Vec::new()), limit).await?;
     let ready = report["state"] == "ready";
     context.output.result(&report, |_| {
         let mut text = format!("{name} is {}", show_value(&report["state"]));
@@ -183,11 +186,16 @@ async fn test(context: &mut Context, name: &ServerName) -> Result<Exit, CliError
     Ok(if ready { Exit::Done } else { Exit::Failed })
 }
 
-async fn probe(context: &Context, shared: &Arc<Shared>, limit: Duration) -> Result<Value, CliError> {
+async fn probe(
+    context: &Context,
+    sandbox: SandboxSettings,
+    shared: &Arc<Shared>,
+    limit: Duration,
+) -> Result<Value, CliError> {
     let (links, tasks) = links(1);
     let parts = ServerParts {
         tasks,
-        runner: ProcessRunner::new(None),
+        runner: ProcessRunner::new(None, sandbox),
         keeper: "/proc/self/exe".into(),
         // Another name than the daemon's: what it runs is not to be taken for a leftover of this one.
         home: format!(

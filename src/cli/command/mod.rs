@@ -1,10 +1,12 @@
 //! One file per command. None imports another; what two of them share lies one level up.
 
 pub mod agent;
+pub mod audit;
 pub mod budget;
 pub mod config;
 pub mod doctor;
 pub mod init;
+pub mod key;
 pub mod mcp;
 pub mod memory;
 pub mod quickstart;

@@ -19,6 +19,18 @@ pub async fn run(context: &mut Context) -> Result<Exit, CliError> {
     Ok(if ready { Exit::Done } else { Exit::Failed })
 }
 
+/// Mode and level, and why it is not the full one.
+fn sandbox(value: &Value, text: &impl Fn(&Value) -> String) -> String {
+    let reasons = value["reasons"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let reasons: Vec<String> = reasons.iter().map(text).collect();
+    let head = format!("{}, {}", text(&value["mode"]), text(&value["level"]));
+    if reasons.is_empty() {
+        head
+    } else {
+        format!("{head} ({})", reasons.join("; "))
+    }
+}
+
 /// A model's alias, and what keeps it from being asked.
 fn show_model(output: &Output, model: &Value) -> String {
     let alias = one_line(model["alias"].as_str().or(model.as_str()).unwrap_or("-"), 64);
@@ -79,6 +91,7 @@ fn show(output: &Output, value: &Value) -> String {
             ),
         ),
         ("models", models.join(", ")),
+        ("sandbox", sandbox(&value["sandbox"], &text)),
     ];
     let mut shown = String::new();
     for (name, value) in rows {

@@ -25,6 +25,8 @@ pub struct CommandSkill {
     pub timeout_ms: u64,
     /// JSON Schema of the arguments; an object schema.
     pub schema: Value,
+    /// Hosts that it reaches through the proxy, as `host:port`.
+    pub network: Vec<String>,
 }
 
 /// The command skills of the settings in force.
@@ -89,6 +91,7 @@ pub fn command_skills(settings: &Settings, bad: &mut Vec<BadValue>) -> Vec<Comma
         skills.push(CommandSkill {
             description: description.unwrap_or_else(|| format!("Runs {}.", argv[0])),
             timeout_ms: settings.number(&at("timeout")).unwrap_or(60_000),
+            network: settings.texts(&at("network")).unwrap_or_default(),
             name: skill,
             argv,
             class,

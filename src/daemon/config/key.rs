@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::kind::Kind;
 use crate::domain::effect::EffectClass;
+use crate::skills::sandbox::policy::SandboxMode;
 
 /// One configuration key. A segment in angle brackets stands for any name.
 #[derive(Debug, Clone, Copy)]
@@ -96,14 +97,24 @@ pub const KEYS: &[Key] = &[
     key("models.<alias>.price.output", Kind::Usd, "", "USD per million tokens", true, "What tokens of answers cost; needs price.input beside it."),
     key("models.<alias>.price.cacheRead", Kind::Usd, "", "USD per million tokens", true, "What tokens read from the provider's cache cost; price.input when not set."),
     key("models.<alias>.price.cacheWrite", Kind::Usd, "", "USD per million tokens", true, "What tokens written to the provider's cache cost; price.input when not set."),
+    key("skills.dirs", Kind::Texts { items_min: 0, items_max: 64 }, "[]", "", false, "Further folders with skill packages, relative to the configuration folder."),
+    key("skills.sandbox", Kind::Word(SandboxMode::WORDS), "on", "", false, "Programs are confined: on, or none; permissive, as far as possible; off, not at all."),
+    key("skills.readPaths", Kind::Texts { items_min: 0, items_max: 256 }, "[]", "", true, "Files and folders outside the workspace that programs read and run."),
+    key("skills.writePaths", Kind::Texts { items_min: 0, items_max: 256 }, "[]", "", true, "Folders outside the workspace that programs write to."),
+    key("skills.memoryBytes", integer(16 << 20, 1 << 44), "4294967296", "bytes", true, "Memory of a program together with all that it starts."),
+    key("skills.processes", integer(1, 1 << 20), "1024", "", true, "Processes and threads of a program together with all that it starts."),
     key("skills.commands.<name>.argv", Kind::Texts { items_min: 1, items_max: 256 }, "", "", true, "Program and arguments; no shell."),
     key("skills.commands.<name>.class", Kind::Word(CLASSES), "once", "", true, "What the command does to the world; decides what recovery may do."),
     key("skills.commands.<name>.probe", Kind::Texts { items_min: 1, items_max: 256 }, "", "", true, "For class probe: program that ends with 0 when the effect has happened, 1 when not."),
     key("skills.commands.<name>.description", Kind::Text { bytes_max: 1024 }, "", "", true, "What it does and when to use it, for the model."),
     key("skills.commands.<name>.timeout", integer(100, MS_MAX), "60000", "ms", true, "Deadline of one call."),
     key("skills.commands.<name>.schema", Kind::Schema, "", "", true, "JSON Schema of the arguments; any object when not set."),
-    key("skills.dirs", Kind::Texts { items_min: 0, items_max: 64 }, "[]", "", false, "Further folders with skill packages, relative to the configuration folder."),
+    key("skills.commands.<name>.network", Kind::HostPorts, "", "", true, "Hosts (host:port) that the command reaches through the daemon's proxy; none when not set."),
     key("skills.network.allow", Kind::HostPorts, "[]", "", true, "Private addresses (host:port) that skills may reach all the same."),
+    key("skills.network.programs", Kind::HostPorts, "[]", "", true, "Hosts (host:port) that every program reaches through the daemon's proxy."),
+    key("skills.secrets.<name>.server", Kind::Url, "", "", true, "Server whose requests by programs get a secret from the proxy."),
+    key("skills.secrets.<name>.header", Kind::Text { bytes_max: 64 }, "", "", true, "Header that carries the secret; a bearer token in Authorization when not set."),
+    key("skills.secrets.<name>.value", Kind::Secret, "", "", true, "Where the secret is: \"${ENV}\" or \"file:path\"; never the secret itself."),
     key("skills.search.url", Kind::Url, "", "", true, "The search service of web.search; {query} in it stands for the words, else they are sent as q."),
     key("skills.search.kind", Kind::Word(&["searxng", "json"]), "searxng", "", true, "How the search service answers."),
     key("skills.search.results", Kind::Text { bytes_max: 256 }, "/results", "", true, "For kind json: where the list of results is, as a JSON Pointer."),

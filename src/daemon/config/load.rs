@@ -20,10 +20,12 @@ use super::kind;
 use super::mcp::{McpSettings, mcp_servers};
 use super::model::{BUILT_IN, ModelSettings, PRICE_FIELDS, models};
 use super::pipeline::{Pipeline, pipelines};
+use super::sandbox::{ProgramSecret, program_secrets, sandbox};
 use super::setting::{Setting, Settings};
 use crate::domain::agent::AgentDefinition;
 use crate::domain::approval::ApprovalRules;
 use crate::domain::name::{ModelAlias, SkillName};
+use crate::skills::sandbox::policy::SandboxSettings;
 
 /// What comes from outside the files.
 #[derive(Debug, Clone, Default)]
@@ -141,6 +143,10 @@ pub struct Config {
     pub skills_dirs: Vec<PathBuf>,
     /// Private addresses that skills may reach.
     pub network_allow: Vec<HostPort>,
+    /// How programs are confined.
+    pub sandbox: SandboxSettings,
+    /// Secrets that the proxy adds for programs.
+    pub program_secrets: Vec<ProgramSecret>,
     /// Plans kept as files.
     pub pipelines: Vec<Pipeline>,
     /// Who has to agree to which calls.
@@ -186,6 +192,7 @@ pub fn load(home: &Home, overrides: &Overrides) -> Result<Loaded, ConfigError> {
         models: &models,
         commands: &commands,
     };
+    let program_secrets = program_secrets(&settings, home.config_dir(), &mut bad);
     let agents = agents(&around, &mut bad, &mut warnings)?;
     let approvals = approval::rules(&settings, &agents, &mut bad);
     let pipelines = pipelines(home, &mut bad)?;
@@ -224,6 +231,8 @@ pub fn load(home: &Home, overrides: &Overrides) -> Result<Loaded, ConfigError> {
         mcp,
         skills_dirs: skills_dirs(&settings, home),
         network_allow: network_allow(&settings),
+        sandbox: sandbox(&settings, home.config_dir()),
+        program_secrets,
         pipelines,
         approvals,
         search: search(&settings),

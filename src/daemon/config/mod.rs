@@ -24,6 +24,7 @@ pub mod mcp;
 pub mod model;
 pub mod pipeline;
 pub mod prompt;
+pub mod sandbox;
 pub mod setting;
 pub mod template;
 

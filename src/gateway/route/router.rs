@@ -5,10 +5,12 @@ use axum::routing::{get, post};
 use axum::{Extension, Router};
 
 use crate::domain::code;
+use crate::gateway::admin::router::routes as admin_routes;
 use crate::gateway::auth::check_host;
 use crate::gateway::error::ApiError;
 use crate::gateway::face::scribe::Scribes;
 use crate::gateway::face::vendor::{Vendor, shaped};
+use crate::gateway::lapse::end_with_key;
 use crate::gateway::metrics::{RequestMeter, meter};
 use crate::gateway::parts::GatewayParts;
 
@@ -81,6 +83,8 @@ pub fn router(parts: GatewayParts, scribes: Scribes) -> Router {
         .route("/openapi.json", get(status::openapi))
         .fallback(async || ApiError::new(code::ROUTE_NOT_FOUND, "nothing is at this address").hint("GET /openapi.json"))
         .method_not_allowed_fallback(no_method)
+        .merge(admin_routes())
+        .layer(from_fn_with_state(parts.keyring.clone(), end_with_key))
         .layer(from_fn_with_state(parts.clone(), check_host))
         .layer(from_fn_with_state(RequestMeter::new(parts.telemetry.clone()), meter))
         .with_state(parts)

@@ -56,6 +56,7 @@ pub async fn status(State(parts): State<GatewayParts>, key: Authenticated) -> Re
             "queue": parts.committer.depth(),
         },
         "models": models,
+        "sandbox": parts.sandbox.to_json(),
     })))
 }
 

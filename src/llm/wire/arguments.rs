@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::domain::conversation::Arguments;
 use crate::domain::limits::ARGUMENTS_BYTES_MAX;
-use crate::domain::{json, text};
+use crate::domain::text;
 
 use super::{strict, surrogate};
 
@@ -35,12 +35,6 @@ pub fn parse(text: &str, answer_was_cut: bool) -> Arguments {
             malformed(&format!("{cut}{reason}"), text)
         }
     }
-}
-
-/// What names these arguments, whatever the order of members and blanks in the text was: BLAKE3 of
-/// [the canonical text](json::canonical).
-pub fn hash(arguments: &Value) -> [u8; 32] {
-    *blake3::hash(json::canonical(arguments).as_bytes()).as_bytes()
 }
 
 fn malformed(reason: &str, text: &str) -> Arguments {

@@ -38,18 +38,8 @@ fn first_facts() -> Vec<Fact> {
         .collect();
     let plan = Arc::new(read_plan(&json!({ "goal": "g", "steps": steps })).expect("readable"));
     let spec = RunSpec {
-        task: "t".into(),
-        agent: None,
         plan: Some(plan.clone()),
-        workspace: "/".into(),
-        checks: Vec::new(),
-        output_schema: None,
-        deadline: UtcMillis(u64::MAX),
-        tokens_max: None,
-        cost_max: None,
-        model: None,
-        origin: "api".into(),
-        retry_of: None,
+        ..RunSpec::plain()
     };
     vec![
         Fact::RunAccepted(Arc::new(spec)),

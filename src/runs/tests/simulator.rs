@@ -198,18 +198,10 @@ impl Case {
     /// The journal of the run when it has just been accepted.
     pub(super) fn accepted(&self) -> Journal {
         let spec = RunSpec {
-            task: "the task".into(),
-            agent: None,
             plan: self.given.clone(),
-            workspace: "/w".into(),
             checks: self.checks.clone(),
-            output_schema: None,
             deadline: UtcMillis(self.deadline),
-            tokens_max: None,
-            cost_max: None,
-            model: None,
-            origin: "api".into(),
-            retry_of: None,
+            ..RunSpec::plain()
         };
         let mut facts = vec![Fact::RunAccepted(Arc::new(spec))];
         if let Some(plan) = &self.given {

@@ -2,7 +2,6 @@
 //!
 //! The probe judges by the two names alone: moved means that the old one is gone and the new one is there.
 
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde::Deserialize;
 use serde_json::json;
@@ -13,11 +12,8 @@ use crate::skills::declare::{Declaration, arguments, with_examples};
 use crate::skills::preview::Preview;
 use crate::skills::skill::{CallEnd, CallOrder, ProbeAnswer, Skill, SkillError};
 use crate::skills::stop::{Halt, Stop};
-use crate::skills::thread::on_thread;
+use crate::skills::thread::{on_thread, probe_on_thread};
 use crate::skills::workspace::{Workspace, relative};
-
-/// What the probe's own work says through the outcome when nothing was moved.
-const NOT_YET: &str = "not yet";
 
 #[derive(Deserialize)]
 struct Wanted {
@@ -81,15 +77,7 @@ impl Skill for FsMove {
     }
 
     fn probe(&self, order: CallOrder) -> BoxFuture<'static, ProbeAnswer> {
-        let asked = on_thread(&self.manifest, order, ask);
-        asked
-            .map(|answer| match answer {
-                Ok(end) if !end.outcome.is_error => ProbeAnswer::Happened(end.outcome),
-                Ok(end) if &*end.outcome.content == NOT_YET => ProbeAnswer::NotHappened,
-                Ok(end) => ProbeAnswer::Unknown(end.outcome.content.to_string()),
-                Err(error) => ProbeAnswer::Unknown(error.to_string()),
-            })
-            .boxed()
+        probe_on_thread(&self.manifest, order, ask)
     }
 }
 
@@ -99,12 +87,12 @@ fn rename(order: &CallOrder, workspace: &Workspace, halt: &Halt) -> Result<CallE
     Ok(done(&wanted).into())
 }
 
-fn ask(order: &CallOrder, workspace: &Workspace, _halt: &Halt) -> Result<CallEnd, Stop> {
+fn ask(order: &CallOrder, workspace: &Workspace, _halt: &Halt) -> Result<ProbeAnswer, Stop> {
     let wanted: Wanted = arguments(order).map_err(Stop::Refused)?;
     let is_there = |path: &str| -> Result<bool, Stop> { Ok(workspace.dir().symlink_metadata(relative(path)?).is_ok()) };
     match (is_there(&wanted.from)?, is_there(&wanted.to)?) {
-        (true, _) => Err(Stop::refused(NOT_YET)),
-        (false, true) => Ok(done(&wanted).into()),
+        (true, _) => Ok(ProbeAnswer::NotHappened),
+        (false, true) => Ok(ProbeAnswer::Happened(done(&wanted))),
         (false, false) => Err(Stop::refused(format!(
             "neither `{}` nor `{}` is there",
             wanted.from, wanted.to

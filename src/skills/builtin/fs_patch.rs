@@ -2,7 +2,6 @@
 //!
 //! Invariant: the probe judges by the file alone, so a patch that it would judge wrongly is refused beforehand.
 
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde::Deserialize;
 use serde_json::json;
@@ -14,12 +13,10 @@ use crate::skills::preview::Preview;
 use crate::skills::showing;
 use crate::skills::skill::{CallEnd, CallOrder, ProbeAnswer, Skill, SkillError};
 use crate::skills::stop::{Halt, Stop};
-use crate::skills::thread::on_thread;
+use crate::skills::thread::{on_thread, probe_on_thread};
 use crate::skills::workspace::Workspace;
 
 const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
-/// What the probe's own work says through the outcome when it cannot tell.
-const NOT_YET: &str = "not yet";
 
 #[derive(Deserialize)]
 struct Wanted {
@@ -83,15 +80,7 @@ impl Skill for FsPatch {
     }
 
     fn probe(&self, order: CallOrder) -> BoxFuture<'static, ProbeAnswer> {
-        let asked = on_thread(&self.manifest, order, ask);
-        asked
-            .map(|answer| match answer {
-                Ok(end) if !end.outcome.is_error => ProbeAnswer::Happened(end.outcome),
-                Ok(end) if &*end.outcome.content == NOT_YET => ProbeAnswer::NotHappened,
-                Ok(end) => ProbeAnswer::Unknown(end.outcome.content.to_string()),
-                Err(error) => ProbeAnswer::Unknown(error.to_string()),
-            })
-            .boxed()
+        probe_on_thread(&self.manifest, order, ask)
     }
 }
 
@@ -103,12 +92,12 @@ fn patch(order: &CallOrder, workspace: &Workspace, halt: &Halt) -> Result<CallEn
     Ok(done(&wanted, patched.len()).into())
 }
 
-fn ask(order: &CallOrder, workspace: &Workspace, _halt: &Halt) -> Result<CallEnd, Stop> {
+fn ask(order: &CallOrder, workspace: &Workspace, _halt: &Halt) -> Result<ProbeAnswer, Stop> {
     let wanted: Wanted = arguments(order).map_err(Stop::Refused)?;
     let content = read(workspace, &wanted)?;
     match judge(&content, &wanted) {
-        Some(true) => Ok(done(&wanted, content.len()).into()),
-        Some(false) => Err(Stop::refused(NOT_YET)),
+        Some(true) => Ok(ProbeAnswer::Happened(done(&wanted, content.len()))),
+        Some(false) => Ok(ProbeAnswer::NotHappened),
         None => Err(Stop::refused(format!(
             "`{}` has neither the old nor the new text as expected",
             wanted.path

@@ -22,6 +22,7 @@ use crate::skills::environment;
 use crate::skills::process::end::Rendering;
 use crate::skills::process::program;
 use crate::skills::process::runner::{ProcessRunner, ProgramOrder};
+use crate::skills::sandbox::policy::Confinement;
 use crate::skills::skill::{CallEnd, CallOrder, Skill, SkillError};
 use crate::skills::stop::Stop;
 use crate::skills::workspace::Workspace;
@@ -158,6 +159,10 @@ impl Parts {
             output_bytes_max: RESULT_BYTES_MAX / 2,
             spooled: true,
             rendering: Rendering::Json,
+            confinement: Confinement {
+                readable: vec![package.folder.clone()],
+                ..Confinement::to_workspace(order.workspace.to_path_buf())
+            },
         })
     }
 

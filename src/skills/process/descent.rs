@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, wait};
 
 /// Longest time that ending the leftovers may take; a process that the kernel cannot end (stuck in a device)
 /// must not hold the report back.
-const SWEEP_MAX: Duration = Duration::from_secs(2);
+const SWEEP_MAX: Duration = Duration::from_secs(5);
 /// Pause between two looks.
 const PAUSE: Duration = Duration::from_millis(2);
 
@@ -22,6 +22,9 @@ const PAUSE: Duration = Duration::from_millis(2);
 pub(super) fn end_all_descendants() -> bool {
     let started = Instant::now();
     loop {
+        if started.elapsed() > SWEEP_MAX {
+            return false;
+        }
         match wait(WaitOptions::NOHANG) {
             Err(Errno::CHILD) => return true,
             Ok(Some(_)) | Err(Errno::INTR) => {}
@@ -29,9 +32,6 @@ pub(super) fn end_all_descendants() -> bool {
                 for descendant in descendants() {
                     // It may have ended since; that is what is wanted.
                     let _ = kill_process(descendant, Signal::KILL);
-                }
-                if started.elapsed() > SWEEP_MAX {
-                    return false;
                 }
                 std::thread::sleep(PAUSE);
             }
@@ -63,6 +63,20 @@ fn descendants() -> Vec<Pid> {
         }
     }
     found
+}
+
+/// The children of a process, of all its threads; empty where the kernel does not keep such lists.
+pub(super) fn children_of(pid: i32) -> Vec<i32> {
+    let mut children = Vec::new();
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let text = std::fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+        children.extend(text.split_whitespace().filter_map(|number| number.parse::<i32>().ok()));
+    }
+    children
 }
 
 /// The fourth field of `/proc/<pid>/stat`; the second is the program's name and may hold blanks and brackets.

@@ -27,6 +27,11 @@ pub enum Ended {
         /// The limit.
         limit_ms: u64,
     },
+    /// It and what it started had more than it may have; it was stopped.
+    Overran {
+        /// What it had too much of, with the limit.
+        what: String,
+    },
     /// The caller went away or cancelled; it was stopped.
     Interrupted,
     /// It could not be started: it had no effect.
@@ -76,6 +81,7 @@ impl Ended {
             Self::Exited { code } => format!("exit code {code}"),
             Self::Signaled { signal } => format!("ended by {}", signal_name(*signal)),
             Self::TimedOut { limit_ms } => format!("stopped: it did not end within {limit_ms} ms"),
+            Self::Overran { what } => format!("stopped: it had more than {what}"),
             Self::Interrupted => "stopped before its end; it may have done a part of its work".to_owned(),
             Self::NotStarted { reason } => format!("not started: {reason}"),
         }
@@ -83,6 +89,17 @@ impl Ended {
 }
 
 impl ProgramEnd {
+    /// The end of a program that was not started.
+    pub fn not_started(reason: String) -> Self {
+        Self {
+            ended: Ended::NotStarted { reason },
+            stdout: String::new(),
+            stderr: String::new(),
+            truncated: false,
+            from_spool: false,
+        }
+    }
+
     /// The outcome of the call that ran the program.
     pub fn outcome(&self, rendering: Rendering) -> CallOutcome {
         let is_error = self.ended != Ended::Exited { code: 0 };
@@ -182,6 +199,8 @@ mod tests {
         check(Ended::Signaled { signal: 9 }, true, None, "SIGKILL");
         check(Ended::TimedOut { limit_ms: 5 }, true, None, "within 5 ms");
         check(Ended::Interrupted, true, None, "a part of its work");
+        let what = "64 processes".to_owned();
+        check(Ended::Overran { what }, true, None, "more than 64 processes");
         let reason = "no such file".to_owned();
         check(Ended::NotStarted { reason }, true, None, "not started: no such file");
     }

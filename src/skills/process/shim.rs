@@ -7,6 +7,7 @@
 
 use std::io::{self, BufRead, Read, Write};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,25 +21,21 @@ use rustix::process::{
     setsid, waitid, waitpid,
 };
 
+use super::bounds;
 use super::capture::Capture;
 use super::descent::end_all_descendants;
-use super::exec::{self, NOT_STARTED_CODE, NOT_STARTED_MARK};
+use super::event::Event;
+use super::relay;
 use super::spool::{read_report, write_report};
 use super::wire::{DOCUMENT_BYTES_MAX, EndedWire, OrderWire, ReportWire, WIRE_VERSION};
 use crate::domain::fault::in_one_line;
+use crate::skills::sandbox::cgroup::Cgroup;
+use crate::skills::sandbox::policy::PolicyWire;
+use crate::skills::sandbox::stage::{self, NOT_STARTED_CODE, NOT_STARTED_MARK};
+use crate::skills::sandbox::temp::TempFolder;
 
 /// Longest wait for the rest of the output after everything that could write it has been killed.
 const DRAIN_MAX: Duration = Duration::from_secs(1);
-
-/// What the shim waits for.
-enum Event {
-    /// The daemon closed its pipe: it cancelled, or it is gone.
-    CallerLeft,
-    /// The program ended; it is still to be reaped.
-    ProgramEnded,
-    /// One of the two outputs is at its end.
-    OutputEnded,
-}
 
 /// Reads one order from the standard input, carries it out and reports on the standard output.
 pub fn shim_main() -> ExitCode {
@@ -95,25 +92,47 @@ fn read_order() -> Result<OrderWire, String> {
 )]
 fn run(order: &OrderWire) -> ReportWire {
     let started = Instant::now();
-    let mut child = match start(order) {
+    let not_started = |error: io::Error| {
+        let reason = format!("{} in {}: {error}", order.program.display(), order.cwd.display());
+        report(order, EndedWire::NotStarted { reason }, None)
+    };
+    // Removed when everything that could write to it is gone.
+    let _temp = match order.policy.as_ref().map(TempFolder::make).transpose() {
+        Ok(temp) => temp,
+        Err(error) => return not_started(error),
+    };
+    let handover = order.policy.as_ref().and_then(|policy| policy.handover.as_deref());
+    if let (Some(handover), Some(egress)) = (handover, &order.egress)
+        && let Err(error) = relay::serve(handover, egress.clone())
+    {
+        return not_started(error);
+    }
+    let group = order.cgroup.as_ref();
+    let group = group.map(|(home, name)| home.make(name, order.limits.processes, order.bounds.memory_bytes));
+    let cgroup = match group.transpose() {
+        Ok(cgroup) => cgroup,
+        Err(error) => return not_started(error),
+    };
+    let mut child = match start(order, cgroup.as_ref().map(Cgroup::folder)) {
         Ok(child) => child,
-        Err(error) => {
-            let reason = format!("{} in {}: {error}", order.program.display(), order.cwd.display());
-            return report(order, EndedWire::NotStarted { reason }, None);
-        }
+        Err(error) => return not_started(error),
     };
     let group = Pid::from_child(&child);
     // One slot for each event that can come: no sender ever blocks.
-    let (events, inbox) = sync_channel(4);
+    let (events, inbox) = sync_channel(5);
     let mut watch = Watch { inbox, open_outputs: 2 };
     let stdout = follow(child.stdout.take(), order.output_bytes_max, events.clone());
     let stderr = follow(child.stderr.take(), order.output_bytes_max, events.clone());
     feed(&mut child, order.stdin.clone());
     watch_caller(events.clone());
+    bounds::watch(group, order.bounds, events.clone());
     watch_program(group, events);
 
     let ended = watch.wait(order, group, started);
     // The program is a zombie still, so its group's number cannot have been given to anybody else.
+    if let Some(cgroup) = &cgroup {
+        cgroup.end_all();
+    }
     let _ = kill_process_group(group, Signal::KILL);
     let status = reap(group);
     end_all_descendants();
@@ -152,6 +171,8 @@ impl Watch {
                 Ok(Event::ProgramEnded) => return None,
                 Ok(Event::OutputEnded) => {}
                 Ok(Event::CallerLeft) | Err(RecvTimeoutError::Disconnected) => break EndedWire::Interrupted,
+                // Asking it to end would give it the time to grow further.
+                Ok(Event::Overran(what)) => return Some(EndedWire::Overran { what }),
                 Err(RecvTimeoutError::Timeout) => {
                     let limit_ms = order.timeout_ms;
                     break EndedWire::TimedOut { limit_ms };
@@ -184,13 +205,16 @@ impl Watch {
     }
 }
 
-fn start(order: &OrderWire) -> io::Result<Child> {
+fn start(order: &OrderWire, cgroup: Option<&Path>) -> io::Result<Child> {
+    let policy = order.policy.clone().map(|policy| PolicyWire {
+        cgroup: cgroup.map(Path::to_owned),
+        ..policy
+    });
     // The running binary itself, also when its file has been replaced meanwhile.
     let mut command = Command::new("/proc/self/exe");
     command
         .arg0("openclaw")
-        .arg("__exec")
-        .args(exec::arguments(std::process::id(), order.limits))
+        .args(stage::arguments(std::process::id(), order.limits, policy.as_ref()))
         .arg(&order.program)
         .args(&order.argv)
         .current_dir(&order.cwd)

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::end::{Ended, ProgramEnd, Rendering};
+use crate::skills::sandbox::cgroup::CgroupHome;
+use crate::skills::sandbox::policy::{LimitsWire, PolicyWire};
 
 /// The version of both documents; daemon and shim are one binary, only the spool can be older.
 pub const WIRE_VERSION: u32 = 1;
@@ -36,6 +38,14 @@ pub struct OrderWire {
     pub output_bytes_max: usize,
     /// Limits of the kernel.
     pub limits: LimitsWire,
+    /// Limits that the shim keeps for the program and all that it starts.
+    pub bounds: BoundsWire,
+    /// Where the kernel keeps them too, and the name of the program's group.
+    pub cgroup: Option<(CgroupHome, String)>,
+    /// What it may reach; none for no confinement.
+    pub policy: Option<PolicyWire>,
+    /// The hosts that it may reach, through the daemon's proxy.
+    pub egress: Option<EgressWire>,
     /// Where the report is kept before it is given; none for programs without effect.
     pub spool: Option<PathBuf>,
     /// Whether a report that is in the spool already is given instead of running the program.
@@ -44,28 +54,22 @@ pub struct OrderWire {
     pub rendering: RenderingWire,
 }
 
-/// Limits that the kernel keeps for each process of the program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LimitsWire {
-    /// Open files.
-    pub open_files: u64,
-    /// Bytes of any file that is written.
-    pub file_bytes: u64,
-    /// Bytes of data segment and private mappings; 0 for no limit.
-    pub data_bytes: u64,
-    /// Seconds of processor time; 0 for no limit.
-    pub cpu_seconds: u64,
+/// Limits of a program together with all that it starts; 0 for no limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BoundsWire {
+    /// Bytes of memory.
+    pub memory_bytes: u64,
+    /// Processes and threads.
+    pub processes: u64,
 }
 
-impl Default for LimitsWire {
-    fn default() -> Self {
-        Self {
-            open_files: 1024,
-            file_bytes: 4 * 1024 * 1024 * 1024,
-            data_bytes: 0,
-            cpu_seconds: 0,
-        }
-    }
+/// How the shim reaches the daemon's proxy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EgressWire {
+    /// The proxy's socket.
+    pub socket: PathBuf,
+    /// What it is told first: by it the proxy knows the call and what it may reach.
+    pub pass: String,
 }
 
 /// [`Rendering`] on the wire.
@@ -96,6 +100,11 @@ pub enum EndedWire {
     TimedOut {
         /// The limit.
         limit_ms: u64,
+    },
+    /// See [`Ended::Overran`].
+    Overran {
+        /// What it had too much of.
+        what: String,
     },
     /// See [`Ended::Interrupted`].
     Interrupted,
@@ -180,6 +189,7 @@ impl From<EndedWire> for Ended {
             EndedWire::Exited { code } => Self::Exited { code },
             EndedWire::Signaled { signal } => Self::Signaled { signal },
             EndedWire::TimedOut { limit_ms } => Self::TimedOut { limit_ms },
+            EndedWire::Overran { what } => Self::Overran { what },
             EndedWire::Interrupted => Self::Interrupted,
             EndedWire::NotStarted { reason } => Self::NotStarted { reason },
         }

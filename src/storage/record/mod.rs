@@ -4,7 +4,9 @@
 //! version with an upcaster.
 
 mod answer;
+pub mod audit;
 pub mod balance;
+pub mod certificate;
 pub mod exchange;
 pub mod fact;
 mod handoff;
@@ -13,6 +15,7 @@ pub mod incident;
 pub mod key;
 pub mod memory;
 mod reading;
+pub mod secret;
 mod spec;
 pub mod statistics;
 pub mod submission;

@@ -32,18 +32,8 @@ fn attempt(step: &str, number: u32) -> Attempt {
 
 fn accepted(by: Option<&str>) -> Fact {
     Fact::RunAccepted(Arc::new(RunSpec {
-        task: "task".into(),
         agent: by.map(agent),
-        plan: None,
-        workspace: "/w".into(),
-        checks: Vec::new(),
-        output_schema: None,
-        deadline: UtcMillis(u64::MAX),
-        tokens_max: None,
-        cost_max: None,
-        model: None,
-        origin: "api".into(),
-        retry_of: None,
+        ..RunSpec::plain()
     }))
 }
 

@@ -209,7 +209,7 @@ pub fn home() -> TestHome {
     let seen = r#"grep -qF "$OPENCLAW_EFFECT_KEY" "$0/ledger""#;
     let probe = json!(["sh", "-c", seen, folder]);
     let config = [
-        "[log]\nlevel = \"warn\"\n".to_owned(),
+        format!("[log]\nlevel = \"warn\"\n[skills]\nwritePaths = {}\n", json!([folder])),
         command("read", "mark read attempts; wc -l < \"$0/ledger\""),
         command(
             "idempotent",

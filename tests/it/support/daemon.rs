@@ -57,6 +57,27 @@ impl TestHome {
         self.path.join("workspace")
     }
 
+    /// Lays a small Rust project into the workspace.
+    pub fn write_project(&self) {
+        let folder = self.workspace();
+        std::fs::create_dir_all(folder.join("src")).expect("a folder");
+        std::fs::create_dir_all(folder.join("docs")).expect("a folder");
+        let write = |path: &str, text: &str| std::fs::write(folder.join(path), text).expect("written");
+        write(
+            "README.md",
+            "# Demo\n\nA small project that greets. See [the plan](docs/plan.md).\n",
+        );
+        write("docs/plan.md", "# Plan\n\n- greet\n- part\n");
+        write(
+            "src/main.rs",
+            "fn main() {\n    // A greeting for the world.\n    println!(\"hello\");\n}\n",
+        );
+        write(
+            "Cargo.toml",
+            "[package]\nname = \"demo\"\nversion = \"0.1.0\"\nedition = \"2024\"\n",
+        );
+    }
+
     /// A folder for what effects leave, outside of what runs may touch.
     pub fn ledger_folder(&self) -> PathBuf {
         self.path.join("ledger")

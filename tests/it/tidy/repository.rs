@@ -102,6 +102,11 @@ fn the_description_of_the_api_lists_exactly_the_routes() {
         "openapi.json",
         routes::findings(&router, &file("src/gateway/openapi.json")),
     );
+    let router = file("src/gateway/admin/router.rs");
+    assert_none(
+        "admin/openapi.json",
+        routes::findings(&router, &file("src/gateway/admin/openapi.json")),
+    );
 }
 
 #[test]

@@ -1,0 +1,123 @@
+//! Streams end with the key that opened them.
+//!
+//! A key is checked when a request comes in; an event stream goes on for hours after that. So the body of a stream is
+//! wrapped: when its key is revoked, expires or is rotated out, the client gets one last event that says so, and the
+//! stream ends. Whole layers of routes get this by one line in their router.
+
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::header;
+use axum::middleware::Next;
+use axum::response::Response;
+use futures_util::future::BoxFuture;
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use serde_json::json;
+
+use crate::domain::code;
+use crate::identity::keyring::{Keyring, Principal};
+
+/// Where the extractor of the key leaves whose it is.
+#[derive(Debug, Clone, Default)]
+pub struct Caller(Arc<OnceLock<Principal>>);
+
+impl Caller {
+    /// Says whose request it is; the first word counts.
+    pub fn is(&self, principal: &Principal) {
+        self.0.get_or_init(|| principal.clone());
+    }
+}
+
+/// Ends the streams of keys that are not good any more.
+pub async fn end_with_key(State(keyring): State<Keyring>, mut request: Request, next: Next) -> Response {
+    let caller = Caller::default();
+    request.extensions_mut().insert(caller.clone());
+    let response = next.run(request).await;
+    let content_type = response.headers().get(header::CONTENT_TYPE);
+    let is_stream = content_type.is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"));
+    match caller.0.get() {
+        Some(principal) if is_stream => {
+            let principal = principal.clone();
+            let lapse = async move { keyring.lapse(principal).await };
+            response.map(|body| {
+                Body::new(Leased {
+                    body,
+                    lapse: Some(Box::pin(lapse)),
+                })
+            })
+        }
+        _ => response,
+    }
+}
+
+/// A body that ends when its lease does.
+struct Leased {
+    body: Body,
+    /// None when it has lapsed and the client was told.
+    lapse: Option<BoxFuture<'static, ()>>,
+}
+
+/// The last event of a stream whose key has lapsed.
+fn last_word() -> Bytes {
+    let error = json!({ "error": {
+        "code": code::KEY_INVALID.id,
+        "type": code::KEY_INVALID.kind,
+        "message": "the key of this stream is not valid any more",
+        "hint": "open the stream anew with another key; Last-Event-ID resumes it",
+    } });
+    Bytes::from(format!("event: error\ndata: {error}\n\n"))
+}
+
+impl HttpBody for Leased {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let this = self.get_mut();
+        let Some(lapse) = &mut this.lapse else {
+            return Poll::Ready(None);
+        };
+        // Before the body: a stream that always has something to say must not go on for that.
+        if lapse.as_mut().poll(context).is_ready() {
+            this.lapse = None;
+            return Poll::Ready(Some(Ok(Frame::data(last_word()))));
+        }
+        Pin::new(&mut this.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.lapse.is_none() || self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    async fn text(lapse: Option<BoxFuture<'static, ()>>) -> String {
+        let leased = Body::new(Leased {
+            body: Body::from("data: 1\n\n"),
+            lapse,
+        });
+        let bytes = leased.collect().await.expect("read").to_bytes();
+        String::from_utf8(bytes.to_vec()).expect("text")
+    }
+
+    #[tokio::test]
+    async fn a_lease_that_holds_changes_nothing_and_one_that_lapsed_ends_with_a_word() {
+        let holds = text(Some(Box::pin(std::future::pending()))).await;
+        assert_eq!(holds, "data: 1\n\n");
+        let lapsed = text(Some(Box::pin(std::future::ready(())))).await;
+        assert!(lapsed.starts_with("event: error\ndata: {"), "{lapsed}");
+        assert!(lapsed.contains("OC-2002") && !lapsed.contains("data: 1"), "{lapsed}");
+    }
+}

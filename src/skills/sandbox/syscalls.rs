@@ -1,0 +1,268 @@
+//! Which system calls a program makes: a filter that refuses those by which confined programs get out.
+//!
+//! A list of refusals and not of permissions: programs of every kind run here, and a call that is new in the kernel
+//! must not break them. A refused call fails with EPERM, so that a program can go on without it.
+//!
+//! **Source**: seccomp(2); the default profile of container engines.
+
+use std::collections::BTreeMap;
+
+use seccompiler::{
+    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, apply_filter,
+};
+
+use crate::domain::fault::in_one_line;
+
+/// What is refused beside the list that holds for all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Refusals {
+    /// Every socket; else those that are neither IPv4 nor IPv6.
+    pub(super) sockets: bool,
+    /// Signals to other processes by their number: when the kernel has no edge for signals.
+    pub(super) signals: bool,
+    /// Changes of mode and owner of any file: when nothing makes the files of others read-only.
+    pub(super) metadata: bool,
+}
+
+/// Refused to every program.
+const REFUSED: &[i64] = &[
+    // Other processes.
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_process_madvise,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_kcmp,
+    libc::SYS_migrate_pages,
+    libc::SYS_move_pages,
+    // Mounts, roots and namespaces.
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_pivot_root,
+    libc::SYS_chroot,
+    libc::SYS_move_mount,
+    libc::SYS_open_tree,
+    libc::SYS_fsopen,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fspick,
+    libc::SYS_mount_setattr,
+    libc::SYS_unshare,
+    libc::SYS_setns,
+    libc::SYS_name_to_handle_at,
+    libc::SYS_open_by_handle_at,
+    libc::SYS_fanotify_init,
+    libc::SYS_quotactl,
+    libc::SYS_quotactl_fd,
+    // Parts of the kernel that keep being the way out.
+    libc::SYS_bpf,
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    libc::SYS_userfaultfd,
+    libc::SYS_perf_event_open,
+    libc::SYS_keyctl,
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+    // Objects that are shared by all processes of a user, past every file rule.
+    libc::SYS_shmget,
+    libc::SYS_semget,
+    libc::SYS_msgget,
+    libc::SYS_mq_open,
+    libc::SYS_mq_unlink,
+    // The machine.
+    libc::SYS_kexec_load,
+    libc::SYS_kexec_file_load,
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_delete_module,
+    libc::SYS_reboot,
+    libc::SYS_swapon,
+    libc::SYS_swapoff,
+    libc::SYS_acct,
+    libc::SYS_syslog,
+    libc::SYS_settimeofday,
+    libc::SYS_clock_settime,
+    libc::SYS_clock_adjtime,
+    libc::SYS_adjtimex,
+    libc::SYS_sethostname,
+    libc::SYS_setdomainname,
+    libc::SYS_vhangup,
+    libc::SYS_lookup_dcookie,
+    libc::SYS_nfsservctl,
+];
+
+#[cfg(target_arch = "x86_64")]
+const REFUSED_HERE: &[i64] = &[libc::SYS_iopl, libc::SYS_ioperm, libc::SYS_modify_ldt, libc::SYS_uselib];
+#[cfg(not(target_arch = "x86_64"))]
+const REFUSED_HERE: &[i64] = &[];
+
+/// Changes of mode, owner and extended attributes.
+const METADATA: &[i64] = &[
+    libc::SYS_fchmod,
+    libc::SYS_fchmodat,
+    SYS_FCHMODAT2,
+    libc::SYS_fchown,
+    libc::SYS_fchownat,
+    libc::SYS_setxattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_fsetxattr,
+    libc::SYS_removexattr,
+    libc::SYS_lremovexattr,
+    libc::SYS_fremovexattr,
+];
+#[cfg(target_arch = "x86_64")]
+const METADATA_HERE: &[i64] = &[libc::SYS_chmod, libc::SYS_chown, libc::SYS_lchown];
+#[cfg(not(target_arch = "x86_64"))]
+const METADATA_HERE: &[i64] = &[];
+/// The same on every architecture.
+const SYS_FCHMODAT2: i64 = 452;
+
+/// Of the second numbering of calls that x86-64 kernels may have (x32), those that are numbered anew there.
+#[cfg(target_arch = "x86_64")]
+const X32_REFUSED: &[i64] = &[
+    521, // ptrace
+    528, // kexec_load
+    539, // process_vm_readv
+    540, // process_vm_writev
+    527, // mq_notify
+    514, // ioctl: nothing of that numbering needs it
+];
+/// By this bit a call is of the second numbering.
+#[cfg(target_arch = "x86_64")]
+const X32_BIT: i64 = 0x4000_0000;
+
+/// The flags by which `clone` makes namespaces: mount, cgroup, host name, IPC, user, pid, net.
+const NEW_NAMESPACES: &[u64] = &[
+    0x0002_0000,
+    0x0200_0000,
+    0x0400_0000,
+    0x0800_0000,
+    0x1000_0000,
+    0x2000_0000,
+    0x4000_0000,
+];
+/// Requests that put text into a terminal's input.
+const TERMINAL_INPUT: &[u64] = &[0x5412, 0x541c];
+const AF_UNIX: u64 = 1;
+const AF_INET: u64 = 2;
+const AF_INET6: u64 = 10;
+/// The kinds of socket in pairs that can be turned to another peer afterwards.
+const SOCK_DGRAM: u64 = 2;
+const SOCK_RAW: u64 = 3;
+const SOCK_KIND: u64 = 0xf;
+
+type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+
+/// Puts the filter on this thread and on all that it becomes and starts, for good.
+pub(super) fn apply(refusals: Refusals) -> Result<(), String> {
+    let described = |error: &dyn std::error::Error| format!("system calls: {}", in_one_line(error));
+    // ENOSYS and not EPERM: then C libraries fall back to `clone`, whose flags a filter can see.
+    let unseen = Rules::from([(libc::SYS_clone3, Vec::new())]);
+    for (rules, errno) in [
+        (unseen, libc::ENOSYS),
+        (rules(refusals).map_err(|error| described(&error))?, libc::EPERM),
+    ] {
+        let program = compile(rules, errno).map_err(|error| described(&error))?;
+        apply_filter(&program).map_err(|error| described(&error))?;
+    }
+    Ok(())
+}
+
+fn compile(rules: Rules, errno: i32) -> Result<BpfProgram, BackendError> {
+    SeccompFilter::new(
+        with_second_numbering(rules),
+        SeccompAction::Allow,
+        SeccompAction::Errno(errno.cast_unsigned()),
+        std::env::consts::ARCH.try_into()?,
+    )?
+    .try_into()
+}
+
+#[cfg(target_arch = "x86_64")]
+fn with_second_numbering(mut rules: Rules) -> Rules {
+    let again: Vec<_> = rules
+        .iter()
+        .map(|(number, rules)| (number | X32_BIT, rules.clone()))
+        .collect();
+    rules.extend(again);
+    rules.extend(X32_REFUSED.iter().map(|number| (number | X32_BIT, Vec::new())));
+    rules
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn with_second_numbering(rules: Rules) -> Rules {
+    rules
+}
+
+fn rules(refusals: Refusals) -> Result<Rules, BackendError> {
+    use SeccompCmpArgLen::{Dword, Qword};
+    use SeccompCmpOp::{Eq, MaskedEq, Ne};
+    let rule = |conditions: &[(u8, SeccompCmpArgLen, SeccompCmpOp, u64)]| -> Result<SeccompRule, BackendError> {
+        let conditions = conditions
+            .iter()
+            .map(|(argument, length, op, value)| SeccompCondition::new(*argument, length.clone(), op.clone(), *value));
+        SeccompRule::new(conditions.collect::<Result<_, _>>()?)
+    };
+    let each = |argument: u8, length: SeccompCmpArgLen, values: &[u64], op: &dyn Fn(u64) -> SeccompCmpOp| {
+        let rules = values
+            .iter()
+            .map(|value| rule(&[(argument, length.clone(), op(*value), *value)]));
+        rules.collect::<Result<Vec<_>, _>>()
+    };
+    let mut rules: Rules = REFUSED
+        .iter()
+        .chain(REFUSED_HERE)
+        .map(|number| (*number, Vec::new()))
+        .collect();
+    rules.insert(libc::SYS_clone, each(0, Qword, NEW_NAMESPACES, &MaskedEq)?);
+    rules.insert(libc::SYS_ioctl, each(1, Dword, TERMINAL_INPUT, &|_| Eq)?);
+    // The limits of another process: the daemon's would be among them.
+    rules.insert(libc::SYS_prlimit64, vec![rule(&[(0, Dword, Ne, 0)])?]);
+    // Pairs are pipes, unless they are turned to a socket of the file system.
+    let mut pairs = each(1, Dword, &[SOCK_DGRAM, SOCK_RAW], &|_| MaskedEq(SOCK_KIND))?;
+    pairs.push(rule(&[(0, Dword, Ne, AF_UNIX)])?);
+    rules.insert(libc::SYS_socketpair, pairs);
+    let sockets = if refusals.sockets {
+        Vec::new()
+    } else {
+        vec![rule(&[(0, Dword, Ne, AF_INET), (0, Dword, Ne, AF_INET6)])?]
+    };
+    rules.insert(libc::SYS_socket, sockets);
+    if refusals.signals {
+        let own = u64::from(std::process::id());
+        rules.insert(libc::SYS_kill, vec![rule(&[(0, Dword, Ne, 0), (0, Dword, Ne, own)])?]);
+        rules.insert(libc::SYS_tgkill, vec![rule(&[(0, Dword, Ne, own)])?]);
+        for number in [
+            libc::SYS_tkill,
+            libc::SYS_rt_sigqueueinfo,
+            libc::SYS_rt_tgsigqueueinfo,
+            libc::SYS_pidfd_send_signal,
+        ] {
+            rules.insert(number, Vec::new());
+        }
+    }
+    if refusals.metadata {
+        rules.extend(METADATA.iter().chain(METADATA_HERE).map(|number| (*number, Vec::new())));
+    }
+    Ok(rules)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_combination_makes_a_filter_that_the_kernel_takes_in_length() {
+        for bits in 0..8u8 {
+            let refusals = Refusals {
+                sockets: bits & 1 != 0,
+                signals: bits & 2 != 0,
+                metadata: bits & 4 != 0,
+            };
+            let program = compile(rules(refusals).expect("rules"), libc::EPERM).expect("a filter");
+            assert!((100..4096).contains(&program.len()), "{refusals:?}: {}", program.len());
+        }
+    }
+}
