@@ -19,3 +19,6 @@ pub mod vendor;
 pub mod write_chat;
 pub mod write_messages;
 pub mod write_responses;
+
+#[cfg(test)]
+mod read_tests;
