@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::exchange::RequestOptions;
 use super::name::ModelAlias;
+use super::request_options::RequestOptions;
 use super::skill::SkillManifest;
 
 /// One message of a conversation. The system text is not a message; it is part of the [`ModelRequest`].

@@ -33,6 +33,7 @@ pub mod name;
 pub mod plan;
 pub mod plan_admission;
 pub mod plan_document;
+pub mod request_options;
 pub mod resolution;
 pub mod run;
 pub mod skill;

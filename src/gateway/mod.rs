@@ -13,6 +13,7 @@ pub mod layer;
 pub mod metrics;
 pub mod openapi;
 pub mod parts;
+pub mod request_id;
 pub mod route;
 pub mod server;
 pub mod stall;

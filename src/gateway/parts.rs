@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::agents::handle::AgentsHandle;
 use crate::domain::id::BootId;
-use crate::gateway::face::request_id::RequestIds;
+use crate::gateway::request_id::RequestIds;
 use crate::identity::audit::AuditLog;
 use crate::identity::keyring::Keyring;
 use crate::llm::registry::Models;

@@ -7,7 +7,7 @@ use std::io;
 use serde_json::Value;
 
 use crate::domain::conversation::{Arguments, Message, ModelAnswer, ModelRequest};
-use crate::domain::exchange::ClientTool;
+use crate::domain::request_options::ClientTool;
 use crate::domain::skill::SkillManifest;
 
 use super::wire::memo::Memo;

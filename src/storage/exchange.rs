@@ -84,7 +84,8 @@ mod tests {
 
     use super::*;
     use crate::domain::conversation::{Arguments, CallRequest, CallResult, KeptBlock, Message};
-    use crate::domain::exchange::{ClientTool, Face, RequestOptions, ToolChoice};
+    use crate::domain::exchange::Face;
+    use crate::domain::request_options::{ClientTool, RequestOptions, ToolChoice};
     use crate::domain::time::UtcMillis;
     use crate::storage::batch::{Batch, Op};
     use crate::storage::writer::Writer;

@@ -9,9 +9,8 @@ use serde_json::{Map, Value};
 
 use crate::domain::code;
 use crate::domain::conversation::{CallResult, ConversationError, Message, check_history};
-use crate::domain::exchange::{
-    CLIENT_TOOLS_MAX, ClientTool, EXCHANGE_BYTES_MAX, EXCHANGE_MESSAGES_MAX, RequestOptions, STOP_SEQUENCES_MAX,
-};
+use crate::domain::exchange::{EXCHANGE_BYTES_MAX, EXCHANGE_MESSAGES_MAX};
+use crate::domain::request_options::{CLIENT_TOOLS_MAX, ClientTool, RequestOptions, STOP_SEQUENCES_MAX};
 use crate::gateway::error::ApiError;
 use crate::llm::estimate::message_cost;
 use crate::llm::wire::names;

@@ -11,7 +11,6 @@ pub mod read_chat;
 pub mod read_messages;
 pub mod read_responses;
 pub mod replay;
-pub mod request_id;
 pub mod scribe;
 pub mod stream;
 pub mod told;

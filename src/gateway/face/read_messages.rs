@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::domain::conversation::{Arguments, CallRequest, CallResult, Message};
-use crate::domain::exchange::{ClientTool, RequestOptions, ToolChoice};
+use crate::domain::request_options::{ClientTool, RequestOptions, ToolChoice};
 use crate::gateway::error::ApiError;
 
 use super::body::{Asked, Members, check_tools, push_result, settle, text_of, tool, unsupported, wrong};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::domain::conversation::{CallRequest, CallResult, Message};
-use crate::domain::exchange::{ClientTool, RequestOptions};
+use crate::domain::request_options::{ClientTool, RequestOptions};
 use crate::gateway::error::ApiError;
 use crate::llm::wire::arguments;
 

@@ -6,7 +6,8 @@ use super::body::Asked;
 use super::{read_chat, read_messages, read_responses};
 use crate::domain::code::{INVALID_REQUEST, PARAMETER_UNSUPPORTED};
 use crate::domain::conversation::{CallResult, Message};
-use crate::domain::exchange::{Face, ToolChoice};
+use crate::domain::exchange::Face;
+use crate::domain::request_options::ToolChoice;
 use crate::gateway::error::ApiError;
 
 fn read(face: Face, body: &Value) -> Result<Asked, ApiError> {

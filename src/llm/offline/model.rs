@@ -5,8 +5,8 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 use crate::domain::conversation::{Arguments, ModelAnswer, ModelRequest};
-use crate::domain::exchange::cut_at;
 use crate::domain::name::ModelAlias;
+use crate::domain::request_options::cut_at;
 use crate::llm::model::{AskError, Asking, Delta, Listener, Model, ModelDescription};
 use crate::llm::wire::pieces::pieces;
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::Value;
 
 use crate::domain::conversation::{Arguments, Message, ModelRequest};
-use crate::domain::exchange::RequestOptions;
+use crate::domain::request_options::RequestOptions;
 use crate::domain::skill::SkillManifest;
 
 use super::names::Names;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use bincode::{Decode, Encode};
 
 use crate::domain::conversation::{CallResult, KeptBlock, Message};
-use crate::domain::exchange::{ClientTool, Exchange, Face, RequestOptions, Shown, ToolChoice};
+use crate::domain::exchange::{Exchange, Face, Shown};
+use crate::domain::request_options::{ClientTool, RequestOptions, ToolChoice};
 
 use super::answer::CallRecord;
 use super::reading::{Reason, json, word};

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::domain::conversation::{Arguments, CallRequest, KeptBlock, Message, ModelRequest};
-use crate::domain::exchange::{RequestOptions, ToolChoice};
+use crate::domain::request_options::{RequestOptions, ToolChoice};
 use crate::llm::dialect::gathered::kept_for;
 use crate::llm::wire::memo::{Frame, Hand, Memo, Page, Sheet};
 use crate::llm::wire::names::Names;
