@@ -2,7 +2,11 @@
 //!
 //! `gateway [--program PATH] [--streams N] [--seconds N]`. The run that they watch waits for a model that never answers.
 
-#![expect(clippy::print_stdout, reason = "it measures, and prints what it measured")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "it measures, and prints what it measured"
+)]
 
 use std::error::Error;
 use std::io::{Read as _, Write as _};
