@@ -5,7 +5,6 @@ use axum::routing::{get, post};
 use axum::{Extension, Router};
 
 use crate::domain::code;
-use crate::gateway::admin::router::routes as admin_routes;
 use crate::gateway::auth::check_host;
 use crate::gateway::error::ApiError;
 use crate::gateway::face::scribe::Scribes;
@@ -75,15 +74,12 @@ pub fn router(parts: GatewayParts, scribes: Scribes) -> Router {
         )
         .route("/v1/incidents", get(status::incidents))
         .route("/v1/status", get(status::status))
-        .route("/v1/tree", get(status::tree))
-        .route("/v1/stop", post(status::stop))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/healthz", get(health::ready))
         .route("/openapi.json", get(status::openapi))
         .fallback(async || ApiError::new(code::ROUTE_NOT_FOUND, "nothing is at this address").hint("GET /openapi.json"))
         .method_not_allowed_fallback(no_method)
-        .merge(admin_routes())
         .layer(from_fn_with_state(parts.keyring.clone(), end_with_key))
         .layer(from_fn_with_state(parts.clone(), check_host))
         .layer(from_fn_with_state(RequestMeter::new(parts.telemetry.clone()), meter))
