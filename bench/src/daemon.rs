@@ -100,6 +100,16 @@ impl Home {
         Ok(daemon)
     }
 
+    /// Where the gateway listens.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    /// The operator's key.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
     /// From the start of a process of this program that does nothing to its end.
     pub fn bare_exec(&self) -> io::Result<Duration> {
         let began = Instant::now();
@@ -129,6 +139,24 @@ fn is_ready(address: SocketAddr) -> bool {
 }
 
 impl Daemon<'_> {
+    /// Submits a run and gives its id without waiting for it.
+    pub fn submit(&self, body: &Value) -> io::Result<String> {
+        let (address, key, body) = (self.home.address(), &self.home.key, body.to_string());
+        let mut stream = TcpStream::connect(address)?;
+        let head = format!(
+            "POST /v1/runs HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {key}\r\nconnection: close\r\n\
+             content-length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(format!("{head}{body}").as_bytes())?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        let answer = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        let answer: Value = serde_json::from_str(answer).map_err(io::Error::other)?;
+        let id = answer["id"].as_str().map(str::to_owned);
+        id.ok_or_else(|| io::Error::other(format!("a run was not accepted: {text}")))
+    }
+
     /// Runs a script to its end and gives the run as the gateway shows it.
     pub async fn run(&self, client: &reqwest::Client, script: usize) -> Result<Value, String> {
         let workspace = self.home.folder.join("work");

@@ -51,6 +51,7 @@ pub async fn check_models(config: &Config) -> Result<Vec<ModelCheck>, RegistryEr
             skills: Arc::new([]),
             output_schema: None,
             output_tokens_max: OUTPUT_TOKENS_MAX,
+            options: None,
         };
         async move {
             #[expect(clippy::disallowed_methods, reason = "how long a model takes is what is asked for")]

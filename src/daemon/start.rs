@@ -27,6 +27,7 @@ use crate::gateway;
 use crate::gateway::admin::listener::Rim;
 use crate::gateway::layer::MetricsListener;
 use crate::gateway::parts::{GatewayParts, GatewaySettings};
+use crate::gateway::request_id::RequestIds;
 use crate::identity::audit::{AuditError, AuditLog};
 use crate::identity::authority::handle::{Authority, AuthorityError};
 use crate::identity::authority::renewal::Renewal;
@@ -629,6 +630,7 @@ impl Daemon {
                 body_bytes_max: config.gateway.body_bytes_max,
                 connections_max: config.gateway.connections_max,
             },
+            requests: RequestIds::new(boot),
             openapi: Arc::new(gateway::openapi::document()),
         };
         let rim = Rim {

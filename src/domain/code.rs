@@ -63,6 +63,22 @@ codes! {
     SCHEDULE_LIMIT = "OC-1044", "schedule_limit", Overloaded;
     /// The actor of a schedule did not answer.
     SCHEDULE_UNAVAILABLE = "OC-1045", "schedule_unavailable", Unavailable;
+    /// A parameter of a vendor's protocol is not known, or means something that is not done here.
+    PARAMETER_UNSUPPORTED = "OC-1060", "parameter_unsupported", Invalid;
+    /// No agent and no model has the name that a client of a vendor's protocol asked for.
+    MODEL_NOT_SERVED = "OC-1061", "model_not_served", NotFound;
+    /// The wait for an answer has ended; the run goes on.
+    ANSWER_NOT_READY = "OC-1062", "answer_not_ready", TimedOut;
+    /// There is no such response, or it is not kept for being asked for again.
+    RESPONSE_NOT_FOUND = "OC-1063", "response_not_found", NotFound;
+    /// The run ended without an answer.
+    NO_ANSWER = "OC-1064", "no_answer", Unavailable;
+    /// The response is still being made.
+    RESPONSE_ACTIVE = "OC-1065", "response_active", Conflict;
+    /// The model was asked again in the middle of a stream, and its answer is another one.
+    STREAM_DIVERGED = "OC-1066", "stream_diverged", Unavailable;
+    /// Too many streams of responses are being written.
+    TOO_MANY_STREAMS = "OC-1067", "too_many_streams", Overloaded;
     /// A token budget does not allow the request.
     BUDGET_EXHAUSTED = "OC-1203", "budget_exhausted", Overloaded;
     /// No key was sent.

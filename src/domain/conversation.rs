@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::name::ModelAlias;
+use super::request_options::RequestOptions;
 use super::skill::SkillManifest;
 
 /// One message of a conversation. The system text is not a message; it is part of the [`ModelRequest`].
@@ -88,6 +89,18 @@ pub struct ModelRequest {
     pub output_schema: Option<Arc<Value>>,
     /// Ceiling of the answer in tokens.
     pub output_tokens_max: u32,
+    /// What a client asks of the model beside this, if one does.
+    pub options: Option<Arc<RequestOptions>>,
+}
+
+impl ModelRequest {
+    /// What the model may call, as name, description and schema of the arguments: skills, then the client's tools.
+    pub fn tools(&self) -> impl Iterator<Item = (&str, &str, &Value)> {
+        let skills = self.skills.iter();
+        let skills = skills.map(|skill| (skill.name.as_str(), &*skill.description, &*skill.input_schema));
+        let tools = self.options.iter().flat_map(|options| options.tools.iter());
+        skills.chain(tools.map(|tool| (&*tool.name, &*tool.description, &*tool.schema)))
+    }
 }
 
 /// Why the model stopped. Whether it wants calls is judged by the calls themselves, never by this.

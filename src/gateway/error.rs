@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::domain::code::{self, Code};
 use crate::domain::fault::{Fault, in_one_line};
 use crate::domain::handoff::Finding;
+use crate::domain::id::RunId;
 use crate::identity::keyring::KeyError;
 use crate::runs::handle::RunsError;
 
@@ -20,7 +21,15 @@ pub struct ApiError {
     code: Code,
     message: String,
     hint: Option<String>,
-    details: Option<Value>,
+    details: Option<Box<Value>>,
+    about: Box<About>,
+}
+
+/// What an error is about; apart, because results carry errors by value.
+#[derive(Debug, Clone, Default)]
+struct About {
+    param: Option<String>,
+    run: Option<RunId>,
 }
 
 impl ApiError {
@@ -31,6 +40,7 @@ impl ApiError {
             message: message.into(),
             hint: None,
             details: None,
+            about: Box::default(),
         }
     }
 
@@ -51,13 +61,57 @@ impl ApiError {
         self
     }
 
+    /// With the member of the body that it is about.
+    #[must_use]
+    pub fn at(mut self, param: impl Into<String>) -> Self {
+        self.about.param = Some(param.into());
+        self
+    }
+
+    /// With the run that goes on or has ended.
+    #[must_use]
+    pub fn of_run(mut self, run: RunId) -> Self {
+        self.about.run = Some(run);
+        self
+    }
+
+    /// The code.
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
+    /// What is wrong, in words.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The member of the body that it is about.
+    pub fn param(&self) -> Option<&str> {
+        self.about.param.as_deref()
+    }
+
+    /// Code, hint, details and run, for bodies of another shape.
+    pub fn rest(&self) -> Value {
+        let mut rest = json!({ "code": self.code.id, "type": self.code.kind });
+        if let Some(hint) = &self.hint {
+            rest["hint"] = hint.as_str().into();
+        }
+        if let Some(details) = &self.details {
+            rest["details"] = (**details).clone();
+        }
+        if let Some(run) = self.about.run {
+            rest["run"] = format!("/v1/runs/{run}").into();
+        }
+        rest
+    }
+
     /// With the wrong places of a document.
     #[must_use]
     pub fn findings(mut self, findings: &[Finding]) -> Self {
         let items = findings
             .iter()
             .map(|finding| json!({ "pointer": finding.pointer, "message": finding.message }));
-        self.details = Some(items.collect());
+        self.details = Some(Box::new(items.collect()));
         self
     }
 
@@ -66,6 +120,7 @@ impl ApiError {
         match (self.code.id, self.code.fault) {
             (id, _) if id == code::BODY_TOO_LARGE.id => StatusCode::PAYLOAD_TOO_LARGE,
             (id, _) if id == code::KEY_MISSING.id || id == code::KEY_INVALID.id => StatusCode::UNAUTHORIZED,
+            (id, _) if id == code::ANSWER_NOT_READY.id => StatusCode::REQUEST_TIMEOUT,
             (id, _) if id == code::TOO_MANY_RUNS.id => StatusCode::SERVICE_UNAVAILABLE,
             (_, Fault::Invalid) => StatusCode::BAD_REQUEST,
             (_, Fault::NotFound) => StatusCode::NOT_FOUND,
@@ -81,13 +136,8 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = self.status();
-        let mut error = json!({ "code": self.code.id, "type": self.code.kind, "message": self.message });
-        if let Some(hint) = &self.hint {
-            error["hint"] = hint.as_str().into();
-        }
-        if let Some(details) = self.details {
-            error["details"] = details;
-        }
+        let mut error = self.rest();
+        error["message"] = self.message.as_str().into();
         let mut response = (status, Json(json!({ "error": error }))).into_response();
         let headers = response.headers_mut();
         if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
@@ -96,6 +146,8 @@ impl IntoResponse for ApiError {
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        // Routes that speak another protocol say it in the shape of that one.
+        response.extensions_mut().insert(self);
         response
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! gateway (rest_for_one)
+//! ├── scribes: one task for each response that is being streamed
 //! ├── connections: one task for each connection, and the accept loop
 //! ├── acceptor: keeps the accept loop alive
 //! ├── upkeep: takes measured values in
@@ -19,6 +20,7 @@ use tokio::net::TcpListener;
 
 use super::admin::listener::{AdminAcceptor, Rim};
 use super::admin::router::router as admin_router;
+use super::face::scribe::{SCRIBES_MAX, Scribes};
 use super::metrics::{self, Upkeep};
 use super::parts::GatewayParts;
 use super::route::router::router;
@@ -58,14 +60,17 @@ pub fn layer(
     };
     let tasks = TaskSupervisor::new(parts.settings.connections_max + 1);
     let connections = tasks.handle();
+    let writing = TaskSupervisor::new(SCRIBES_MAX);
+    let scribes = Scribes::new(writing.handle());
     let telemetry = parts.telemetry.clone();
     let upkeep = ChildSpec::actor("upkeep", move |_| (Upkeep(telemetry.clone()), ()));
     let mut spec = SupervisorSpec::new(Strategy::RestForOne)
         .intensity(5, Duration::from_secs(30))
+        .child(ChildSpec::tasks("scribes", writing))
         .child(ChildSpec::tasks("connections", tasks))
         .child(ChildSpec::actor(
             "acceptor",
-            acceptor(listener, router(parts.clone()), connections),
+            acceptor(listener, router(parts.clone(), scribes), connections),
         ))
         .child(upkeep);
     if let Some((listener, address)) = metrics {

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use crate::agents::handle::AgentsHandle;
 use crate::automation::handle::AutomationHandle;
 use crate::domain::id::BootId;
+use crate::gateway::request_id::RequestIds;
 use crate::identity::audit::AuditLog;
 use crate::identity::authority::handle::Authority;
 use crate::identity::keyring::Keyring;
@@ -102,6 +103,8 @@ pub struct GatewayParts {
     pub stop: watch::Sender<bool>,
     /// Limits and times.
     pub settings: GatewaySettings,
+    /// Numbers of requests.
+    pub requests: RequestIds,
     /// The description of the API.
     pub openapi: Arc<Value>,
 }

@@ -16,6 +16,8 @@ use supervisors::{TaskExit, TaskRef, Tasks};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use super::stall::{STALL_MAX, Unstalled};
+
 /// Bytes of a request's head.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Time that open connections get when the daemon stops.
@@ -144,7 +146,10 @@ async fn serve(
         .timer(TokioTimer::new())
         .header_read_timeout(head_deadline)
         .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(
+            TokioIo::new(Unstalled::new(stream, STALL_MAX)),
+            TowerToHyperService::new(router),
+        );
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

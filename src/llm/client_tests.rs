@@ -73,6 +73,7 @@ fn request() -> ModelRequest {
         skills: Vec::new().into(),
         output_schema: None,
         output_tokens_max: 10,
+        options: None,
     }
 }
 

@@ -7,6 +7,7 @@ use std::io;
 use serde_json::Value;
 
 use crate::domain::conversation::{Arguments, Message, ModelAnswer, ModelRequest};
+use crate::domain::request_options::ClientTool;
 use crate::domain::skill::SkillManifest;
 
 use super::wire::memo::Memo;
@@ -41,6 +42,18 @@ impl Fixed {
             bytes: system.len() as u64 + skills_bytes.sum::<u64>() + schema.map_or(0, json_bytes),
             parts: skills.len() as u64 + u64::from(schema.is_some()),
             output_tokens_max: u64::from(output_tokens_max),
+        }
+    }
+
+    /// The same with the tools of a client.
+    #[must_use]
+    pub fn with_tools(self, tools: &[ClientTool]) -> Self {
+        let bytes = tools.iter();
+        let bytes = bytes.map(|tool| (tool.name.len() + tool.description.len()) as u64 + json_bytes(&tool.schema));
+        Self {
+            bytes: self.bytes + bytes.sum::<u64>(),
+            parts: self.parts + tools.len() as u64,
+            ..self
         }
     }
 
@@ -106,7 +119,10 @@ pub fn message_cost(message: &Message) -> (u64, u64) {
 pub fn request_tokens(request: &ModelRequest) -> u64 {
     let schema = request.output_schema.as_deref();
     let fixed = Fixed::of(&request.system, &request.skills, schema, request.output_tokens_max);
-    fixed.request_tokens(&request.messages)
+    let tools = request.options.as_ref().map(|options| options.tools.clone());
+    fixed
+        .with_tools(&tools.unwrap_or_default())
+        .request_tokens(&request.messages)
 }
 
 /// Estimated tokens of an answer.
@@ -160,6 +176,7 @@ mod tests {
             skills: Vec::new().into(),
             output_schema: None,
             output_tokens_max: 100,
+            options: None,
         }
     }
 

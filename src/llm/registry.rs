@@ -229,6 +229,11 @@ impl Models {
         views.collect()
     }
 
+    /// The names of all models.
+    pub fn aliases(&self) -> impl Iterator<Item = &ModelAlias> {
+        self.by_alias.keys()
+    }
+
     /// The model of an alias.
     pub fn get(&self, alias: &ModelAlias) -> Result<Arc<dyn Model>, RegistryError> {
         self.by_alias.get(alias).cloned().ok_or_else(|| RegistryError::Unknown {

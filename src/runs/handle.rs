@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::domain::capability::{CapabilitySet, narrower};
 use crate::domain::code::{self, Code};
+use crate::domain::exchange::{Exchange, Shown};
 use crate::domain::fact::{Fact, Stamped};
 use crate::domain::handoff::Finding;
 use crate::domain::id::RunId;
@@ -168,6 +169,22 @@ impl RunsHandle {
         self.accept_with(spec, idempotency, taped).await
     }
 
+    /// Accepts a run that answers a client's exchange, as [`Self::accept_taped`] does. `hears` is told the run's id
+    /// before the run can begin, so that nothing of its answer is missed.
+    pub async fn accept_exchange(
+        &self,
+        spec: RunSpec,
+        idempotency: Option<Idempotency>,
+        exchange: Arc<Exchange>,
+        hears: impl FnOnce(RunId) + Send,
+    ) -> Result<Accepted, RunsError> {
+        let with = |run| {
+            hears(run);
+            vec![Op::ExchangePut { run, exchange }]
+        };
+        self.accept_with(spec, idempotency, with).await
+    }
+
     /// Accepts a run together with changes that belong to it: all is on disk, or nothing. A slot that is taken refuses
     /// the whole.
     ///
@@ -176,7 +193,7 @@ impl RunsHandle {
         &self,
         spec: RunSpec,
         idempotency: Option<Idempotency>,
-        changes: impl FnOnce(RunId) -> Vec<Op>,
+        changes: impl FnOnce(RunId) -> Vec<Op> + Send,
     ) -> Result<Accepted, RunsError> {
         let parts = &self.inside.parts;
         let now = parts.clock.now();
@@ -332,6 +349,40 @@ impl RunsHandle {
         self.inside.parts.store.facts(run, after).map_err(RunsError::Store)
     }
 
+    /// The facts of a run after a place, about so many of them.
+    pub fn facts_page(&self, run: RunId, after: u64, limit: usize) -> Result<Vec<Stamped>, RunsError> {
+        let store = &self.inside.parts.store;
+        store.facts_page(run, after, limit).map_err(RunsError::Store)
+    }
+
+    /// What a client asked the run; none for a run that came another way.
+    pub fn exchange(&self, run: RunId) -> Result<Option<Exchange>, RunsError> {
+        self.inside.parts.store.exchange(run).map_err(RunsError::Store)
+    }
+
+    /// The answer to an exchange is not to be asked for any more; the run stays.
+    pub async fn forget_exchange(&self, run: RunId) -> Result<(), RunsError> {
+        let batch = Batch::ops(vec![Op::ExchangeForget { run }]);
+        let committed = self.inside.parts.committer.commit(batch).await;
+        committed.map(drop).map_err(RunsError::Commit)
+    }
+
+    /// Keeps events of an answer, the first of which has this number; when this returns they are on disk.
+    pub async fn keep_shown(&self, run: RunId, first: u64, shown: Shown) -> Result<(), RunsError> {
+        let batch = Batch::ops(vec![Op::ShownPut { run, first, shown }]);
+        let committed = self.inside.parts.committer.commit(batch).await;
+        committed.map(drop).map_err(RunsError::Commit)
+    }
+
+    /// Events of an answer that were kept, from this number on; see [`crate::storage::store::Store::shown`].
+    pub fn shown(&self, run: RunId, from: u64, limit: usize) -> Result<Vec<(u64, Shown)>, RunsError> {
+        self.inside
+            .parts
+            .store
+            .shown(run, from, limit)
+            .map_err(RunsError::Store)
+    }
+
     /// Watches the journal of a run.
     pub fn watch(&self, run: RunId) -> Watch {
         self.inside.parts.bus.watch(run)
@@ -354,6 +405,9 @@ impl RunsHandle {
         };
         // A run that was played from a cassette must not ask its models the second time.
         let tape = self.inside.parts.store.tape(run).map_err(RunsError::Store)?;
+        if let Some(exchange) = self.exchange(run)? {
+            return self.accept_exchange(spec, None, Arc::new(exchange), |_| {}).await;
+        }
         self.accept_taped(spec, None, tape).await
     }
 

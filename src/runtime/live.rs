@@ -29,6 +29,9 @@ pub struct LivePiece {
     pub turn: u32,
     /// What it is.
     pub kind: PieceKind,
+    /// Of a text: how many bytes of it came before this piece since the turn was last asked; 0 otherwise. Who began to
+    /// read in its middle knows by it.
+    pub offset: u64,
     /// Its text: of the answer, the thinking, the name of a skill, or arguments as JSON that may be cut anywhere.
     pub text: Arc<str>,
 }
@@ -122,6 +125,7 @@ impl Live {
             return;
         }
         let mut rest = &*piece.text;
+        let mut offset = piece.offset;
         while !rest.is_empty() {
             let mut end = rest.len().min(PIECE_BYTES_MAX);
             while !rest.is_char_boundary(end) {
@@ -129,7 +133,15 @@ impl Live {
             }
             let (head, tail) = rest.split_at(end);
             let text = head.into();
-            ring.send(LivePiece { text, ..piece.clone() }).ok();
+            let part = LivePiece {
+                offset,
+                text,
+                ..piece.clone()
+            };
+            ring.send(part).ok();
+            if piece.kind == PieceKind::Text {
+                offset += head.len() as u64;
+            }
             rest = tail;
         }
     }
@@ -180,6 +192,7 @@ mod tests {
             attempt: 1,
             turn: 1,
             kind: PieceKind::Text,
+            offset: 0,
             text: text.into(),
         }
     }

@@ -1,7 +1,10 @@
 //! What the committer applies in one transaction: facts of one run and what belongs with them.
 
+use std::sync::Arc;
+
 use crate::domain::audit::AuditNote;
 use crate::domain::budget::{Account, BudgetChange};
+use crate::domain::exchange::{Exchange, Shown};
 use crate::domain::fact::{Fact, Stamped};
 use crate::domain::id::RunId;
 use crate::domain::incident::Incident;
@@ -106,6 +109,27 @@ pub enum Op {
         run: RunId,
         /// The request.
         traffic: Traffic,
+    },
+    /// Keeps what a client asked; comes with the acceptance of the run that answers it.
+    ExchangePut {
+        /// The run.
+        run: RunId,
+        /// What was asked.
+        exchange: Arc<Exchange>,
+    },
+    /// The answer to an exchange is not to be asked for any more.
+    ExchangeForget {
+        /// The run.
+        run: RunId,
+    },
+    /// Keeps events of an answer before they are shown.
+    ShownPut {
+        /// The run.
+        run: RunId,
+        /// The number of the first of them.
+        first: u64,
+        /// The events.
+        shown: Shown,
     },
     /// Puts an API key record.
     KeyPut(KeyRecord),

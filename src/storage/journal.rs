@@ -36,6 +36,11 @@ impl Store {
     /// An entry is one transaction, so `after` is expected to be the last place of an entry or 0; facts of an
     /// entry up to `after` are left out.
     pub fn facts(&self, run: RunId, after: u64) -> Result<Vec<Stamped>, StoreError> {
+        self.facts_page(run, after, usize::MAX)
+    }
+
+    /// The same, no further than the entry with which there are `limit` of them: for who reads on later.
+    pub fn facts_page(&self, run: RunId, after: u64, limit: usize) -> Result<Vec<Stamped>, StoreError> {
         let transaction = self.database().begin_read().map_err(step("begin reading"))?;
         let journal = transaction.open_table(JOURNAL).map_err(step("open the journal"))?;
         let blobs = transaction.open_table(BLOBS).map_err(step("open the blobs"))?;
@@ -85,6 +90,9 @@ impl Store {
                     .into_iter()
                     .filter(|fact| fact.seq > after),
             );
+            if facts.len() >= limit {
+                break;
+            }
         }
         Ok(facts)
     }

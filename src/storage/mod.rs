@@ -11,6 +11,7 @@ pub mod audit;
 pub mod batch;
 pub mod codec;
 pub mod error;
+pub mod exchange;
 pub mod journal;
 pub mod memory_read;
 mod memory_upkeep;

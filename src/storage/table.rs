@@ -52,6 +52,10 @@ pub const TRAFFIC: TableDefinition<'_, &JournalKey, &[u8]> = TableDefinition::ne
 pub const SCHEDULES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("schedules-1");
 /// The ledger of slots: the schedule's name, a zero byte, 8 bytes milliseconds of the slot, most significant first.
 pub const SLOTS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("slots-1");
+/// What the client of a vendor's protocol asked, by the run that answers it.
+pub const EXCHANGES: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("exchanges-1");
+/// Events that were shown to such clients, at the number of the first of them.
+pub const SHOWN: TableDefinition<'_, &JournalKey, &[u8]> = TableDefinition::new("shown-1");
 /// API keys by their public id.
 pub const KEYS: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("keys-1");
 /// Terms of keys by their public id.

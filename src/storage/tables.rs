@@ -10,8 +10,8 @@ use crate::domain::incident::Incident;
 use super::error::{StoreError, step};
 use super::memory_write::MemoryTables;
 use super::table::{
-    ACTIVE, AUDIT, BLOBS, BUDGETS, CERTIFICATES, INCIDENTS, JOURNAL, JournalKey, KEY_TERMS, KEY_USES, KEYS, META, RUNS,
-    SCHEDULES, SECRETS, SLOTS, SNAPSHOTS, STATISTICS, SUBMISSIONS, TAPES, TRAFFIC,
+    ACTIVE, AUDIT, BLOBS, BUDGETS, CERTIFICATES, EXCHANGES, INCIDENTS, JOURNAL, JournalKey, KEY_TERMS, KEY_USES, KEYS,
+    META, RUNS, SCHEDULES, SECRETS, SHOWN, SLOTS, SNAPSHOTS, STATISTICS, SUBMISSIONS, TAPES, TRAFFIC,
 };
 
 type Bytes<'txn, K> = Table<'txn, K, &'static [u8]>;
@@ -31,6 +31,8 @@ pub(super) struct Tables<'txn> {
     budgets: Option<Bytes<'txn, &'static str>>,
     memory: Option<MemoryTables<'txn>>,
     keys: Option<Bytes<'txn, Id>>,
+    exchanges: Option<Bytes<'txn, Id>>,
+    shown: Option<Bytes<'txn, &'static JournalKey>>,
     key_terms: Option<Bytes<'txn, Id>>,
     key_uses: Option<Table<'txn, Id, u64>>,
     audit: Option<Bytes<'txn, u64>>,
@@ -71,6 +73,8 @@ impl<'txn> Tables<'txn> {
             budgets: None,
             memory: None,
             keys: None,
+            exchanges: None,
+            shown: None,
             key_terms: None,
             key_uses: None,
             audit: None,
@@ -139,6 +143,14 @@ impl<'txn> Tables<'txn> {
 
     pub(super) fn keys(&mut self) -> Result<&mut Bytes<'txn, Id>, StoreError> {
         open(self.transaction, &mut self.keys, KEYS, "open the keys")
+    }
+
+    pub(super) fn exchanges(&mut self) -> Result<&mut Bytes<'txn, Id>, StoreError> {
+        open(self.transaction, &mut self.exchanges, EXCHANGES, "open the exchanges")
+    }
+
+    pub(super) fn shown(&mut self) -> Result<&mut Bytes<'txn, &'static JournalKey>, StoreError> {
+        open(self.transaction, &mut self.shown, SHOWN, "open the shown events")
     }
 
     pub(super) fn key_terms(&mut self) -> Result<&mut Bytes<'txn, Id>, StoreError> {

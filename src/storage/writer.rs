@@ -26,6 +26,7 @@ use super::journal::{IN_BLOB, INLINE, journal_key};
 use super::memory_read::LAST_PRUNE;
 use super::memory_write::{MemoryTables, first_memory_key};
 use super::record::balance::{account_key, read_balance, write_balance};
+use super::record::exchange::{ExchangeRecord, ShownRecord};
 use super::record::fact::SnapshotRecord;
 use super::record::header::HeaderRecord;
 use super::record::incident::IncidentRecord;
@@ -35,7 +36,7 @@ use super::record::submission::SubmissionRecord;
 use super::record::traffic::{TapeRecord, TrafficRecord};
 use super::statistics::{self, Statistics};
 use super::store::Store;
-use super::table::FIRST_MEMORY;
+use super::table::{FIRST_MEMORY, JournalKey};
 use super::tables::Tables;
 
 /// Bytes of a task that are kept in the run's header.
@@ -400,6 +401,26 @@ fn write_balances(tables: &mut Tables<'_>, draft: &Draft) -> Result<(), StoreErr
     Ok(())
 }
 
+/// What the run was asked stays with the run, which may have to be repeated; the events that were shown go.
+fn forget_exchange(tables: &mut Tables<'_>, run: RunId) -> Result<(), StoreError> {
+    let exchanges = tables.exchanges()?;
+    let found = exchanges
+        .get(&run.to_bytes())
+        .map_err(step("read an exchange"))?
+        .map(|value| codec::decode(|| format!("exchange of {run}"), value.value()))
+        .transpose()?;
+    let found: Option<ExchangeRecord> = found;
+    let Some(record) = found.map(ExchangeRecord::forgotten) else {
+        return Ok(());
+    };
+    exchanges
+        .insert(&run.to_bytes(), codec::encode(&record).as_slice())
+        .map_err(step("write an exchange"))?;
+    let (from, to) = (journal_key(run, 0), journal_key(run, u64::MAX));
+    let gone = tables.shown()?.retain_in::<&JournalKey, _>(&from..=&to, |_, _| false);
+    gone.map_err(step("remove shown events"))
+}
+
 fn write_op(tables: &mut Tables<'_>, draft: &mut Draft, op: &Op) -> Result<(), StoreError> {
     match op {
         Op::MemoryPut(new) => tables.memory()?.put(new)?,
@@ -427,6 +448,21 @@ fn write_op(tables: &mut Tables<'_>, draft: &mut Draft, op: &Op) -> Result<(), S
             tapes
                 .insert(&run.to_bytes(), record.as_slice())
                 .map_err(step("write a tape"))?;
+        }
+        Op::ExchangePut { run, exchange } => {
+            let record = codec::encode(&ExchangeRecord::from(&**exchange));
+            let exchanges = tables.exchanges()?;
+            exchanges
+                .insert(&run.to_bytes(), record.as_slice())
+                .map_err(step("write an exchange"))?;
+        }
+        Op::ExchangeForget { run } => forget_exchange(tables, *run)?,
+        Op::ShownPut { run, first, shown } => {
+            let record = codec::encode(&ShownRecord::from(shown));
+            let table = tables.shown()?;
+            table
+                .insert(&journal_key(*run, *first), record.as_slice())
+                .map_err(step("write shown events"))?;
         }
         Op::TrafficPut { run, traffic } => {
             // The place of the batch's last fact: no other batch has it.

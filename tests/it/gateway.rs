@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::support::daemon::TestHome;
+use crate::support::model_server::{Deed, ModelServer};
 use crate::support::rim::{Event, RUN_MAX, Rim};
 use crate::support::wait::until;
 
@@ -388,6 +389,49 @@ fn a_stream_resumes_at_every_event_without_gap_or_double() {
         Some(all.len()),
         "the time line has the same facts"
     );
+}
+
+#[test]
+fn a_stream_goes_on_after_a_kill_without_gap_or_double() {
+    let model = ModelServer::start();
+    model.always(Deed::Text("done".into()));
+    model.then([Deed::Hang]);
+    let home = TestHome::new(&model.config("m", "openai"));
+    let start = || home.start_with(&[("TEST_MODEL_KEY", "sk-test")]);
+    let daemon = start();
+    let rim = Rim::of(&daemon);
+    let folder = home.workspace();
+    let body = json!({ "task": "x", "workspace": folder, "model": "m", "plan": { "steps": [
+        quick_step("a", &[]),
+        { "id": "b", "agent": "executor", "task": "say that you are done", "needs": ["a"] },
+        quick_step("c", &["b"]),
+    ] } });
+    let id = rim.submit(&body);
+    let mut live = rim.stream(&id, None);
+    let mut before: Vec<Event> = Vec::new();
+    while before.last().is_none_or(|event| event.kind != "turn.intended") {
+        before.push(live.next().expect("the run goes on"));
+    }
+    // The request that hangs is out: the next life's is another one.
+    model.wait_asked(1);
+    daemon.kill();
+    let daemon = start();
+    let rim = Rim::of(&daemon);
+    let resumed: Vec<_> = before
+        .iter()
+        .map(|event| (event.id, rim.stream(&id, Some(event.id))))
+        .collect();
+    let all = rim.events(&id);
+    assert_eq!(all[..before.len()], before, "what was seen stays as it was");
+    assert_eq!(
+        all.last().map(|event| &event.data["outcome"]),
+        Some(&json!("succeeded"))
+    );
+    assert!(all.windows(2).all(|pair| pair[0].id < pair[1].id), "ids rise");
+    for (place, stream) in resumed {
+        let after: Vec<Event> = all.iter().filter(|event| event.id > place).cloned().collect();
+        assert_eq!(stream.collect::<Vec<_>>(), after, "resumed at {place} in the next life");
+    }
 }
 
 #[test]

@@ -105,6 +105,7 @@ fn request() -> ModelRequest {
         skills: vec![manifest("fs.read"), manifest("fs.list")].into(),
         output_schema: None,
         output_tokens_max: 500,
+        options: None,
     }
 }
 

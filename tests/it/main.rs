@@ -30,6 +30,7 @@ mod packages;
 mod paths;
 mod process;
 mod sandbox;
+mod sdks;
 mod secrets;
 mod skills;
 mod ssrf;

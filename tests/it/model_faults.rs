@@ -52,6 +52,7 @@ fn request() -> ModelRequest {
         skills: Vec::new().into(),
         output_schema: None,
         output_tokens_max: 500,
+        options: None,
     }
 }
 

@@ -120,6 +120,7 @@ fn request(messages: Vec<Message>) -> ModelRequest {
         skills: Vec::new().into(),
         output_schema: None,
         output_tokens_max: 1000,
+        options: None,
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use supervisors::{TaskExit, TaskRef};
 
-use crate::agents::order::{ReportedEnd, SessionOrder, SessionReport};
+use crate::agents::order::{OrderWork, ReportedEnd, SessionOrder, SessionReport};
 use crate::agents::parts::{ActiveSession, AgentsParts};
 use crate::agents::treasury::TreasuryError;
 use crate::agents::turn::decision::{Effect, Event, Reaction, SessionEnd, Surroundings as _, poisoned, react};
@@ -37,7 +37,7 @@ use super::booking::bookings;
 use super::hearing::Hearing;
 use super::incoming::{asked, called};
 use super::message::SessionMessage;
-use super::preparing::{call_order, rules, surroundings};
+use super::preparing::{call_order, rules, surroundings, take_exchange};
 use super::surroundings::SessionSurroundings;
 use super::tape::{Conversation, SessionTape};
 
@@ -181,6 +181,13 @@ impl Actor for SessionActor {
                 state.around.replays = state.tape.as_ref().is_some_and(SessionTape::replays);
                 if state.resumes || state.order.attempt.number > 1 {
                     self.bury(state.order.run).await?;
+                }
+                if let Some(exchange) = self.parts.store.exchange(state.order.run)?
+                    && matches!(state.order.work, OrderWork::Agent { .. })
+                {
+                    let mut rules = state.turn.rules.clone();
+                    take_exchange(&exchange, &state.order, &mut state.around, &mut rules);
+                    state.turn = TurnState::new(rules);
                 }
                 if state.resumes {
                     state.turn = self.load(state.order.run, state.turn.rules.clone()).await?;

@@ -2,7 +2,7 @@
 //!
 //! **Invariant**: it never waits, and what nobody watches costs one look at a counter.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::agents::order::SessionOrder;
@@ -22,6 +22,8 @@ pub(super) struct Hearing {
     attempt: Attempt,
     turn: u32,
     heard: AtomicBool,
+    /// Bytes of text so far.
+    said: AtomicU64,
     permit: Mutex<Option<Permit>>,
 }
 
@@ -35,6 +37,7 @@ impl Hearing {
             attempt: order.attempt.clone(),
             turn,
             heard: AtomicBool::new(false),
+            said: AtomicU64::new(0),
             permit: Mutex::new(permit),
         })
     }
@@ -47,11 +50,16 @@ impl Hearing {
     }
 
     fn show(&self, kind: PieceKind, text: &Arc<str>) {
+        let offset = match kind {
+            PieceKind::Text => self.said.fetch_add(text.len() as u64, Ordering::Relaxed),
+            _ => 0,
+        };
         self.live.push(self.run, || LivePiece {
             step: self.attempt.step.clone(),
             attempt: self.attempt.number,
             turn: self.turn,
             kind,
+            offset,
             text: text.clone(),
         });
     }

@@ -12,7 +12,9 @@ use crate::domain::agent::AgentDefinition;
 use crate::domain::brief::{Brief, lesson_line, render};
 use crate::domain::capability::CapabilitySet;
 use crate::domain::effect::EffectKey;
+use crate::domain::exchange::Exchange;
 use crate::domain::name::{AgentName, ModelAlias};
+use crate::domain::request_options::ToolChoice;
 use crate::domain::time::UtcMillis;
 use crate::llm::estimate::Fixed;
 use crate::runtime::clock::rfc3339;
@@ -159,6 +161,7 @@ pub(super) fn surroundings(
             step: order.attempt.step.clone(),
             workspace: order.workspace.clone(),
         },
+        options: None,
     }
 }
 
@@ -182,4 +185,59 @@ fn bounds(
         .into_iter()
         .filter_map(|(whose, set)| Some((whose, set?)))
         .collect()
+}
+
+/// Makes a session answer a conversation that a client leads, in the place of its brief.
+pub(super) fn take_exchange(
+    exchange: &Exchange,
+    order: &SessionOrder,
+    around: &mut SessionSurroundings,
+    rules: &mut TurnRules,
+) {
+    let options = &exchange.options;
+    let tools: Arc<[Arc<str>]> = options.tools.iter().map(|tool| tool.name.clone()).collect();
+    let mut system = if exchange.is_bare {
+        around.offered = Arc::new([]);
+        String::new()
+    } else {
+        // A skill of the same name would make two tools of one name.
+        let own = around.offered.iter();
+        let own = own.filter(|skill| !tools.iter().any(|tool| **tool == *skill.name.as_str()));
+        around.offered = own.cloned().collect();
+        around.system.to_string()
+    };
+    let lessons = order.handoff().map_or(&[][..], |handoff| &handoff.lessons);
+    let lessons = lessons.iter().map(lesson_line);
+    for part in std::iter::once(exchange.system.to_string()).chain(lessons) {
+        if !part.trim().is_empty() {
+            if !system.is_empty() {
+                system.push_str("\n\n");
+            }
+            system.push_str(&part);
+        }
+    }
+    if let (true, Some(schema)) = (exchange.is_bare, &around.output_schema) {
+        system.push_str("\n\nYour final answer is JSON, without other text, that matches this JSON Schema:\n");
+        system.push_str(&schema.to_string());
+    }
+    if options.choice == ToolChoice::None {
+        // The client wants words: then no skill is offered either.
+        around.offered = Arc::new([]);
+    }
+    around.system = system.into();
+    if let Some(wanted) = exchange.output_tokens_max {
+        around.output_tokens_max = wanted.min(around.output_tokens_max);
+    }
+    let fixed = Fixed::of(
+        &around.system,
+        &around.offered,
+        around.output_schema.as_deref(),
+        around.output_tokens_max,
+    );
+    around.fixed = fixed.with_tools(&options.tools);
+    around.options = (!options.is_empty()).then(|| (options.clone(), exchange.messages.len()));
+    rules.work = SessionWork::Exchange {
+        opening: exchange.messages.clone(),
+        tools,
+    };
 }

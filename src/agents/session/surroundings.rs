@@ -17,6 +17,7 @@ use crate::domain::effect::EffectKey;
 use crate::domain::handoff::Finding;
 use crate::domain::money::Price;
 use crate::domain::name::{ModelAlias, SkillName};
+use crate::domain::request_options::{RequestOptions, ToolChoice};
 use crate::domain::skill::{CallOutcome, SkillManifest};
 use crate::domain::time::UtcMillis;
 use crate::llm::estimate::{Fixed, text_tokens};
@@ -64,6 +65,8 @@ pub struct SessionSurroundings {
     pub compaction: Compaction,
     /// Who has to agree to which call.
     pub consent: Consent,
+    /// What a client asks of the model, with the number of messages that its conversation had.
+    pub options: Option<(Arc<RequestOptions>, usize)>,
 }
 
 impl SessionSurroundings {
@@ -77,6 +80,7 @@ impl SessionSurroundings {
                 skills: Arc::new([]),
                 output_schema: None,
                 output_tokens_max: self.output_tokens_max.min(SUMMARY_TOKENS_MAX),
+                options: None,
             };
         }
         ModelRequest {
@@ -86,11 +90,21 @@ impl SessionSurroundings {
             skills: self.offered.clone(),
             output_schema: self.output_schema.clone(),
             output_tokens_max: self.output_tokens_max,
+            options: self.options_for(state),
         }
     }
 }
 
 impl SessionSurroundings {
+    /// What is asked of the model: a choice of tools holds until the conversation has gone on.
+    fn options_for(&self, state: &TurnState) -> Option<Arc<RequestOptions>> {
+        let (options, opening) = self.options.as_ref()?;
+        if state.messages.len() <= *opening || options.choice == ToolChoice::Auto {
+            return Some(options.clone());
+        }
+        Some(Arc::new(options.without_choice()))
+    }
+
     /// The place that was taken for the next request; none at a model that has no gate.
     pub fn take_permit(&self) -> Option<Permit> {
         self.permit.lock().unwrap_or_else(PoisonError::into_inner).take()

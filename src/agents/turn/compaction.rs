@@ -14,7 +14,7 @@ use crate::domain::fact::Fact;
 use crate::llm::estimate::{message_cost, messages_tokens};
 
 use super::history::History;
-use super::state::{Phase, SessionWork, TurnState};
+use super::state::{Phase, TurnState};
 use super::summary::{Compaction, extract, first_message};
 
 /// Messages at the end that always stay as they are.
@@ -49,7 +49,7 @@ fn border(history: &History, kept_tokens_max: u64, gone_min: usize) -> Option<u3
 pub(super) fn due(state: &TurnState, wanted: Compaction, request_tokens: u64) -> Option<u32> {
     let at = wanted.at_tokens?;
     let is_long = state.expected_tokens().unwrap_or(0).max(request_tokens) > at;
-    let is_agent = matches!(state.rules.work, SessionWork::Agent { .. });
+    let is_agent = state.rules.work.is_of_agent();
     if !is_long || !is_agent || state.compacting.is_some() {
         return None;
     }
@@ -70,7 +70,7 @@ impl TurnState {
         self.compacting = None;
         self.measured = None;
         self.phase = Phase::Ready;
-        let SessionWork::Agent { brief } = &self.rules.work else {
+        let Some(brief) = self.rules.work.first_words() else {
             return;
         };
         let through = (through as usize).min(self.messages.len());

@@ -4,11 +4,11 @@ mod asking;
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::domain::approval::Ask;
 use crate::domain::code;
-use crate::domain::conversation::{CallRequest, ModelAnswer};
+use crate::domain::conversation::{Arguments, CallRequest, ModelAnswer};
 use crate::domain::effect::{EffectClass, EffectKey, Interrupted};
 use crate::domain::fact::{Attempt, Fact};
 use crate::domain::failure::FailureClass;
@@ -247,7 +247,7 @@ pub fn react(state: &mut TurnState, event: Event, now: UtcMillis, around: &dyn S
     let attempt = state.rules.attempt.clone();
     match event {
         Event::Begun => {
-            let is_order = matches!(state.rules.work, SessionWork::Agent { .. });
+            let is_order = state.rules.work.is_of_agent();
             if is_order && !state.accepted {
                 take(
                     state,
@@ -479,6 +479,12 @@ fn advance(state: &mut TurnState, reaction: &mut Reaction, now: UtcMillis, aroun
                     return;
                 }
             }
+            Phase::HandedOver => {
+                // The calls are in the journal with the turn; the output only says that they are the answer.
+                let output = Arc::new(json!({ "awaits": "the client's tools" }));
+                reaction.effects.push(Effect::End(SessionEnd::Answered { output }));
+                return;
+            }
             Phase::Failed { class, reason } => {
                 reaction.effects.push(Effect::End(SessionEnd::Failed { class, reason }));
                 return;
@@ -585,6 +591,15 @@ fn next_of_call(
             outcome: Arc::new(outcome),
         })
     };
+    if rules.work.is_of_client(&call.request) {
+        let reason = match &call.request.arguments {
+            Arguments::Malformed { reason, .. } => format!("not made: the arguments cannot be used: {reason}"),
+            Arguments::Object(_) => "not made: the user's own tools are called in a turn without other calls; call it \
+                                     again when those have their results"
+                .to_owned(),
+        };
+        return finished(CallOutcome::error(reason));
+    }
     if call.interrupted
         && let Some((_, key)) = call.intent
         && let Some(outcome) = around.spooled(key)
@@ -703,9 +718,11 @@ fn judge(
     around: &dyn Surroundings,
 ) -> Option<SessionEnd> {
     // A skill may well have nothing to say; a model that says nothing has not answered.
-    let is_agent = matches!(state.rules.work, SessionWork::Agent { .. });
+    let is_agent = state.rules.work.is_of_agent();
+    // A client that gave its answer no room gets what there is.
+    let may_be_empty = cut && matches!(state.rules.work, SessionWork::Exchange { .. });
     let findings = match around.judge_answer(text) {
-        Ok(_) if is_agent && text.trim().is_empty() => vec![Finding::new("", "the answer is empty")],
+        Ok(_) if is_agent && !may_be_empty && text.trim().is_empty() => vec![Finding::new("", "the answer is empty")],
         Ok(output) => {
             return Some(SessionEnd::Answered {
                 output: Arc::new(output),

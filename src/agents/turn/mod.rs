@@ -15,4 +15,6 @@ mod compaction_tests;
 #[cfg(test)]
 mod consent_tests;
 #[cfg(test)]
+mod exchange_tests;
+#[cfg(test)]
 mod tests;

@@ -43,6 +43,13 @@ pub enum SessionWork {
         /// The rendered hand-off.
         brief: Arc<str>,
     },
+    /// An agent answers a conversation that a client leads.
+    Exchange {
+        /// The conversation.
+        opening: Arc<Vec<Message>>,
+        /// The names of the tools that the client has: a turn that calls nothing else is the answer.
+        tools: Arc<[Arc<str>]>,
+    },
     /// One call of a skill, without a model.
     Skill {
         /// The skill.
@@ -50,6 +57,30 @@ pub enum SessionWork {
         /// Its arguments.
         arguments: Value,
     },
+}
+
+impl SessionWork {
+    /// Whether a model does it.
+    pub fn is_of_agent(&self) -> bool {
+        !matches!(self, Self::Skill { .. })
+    }
+
+    /// What the conversation is about, in words that stay in it.
+    pub(super) fn first_words(&self) -> Option<&str> {
+        match self {
+            Self::Agent { brief } => Some(brief),
+            Self::Exchange { opening, .. } => opening.iter().find_map(|message| match message {
+                Message::User(text) => Some(&**text),
+                _ => None,
+            }),
+            Self::Skill { .. } => None,
+        }
+    }
+
+    /// Whether the client makes this call.
+    pub(super) fn is_of_client(&self, call: &CallRequest) -> bool {
+        matches!(self, Self::Exchange { tools, .. } if tools.contains(&call.skill))
+    }
 }
 
 /// What is fixed for the attempt.
@@ -98,6 +129,8 @@ pub enum Phase {
     Compacting,
     /// Calls of the last answer are being made.
     Calling,
+    /// The answer is calls for the client to make, and nothing else.
+    HandedOver,
     /// The model gave its final answer, or the skill its result.
     Answered {
         /// The text.
@@ -222,6 +255,10 @@ impl TurnState {
     pub fn new(rules: TurnRules) -> Self {
         let (phase, messages, calls) = match &rules.work {
             SessionWork::Agent { brief } => (Phase::Ready, vec![Message::User(shared_for_prompt(brief))], Vec::new()),
+            SessionWork::Exchange { opening, .. } => {
+                let opening = opening.iter().map(for_prompt);
+                (Phase::Ready, opening.collect(), Vec::new())
+            }
             SessionWork::Skill { skill, arguments } => {
                 let request = CallRequest {
                     id: "call_0".into(),
@@ -504,6 +541,14 @@ impl TurnState {
             };
             return;
         }
+        let work = &self.rules.work;
+        let may_hand_over = |call: &CallRequest| {
+            work.is_of_client(call) && matches!(call.arguments, Arguments::Object(_)) && answer.stop != Stop::Length
+        };
+        if answer.calls.iter().all(may_hand_over) {
+            self.phase = Phase::HandedOver;
+            return;
+        }
         self.first_ordinal += self.calls.len() as u32;
         self.calls = answer.calls.iter().cloned().map(CallState::new).collect();
         self.phase = Phase::Calling;
@@ -590,6 +635,21 @@ impl CallState {
     /// Whether it has neither a result nor is unknown.
     pub fn is_open(&self) -> bool {
         self.outcome.is_none() && self.unknown.is_none()
+    }
+}
+
+/// A message of a client without what hides in it.
+fn for_prompt(message: &Message) -> Message {
+    match message {
+        Message::User(text) => Message::User(shared_for_prompt(text)),
+        Message::Results(results) => {
+            let results = results.iter().map(|result| CallResult {
+                content: shared_for_prompt(&result.content),
+                ..result.clone()
+            });
+            Message::Results(results.collect())
+        }
+        said @ Message::Assistant { .. } => said.clone(),
     }
 }
 

@@ -43,15 +43,27 @@ pub(super) fn rules() -> TurnRules {
 
 /// The world outside the loop: what each effect has really done, by key.
 #[derive(Default)]
-struct World {
+pub(super) struct World {
     /// Times each key took effect.
     effects: RefCell<BTreeMap<EffectKey, u32>>,
+    /// Whether any words are an answer, and not only JSON.
+    takes_words: bool,
     /// The spool, for skills that keep one.
     spool: RefCell<BTreeMap<EffectKey, CallOutcome>>,
 }
 
 fn class_of(skill: &str) -> Option<EffectClass> {
     EffectClass::from_word(skill)
+}
+
+impl World {
+    /// One that takes any words for an answer.
+    pub(super) fn of_words() -> Self {
+        Self {
+            takes_words: true,
+            ..Self::default()
+        }
+    }
 }
 
 impl Surroundings for World {
@@ -87,6 +99,9 @@ impl Surroundings for World {
     }
 
     fn judge_answer(&self, text: &str) -> Result<Value, Vec<Finding>> {
+        if self.takes_words {
+            return Ok(text.into());
+        }
         serde_json::from_str(text).map_err(|error| vec![Finding::new("", error.to_string())])
     }
 

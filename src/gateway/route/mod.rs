@@ -2,9 +2,13 @@
 
 pub mod agents;
 pub mod answers;
+pub mod chat;
 pub mod health;
 pub mod memory;
 pub mod memory_upkeep;
+pub mod messages;
+pub mod models;
+pub mod responses;
 pub mod router;
 pub mod runs;
 pub mod schedule;

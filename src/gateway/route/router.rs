@@ -1,21 +1,54 @@
 //! All routes of the gateway.
 
-use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 
 use crate::domain::code;
 use crate::gateway::auth::check_host;
 use crate::gateway::error::ApiError;
+use crate::gateway::face::scribe::Scribes;
+use crate::gateway::face::vendor::{Vendor, shaped};
 use crate::gateway::lapse::end_with_key;
 use crate::gateway::metrics::{RequestMeter, meter};
 use crate::gateway::parts::GatewayParts;
 
-use super::{agents, answers, health, memory, memory_upkeep, runs, schedule, skills, status, usage};
+use super::{
+    agents, answers, chat, health, memory, memory_upkeep, messages, models, responses, runs, schedule, skills, status,
+    usage,
+};
+
+/// Routes of one vendor's protocol; none means that the request says whose.
+fn face(parts: &GatewayParts, vendor: Option<Vendor>, routes: Router<GatewayParts>) -> Router<GatewayParts> {
+    routes
+        .method_not_allowed_fallback(no_method)
+        .layer(from_fn_with_state((parts.clone(), vendor), shaped))
+}
+
+async fn no_method() -> ApiError {
+    ApiError::new(code::ROUTE_NOT_FOUND, "this address does not take this method").hint("GET /openapi.json")
+}
 
 /// The router.
-pub fn router(parts: GatewayParts) -> Router {
+pub fn router(parts: GatewayParts, scribes: Scribes) -> Router {
+    let openai = Router::new()
+        .route("/v1/chat/completions", post(chat::create))
+        .route("/v1/responses", post(responses::create))
+        .route("/v1/responses/input_tokens", post(responses::input_tokens))
+        .route("/v1/responses/{id}", get(responses::retrieve).delete(responses::delete))
+        .route("/v1/responses/{id}/cancel", post(responses::cancel))
+        .route("/v1/responses/{id}/input_items", get(responses::items))
+        .layer(Extension(scribes));
+    let anthropic = Router::new()
+        .route("/v1/messages", post(messages::create))
+        .route("/v1/messages/count_tokens", post(messages::count_tokens));
+    let either = Router::new()
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/{id}", get(models::show));
     Router::new()
+        .merge(face(&parts, Some(Vendor::OpenAi), openai))
+        .merge(face(&parts, Some(Vendor::Anthropic), anthropic))
+        .merge(face(&parts, None, either))
         .route("/v1/runs", post(runs::submit).get(runs::list))
         .route("/v1/runs/{id}", get(runs::show))
         .route("/v1/runs/{id}/events", get(runs::events))
@@ -66,9 +99,7 @@ pub fn router(parts: GatewayParts) -> Router {
         .route("/healthz", get(health::ready))
         .route("/openapi.json", get(status::openapi))
         .fallback(async || ApiError::new(code::ROUTE_NOT_FOUND, "nothing is at this address").hint("GET /openapi.json"))
-        .method_not_allowed_fallback(async || {
-            ApiError::new(code::ROUTE_NOT_FOUND, "this address does not take this method").hint("GET /openapi.json")
-        })
+        .method_not_allowed_fallback(no_method)
         .layer(from_fn_with_state(parts.keyring.clone(), end_with_key))
         .layer(from_fn_with_state(parts.clone(), check_host))
         .layer(from_fn_with_state(RequestMeter::new(parts.telemetry.clone()), meter))

@@ -29,6 +29,8 @@ use crate::runs::handle::{Accepted, Idempotency};
 use crate::runtime::bus::Watch;
 use crate::runtime::live::{Heard, LiveReader};
 
+/// Facts that are held for one stream; the next are read when the client has taken these.
+const FACTS_AT_ONCE: usize = 64;
 /// Rows of one page.
 const PAGE_MAX: usize = 200;
 const PAGE_DEFAULT: usize = 50;
@@ -391,6 +393,12 @@ fn facts_after(parts: GatewayParts, run: RunId, after: u64) -> impl Stream<Item 
             if let Some(stamped) = state.ready.next() {
                 state.seen = stamped.seq;
                 // A run that had ended unknown may have gone on.
+                if is_last(&stamped.fact) && state.ready.as_slice().is_empty() {
+                    match state.parts.runs.facts_page(state.run, state.seen, FACTS_AT_ONCE) {
+                        Ok(more) => state.ready = more.into_iter(),
+                        Err(error) => tracing::error!(run = %state.run, %error, "a journal cannot be read on"),
+                    }
+                }
                 let goes_on = is_last(&stamped.fact) && !state.ready.as_slice().is_empty();
                 state.ended = is_last(&stamped.fact) && !goes_on;
                 let mut data = event(&stamped);
@@ -421,7 +429,7 @@ fn facts_after(parts: GatewayParts, run: RunId, after: u64) -> impl Stream<Item 
             }
             // Asked before the journal is read: a run that ends between the two has facts that are still to come.
             let status = state.parts.runs.header(state.run).map(|header| header.status);
-            match state.parts.runs.facts(state.run, state.seen) {
+            match state.parts.runs.facts_page(state.run, state.seen, FACTS_AT_ONCE) {
                 Ok(facts) if facts.is_empty() => {
                     // A stream that starts after the end has nothing to wait for.
                     if status.is_ok_and(|status| status != RunStatus::Active) {

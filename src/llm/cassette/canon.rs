@@ -118,13 +118,27 @@ impl Canon {
             .skills
             .iter()
             .map(|skill| json!([skill.name.as_str(), self.text(&skill.description), *skill.input_schema]).to_string());
-        json!({
+        let mut head = json!({
             "model": request.model.as_str(),
             "system": short_hash(&self.text(&request.system)),
             "skills": short_hash(&skills.collect::<Vec<_>>().join("\n")),
             "schema": request.output_schema.as_ref().map(|schema| short_hash(&self.text(&canonical(schema)))),
             "output_tokens_max": request.output_tokens_max,
-        })
+        });
+        // Only where a client asks for something: what was recorded before there were clients keeps its name.
+        if let Some(options) = &request.options {
+            let tools = options.tools.iter();
+            let tools = tools.map(|tool| json!([&*tool.name, self.text(&tool.description), *tool.schema]).to_string());
+            head["options"] = json!({
+                "tools": short_hash(&tools.collect::<Vec<_>>().join("\n")),
+                "choice": format!("{:?}", options.choice),
+                "parallel": options.parallel,
+                "temperature": options.temperature,
+                "top_p": options.top_p,
+                "stop": options.stop.iter().map(|text| self.text(text)).collect::<Vec<_>>(),
+            });
+        }
+        head
     }
 }
 

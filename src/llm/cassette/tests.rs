@@ -41,6 +41,7 @@ fn request(messages: Vec<Message>) -> ModelRequest {
         skills: Vec::new().into(),
         output_schema: None,
         output_tokens_max: 100,
+        options: None,
     }
 }
 

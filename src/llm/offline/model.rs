@@ -6,6 +6,7 @@ use futures_util::future::BoxFuture;
 
 use crate::domain::conversation::{Arguments, ModelAnswer, ModelRequest};
 use crate::domain::name::ModelAlias;
+use crate::domain::request_options::cut_at;
 use crate::llm::model::{AskError, Asking, Delta, Listener, Model, ModelDescription};
 use crate::llm::wire::pieces::pieces;
 
@@ -31,7 +32,11 @@ impl Model for OfflineModel {
     fn ask(&self, request: ModelRequest, asking: Asking) -> BoxFuture<'static, Result<ModelAnswer, AskError>> {
         // Bounded work on bounded input, a few milliseconds at most, so it needs no deadline of its own.
         Box::pin(async move {
-            let answer = answer(&request);
+            let mut answer = answer(&request);
+            let stop = request.options.as_ref().map(|options| options.stop.clone());
+            if let Some(cut) = cut_at(&answer.text, &stop.unwrap_or_default()) {
+                answer.text = cut.into();
+            }
             tell(&answer, &*asking.listener);
             Ok(answer)
         })

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::Value;
 
 use crate::domain::conversation::{Arguments, Message, ModelRequest};
+use crate::domain::request_options::RequestOptions;
 use crate::domain::skill::SkillManifest;
 
 use super::names::Names;
@@ -79,6 +80,7 @@ struct Key {
     system: Arc<str>,
     schema: Option<Arc<Value>>,
     output_tokens_max: u32,
+    options: Option<Arc<RequestOptions>>,
 }
 
 /// Who writes, and how.
@@ -106,6 +108,7 @@ impl Key {
             && same_text(&self.system, &request.system)
             && same_schema
             && self.output_tokens_max == request.output_tokens_max
+            && self.options == request.options
     }
 }
 
@@ -135,6 +138,7 @@ impl Memo {
                     system: request.system.clone(),
                     schema: request.output_schema.clone(),
                     output_tokens_max: request.output_tokens_max,
+                    options: request.options.clone(),
                 },
                 frame: frame(&names),
                 names,

@@ -52,9 +52,9 @@ pub(super) enum ArgumentsRecord {
     Malformed { reason: String, preview: String },
 }
 
-impl From<&ModelAnswer> for AnswerRecord {
-    fn from(answer: &ModelAnswer) -> Self {
-        let calls = answer.calls.iter().map(|call| CallRecord {
+impl From<&CallRequest> for CallRecord {
+    fn from(call: &CallRequest) -> Self {
+        Self {
             id: call.id.to_string(),
             skill: call.skill.to_string(),
             arguments: match &call.arguments {
@@ -64,10 +64,32 @@ impl From<&ModelAnswer> for AnswerRecord {
                     preview: preview.to_string(),
                 },
             },
-        });
+        }
+    }
+}
+
+impl CallRecord {
+    pub(super) fn into_domain(self) -> Result<CallRequest, Reason> {
+        let arguments = match self.arguments {
+            ArgumentsRecord::Object(text) => Arguments::Object(Arc::new(json(&text)?)),
+            ArgumentsRecord::Malformed { reason, preview } => Arguments::Malformed {
+                reason: reason.into(),
+                preview: preview.into(),
+            },
+        };
+        Ok(CallRequest {
+            id: self.id.into(),
+            skill: self.skill.into(),
+            arguments,
+        })
+    }
+}
+
+impl From<&ModelAnswer> for AnswerRecord {
+    fn from(answer: &ModelAnswer) -> Self {
         Self {
             text: answer.text.to_string(),
-            calls: calls.collect(),
+            calls: answer.calls.iter().map(CallRecord::from).collect(),
             stop: match answer.stop {
                 Stop::End => 0,
                 Stop::Length => 1,
@@ -89,20 +111,7 @@ impl AnswerRecord {
             before,
             json: json.into(),
         });
-        let calls = self.calls.into_iter().map(|call| {
-            let arguments = match call.arguments {
-                ArgumentsRecord::Object(text) => Arguments::Object(Arc::new(json(&text)?)),
-                ArgumentsRecord::Malformed { reason, preview } => Arguments::Malformed {
-                    reason: reason.into(),
-                    preview: preview.into(),
-                },
-            };
-            Ok(CallRequest {
-                id: call.id.into(),
-                skill: call.skill.into(),
-                arguments,
-            })
-        });
+        let calls = self.calls.into_iter().map(CallRecord::into_domain);
         Ok(ModelAnswer {
             text: self.text.into(),
             calls: calls.collect::<Result<_, Reason>>()?,

@@ -7,6 +7,7 @@ mod answer;
 pub mod audit;
 pub mod balance;
 pub mod certificate;
+pub mod exchange;
 pub mod fact;
 mod handoff;
 pub mod header;

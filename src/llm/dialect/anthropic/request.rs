@@ -5,11 +5,13 @@
 //! marked for the provider's cache, none of them in a kept part.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::domain::conversation::{Arguments, CallRequest, KeptBlock, Message, ModelRequest};
+use crate::domain::request_options::{RequestOptions, ToolChoice};
 use crate::llm::dialect::gathered::kept_for;
 use crate::llm::wire::memo::{Frame, Hand, Memo, Page, Sheet};
 use crate::llm::wire::names::Names;
@@ -37,6 +39,14 @@ struct SentFrame<'r> {
     system: Vec<SentSystem>,
     #[serde(skip_serializing_if = "Option::is_none")]
     output_config: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_choice: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_p: Option<f64>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    stop_sequences: &'r [Arc<str>],
 }
 
 #[derive(Serialize)]
@@ -89,12 +99,27 @@ pub fn write_request(request: &ModelRequest, hand: &Hand, memo: &Memo) -> Vec<u8
 
 fn frame(request: &ModelRequest, hand: &Hand, names: &Names) -> Frame {
     let mark = || json!({ "type": "ephemeral" });
-    let last = request.skills.len().saturating_sub(1);
-    let tools = request.skills.iter().enumerate().map(|(place, skill)| SentTool {
-        name: names.to_wire(skill.name.as_str()),
-        description: &skill.description,
-        input_schema: &skill.input_schema,
+    let last = request.tools().count().saturating_sub(1);
+    let tools = request.tools().enumerate();
+    let tools = tools.map(|(place, (name, description, input_schema))| SentTool {
+        name: names.to_wire(name),
+        description,
+        input_schema,
         cache_control: (place == last).then(mark),
+    });
+    let none = RequestOptions::default();
+    let options = request.options.as_deref().unwrap_or(&none);
+    let choice = match &options.choice {
+        ToolChoice::Auto => options.parallel.map(|_| json!({ "type": "auto" })),
+        ToolChoice::None => Some(json!({ "type": "none" })),
+        ToolChoice::Required => Some(json!({ "type": "any" })),
+        ToolChoice::Tool(name) => Some(json!({ "type": "tool", "name": names.to_wire(name) })),
+    };
+    let choice = choice.filter(|_| request.tools().next().is_some()).map(|mut choice| {
+        if options.parallel == Some(false) && choice["type"] != "none" {
+            choice["disable_parallel_tool_use"] = true.into();
+        }
+        choice
     });
     let system = instruction::system(request);
     let system = (!system.trim().is_empty()).then(|| SentSystem {
@@ -110,6 +135,10 @@ fn frame(request: &ModelRequest, hand: &Hand, names: &Names) -> Frame {
         tools: tools.collect(),
         system: system.into_iter().collect(),
         output_config: schema.map(|schema| json!({ "format": { "type": "json_schema", "schema": &**schema } })),
+        tool_choice: choice,
+        temperature: options.temperature,
+        top_p: options.top_p,
+        stop_sequences: &options.stop,
     };
     let mut head = serde_json::to_vec(&frame).expect("texts, numbers and values with text keys can be written");
     head.pop();

@@ -3,12 +3,14 @@
 //! Refuses to know: HTTP. Invariant: every tool message answers a call of the assistant message before it.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::domain::conversation::{Arguments, CallRequest, KeptBlock, Message, ModelRequest};
+use crate::domain::request_options::{RequestOptions, ToolChoice};
 use crate::llm::dialect::gathered::kept_for;
 use crate::llm::wire::memo::{Frame, Hand, Memo, Page, Sheet};
 use crate::llm::wire::names::Names;
@@ -32,6 +34,16 @@ struct SentFrame<'r> {
     tools: Vec<SentTool<'r>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     response_format: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_choice: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parallel_tool_calls: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_p: Option<f64>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    stop: &'r [Arc<str>],
 }
 
 #[derive(Serialize)]
@@ -99,14 +111,17 @@ pub fn write_request(request: &ModelRequest, hand: &Hand, memo: &Memo) -> Vec<u8
 }
 
 fn frame(request: &ModelRequest, hand: &Hand, names: &Names) -> Frame {
-    let tools = request.skills.iter().map(|skill| SentTool {
+    let tools = request.tools().map(|(name, description, parameters)| SentTool {
         r#type: "function",
         function: SentDeclaration {
-            name: names.to_wire(skill.name.as_str()),
-            description: &skill.description,
-            parameters: &skill.input_schema,
+            name: names.to_wire(name),
+            description,
+            parameters,
         },
     });
+    let none = RequestOptions::default();
+    let options = request.options.as_deref().unwrap_or(&none);
+    let has_tools = request.tools().next().is_some();
     let response_format = request.output_schema.as_ref().map(|schema| {
         let name = Names::default().to_wire(schema["title"].as_str().unwrap_or("answer"));
         json!({ "type": "json_schema", "json_schema": { "name": name, "schema": &**schema, "strict": false } })
@@ -120,6 +135,17 @@ fn frame(request: &ModelRequest, hand: &Hand, names: &Names) -> Frame {
         stream_options: hand.stream.then(|| json!({ "include_usage": true })),
         tools: tools.collect(),
         response_format,
+        tool_choice: match &options.choice {
+            _ if !has_tools => None,
+            ToolChoice::Auto => None,
+            ToolChoice::None => Some("none".into()),
+            ToolChoice::Required => Some("required".into()),
+            ToolChoice::Tool(name) => Some(json!({ "type": "function", "function": { "name": names.to_wire(name) } })),
+        },
+        parallel_tool_calls: options.parallel.filter(|_| has_tools),
+        temperature: options.temperature,
+        top_p: options.top_p,
+        stop: &options.stop,
     };
     let mut head = serde_json::to_vec(&frame).expect("texts, numbers and values with text keys can be written");
     head.pop();

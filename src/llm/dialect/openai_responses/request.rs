@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::domain::conversation::{Arguments, CallRequest, KeptBlock, Message, ModelRequest};
+use crate::domain::request_options::{RequestOptions, ToolChoice};
 use crate::llm::dialect::gathered::kept_for;
 use crate::llm::wire::memo::{Frame, Hand, Memo, Page, Sheet};
 use crate::llm::wire::names::Names;
@@ -33,6 +34,14 @@ struct SentFrame<'r> {
     tools: Vec<SentTool<'r>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_choice: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parallel_tool_calls: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_p: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -68,11 +77,14 @@ pub fn write_request(request: &ModelRequest, hand: &Hand, memo: &Memo) -> Vec<u8
 }
 
 fn frame(request: &ModelRequest, hand: &Hand, names: &Names) -> Frame {
-    let tools = request.skills.iter().map(|skill| SentTool {
+    let none = RequestOptions::default();
+    let options = request.options.as_deref().unwrap_or(&none);
+    let has_tools = request.tools().next().is_some();
+    let tools = request.tools().map(|(name, description, parameters)| SentTool {
         r#type: "function",
-        name: names.to_wire(skill.name.as_str()),
-        description: &skill.description,
-        parameters: &skill.input_schema,
+        name: names.to_wire(name),
+        description,
+        parameters,
         // Strict schemas must be closed and name every member as required; skills are checked here instead.
         strict: false,
     });
@@ -94,6 +106,17 @@ fn frame(request: &ModelRequest, hand: &Hand, names: &Names) -> Frame {
         instructions: instruction::system(request),
         tools: tools.collect(),
         text,
+        // This dialect knows no sequences at which an answer ends; who asks for them is told so before.
+        tool_choice: match &options.choice {
+            _ if !has_tools => None,
+            ToolChoice::Auto => None,
+            ToolChoice::None => Some("none".into()),
+            ToolChoice::Required => Some("required".into()),
+            ToolChoice::Tool(name) => Some(json!({ "type": "function", "name": names.to_wire(name) })),
+        },
+        parallel_tool_calls: options.parallel.filter(|_| has_tools),
+        temperature: options.temperature,
+        top_p: options.top_p,
     };
     let mut head = serde_json::to_vec(&frame).expect("texts, numbers and values with text keys can be written");
     head.pop();

@@ -145,6 +145,7 @@ pub fn read_openai_chat(body: &Value) -> Result<ModelRequest, ServeError> {
         skills: tools.collect::<Result<Vec<_>, _>>()?.into(),
         output_schema: schema.is_object().then(|| Arc::new(schema.clone())),
         output_tokens_max: tokens(body, &["max_completion_tokens", "max_tokens"]),
+        options: None,
     })
 }
 
@@ -212,6 +213,7 @@ pub fn read_anthropic(body: &Value) -> Result<ModelRequest, ServeError> {
         skills: tools.collect::<Result<Vec<_>, _>>()?.into(),
         output_schema: schema.map(Arc::new),
         output_tokens_max: tokens(body, &["max_tokens"]),
+        options: None,
     })
 }
 
@@ -289,6 +291,7 @@ pub fn read_openai_responses(body: &Value) -> Result<ModelRequest, ServeError> {
         skills: tools.collect::<Result<Vec<_>, _>>()?.into(),
         output_schema: schema.is_object().then(|| Arc::new(schema.clone())),
         output_tokens_max: tokens(body, &["max_output_tokens"]),
+        options: None,
     })
 }
 

@@ -38,6 +38,7 @@ pub(super) fn request(messages: Vec<Message>) -> ModelRequest {
         skills: vec![manifest("fs.read"), manifest("plain-name_2")].into(),
         output_schema: None,
         output_tokens_max: 1000,
+        options: None,
     }
 }
 

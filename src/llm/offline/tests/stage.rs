@@ -166,6 +166,7 @@ pub(super) fn request(role: &str, first: String, schema: Option<Value>, skills: 
         skills: skills.iter().map(|name| manifest(name)).collect(),
         output_schema: schema.map(Arc::new),
         output_tokens_max: 8192,
+        options: None,
     }
 }
 

@@ -1,0 +1,263 @@
+//! From a request in a vendor's protocol to a durable run, and the wait for its end.
+
+use std::sync::Arc;
+
+use axum::http::HeaderMap;
+
+use crate::domain::agent::{AgentDefinition, Role};
+use crate::domain::code;
+use crate::domain::conversation::Message;
+use crate::domain::exchange::{Exchange, Face};
+use crate::domain::failure::FailureClass;
+use crate::domain::id::RunId;
+use crate::domain::limits::{IDEMPOTENCY_KEY_BYTES_MAX, RUN_DEADLINE_DEFAULT_MS};
+use crate::domain::name::{AgentName, ModelAlias};
+use crate::domain::run::RunSpec;
+use crate::domain::text::{cut, preview};
+use crate::gateway::auth::Authenticated;
+use crate::gateway::error::ApiError;
+use crate::gateway::parts::GatewayParts;
+use crate::llm::config::Provider;
+use crate::runs::handle::Idempotency;
+use crate::runtime::live::LiveReader;
+
+use super::body::Asked;
+use super::follow::{Follower, Next};
+use super::told::{Ending, How, Say, Told};
+
+/// Bytes of the task's text: what lists show of the last thing that the user said.
+const TASK_BYTES: usize = 2048;
+
+/// Who answers.
+pub struct Served {
+    /// The agent whose accounts are charged.
+    pub agent: Arc<AgentDefinition>,
+    /// The model, when one was named and not an agent.
+    pub bare: Option<ModelAlias>,
+}
+
+/// The agent or model of a name.
+pub fn served(parts: &GatewayParts, name: &str) -> Result<Served, ApiError> {
+    let definitions = parts.agents.definitions();
+    let agent = AgentName::new(name)
+        .ok()
+        .and_then(|name| definitions.get(&name).cloned());
+    if let Some(agent) = agent {
+        return Ok(Served { agent, bare: None });
+    }
+    let alias = ModelAlias::new(name)
+        .ok()
+        .filter(|alias| parts.models.get(alias).is_ok());
+    // A model has no account of its own: an executor's is charged.
+    let executor = definitions.values().find(|agent| agent.role == Role::Executor);
+    let agent = executor.or_else(|| definitions.values().next()).cloned();
+    if let (Some(alias), Some(agent)) = (alias, agent) {
+        let bare = Some(alias);
+        return Ok(Served { agent, bare });
+    }
+    let message = format!("the model `{}` does not exist here", preview(name, 80));
+    Err(ApiError::new(code::MODEL_NOT_SERVED, message)
+        .at("model")
+        .hint("GET /v1/models lists the agents and models"))
+}
+
+/// An accepted request.
+pub struct Accepted {
+    /// Its run.
+    pub run: RunId,
+    /// What it asks.
+    pub exchange: Arc<Exchange>,
+    /// Whether the answer has to match a schema.
+    pub has_schema: bool,
+    live: LiveReader,
+}
+
+impl Accepted {
+    /// Follows it from its beginning.
+    pub fn follow(self, parts: &GatewayParts) -> Follower {
+        Follower::new(parts.clone(), self.run, self.live, self.has_schema)
+    }
+}
+
+/// Accepts a request: when this returns, its run is on disk. `before` is the conversation that it goes on from.
+pub async fn accept(
+    parts: &GatewayParts,
+    key: &Authenticated,
+    headers: &HeaderMap,
+    (face, asked, body): (Face, Asked, &[u8]),
+    before: Vec<Message>,
+) -> Result<Accepted, ApiError> {
+    if *parts.stop.borrow() {
+        let message = "the daemon is stopping; nothing was accepted";
+        return Err(ApiError::new(code::STOPPING, message));
+    }
+    let served = served(parts, &asked.model)?;
+    check_stop(parts, &served, &asked)?;
+    let own_from = before.len() as u32;
+    let mut messages = before;
+    messages.extend(asked.messages);
+    super::body::settle(
+        if face == Face::OpenAiResponses {
+            "input"
+        } else {
+            "messages"
+        },
+        &mut messages,
+    )?;
+    let said = messages.iter().rev().find_map(|message| match message {
+        Message::User(text) if !text.trim().is_empty() => Some(text.clone()),
+        _ => None,
+    });
+    let task = said.unwrap_or_else(|| "(a conversation without words of the user)".into());
+    let workspace = std::env::current_dir().map(|path| path.display().to_string());
+    let has_schema = asked.schema.is_some();
+    let spec = RunSpec {
+        task: cut(&task, TASK_BYTES).into(),
+        agent: Some(served.agent.name.clone()),
+        plan: None,
+        workspace: workspace.unwrap_or_default().into(),
+        checks: Vec::new(),
+        output_schema: asked.schema,
+        deadline: parts.clock.now().plus_ms(RUN_DEADLINE_DEFAULT_MS),
+        tokens_max: None,
+        cost_max: None,
+        model: served.bare.clone(),
+        origin: "api".into(),
+        retry_of: None,
+    };
+    let exchange = Arc::new(Exchange {
+        face,
+        model: asked.model.into(),
+        is_bare: served.bare.is_some(),
+        system: asked.system.into(),
+        messages: Arc::new(messages),
+        own_from,
+        options: Arc::new(asked.options),
+        output_tokens_max: asked.output_tokens_max,
+        repeated: Arc::new(asked.repeated),
+        is_stored: asked.store,
+        is_background: asked.background,
+    });
+    let idempotency = idempotency(key, headers, body)?;
+    let mut live = None;
+    let accepted = parts
+        .runs
+        .accept_exchange(spec, idempotency, exchange.clone(), |run| {
+            live = Some(parts.live.read(run));
+        })
+        .await?;
+    // What was accepted before has another run than the one that was listened for.
+    let live = live.filter(|_| accepted.is_new);
+    Ok(Accepted {
+        run: accepted.run,
+        exchange,
+        has_schema,
+        live: live.unwrap_or_else(|| parts.live.read(accepted.run)),
+    })
+}
+
+/// One dialect cannot end an answer at a text: better refused than passed over.
+fn check_stop(parts: &GatewayParts, served: &Served, asked: &Asked) -> Result<(), ApiError> {
+    let alias = served.bare.as_ref().unwrap_or(&served.agent.model);
+    let chain = std::iter::once(alias.clone()).chain(parts.models.fallback(alias));
+    let mut models = chain.filter_map(|alias| parts.models.get(&alias).ok());
+    let lacks_it = models.any(|model| model.describe().provider == Provider::OpenAiResponses.as_str());
+    if lacks_it && !asked.options.stop.is_empty() {
+        let message = "the provider of this agent's model ends no answer at a text";
+        return Err(super::body::unsupported("stop", message));
+    }
+    Ok(())
+}
+
+fn idempotency(key: &Authenticated, headers: &HeaderMap, body: &[u8]) -> Result<Option<Idempotency>, ApiError> {
+    let Some(value) = headers.get("idempotency-key") else {
+        return Ok(None);
+    };
+    if value.is_empty() || value.len() > IDEMPOTENCY_KEY_BYTES_MAX {
+        let message = format!("Idempotency-Key has 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes");
+        return Err(ApiError::invalid(message));
+    }
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&key.0.key.to_bytes());
+    hasher.update(value.as_bytes());
+    Ok(Some(Idempotency {
+        key: *hasher.finalize().as_bytes(),
+        body: *blake3::hash(body).as_bytes(),
+    }))
+}
+
+/// What is told of a run so far, or when it has ended.
+pub fn told(parts: &GatewayParts, run: RunId, has_schema: bool) -> Result<Told, ApiError> {
+    let facts = parts.runs.facts(run, 0)?;
+    Ok(Told::of(facts.iter().map(|stamped| &stamped.fact), has_schema))
+}
+
+/// Waits for the end within `gateway.timeout`; gives what there is then.
+pub async fn wait(parts: &GatewayParts, accepted: Accepted) -> Result<Told, ApiError> {
+    let (run, has_schema) = (accepted.run, accepted.has_schema);
+    wait_for_end(parts, accepted.follow(parts)).await?;
+    told(parts, run, has_schema)
+}
+
+/// Waits for the end of what is followed, at most `gateway.timeout`.
+pub async fn wait_for_end(parts: &GatewayParts, mut follower: Follower) -> Result<(), ApiError> {
+    let ended = async {
+        while let Some(next) = follower.next().await? {
+            if matches!(next, Next::Stopping | Next::Say(Say::End(_))) {
+                break;
+            }
+        }
+        Ok::<(), ApiError>(())
+    };
+    match tokio::time::timeout(parts.settings.timeout, ended).await {
+        Ok(ended) => ended,
+        Err(_) => Ok(()),
+    }
+}
+
+/// The answer, or the error that stands in its place.
+pub fn answered(run: RunId, told: Told) -> Result<(Told, Ending), ApiError> {
+    match told.ending.clone() {
+        None => Err(not_ready(run)),
+        Some(ending) => match failure(run, &ending) {
+            Some(error) => Err(error),
+            None => Ok((told, ending)),
+        },
+    }
+}
+
+/// The wait has ended and the run has not.
+pub fn not_ready(run: RunId) -> ApiError {
+    let message = format!("there is no answer yet; {run} goes on");
+    ApiError::new(code::ANSWER_NOT_READY, message)
+        .of_run(run)
+        .hint("GET the run's address, or send the request with `stream`; raise gateway.timeout to wait longer")
+}
+
+/// The daemon stops in the middle of a stream.
+pub fn stopping(run: RunId) -> ApiError {
+    let message = format!("the daemon is stopping; {run} goes on when it is back");
+    ApiError::new(code::STOPPING, message).of_run(run)
+}
+
+/// What was streamed does not count any more.
+pub fn diverged(run: RunId) -> ApiError {
+    let message = format!("the model was asked again and answers otherwise than was streamed; {run} goes on");
+    ApiError::new(code::STREAM_DIVERGED, message)
+        .of_run(run)
+        .hint("GET the run's address for the answer that counts")
+}
+
+/// The error of an end without an answer; none when there is one.
+pub fn failure(run: RunId, ending: &Ending) -> Option<ApiError> {
+    let (class, reason) = match &ending.how {
+        How::Answered | How::Refused(_) => return None,
+        How::Cancelled(reason) => (Some(FailureClass::Cancelled), reason),
+        How::Failed { class, reason } => (*class, reason),
+    };
+    let code = match class {
+        Some(FailureClass::Budget) => code::BUDGET_EXHAUSTED,
+        _ => code::NO_ANSWER,
+    };
+    Some(ApiError::new(code, format!("{run} ended without an answer: {reason}")).of_run(run))
+}

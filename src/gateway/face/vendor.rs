@@ -1,0 +1,209 @@
+//! Errors as the vendors write them.
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use crate::domain::code;
+use crate::gateway::error::ApiError;
+use crate::gateway::parts::GatewayParts;
+
+/// Whose protocol is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Vendor {
+    /// Chat Completions and Responses.
+    OpenAi,
+    /// Messages.
+    Anthropic,
+}
+
+/// Anthropic's status for a part that has too much to do.
+const OVERLOADED: u16 = 529;
+
+impl Vendor {
+    /// The status of an error.
+    pub fn status(self, error: &ApiError) -> StatusCode {
+        match (self, error.status()) {
+            (Self::Anthropic, StatusCode::SERVICE_UNAVAILABLE) => {
+                StatusCode::from_u16(OVERLOADED).unwrap_or(StatusCode::SERVICE_UNAVAILABLE)
+            }
+            (_, status) => status,
+        }
+    }
+
+    /// The body of an error.
+    pub fn error_body(self, error: &ApiError) -> Value {
+        let status = self.status(error);
+        let id = error.code().id;
+        match self {
+            Self::OpenAi => {
+                let kind = match status.as_u16() {
+                    429 if id == code::BUDGET_EXHAUSTED.id => "insufficient_quota",
+                    429 => "rate_limit_error",
+                    500.. => "server_error",
+                    _ => "invalid_request_error",
+                };
+                let word = match id {
+                    _ if id == code::KEY_MISSING.id || id == code::KEY_INVALID.id => "invalid_api_key",
+                    _ if id == code::MODEL_NOT_SERVED.id => "model_not_found",
+                    _ if id == code::PARAMETER_UNSUPPORTED.id => "unsupported_parameter",
+                    _ if id == code::BUDGET_EXHAUSTED.id => "insufficient_quota",
+                    _ => error.code().kind,
+                };
+                json!({ "error": { "message": error.message(), "type": kind, "param": error.param(), "code": word,
+                                   "openclaw": error.rest() } })
+            }
+            Self::Anthropic => {
+                let kind = match status.as_u16() {
+                    401 => "authentication_error",
+                    403 => "permission_error",
+                    404 => "not_found_error",
+                    408 => "timeout_error",
+                    413 => "request_too_large",
+                    429 => "rate_limit_error",
+                    OVERLOADED => "overloaded_error",
+                    500.. => "api_error",
+                    _ => "invalid_request_error",
+                };
+                let message = match error.param() {
+                    Some(param) => format!("{param}: {}", error.message()),
+                    None => error.message().to_owned(),
+                };
+                json!({ "type": "error", "error": { "type": kind, "message": message, "openclaw": error.rest() } })
+            }
+        }
+    }
+
+    /// Whether the vendors' clients may send the request again by themselves. Not when a run was accepted for it: that
+    /// one goes on or has spent its own repeats, and the next would be another one.
+    fn may_repeat(error: &ApiError) -> bool {
+        let id = error.code().id;
+        let accepted = [code::ANSWER_NOT_READY.id, code::NO_ANSWER.id, code::BUDGET_EXHAUSTED.id];
+        !accepted.contains(&id)
+    }
+
+    /// The header in which the vendor's clients look for the number of a request.
+    fn request_id_header(self) -> &'static str {
+        match self {
+            Self::OpenAi => "x-request-id",
+            Self::Anthropic => "request-id",
+        }
+    }
+
+    fn answer(self, response: Response) -> Response {
+        let Some(error) = response.extensions().get::<ApiError>() else {
+            return response;
+        };
+        let mut shaped = (self.status(error), Json(self.error_body(error))).into_response();
+        let headers = shaped.headers_mut();
+        if !Self::may_repeat(error) {
+            headers.insert("x-should-retry", HeaderValue::from_static("false"));
+        }
+        for name in [header::RETRY_AFTER, header::WWW_AUTHENTICATE] {
+            if let Some(value) = response.headers().get(&name) {
+                headers.insert(name, value.clone());
+            }
+        }
+        shaped
+    }
+}
+
+/// Whether a client of Anthropic's protocol asks: every one sends the version that it speaks.
+pub fn is_of_anthropic(headers: &HeaderMap) -> bool {
+    headers.contains_key("anthropic-version")
+}
+
+/// Gives answers the number of their request, and errors the vendor's shape; none means that the request says whose.
+pub async fn shaped(
+    State((parts, vendor)): State<(GatewayParts, Option<Vendor>)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let vendor = vendor.unwrap_or_else(|| {
+        if is_of_anthropic(request.headers()) {
+            Vendor::Anthropic
+        } else {
+            Vendor::OpenAi
+        }
+    });
+    let id = parts.requests.next();
+    let mut response = vendor.answer(next.run(request).await);
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(vendor.request_id_header(), value);
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_has_the_vendors_status_and_type() {
+        let check = |code, openai: (u16, &str, &str), anthropic: (u16, &str)| {
+            let error = ApiError::new(code, "why").at("model");
+            let body = Vendor::OpenAi.error_body(&error);
+            let found = (
+                Vendor::OpenAi.status(&error).as_u16(),
+                body["error"]["type"].as_str().unwrap_or(""),
+                body["error"]["code"].as_str().unwrap_or(""),
+            );
+            assert_eq!(found, openai, "{}", code.id);
+            assert_eq!(
+                (&body["error"]["param"], &body["error"]["message"]),
+                (&json!("model"), &json!("why"))
+            );
+            let body = Vendor::Anthropic.error_body(&error);
+            let kind = body["error"]["type"].as_str().unwrap_or("");
+            assert_eq!(
+                (Vendor::Anthropic.status(&error).as_u16(), kind),
+                anthropic,
+                "{}",
+                code.id
+            );
+            assert_eq!(body["type"], "error");
+            assert_eq!(body["error"]["openclaw"]["code"], code.id);
+        };
+        let invalid = "invalid_request_error";
+        check(
+            code::KEY_INVALID,
+            (401, invalid, "invalid_api_key"),
+            (401, "authentication_error"),
+        );
+        check(
+            code::SCOPE_MISSING,
+            (403, invalid, "scope_missing"),
+            (403, "permission_error"),
+        );
+        check(
+            code::MODEL_NOT_SERVED,
+            (404, invalid, "model_not_found"),
+            (404, "not_found_error"),
+        );
+        check(
+            code::BODY_TOO_LARGE,
+            (413, invalid, "body_too_large"),
+            (413, "request_too_large"),
+        );
+        check(code::INVALID_REQUEST, (400, invalid, "invalid_request"), (400, invalid));
+        check(
+            code::BUDGET_EXHAUSTED,
+            (429, "insufficient_quota", "insufficient_quota"),
+            (429, "rate_limit_error"),
+        );
+        check(
+            code::TOO_MANY_RUNS,
+            (503, "server_error", "too_many_runs"),
+            (529, "overloaded_error"),
+        );
+        check(
+            code::ANSWER_NOT_READY,
+            (408, invalid, "answer_not_ready"),
+            (408, "timeout_error"),
+        );
+        check(code::BUG, (500, "server_error", "bug"), (500, "api_error"));
+    }
+}
