@@ -80,11 +80,6 @@ impl ApiError {
         self.code
     }
 
-    /// What is wrong, in words.
-    pub fn message(&self) -> &str {
-        &self.message
-    }
-
     /// The member of the body that it is about.
     pub fn param(&self) -> Option<&str> {
         self.about.param.as_deref()

@@ -124,6 +124,7 @@ pub async fn accept(
         model: served.bare.clone(),
         origin: "api".into(),
         retry_of: None,
+        grant: key.0.grant(),
     };
     let exchange = Arc::new(Exchange {
         face,
