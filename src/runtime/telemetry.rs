@@ -94,6 +94,7 @@ metrics_table! {
     SCHEDULE_SLOTS = "openclaw_schedule_slots_total", MetricKind::Counter, ["schedule", "result"], "Slots of schedules by what became of them: ran, late, failed, skipped or missed.";
     SCHEDULE_SUCCESS = "openclaw_schedule_last_success_timestamp_seconds", MetricKind::Gauge, ["schedule"], "When a slot of the schedule last succeeded, in seconds since 1970.";
     SCHEDULE_TICK_AGE = "openclaw_schedule_tick_age_seconds", MetricKind::Gauge, [], "Longest time for which a schedule was not looked after; more than 60 means that one is stuck.";
+    CERTIFICATE_EXPIRY = "openclaw_certificate_expiry_seconds", MetricKind::Gauge, [], "Time until the daemon's own certificate ends; it is renewed at two thirds of its life.";
     STORE_BYTES = "openclaw_store_bytes", MetricKind::Gauge, [], "Size of the store's file.";
     PROCESS_MEMORY = "process_resident_memory_bytes", MetricKind::Gauge, [], "Resident memory of the process.";
     PROCESS_FILES = "process_open_fds", MetricKind::Gauge, [], "Open file descriptors of the process.";
