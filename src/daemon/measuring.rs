@@ -24,7 +24,6 @@ pub fn refresh(
     telemetry: &Telemetry,
     clock: Clock,
     agents: AgentsHandle,
-    automation: AutomationHandle,
     models: Arc<Models>,
     store: Store,
     authority: Authority,
@@ -54,8 +53,6 @@ pub fn refresh(
                 .gauge(&MODEL_ASKING, &[alias.as_str()])
                 .set(f64::from(gate.asking));
         }
-        let age = automation.tick_age().map_or(0.0, |(_, age)| age.as_secs_f64());
-        telemetry.gauge(&SCHEDULE_TICK_AGE, &[]).set(age);
         let expiry = authority.own_expiry().since(clock.now());
         telemetry.gauge(&CERTIFICATE_EXPIRY, &[]).set(expiry as f64 / 1_000.0);
         telemetry.gauge(&STORE_BYTES, &[]).set(store.file_bytes() as f64);
@@ -72,6 +69,14 @@ pub fn refresh(
         if let Ok(files) = std::fs::read_dir("/proc/self/fd") {
             telemetry.gauge(&PROCESS_FILES, &[]).set(files.count() as f64);
         }
+    });
+}
+
+/// Sets the gauge of schedules whenever somebody reads the metrics.
+pub fn refresh_schedules(telemetry: &Telemetry, automation: AutomationHandle) {
+    telemetry.refresh_with(move |telemetry| {
+        let age = automation.tick_age().map_or(0.0, |(_, age)| age.as_secs_f64());
+        telemetry.gauge(&SCHEDULE_TICK_AGE, &[]).set(age);
     });
 }
 
