@@ -27,7 +27,6 @@ pub fn refresh(
     telemetry: &Telemetry,
     clock: Clock,
     agents: AgentsHandle,
-    automation: AutomationHandle,
     models: Arc<Models>,
     (store, memory): (Store, MemoryHandle),
     authority: Authority,
@@ -60,8 +59,6 @@ pub fn refresh(
         measure_memory(telemetry, &store, &memory);
         let expiry = authority.own_expiry().since(clock.now());
         telemetry.gauge(&CERTIFICATE_EXPIRY, &[]).set(expiry as f64 / 1_000.0);
-        let age = automation.tick_age().map_or(0.0, |(_, age)| age.as_secs_f64());
-        telemetry.gauge(&SCHEDULE_TICK_AGE, &[]).set(age);
         telemetry.gauge(&STORE_BYTES, &[]).set(store.file_bytes() as f64);
         let figures = runtime.metrics();
         telemetry.gauge(&TOKIO_WORKERS, &[]).set(figures.num_workers() as f64);
@@ -93,6 +90,14 @@ fn measure_memory(telemetry: &Telemetry, store: &Store, memory: &MemoryHandle) {
         set(&MEMORY_BYTES, |count| count.bytes);
         set(&MEMORY_IN_ARCHIVE, |count| count.archived);
     }
+}
+
+/// Sets the gauge of schedules whenever somebody reads the metrics.
+pub fn refresh_schedules(telemetry: &Telemetry, automation: AutomationHandle) {
+    telemetry.refresh_with(move |telemetry| {
+        let age = automation.tick_age().map_or(0.0, |(_, age)| age.as_secs_f64());
+        telemetry.gauge(&SCHEDULE_TICK_AGE, &[]).set(age);
+    });
 }
 
 /// Source: proc(5), `VmRSS` of `status`, in kB.

@@ -570,11 +570,11 @@ impl Daemon {
         let (stop, _) = watch::channel(false);
         let tree: Arc<OnceLock<SupervisorRef>> = Arc::default();
         let (for_gateway, for_actors) = (tree.clone(), tree.clone());
+        measuring::refresh_schedules(&telemetry, automation.clone());
         measuring::refresh(
             &telemetry,
             clock.clone(),
             agents.clone(),
-            automation.clone(),
             models.clone(),
             (store.clone(), memory.clone()),
             authority.clone(),
