@@ -10,4 +10,5 @@ pub mod layer;
 pub mod parts;
 pub mod question;
 pub mod ranking;
+pub mod recall;
 pub mod shard;

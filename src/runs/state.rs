@@ -451,6 +451,7 @@ impl RunState {
             | Fact::TurnIntended { .. }
             | Fact::TurnFinished { .. }
             | Fact::TurnFailed { .. }
+            | Fact::MemoryRecalled { .. }
             | Fact::TurnDeferred { .. }
             | Fact::CompactionBegun { .. }
             | Fact::HistoryCompacted { .. }

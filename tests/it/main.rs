@@ -18,6 +18,7 @@ mod faults;
 mod gateway;
 mod keys;
 mod kill;
+mod lessons;
 mod litellm;
 mod mcp;
 mod memory;

@@ -247,6 +247,11 @@ enum FactRecord {
         by: String,
         reason: String,
     },
+    MemoryRecalled {
+        attempt: AttemptRecord,
+        entries: Vec<String>,
+        lines: Vec<String>,
+    },
 }
 
 fn attempt_record(attempt: &Attempt) -> AttemptRecord {
@@ -559,6 +564,15 @@ impl From<&Fact> for FactRecord {
                 by: given.by.to_string(),
                 reason: given.reason.to_string(),
             },
+            Fact::MemoryRecalled {
+                attempt,
+                entries,
+                lines,
+            } => Self::MemoryRecalled {
+                attempt: attempt_record(attempt),
+                entries: entries.iter().map(ToString::to_string).collect(),
+                lines: lines.iter().map(ToString::to_string).collect(),
+            },
         }
     }
 }
@@ -827,6 +841,15 @@ impl FactRecord {
                     by: by.into(),
                     reason: reason.into(),
                 },
+            },
+            Self::MemoryRecalled {
+                attempt,
+                entries,
+                lines,
+            } => Fact::MemoryRecalled {
+                attempt: attempt_domain(attempt)?,
+                entries: entries.into_iter().map(Arc::from).collect(),
+                lines: lines.into_iter().map(Arc::from).collect(),
             },
         })
     }

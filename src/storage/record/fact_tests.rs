@@ -27,6 +27,7 @@ const GOLDEN_1: &[u8] = include_bytes!("golden/facts-1.bin");
 const GOLDEN_2: &[u8] = include_bytes!("golden/facts-2.bin");
 const GOLDEN_3: &[u8] = include_bytes!("golden/facts-3.bin");
 const GOLDEN_4: &[u8] = include_bytes!("golden/facts-4.bin");
+const GOLDEN_5: &[u8] = include_bytes!("golden/facts-5.bin");
 
 /// One fact of every kind, with text that likes to break things.
 fn samples() -> Vec<Fact> {
@@ -294,6 +295,11 @@ fn samples() -> Vec<Fact> {
                 reason: awkward.into(),
             },
         },
+        Fact::MemoryRecalled {
+            attempt: attempt(),
+            entries: Arc::new(["project#7@2".into(), "global#1@1".into()]),
+            lines: Arc::new([awkward.into(), "[global] plain".into()]),
+        },
     ]
 }
 
@@ -323,9 +329,16 @@ fn every_kind_of_fact_survives_the_disk_as_entry_and_as_snapshot() {
 /// Set to write the golden file of a new layout, once, under its own name.
 const WRITE_GOLDEN: &str = "OPENCLAW_WRITE_GOLDEN";
 
+/// The samples as the fourth layout knew them: memory tells nothing by itself.
+fn samples_of_layout_4() -> Vec<Fact> {
+    let mut samples = samples();
+    samples.retain(|fact| !matches!(fact, Fact::MemoryRecalled { .. }));
+    samples
+}
+
 /// The samples as the third layout knew them: no beginning of a compaction, nothing that persons say.
 fn samples_of_layout_3() -> Vec<Fact> {
-    let mut samples = samples();
+    let mut samples = samples_of_layout_4();
     samples.retain(|fact| {
         !matches!(
             fact,
@@ -382,7 +395,7 @@ fn samples_of_layout_1() -> Vec<Fact> {
 fn the_golden_files_of_all_layouts_still_open_and_the_newest_is_still_written_so() {
     if std::env::var_os(WRITE_GOLDEN).is_some() {
         let bytes = codec::encode(&EntryRecord::from_domain(UtcMillis(1_700_000_000_000), &samples()));
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/storage/record/golden/facts-4.bin");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/storage/record/golden/facts-5.bin");
         std::fs::write(path, bytes).expect("written");
     }
     let check = |golden: &[u8], samples: Vec<Fact>| {
@@ -392,10 +405,11 @@ fn the_golden_files_of_all_layouts_still_open_and_the_newest_is_still_written_so
     check(GOLDEN_1, samples_of_layout_1());
     check(GOLDEN_2, samples_of_layout_2());
     check(GOLDEN_3, samples_of_layout_3());
-    check(GOLDEN_4, samples());
+    check(GOLDEN_4, samples_of_layout_4());
+    check(GOLDEN_5, samples());
     let written = codec::encode(&EntryRecord::from_domain(UtcMillis(1_700_000_000_000), &samples()));
     assert!(
-        written == GOLDEN_4,
+        written == GOLDEN_5,
         "the layout has changed: append a new variant with an upcaster instead"
     );
 }
@@ -407,15 +421,15 @@ fn damaged_records_are_refused_and_never_panic() {
             entry.into_domain(1).ok();
         }
     };
-    for position in 0..GOLDEN_4.len() {
+    for position in 0..GOLDEN_5.len() {
         for bit in [0, 3, 7] {
-            let mut bytes = GOLDEN_4.to_vec();
+            let mut bytes = GOLDEN_5.to_vec();
             bytes[position] ^= 1 << bit;
             check(&bytes);
         }
-        check(&GOLDEN_4[..position]);
+        check(&GOLDEN_5[..position]);
     }
-    let mut longer = GOLDEN_4.to_vec();
+    let mut longer = GOLDEN_5.to_vec();
     longer.push(0);
     assert!(
         codec::decode::<EntryRecord>(|| "longer".into(), &longer).is_err(),
