@@ -10,6 +10,7 @@ use crate::domain::agent::AgentDefinition;
 use crate::domain::approval::ApprovalRules;
 use crate::domain::name::AgentName;
 use crate::llm::registry::Models;
+use crate::memory::handle::MemoryHandle;
 use crate::runtime::clock::Clock;
 use crate::runtime::committer::Committer;
 use crate::runtime::entropy::Entropy;
@@ -49,6 +50,8 @@ pub struct AgentsParts {
     pub definitions: Definitions,
     /// Who has to agree to which call.
     pub approvals: Arc<ApprovalRules>,
+    /// What earlier runs and people kept.
+    pub memory: MemoryHandle,
 }
 
 /// The definitions by name.

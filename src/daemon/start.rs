@@ -527,6 +527,7 @@ impl Daemon {
             skills: skills.clone(),
             definitions: Definitions::new(config.agents.iter().cloned()),
             approvals: Arc::new(config.approvals.clone()),
+            memory: memory.clone(),
         };
         let (agents_layer, agents) = agents::layer::layer(&agents_parts);
 

@@ -83,6 +83,8 @@ pub struct AgentDefinition {
     /// Estimated tokens of a request from which on its conversation is compacted; none means three quarters of what its
     /// model holds.
     pub compact_at: Option<u64>,
+    /// Tokens of what memory tells it before its first turn; 0: it is not told anything and keeps no lessons.
+    pub memory_tokens: u64,
     /// Who has to agree to its calls, before what holds for all agents.
     pub approvals: ApprovalTable,
 }

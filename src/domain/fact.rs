@@ -95,6 +95,15 @@ pub enum Fact {
         /// What is wrong, where.
         findings: Arc<[Finding]>,
     },
+    /// Memory was asked before the first turn; what it told is part of the first message.
+    MemoryRecalled {
+        /// Which attempt.
+        attempt: Attempt,
+        /// The entries, as `scope#number@version`.
+        entries: Arc<[Arc<str>]>,
+        /// What the model is told, one line an entry.
+        lines: Arc<[Arc<str>]>,
+    },
     /// A model request goes out; its ceiling is booked.
     TurnIntended {
         /// Which attempt.
@@ -365,6 +374,7 @@ impl Fact {
             Self::HandoffSent { .. } => "handoff.sent",
             Self::HandoffAccepted { .. } => "handoff.accepted",
             Self::HandoffRejected { .. } => "handoff.rejected",
+            Self::MemoryRecalled { .. } => "memory.recalled",
             Self::TurnIntended { .. } => "turn.intended",
             Self::TurnFinished { .. } => "turn.finished",
             Self::TurnFailed { .. } => "turn.failed",
@@ -407,6 +417,7 @@ impl Fact {
             | Self::HandoffSent { attempt, .. }
             | Self::HandoffAccepted { attempt }
             | Self::HandoffRejected { attempt, .. }
+            | Self::MemoryRecalled { attempt, .. }
             | Self::TurnIntended { attempt, .. }
             | Self::TurnFinished { attempt, .. }
             | Self::TurnFailed { attempt, .. }
@@ -434,7 +445,8 @@ impl Fact {
     pub fn is_of_session(&self) -> bool {
         matches!(
             self,
-            Self::TurnIntended { .. }
+            Self::MemoryRecalled { .. }
+                | Self::TurnIntended { .. }
                 | Self::TurnFinished { .. }
                 | Self::TurnFailed { .. }
                 | Self::TurnDeferred { .. }

@@ -13,5 +13,6 @@ pub mod limits;
 pub mod parts;
 pub mod question;
 pub mod ranking;
+pub mod recall;
 pub mod shard;
 pub mod upkeep;

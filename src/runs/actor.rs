@@ -34,6 +34,7 @@ use super::decision::{
     AnswerRefused, AttemptEnd, Effect, Event, Judged, Reaction, RunLoop, judge_approval, judge_resolution, react,
 };
 use super::dispatcher::actor::DispatchMessage;
+use super::lesson::{Ended, lesson_of};
 use super::message::{RunArgument, RunMessage};
 use super::parts::RunsInside;
 use super::state::{RunState, StepPhase};
@@ -324,6 +325,12 @@ impl RunActor {
                 let unsettled = self.unsettled(run)?;
                 parts.agents.treasury().close_run(run, &agents, &unsettled, now.day())
             }
+            Fact::StepDone { attempt, output } => self.lesson(state, attempt, Some(output.as_ref()), now),
+            Fact::StepFailed {
+                attempt,
+                retry_at: None,
+                ..
+            } => self.lesson(state, attempt, None, now),
             Fact::RunParked { reason } => vec![Op::IncidentOpen(Incident {
                 id: IncidentId::new(now, parts.entropy.u128()),
                 at: now,
@@ -355,6 +362,32 @@ impl RunActor {
             }
             _ => Vec::new(),
         })
+    }
+
+    /// What a step that failed on the way teaches later ones; kept with its outcome, or not at all.
+    fn lesson(&self, state: &RunActorState, attempt: &Attempt, output: Option<&str>, now: UtcMillis) -> Vec<Op> {
+        let state = &state.run.state;
+        let Some(step) = state.step(&attempt.step) else {
+            return Vec::new();
+        };
+        let Some(handoff) = &step.handoff else {
+            return Vec::new();
+        };
+        let keeps = self.inside.parts.agents.definitions();
+        if keeps.get(&handoff.to).is_none_or(|agent| agent.memory_tokens == 0) {
+            return Vec::new();
+        }
+        let ended = Ended {
+            run: state.run,
+            agent: &handoff.to,
+            project: state.spec.as_ref().map_or("/", |spec| &*spec.workspace),
+            task: &handoff.task,
+            lessons: &step.lessons,
+            attempt: attempt.number,
+            output,
+        };
+        let wish = lesson_of(&ended).into_iter();
+        wish.map(|wish| Op::MemoryPut(Box::new(wish.prepare(now)))).collect()
     }
 
     /// What is still booked for requests whose end nobody saw: the process was killed while they were out, and the

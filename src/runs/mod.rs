@@ -11,6 +11,7 @@ pub mod decision;
 pub mod dispatcher;
 pub mod handle;
 pub mod layer;
+pub mod lesson;
 pub mod message;
 pub mod parts;
 pub mod question;

@@ -528,6 +528,7 @@ impl RunState {
             | Fact::TurnIntended { .. }
             | Fact::TurnFinished { .. }
             | Fact::TurnFailed { .. }
+            | Fact::MemoryRecalled { .. }
             | Fact::TurnDeferred { .. }
             | Fact::CompactionBegun { .. }
             | Fact::HistoryCompacted { .. }

@@ -19,6 +19,7 @@ mod faults;
 mod gateway;
 mod keys;
 mod kill;
+mod lessons;
 mod litellm;
 mod mcp;
 mod memory;

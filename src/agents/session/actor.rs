@@ -38,6 +38,7 @@ use super::hearing::Hearing;
 use super::incoming::{asked, called};
 use super::message::SessionMessage;
 use super::preparing::{call_order, rules, surroundings, take_exchange};
+use super::recalling::recalled_for;
 use super::surroundings::SessionSurroundings;
 use super::tape::{Conversation, SessionTape};
 
@@ -175,6 +176,7 @@ impl Actor for SessionActor {
     ) -> Result<(), ActorProcessingErr> {
         let now = self.parts.clock.now();
         let mut local = Vec::new();
+        let mut recalled = None;
         let event = match message {
             SessionMessage::Begin => {
                 state.tape = SessionTape::open(&self.parts, &state.order).await?;
@@ -191,6 +193,9 @@ impl Actor for SessionActor {
                 }
                 if state.resumes {
                     state.turn = self.load(state.order.run, state.turn.rules.clone()).await?;
+                }
+                if !state.turn.accepted && !state.around.replays {
+                    recalled = recalled_for(&self.parts, &state.order, state.definition.as_deref()).await;
                 }
                 Event::Begun
             }
@@ -244,7 +249,14 @@ impl Actor for SessionActor {
             return self.settle_while_ending(&myself, state, event, local, now);
         }
         let open = state.turn.open_turn;
-        let reaction = react(&mut state.turn, event, now, &state.around);
+        if let Some(fact) = &recalled {
+            state.turn.fold(fact);
+        }
+        let mut reaction = react(&mut state.turn, event, now, &state.around);
+        if let Some(fact) = recalled {
+            // In one transaction with the first request, so that it is told the same after a crash.
+            reaction.facts.insert(0, fact);
+        }
         self.carry_out(&myself, state, reaction, open, local, now).await
     }
 }

@@ -11,5 +11,6 @@ mod hearing;
 mod incoming;
 pub mod message;
 mod preparing;
+mod recalling;
 pub mod surroundings;
 mod tape;

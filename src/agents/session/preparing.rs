@@ -64,6 +64,8 @@ pub(super) fn rules(
                     .iter()
                     .map(|lesson| lesson_line(lesson).into())
                     .collect(),
+                // Told by a fact of the session, when its first turn begins.
+                memory: Vec::new(),
             })
             .into(),
         },

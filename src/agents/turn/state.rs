@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::domain::approval::Given;
+use crate::domain::brief::with_memory;
 use crate::domain::conversation::{Arguments, CallRequest, CallResult, Message, ModelAnswer, Stop};
 use crate::domain::effect::{EffectClass, EffectKey};
 use crate::domain::fact::{Attempt, Fact};
@@ -315,6 +316,12 @@ impl TurnState {
     pub fn fold(&mut self, fact: &Fact) {
         match fact {
             Fact::HandoffAccepted { .. } => self.accepted = true,
+            Fact::MemoryRecalled { lines, .. } => {
+                if let SessionWork::Agent { brief } = &self.rules.work {
+                    let message = with_memory(brief, lines);
+                    self.messages = History::new([Message::User(shared_for_prompt(&message.into()))]);
+                }
+            }
             Fact::TurnIntended {
                 turn,
                 model,

@@ -38,6 +38,8 @@ pub struct AgentDefaults {
     pub per_run_max: Limit,
     /// Estimated tokens of a request from which on a conversation is compacted.
     pub compact_at: Option<u64>,
+    /// Tokens of what memory tells before the first turn.
+    pub memory_tokens: u64,
 }
 
 impl AgentDefaults {
@@ -53,6 +55,7 @@ impl AgentDefaults {
             daily_max: limit(settings, &["agent"], "daily"),
             per_run_max: limit(settings, &["agent"], "perRun"),
             compact_at: settings.number(&["agent", "compactAt"]),
+            memory_tokens: number(&["agent", "memoryTokens"], 1_000),
         }
     }
 }
@@ -296,6 +299,7 @@ fn define(
         daily_max: own_limit(settings, "daily", defaults.daily_max),
         per_run_max: own_limit(settings, "perRun", defaults.per_run_max),
         compact_at: settings.number(&["compactAt"]).or(defaults.compact_at),
+        memory_tokens: settings.number(&["memoryTokens"]).unwrap_or(defaults.memory_tokens),
         approvals: ApprovalTable::new(),
     }
 }

@@ -277,6 +277,8 @@ fn hit(found: &FoundEntry, explain: bool) -> Value {
             "fit": rounded(parts.fit),
             "second": rounded(parts.second),
             "prior": rounded(parts.prior),
+            "cosine": rounded(parts.cosine),
+            "covered": rounded(parts.covered),
         });
     }
     view

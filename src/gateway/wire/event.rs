@@ -191,6 +191,10 @@ fn own(fact: &Fact) -> Value {
             "call": ask.ordinal, "skill": ask.skill.as_str(), "hash": &*ask.hash, "shown": short(&ask.shown),
             "until": time(*until),
         }),
+        Fact::MemoryRecalled { entries, lines, .. } => {
+            let lines: Vec<Value> = lines.iter().map(|line| short(line)).collect();
+            json!({ "entries": entries.iter().map(|entry| &**entry).collect::<Vec<_>>(), "lines": lines })
+        }
         Fact::ApprovalGiven { ordinal, given, .. } => json!({
             "call": ordinal, "hash": &*given.hash, "granted": given.granted, "by": &*given.by,
             "reason": short(&given.reason),
@@ -274,6 +278,7 @@ pub fn line(fact: &Fact) -> String {
         } => format!("call {ordinal} {}, says {}", resolution.as_str(), short(by)),
         Fact::RunReopened { .. } => "reopened".into(),
         Fact::ApprovalAsked { ask, .. } => format!("asks to call {}: {}", ask.skill, short(&ask.shown)),
+        Fact::MemoryRecalled { entries, .. } => format!("memory told {} entries", entries.len()),
         Fact::ApprovalGiven { ordinal, given, .. } => {
             let word = if given.granted { "agreed to" } else { "refused" };
             format!(

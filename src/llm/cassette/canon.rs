@@ -4,7 +4,8 @@
 //! ceiling of the answer, and of each message its role, texts, calls (skill and arguments) and results.
 //! What does not, because it varies from run to run: ids of calls, parts that go back to a provider as they came; and
 //! within texts the workspace's path, the run's id and other ids of this program, times (RFC 3339, or milliseconds since
-//! 1970 in 13 digits, and so the deadline of a brief), UUIDs, and the numbers of earlier attempts. Secrets are replaced
+//! 1970 in 13 digits, and so the deadline of a brief), UUIDs, and the numbers of earlier attempts; and what memory told
+//! before the first turn, because memory knows other things at another time. Secrets are replaced
 //! by a mark. Everything else that varies (a process id, a measured duration, a random port) makes another request.
 
 use std::borrow::Cow;
@@ -13,6 +14,7 @@ use std::sync::LazyLock;
 use regex::{Captures, Regex};
 use serde_json::{Value, json};
 
+use crate::domain::brief::without_memory;
 use crate::domain::conversation::{Arguments, Message, ModelRequest};
 use crate::domain::id::RunId;
 use crate::domain::json::canonical;
@@ -83,7 +85,7 @@ impl Canon {
     /// The canonical text of a message, and its role in one word.
     pub fn message(&self, message: &Message) -> (&'static str, String) {
         match message {
-            Message::User(text) => ("user", self.text(text).into_owned()),
+            Message::User(text) => ("user", self.text(without_memory(text)).into_owned()),
             Message::Assistant { text, calls, .. } => {
                 let mut said = self.text(text).into_owned();
                 for call in calls {

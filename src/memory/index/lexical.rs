@@ -251,6 +251,12 @@ impl Lexical {
         rarity(self.live as f32, found as f32)
     }
 
+    /// How much a term that so many live places have says: its rarity, as if there were at least a hundred entries. In a
+    /// few entries every word is in many of them.
+    pub fn worth(&self, found: u32) -> f32 {
+        rarity((self.live as f32).max(100.0), found as f32)
+    }
+
     /// Scores all entries for terms with weights; each term once.
     pub fn score(&self, wanted: &[(u32, f32)], scores: &mut Scores) {
         scores.clear(self.lengths.len());

@@ -67,6 +67,10 @@ pub struct Parts {
     pub second: f32,
     /// The prior, 0 to 1.
     pub prior: f32,
+    /// Cosine with the question as it is: comparable between questions.
+    pub cosine: f32,
+    /// The part of the question's words that the entry has, by their rarity: comparable between questions.
+    pub covered: f32,
 }
 
 /// What an entry's text shows of itself.
@@ -118,6 +122,8 @@ impl Room {
 struct Wanted {
     /// Terms with their weights.
     terms: Vec<(u32, f32)>,
+    /// How many more there are that no entry has.
+    unknown: usize,
     /// The one speaker who is named.
     speaker: Option<u32>,
 }
@@ -265,6 +271,8 @@ impl Library {
                     Some((_, weight)) => *weight += 0.3,
                     None => wanted.terms.push((number, 1.0)),
                 }
+            } else {
+                wanted.unknown += 1;
             }
         });
         let least = SPEAKS_MIN.max((self.lexical.len() / SPEAKS_PART) as u32);
@@ -417,10 +425,26 @@ impl Library {
                     fit: fit(place),
                     second: second(place),
                     prior,
+                    cosine: gathered.cosines[place as usize],
+                    covered: self.covered(place, &wanted),
                     ..signals.of(place)
                 },
             })
             .collect()
+    }
+
+    /// The part of the question's words, by their rarity, that a place has. Words that no entry has count as the rarest.
+    fn covered(&self, place: u32, wanted: &Wanted) -> f32 {
+        let terms_of = self.lexical.terms_of(place);
+        let (mut has, mut all) = (0.0, wanted.unknown as f32 * self.lexical.worth(0));
+        for (term, weight) in &wanted.terms {
+            let worth = weight * self.lexical.worth(self.lexical.live_in(*term));
+            all += worth;
+            if terms_of.binary_search(term).is_ok() {
+                has += worth;
+            }
+        }
+        if all > 0.0 { has / all } else { 0.0 }
     }
 
     /// The places with the best fused scores, and the neighbours that these can lift; in order.

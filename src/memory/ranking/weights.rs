@@ -1,7 +1,7 @@
 //! What each signal counts.
 
-/// The weights of one query. The defaults were found on one half of the conversations in `bench` (program `recall`) and
-/// hold on the other; they are round numbers on purpose.
+/// The weights of one query. The defaults are round numbers between those that either half of the conversations in
+/// `bench` (program `recall`) wanted for itself.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Weights {
     /// BM25 of the entry's own words.

@@ -266,6 +266,11 @@ enum FactRecord {
         skill: String,
         arguments: String,
     },
+    MemoryRecalled {
+        attempt: AttemptRecord,
+        entries: Vec<String>,
+        lines: Vec<String>,
+    },
 }
 
 fn attempt_record(attempt: &Attempt) -> AttemptRecord {
@@ -608,6 +613,15 @@ impl From<&Fact> for FactRecord {
                 skill: skill.to_string(),
                 arguments: arguments.to_string(),
             },
+            Fact::MemoryRecalled {
+                attempt,
+                entries,
+                lines,
+            } => Self::MemoryRecalled {
+                attempt: attempt_record(attempt),
+                entries: entries.iter().map(ToString::to_string).collect(),
+                lines: lines.iter().map(ToString::to_string).collect(),
+            },
         }
     }
 }
@@ -905,6 +919,15 @@ impl FactRecord {
                 ordinal,
                 skill: named::<SkillName>(&skill)?,
                 arguments: arguments.into(),
+            },
+            Self::MemoryRecalled {
+                attempt,
+                entries,
+                lines,
+            } => Fact::MemoryRecalled {
+                attempt: attempt_domain(attempt)?,
+                entries: entries.into_iter().map(Arc::from).collect(),
+                lines: lines.into_iter().map(Arc::from).collect(),
             },
         })
     }

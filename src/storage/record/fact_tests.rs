@@ -29,6 +29,7 @@ const GOLDEN_2: &[u8] = include_bytes!("golden/facts-2.bin");
 const GOLDEN_3: &[u8] = include_bytes!("golden/facts-3.bin");
 const GOLDEN_4: &[u8] = include_bytes!("golden/facts-4.bin");
 const GOLDEN_5: &[u8] = include_bytes!("golden/facts-5.bin");
+const GOLDEN_6: &[u8] = include_bytes!("golden/facts-6.bin");
 
 /// One fact of every kind, with text that likes to break things.
 fn samples() -> Vec<Fact> {
@@ -311,6 +312,11 @@ fn samples() -> Vec<Fact> {
             skill: SkillName::new("undeploy").expect("valid"),
             arguments: "{\"name\":\"x\"}".into(),
         },
+        Fact::MemoryRecalled {
+            attempt: attempt(),
+            entries: Arc::new(["project#7@2".into(), "global#1@1".into()]),
+            lines: Arc::new([awkward.into(), "[global] plain".into()]),
+        },
     ]
 }
 
@@ -340,9 +346,16 @@ fn every_kind_of_fact_survives_the_disk_as_entry_and_as_snapshot() {
 /// Set to write the golden file of a new layout, once, under its own name.
 const WRITE_GOLDEN: &str = "OPENCLAW_WRITE_GOLDEN";
 
+/// The samples as the fifth layout knew them: memory tells nothing by itself.
+fn samples_of_layout_5() -> Vec<Fact> {
+    let mut samples = samples();
+    samples.retain(|fact| !matches!(fact, Fact::MemoryRecalled { .. }));
+    samples
+}
+
 /// The samples as the fourth layout knew them: no grant of a run, no dead letters, nothing that undoes.
 fn samples_of_layout_4() -> Vec<Fact> {
-    let mut samples = samples();
+    let mut samples = samples_of_layout_5();
     samples.retain(|fact| !matches!(fact, Fact::CallDeadLettered { .. } | Fact::CompensationQueued { .. }));
     for fact in &mut samples {
         if let Fact::RunAccepted(spec) = fact {
@@ -411,7 +424,7 @@ fn samples_of_layout_1() -> Vec<Fact> {
 fn the_golden_files_of_all_layouts_still_open_and_the_newest_is_still_written_so() {
     if std::env::var_os(WRITE_GOLDEN).is_some() {
         let bytes = codec::encode(&EntryRecord::from_domain(UtcMillis(1_700_000_000_000), &samples()));
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/storage/record/golden/facts-5.bin");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/storage/record/golden/facts-6.bin");
         std::fs::write(path, bytes).expect("written");
     }
     let check = |golden: &[u8], samples: Vec<Fact>| {
@@ -422,10 +435,11 @@ fn the_golden_files_of_all_layouts_still_open_and_the_newest_is_still_written_so
     check(GOLDEN_2, samples_of_layout_2());
     check(GOLDEN_3, samples_of_layout_3());
     check(GOLDEN_4, samples_of_layout_4());
-    check(GOLDEN_5, samples());
+    check(GOLDEN_5, samples_of_layout_5());
+    check(GOLDEN_6, samples());
     let written = codec::encode(&EntryRecord::from_domain(UtcMillis(1_700_000_000_000), &samples()));
     assert!(
-        written == GOLDEN_5,
+        written == GOLDEN_6,
         "the layout has changed: append a new variant with an upcaster instead"
     );
 }

@@ -1,0 +1,155 @@
+//! Puts conversations into a store, asks their questions through a shard's index, and counts what is found.
+
+use std::collections::HashMap;
+
+use openclaw::domain::memory::{IMPORTANCE_DEFAULT, MemoryScope, MemorySource, ShardName};
+use openclaw::domain::time::UtcMillis;
+use openclaw::memory::keep::Wish;
+use openclaw::memory::question::Question;
+use openclaw::memory::ranking::weights::Weights;
+use openclaw::memory::shard::index::ShardIndex;
+use openclaw::runtime::bus::Bus;
+use openclaw::runtime::committer::Committer;
+use openclaw::storage::batch::{Batch, Op};
+use openclaw::storage::store::Store;
+
+use super::material::{Conversation, Kind};
+
+/// Entries that are asked for; evidence beyond counts as not found.
+const DEPTH: usize = 100;
+
+/// A conversation in a store, with its index.
+pub struct Shelf {
+    /// What was said and asked.
+    pub conversation: Conversation,
+    store: Store,
+    index: ShardIndex,
+    turn_of: HashMap<u64, usize>,
+    now: UtcMillis,
+    _folder: tempfile::TempDir,
+}
+
+impl Shelf {
+    /// Keeps every turn as an entry `Name: text` of one source, at its time.
+    pub async fn of(conversation: Conversation) -> Self {
+        let folder = tempfile::tempdir().expect("a folder for a store");
+        let store = Store::open(&folder.path().join("recall.redb"), 16 << 20).expect("a new store opens");
+        let committer = Committer::start(store.clone(), Bus::default()).expect("the writer starts");
+        let shard = ShardName {
+            scope: MemoryScope::Project,
+            namespace: conversation.name.into(),
+        };
+        let mut turn_of = HashMap::new();
+        let mut now = UtcMillis(0);
+        let turns = conversation.turns.iter().enumerate();
+        let puts = turns.map(|(turn, said)| {
+            now = UtcMillis(said.at_ms);
+            turn_of.insert(format!("turn-{turn}"), turn);
+            let wish = Wish {
+                shard: shard.clone(),
+                key: None,
+                text: format!("{}: {}", said.speaker, said.text).into(),
+                // Two turns of the same words stay two entries: each is kept with its number.
+                tags: vec![format!("turn-{turn}").into()],
+                source: MemorySource {
+                    by: "conversation".into(),
+                    run: None,
+                },
+                importance: IMPORTANCE_DEFAULT,
+                expires_at: None,
+            };
+            Op::MemoryPut(Box::new(wish.prepare(now)))
+        });
+        let batch = Batch::ops(puts.collect());
+        committer.commit(batch).await.expect("the conversation is kept");
+        let mut of_id: HashMap<u64, usize> = HashMap::new();
+        let listed = store.memory_list(&shard, 0, usize::MAX).expect("the store reads");
+        for entry in listed {
+            for tag in &entry.tags {
+                of_id.insert(entry.id, turn_of[&**tag]);
+            }
+        }
+        let mut index = ShardIndex::new(shard);
+        index.follow(&store).expect("the index follows");
+        Self {
+            conversation,
+            store,
+            index,
+            turn_of: of_id,
+            now,
+            _folder: folder,
+        }
+    }
+
+    fn ask(&mut self, text: &str, weights: &Weights) -> Vec<usize> {
+        let mut question = Question::new(text);
+        question.limit = DEPTH;
+        let found = self.index.query_weighted(&self.store, &question, weights, self.now);
+        let found = found.expect("the store reads").into_iter();
+        found.map(|found| self.turn_of[&found.entry.id]).collect()
+    }
+}
+
+/// Which questions are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// Those in words of the answer.
+    Plain,
+    /// Those in other words on purpose.
+    Reworded,
+}
+
+/// What was found, as means over questions.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Found {
+    /// Part of the evidence among the first five.
+    pub at_5: f64,
+    /// Among the first ten.
+    pub at_10: f64,
+    /// One through the place of the first evidence.
+    pub mrr: f64,
+    /// How many questions.
+    pub questions: usize,
+}
+
+/// Asks all questions of these shelves, whole and by kind. `half`: only those of even or odd scenes.
+pub fn ask_all(
+    shelves: &mut [Shelf],
+    weights: &Weights,
+    asked: Asked,
+    half: Option<usize>,
+) -> (Found, Vec<(Kind, Found)>) {
+    let mut whole = Found::default();
+    let mut kinds: Vec<(Kind, Found)> = Kind::ALL.iter().map(|kind| (*kind, Found::default())).collect();
+    for shelf in shelves {
+        let questions = shelf.conversation.questions.clone();
+        for question in questions {
+            let reworded = asked == Asked::Reworded;
+            if question.reworded != reworded || half.is_some_and(|half| half != question.half) {
+                continue;
+            }
+            let found = shelf.ask(&question.text, weights);
+            let of = kinds.iter_mut().find(|(kind, _)| *kind == question.kind);
+            let of = of.map(|(_, of)| of).expect("every kind has a row");
+            for counted in [&mut whole, of] {
+                let among = |first: usize| {
+                    let first = &found[..found.len().min(first)];
+                    let seen = question.evidence.iter().filter(|turn| first.contains(turn)).count();
+                    seen as f64 / question.evidence.len() as f64
+                };
+                counted.at_5 += among(5);
+                counted.at_10 += among(10);
+                let place = found.iter().position(|turn| question.evidence.contains(turn));
+                counted.mrr += place.map_or(0.0, |place| 1.0 / (place + 1) as f64);
+                counted.questions += 1;
+            }
+        }
+    }
+    for counted in std::iter::once(&mut whole).chain(kinds.iter_mut().map(|(_, of)| of)) {
+        let questions = counted.questions.max(1) as f64;
+        counted.at_5 /= questions;
+        counted.at_10 /= questions;
+        counted.mrr /= questions;
+    }
+    (whole, kinds)
+}
