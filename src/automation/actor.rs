@@ -65,6 +65,8 @@ impl Actor for ScheduleActor {
         let schedule = self.inside.book.get(&self.name).ok_or("the schedule was removed")?;
         let zone = Zone::find(&schedule.zone).ok_or("the zone data has gone")?;
         let state = self.load(schedule).await?;
+        // Metrics begin anew with each process; what the ledger knows does not.
+        self.show_success(&state.kept);
         myself.cast(ScheduleMessage::LookDue)?;
         Ok(ActorState {
             schedule: state,
@@ -292,10 +294,17 @@ impl ScheduleActor {
             let labels = [self.name.as_str(), change.row.state.as_str()];
             telemetry.counter(&SCHEDULE_SLOTS, &labels).increment(change.row.count);
         }
-        if let Some(at) = written.kept.succeeded_at {
-            telemetry
-                .gauge(&SCHEDULE_SUCCESS, &[self.name.as_str()])
-                .set(at.0 as f64 / 1_000.0);
+        self.show_success(&written.kept);
+    }
+
+    fn show_success(&self, kept: &Kept) {
+        if let Some(at) = kept.succeeded_at {
+            let gauge = self
+                .inside
+                .parts
+                .telemetry
+                .gauge(&SCHEDULE_SUCCESS, &[self.name.as_str()]);
+            gauge.set(at.0 as f64 / 1_000.0);
         }
     }
 

@@ -550,7 +550,15 @@ fn runs_are_given_followed_listed_shown_cancelled_and_retried() {
     assert_eq!(
         layers,
         [
-            "storage", "identity", "llm", "memory", "skills", "agents", "runs", "gateway"
+            "storage",
+            "identity",
+            "llm",
+            "memory",
+            "skills",
+            "agents",
+            "runs",
+            "automation",
+            "gateway"
         ]
     );
     assert!(claw_ends(&home, "tree", 0).out.contains("dispatcher"));

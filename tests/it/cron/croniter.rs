@@ -151,8 +151,17 @@ fn class(zone: &Zone, slot: i64, is_ours: bool) -> Option<&'static str> {
         // `30 1 * * *` in a zone whose rule croniter takes for the other pass; or hourly ones of which it leaves out
         // the second pass.
         (true, false) if is_second_pass(zone, slot) => Some("second pass of what goes on through a fold"),
+        // A time within a gap is due at the first instant after it; croniter keeps its second.
+        (false, false) if is_in_first_minute_after_a_gap(zone, slot) => {
+            Some("end of a gap, at the second of a time within")
+        }
         _ => None,
     }
+}
+
+fn is_in_first_minute_after_a_gap(zone: &Zone, slot: i64) -> bool {
+    let segment = zone.segment(slot);
+    slot - segment.from < 60 && zone.segment(segment.from - 1).offset < segment.offset
 }
 
 #[test]
