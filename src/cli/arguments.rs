@@ -13,7 +13,7 @@ use crate::domain::id::RunId;
 use crate::domain::money::MicroUsd;
 use crate::domain::name::{AgentName, ModelAlias, PackageName, ServerName, SkillName};
 
-pub use trust::{AuditArguments, KeyCommand};
+pub use trust::{AuditArguments, KeyCommand, SecretCommand, SecurityCommand, TlsCommand};
 
 /// An operating system for AI agents that you can leave running.
 #[derive(Debug, Parser)]
@@ -95,6 +95,15 @@ pub enum Command {
     /// Make, list, rotate and revoke API keys.
     #[command(subcommand)]
     Key(KeyCommand),
+    /// The internal authority: issue, show, rotate and revoke certificates.
+    #[command(subcommand)]
+    Tls(TlsCommand),
+    /// Values that are kept sealed and named in the configuration.
+    #[command(subcommand)]
+    Secret(SecretCommand),
+    /// Whether nothing is open that should not be.
+    #[command(subcommand)]
+    Security(SecurityCommand),
     /// Show what was changed of trust and configuration; --verify checks that the log still holds.
     Audit(AuditArguments),
     /// Read and change the configuration.

@@ -14,10 +14,14 @@ use serde_json::Value;
 
 use super::error::CliError;
 use crate::daemon::config::{DaemonFile, Home, Overrides, load};
+use crate::identity::authority::client::client_config;
+use crate::runtime::file::{read_at_most, read_private};
 use crate::runtime::tls::install_provider;
 
 /// Largest answer that is read.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Largest file of certificates.
+const PEM_BYTES_MAX: u64 = 256 * 1024;
 /// Time for the connection to this machine or a near one.
 const CONNECT_MS: u64 = 3_000;
 /// Time for an answer that nobody waits for on the other side.
@@ -68,6 +72,23 @@ impl Target {
     }
 }
 
+/// Where the operators' listener of a home is.
+fn operators_url(home: &Home, overrides: &Overrides) -> Result<String, CliError> {
+    if let Some(daemon) = DaemonFile::read(home)? {
+        if !daemon.is_alive() {
+            return Err(CliError::Unreachable {
+                url: daemon.admin.unwrap_or(daemon.gateway),
+                source: Some(format!("its process {} has ended without a word", daemon.pid).into()),
+            });
+        }
+        if let Some(url) = daemon.admin {
+            return Ok(url);
+        }
+    }
+    let admin = load(home, overrides)?.config.admin;
+    Ok(format!("https://{}", std::net::SocketAddr::new(admin.bind, admin.port)))
+}
+
 fn given(flag: Option<&str>, environment: &BTreeMap<String, String>, name: &str) -> Option<String> {
     let variable = environment.get(name).filter(|value| !value.is_empty()).cloned();
     flag.map(str::to_owned).or(variable)
@@ -90,6 +111,8 @@ pub struct Request<'request> {
     pub path: &'request str,
     /// JSON body.
     pub body: Option<&'request Value>,
+    /// A body that is no JSON.
+    pub raw: Option<&'request str>,
     /// Makes a submission repeatable.
     pub idempotency_key: Option<&'request str>,
     /// How long the daemon itself may wait before it answers.
@@ -103,6 +126,7 @@ impl<'request> Request<'request> {
             method: Method::GET,
             path,
             body: None,
+            raw: None,
             idempotency_key: None,
             wait_ms: 0,
         }
@@ -119,8 +143,58 @@ impl<'request> Request<'request> {
 }
 
 impl Client {
+    /// A client of the operators' listener of this home, with the operator's certificate. `url` is what the daemon
+    /// said; else what it wrote, else what is configured. `OPENCLAW_ADMIN_URL` comes before all.
+    pub fn of_operator(
+        home: &Home,
+        overrides: &Overrides,
+        url: Option<&str>,
+        key: Option<&str>,
+    ) -> Result<Self, CliError> {
+        let given_url = overrides
+            .environment
+            .get("OPENCLAW_ADMIN_URL")
+            .filter(|url| !url.is_empty());
+        let url = match given_url.map(String::as_str).or(url) {
+            Some(url) => url.to_owned(),
+            None => operators_url(home, overrides)?,
+        };
+        let key = match given(key, &overrides.environment, "OPENCLAW_KEY") {
+            Some(key) => Some(key),
+            None => home.read_operator_key()?,
+        };
+        let target = Target { url, key };
+        // A listener without TLS is only ever one on this machine that somebody named.
+        if !target.url.starts_with("https://") {
+            return Self::new(&target);
+        }
+        let folder = home.tls_dir();
+        let (bundle, own) = (folder.join("internal.pem"), folder.join("operator.pem"));
+        let unusable = |path: &std::path::Path, source| CliError::Io {
+            verb: "read",
+            what: path.display().to_string(),
+            source,
+        };
+        let trusted = read_at_most(&bundle, PEM_BYTES_MAX).map_err(|source| unusable(&bundle, source))?;
+        let own = read_private(&own).map_err(|source| unusable(&own, source))?;
+        let tls = client_config(&trusted.unwrap_or_default(), own.as_deref()).map_err(|error| CliError::Daemon {
+            step: "use the operator's certificate",
+            code: crate::domain::code::AUTHORITY_FILES,
+            hint: Some("the daemon of this home makes one at its start".into()),
+            source: Box::new(error),
+        })?;
+        Self::build(&target, |builder| builder.tls_backend_preconfigured(tls))
+    }
+
     /// Makes a client; nothing is sent yet.
     pub fn new(target: &Target) -> Result<Self, CliError> {
+        Self::build(target, |builder| builder)
+    }
+
+    fn build(
+        target: &Target,
+        with: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
+    ) -> Result<Self, CliError> {
         let hint = "an address looks like http://127.0.0.1:8080";
         let base = Url::parse(&target.url)
             .map_err(|error| CliError::usage(format!("`{}` is not an address: {error}", target.url), hint))?;
@@ -142,16 +216,15 @@ impl Client {
             }
         }
         install_provider();
-        let http = reqwest::Client::builder()
+        let builder = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(Duration::from_millis(CONNECT_MS))
-            .user_agent(concat!("openclaw/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| CliError::Unreachable {
-                url: target.url.clone(),
-                source: Some(error.into()),
-            })?;
+            .user_agent(concat!("openclaw/", env!("CARGO_PKG_VERSION")));
+        let http = with(builder).build().map_err(|error| CliError::Unreachable {
+            url: target.url.clone(),
+            source: Some(error.into()),
+        })?;
         Ok(Self {
             http,
             base,
@@ -254,6 +327,11 @@ impl Client {
         }
         if let Some(key) = request.idempotency_key {
             builder = builder.header("idempotency-key", key);
+        }
+        if let Some(raw) = request.raw {
+            return builder
+                .header(CONTENT_TYPE, "text/plain; charset=utf-8")
+                .body(raw.to_owned());
         }
         match request.body {
             Some(body) => builder.header(CONTENT_TYPE, "application/json").body(body.to_string()),

@@ -36,7 +36,8 @@ impl Context {
 
     /// A client of the operators' routes of this home.
     pub fn admin(&self) -> Result<Client, CliError> {
-        self.client()
+        let key = self.global.key.as_deref();
+        Client::of_operator(&self.home, &self.overrides, None, key)
     }
 
     /// The configuration; its warnings are printed.

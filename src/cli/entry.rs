@@ -96,6 +96,9 @@ async fn dispatch(context: &mut Context, command: Command, daemon: &impl DaemonS
         Command::Mcp(sub) => command::mcp::run(context, sub).await,
         Command::Memory(sub) => command::memory::run(context, sub).await,
         Command::Key(sub) => command::key::run(context, sub).await,
+        Command::Tls(sub) => command::tls::run(context, sub).await,
+        Command::Secret(sub) => command::secret::run(context, sub).await,
+        Command::Security(sub) => command::security::run(context, sub).await,
         Command::Audit(arguments) => command::audit::run(context, &arguments).await,
         Command::Config(sub) => command::config::run(context, sub),
     }

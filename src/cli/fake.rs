@@ -48,7 +48,7 @@ where
     with_stoppable_gateway(answers, |url, _| test(url))
 }
 
-/// The same; `test` is told when the server has answered `POST /v1/stop`.
+/// The same; `test` is told when the server has answered `POST /admin/v1/stop`.
 pub fn with_stoppable_gateway<T, F>(answers: Vec<Answer>, test: impl FnOnce(String, Arc<Notify>) -> F) -> (T, Vec<Seen>)
 where
     F: Future<Output = T>,
@@ -93,7 +93,7 @@ async fn serve(listener: TcpListener, script: Script, stopped: Arc<Notify>) {
             .1
             .last()
             .map(|seen| seen.line.clone());
-        if last.as_deref() == Some("POST /v1/stop") {
+        if last.as_deref() == Some("POST /admin/v1/stop") {
             stopped.notify_one();
         }
     }

@@ -45,6 +45,7 @@ impl DaemonSeam for InThisProcess {
         ready
             .send(Ready {
                 gateway: daemon.gateway.clone(),
+                admin: daemon.admin.clone(),
             })
             .ok();
         daemon.serve().await.map_err(failed)

@@ -9,6 +9,7 @@ use futures_util::future::join_all;
 
 use crate::daemon::adapters;
 use crate::daemon::config::Config;
+use crate::daemon::config::model::Stored;
 use crate::domain::conversation::{Message, ModelRequest};
 use crate::domain::fault::in_one_line;
 use crate::llm::model::Asking;
@@ -38,7 +39,9 @@ pub struct ModelCheck {
 
 /// Asks every model of a configuration.
 pub async fn check_models(config: &Config) -> Result<Vec<ModelCheck>, RegistryError> {
-    let models = Models::build(config.models.values().map(adapters::model))?;
+    // The daemon alone can open its secret store.
+    let stored = Stored::default();
+    let models = Models::build(config.models.values().map(|model| adapters::model(model, &stored)))?;
     let checks = models.describe().into_iter().map(|description| {
         let model = models.get(&description.alias);
         let request = ModelRequest {

@@ -21,6 +21,8 @@ pub enum KeyMade {
 pub struct Ready {
     /// Address of its gateway, with `http://`.
     pub gateway: String,
+    /// Address of its operators' listener, with `https://`.
+    pub admin: String,
 }
 
 /// The daemon, as far as a command needs it in its own process.
@@ -29,7 +31,7 @@ pub trait DaemonSeam {
     /// `Home::operator_key_file` with mode 0600.
     fn make_operator_key(&self, home: &Home) -> Result<KeyMade, CliError>;
 
-    /// Runs the daemon until it is told to stop (a signal, or `POST /v1/stop`). Sends on `ready` once the gateway
+    /// Runs the daemon until it is told to stop (a signal, or `POST /admin/v1/stop`). Sends on `ready` once the gateway
     /// answers; drops it when the start fails.
     fn serve(
         &self,

@@ -22,7 +22,7 @@ use crate::skills::memory_reader::MemoryReader;
 use crate::skills::process::program;
 
 use super::config::mcp::{McpSettings, McpVariable, McpWay};
-use super::config::model::{ModelSettings, SecretSource};
+use super::config::model::{ModelSettings, SecretSource, Stored};
 use super::config::{self, Config, Home};
 
 /// The memory as skills read it.
@@ -59,10 +59,10 @@ impl MemoryReader for SkillsMemory {
 }
 
 /// A model as `llm` builds it. A secret that cannot be had leaves the model without a key: asking it says so.
-pub fn model(settings: &ModelSettings) -> llm::config::ModelConfig {
+pub fn model(settings: &ModelSettings, stored: &Stored) -> llm::config::ModelConfig {
     let secret = settings.api_key.as_ref().and_then(|source| {
         source
-            .resolve(|name| std::env::var(name).ok())
+            .resolve(|name| std::env::var(name).ok(), stored)
             .map_err(|error| tracing::debug!(%error, "a model has no key"))
             .ok()
     });
@@ -76,6 +76,7 @@ pub fn model(settings: &ModelSettings) -> llm::config::ModelConfig {
         api_key_env: source.map(|source| match source {
             SecretSource::Environment(name) => name.as_str().into(),
             SecretSource::File(path) => path.display().to_string().into(),
+            SecretSource::Stored(name) => format!("secret:{name}").into(),
         }),
         timeouts: settings.timeouts,
         stream: settings.stream,
@@ -119,9 +120,9 @@ pub fn search(config: &Config) -> Option<SearchBackend> {
 
 /// A server as `skills` reaches it. Its program gets a home of its own and nothing of the daemon's environment but
 /// what the operator names; a program that is not found or a secret that cannot be had shows when it is started.
-pub fn mcp_server(settings: &McpSettings, home: &Home, path: &OsStr) -> McpServer {
+pub fn mcp_server(settings: &McpSettings, home: &Home, path: &OsStr, stored: &Stored) -> McpServer {
     let secret = |source: &SecretSource| {
-        let found = source.resolve(|name| std::env::var(name).ok());
+        let found = source.resolve(|name| std::env::var(name).ok(), stored);
         found
             .map_err(|error| tracing::warn!(server = %settings.name, %error, "a server lacks a secret"))
             .ok()

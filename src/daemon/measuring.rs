@@ -9,11 +9,12 @@ use supervisors::{ExitReason, Fact, Report, TreePath};
 use crate::agents::handle::AgentsHandle;
 use crate::domain::budget::Account;
 use crate::domain::time::UtcMillis;
+use crate::identity::authority::handle::Authority;
 use crate::llm::registry::Models;
 use crate::runtime::clock::Clock;
 use crate::runtime::telemetry::{
-    ACTOR_RESTARTS, BUDGET_COST, BUDGET_TOKENS, Family, MODEL_ASKING, MODEL_OPEN, PROCESS_FILES, PROCESS_MEMORY,
-    PROCESS_START, STORE_BYTES, TOKIO_QUEUE, TOKIO_TASKS, TOKIO_WORKERS, Telemetry,
+    ACTOR_RESTARTS, BUDGET_COST, BUDGET_TOKENS, CERTIFICATE_EXPIRY, Family, MODEL_ASKING, MODEL_OPEN, PROCESS_FILES,
+    PROCESS_MEMORY, PROCESS_START, STORE_BYTES, TOKIO_QUEUE, TOKIO_TASKS, TOKIO_WORKERS, Telemetry,
 };
 use crate::storage::store::Store;
 
@@ -24,6 +25,7 @@ pub fn refresh(
     agents: AgentsHandle,
     models: Arc<Models>,
     store: Store,
+    authority: Authority,
     started_at: UtcMillis,
 ) {
     let runtime = tokio::runtime::Handle::current();
@@ -50,6 +52,8 @@ pub fn refresh(
                 .gauge(&MODEL_ASKING, &[alias.as_str()])
                 .set(f64::from(gate.asking));
         }
+        let expiry = authority.own_expiry().since(clock.now());
+        telemetry.gauge(&CERTIFICATE_EXPIRY, &[]).set(expiry as f64 / 1_000.0);
         telemetry.gauge(&STORE_BYTES, &[]).set(store.file_bytes() as f64);
         let figures = runtime.metrics();
         telemetry.gauge(&TOKIO_WORKERS, &[]).set(figures.num_workers() as f64);

@@ -2,6 +2,7 @@
 
 use crate::domain::code::{self, Code};
 use crate::identity::audit::note;
+use crate::identity::authority::files::{AuthorityFiles, FilesError};
 use crate::identity::keyring::{SCOPE_ALL, check_in, new_key};
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
@@ -21,6 +22,9 @@ pub enum OperatorKeyError {
     /// The store cannot be opened.
     #[error("open the store")]
     Store(#[source] StoreError),
+    /// The folder of the authority cannot be used.
+    #[error("make the authority")]
+    Authority(#[source] FilesError),
     /// The file of the key cannot be read or written.
     #[error("use the file of the key")]
     Home(#[source] HomeError),
@@ -33,6 +37,7 @@ impl OperatorKeyError {
             Self::Store(StoreError::Locked { .. }) => code::ALREADY_RUNNING,
             Self::Store(StoreError::Version { .. }) => code::STORE_VERSION,
             Self::Store(_) => code::STORE_FAILED,
+            Self::Authority(_) => code::AUTHORITY_FILES,
             Self::Home(error) => error.code(),
         }
     }
@@ -68,6 +73,27 @@ pub fn ensure(home: &Home) -> Result<bool, OperatorKeyError> {
         })
     })?;
     Ok(true)
+}
+
+/// Makes the internal authority when there is none; true when it is new. A start makes it too, and the operator's
+/// certificate.
+pub fn ensure_authority(home: &Home) -> Result<bool, OperatorKeyError> {
+    home.create_state().map_err(OperatorKeyError::Home)?;
+    let store = match Store::open(&home.store_file(), CACHE_BYTES_DEFAULT) {
+        // A daemon runs on this home: it was started with an authority.
+        Err(StoreError::Locked { .. }) => return Ok(false),
+        opened => opened.map_err(OperatorKeyError::Store)?,
+    };
+    let now = Clock::system().now();
+    let files = AuthorityFiles::new(home.tls_dir());
+    let (_, is_new) = files.ensure(now).map_err(OperatorKeyError::Authority)?;
+    if is_new {
+        let told = note(now, THIS_MACHINE, "authority.created", "authority 1", "");
+        let mut writer = Writer::new(store).map_err(OperatorKeyError::Store)?;
+        let batch = Batch::ops(vec![Op::AuditAppend(told)]);
+        writer.commit(&[batch]).map_err(OperatorKeyError::Store)?;
+    }
+    Ok(is_new)
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use crate::skills::process::runner::ProcessRunner;
 use crate::skills::sandbox::policy::SandboxMode;
 use crate::skills::sandbox::report::SandboxReport;
 
+use super::config::model::Stored;
 use super::config::{Config, Home};
 
 /// Why programs have no proxy.
@@ -45,10 +46,11 @@ pub(super) fn egress(
     config: &Config,
     network: NetworkPolicy,
     entropy: Entropy,
+    stored: &Stored,
 ) -> Result<(Egress, SupervisorSpec), EgressError> {
     let secrets = config.program_secrets.iter().filter_map(|secret| {
         // A secret that is not there is said where it is missed: the request goes out without it.
-        let value = secret.value.resolve(|name| std::env::var(name).ok());
+        let value = secret.value.resolve(|name| std::env::var(name).ok(), stored);
         let value =
             value.map_err(|error| tracing::warn!(secret = secret.name, %error, "a secret for programs is missing"));
         Some((secret, value.ok()?))

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -22,10 +22,14 @@ use crate::domain::code::{self, Code};
 use crate::domain::id::BootId;
 use crate::domain::name::AgentName;
 use crate::gateway;
+use crate::gateway::admin::listener::Rim;
 use crate::gateway::layer::MetricsListener;
 use crate::gateway::parts::{GatewayParts, GatewaySettings};
 use crate::identity::audit::{AuditError, AuditLog};
+use crate::identity::authority::handle::{Authority, AuthorityError};
+use crate::identity::authority::renewal::Renewal;
 use crate::identity::keyring::{KeyError, Keyring};
+use crate::identity::secrets::{KeySources, SecretStore};
 use crate::llm::registry::{Models, RegistryError};
 use crate::memory;
 use crate::memory::handle::MemoryHandle;
@@ -57,6 +61,7 @@ use crate::storage::error::StoreError;
 use crate::storage::store::Store;
 
 use super::adapters::{SkillsMemory, command_skill, in_one_line, mcp_server, model, pipelines, search, shown};
+use super::config::model::Stored;
 use super::config::{Config, DaemonFile, Home, HomeError};
 use super::guard::storage_layer;
 use super::layers::root;
@@ -96,6 +101,9 @@ pub enum DaemonError {
     /// The audit log cannot be used.
     #[error("open the audit log")]
     Audit(#[source] AuditError),
+    /// The internal authority cannot be used.
+    #[error("open the internal authority")]
+    Authority(#[source] AuthorityError),
     /// The keys cannot be read.
     #[error("open the keys")]
     Keys(#[source] KeyError),
@@ -153,6 +161,7 @@ impl DaemonError {
             }
             Self::Audit(error) => error.code(),
             Self::Keys(error) => error.code(),
+            Self::Authority(error) => error.code(),
             Self::Models(_) => code::MODEL_NOT_CONFIGURED,
             Self::Catalogue(_) | Self::CommandSkill { .. } => code::SKILL_DECLARATION,
             Self::Spool(_) | Self::Home(_) | Self::Egress(EgressError::Listen { .. }) => code::HOME_FILE,
@@ -181,6 +190,8 @@ pub struct Daemon {
     home: Home,
     /// Where the gateway listens, with `http://`.
     pub gateway: String,
+    /// Where the operators' listener is, with `https://`.
+    pub admin: String,
 }
 
 /// The longest wait for a model for which a session keeps its slot: [`REST_OVER`], or what a test asks for, because
@@ -219,6 +230,7 @@ fn skills(
     runner: Arc<ProcessRunner>,
     memory: MemoryHandle,
     telemetry: &Telemetry,
+    stored: &Stored,
 ) -> Result<(SupervisorSpec, SkillsHandle), DaemonError> {
     let (mut layer, calls) = tasks_layer("calls", CALLS_MAX);
     let library = Arc::new(Library::new(home.config_dir(), config.skills_dirs.clone()));
@@ -253,7 +265,7 @@ fn skills(
     let catalogue = Arc::new(ArcSwap::from_pointee(catalogue));
     let memo = Memo::new(&home.mcp_dir());
     let servers = config.mcp.iter().map(|settings| {
-        let server = mcp_server(settings, home, &program_path());
+        let server = mcp_server(settings, home, &program_path(), stored);
         let known = memo.read(&server.name);
         let shared = Shared::new(server, known);
         publish(&catalogue, &shared);
@@ -298,6 +310,62 @@ async fn listen_for_metrics(config: &Config) -> Option<MetricsListener> {
             None
         }
     }
+}
+
+/// The listener of the operators. Where the default port is taken, as by a second daemon on the same machine, any free
+/// one will do, because commands find it in `daemon.json`; a port that somebody chose is held to.
+async fn listen_for_operators(config: &Config) -> Result<(TcpListener, SocketAddr), DaemonError> {
+    let mut wanted = SocketAddr::new(config.admin.bind, config.admin.port);
+    let mut listening = TcpListener::bind(wanted).await;
+    if !config.admin.is_port_chosen && matches!(&listening, Err(error) if error.kind() == io::ErrorKind::AddrInUse) {
+        wanted.set_port(0);
+        listening = TcpListener::bind(wanted).await;
+    }
+    let listening = listening.and_then(|listener| listener.local_addr().map(|address| (listener, address)));
+    listening.map_err(|source| DaemonError::Listen {
+        address: wanted,
+        source,
+    })
+}
+
+/// The values of the secret store, for those who are configured to have one. What cannot be opened is said here, and
+/// missed there.
+async fn open_secrets(secrets: &SecretStore) -> Stored {
+    let mut stored = Stored::default();
+    let names = secrets.list().unwrap_or_else(|error| {
+        tracing::error!(%error, "the secrets cannot be read");
+        Vec::new()
+    });
+    for (name, _) in names {
+        match secrets.get(&name).await {
+            Ok(value) => {
+                stored.0.insert(name, value);
+            }
+            Err(error) => tracing::error!(%error, "a secret cannot be opened"),
+        }
+    }
+    stored
+}
+
+/// Where this machine reaches what listens at an address: no command sends a key to "every address".
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let mut address = address;
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
+}
+
+/// Renews what the authority has given to the daemon itself.
+fn identity_layer(authority: &Authority) -> SupervisorSpec {
+    let authority = authority.clone();
+    let renewal = ChildSpec::actor("renewal", move |_| (Renewal(authority.clone()), ()));
+    SupervisorSpec::new(Strategy::OneForOne)
+        .intensity(5, Duration::from_secs(60))
+        .child(renewal)
 }
 
 fn planner(config: &Config) -> Result<AgentName, DaemonError> {
@@ -350,6 +418,20 @@ impl Daemon {
             audit.clone(),
         );
         let keyring = keyring.map_err(DaemonError::Keys)?;
+        let (admin_listener, admin) = listen_for_operators(config).await?;
+        let tls_dir = home.tls_dir();
+        let authority = Authority::open(&tls_dir, store.clone(), audit.clone(), clock.clone(), entropy.clone());
+        let authority = authority.await.map_err(DaemonError::Authority)?;
+        let identity_layer = identity_layer(&authority);
+        let secrets = SecretStore::new(
+            store.clone(),
+            audit.clone(),
+            clock.clone(),
+            entropy.clone(),
+            home.state_dir(),
+            KeySources::of_environment(|name| std::env::var(name).ok()),
+        );
+        let stored = open_secrets(&secrets).await;
 
         let (llm_layer, asking) = tasks_layer("asking", ASKING_MAX);
         let allowed: Vec<String> = config.network_allow.iter().map(ToString::to_string).collect();
@@ -358,7 +440,7 @@ impl Daemon {
         let runner = ProcessRunner::new(Some(spool), config.sandbox.clone());
         let sandbox = programs::try_sandbox(&runner).await;
         let (egress, egress_layer) =
-            programs::egress(home, config, network.clone(), entropy.clone()).map_err(DaemonError::Egress)?;
+            programs::egress(home, config, network.clone(), entropy.clone(), &stored).map_err(DaemonError::Egress)?;
         runner.open_egress(egress);
         let (memory_layer, memory) = memory::layer::layer(&MemoryParts {
             clock: clock.clone(),
@@ -368,14 +450,15 @@ impl Daemon {
             idle: MEMORY_IDLE,
             open_max: MEMORY_OPEN_MAX,
         });
-        let (skills_layer, skills) = skills(home, config, network, runner, memory.clone(), &telemetry)?;
+        let (skills_layer, skills) = skills(home, config, network, runner, memory.clone(), &telemetry, &stored)?;
         let skills_layer = skills_layer.child(ChildSpec::supervisor("egress", egress_layer));
         let left = LeftBranches {
             storage: storage_layer(&committer),
             llm: llm_layer,
             skills: skills_layer,
         };
-        let models = Models::build(config.models.values().map(model)).map_err(DaemonError::Models)?;
+        let models = Models::build(config.models.values().map(|settings| model(settings, &stored)))
+            .map_err(DaemonError::Models)?;
         let models = Arc::new(models);
 
         let live = Live::default();
@@ -414,13 +497,14 @@ impl Daemon {
 
         let (stop, _) = watch::channel(false);
         let tree: Arc<OnceLock<SupervisorRef>> = Arc::default();
-        let for_gateway = tree.clone();
+        let (for_gateway, for_actors) = (tree.clone(), tree.clone());
         measuring::refresh(
             &telemetry,
             clock.clone(),
             agents.clone(),
             models.clone(),
             store.clone(),
+            authority.clone(),
             started_at,
         );
         let metrics = listen_for_metrics(config).await;
@@ -433,7 +517,10 @@ impl Daemon {
             home: shown(home.state_dir()),
             address: address.to_string().into(),
             keyring,
+            secrets,
+            authority: authority.clone(),
             audit,
+            admin: admin.to_string().into(),
             runs,
             agents: agents.clone(),
             skills,
@@ -443,6 +530,15 @@ impl Daemon {
             memory,
             committer: committer.clone(),
             store,
+            actor: Arc::new(move |path| {
+                let root = for_actors.get().cloned();
+                Box::pin(async move {
+                    match root {
+                        Some(root) => root.cell_at(&path).await.ok().flatten(),
+                        None => None,
+                    }
+                })
+            }),
             tree: Arc::new(move || {
                 let root = for_gateway.get().cloned();
                 Box::pin(async move {
@@ -462,10 +558,22 @@ impl Daemon {
             },
             openapi: Arc::new(gateway::openapi::document()),
         };
-        let gateway_layer = gateway::layer::layer(&gateway_parts, Arc::new(listener), metrics);
+        let rim = Rim {
+            authority,
+            allow: config.admin.allow.clone().into(),
+            head_deadline: gateway_parts.settings.head_deadline,
+            stop: stop.subscribe(),
+        };
+        let gateway_layer = gateway::layer::layer(
+            &gateway_parts,
+            Arc::new(listener),
+            metrics,
+            (Arc::new(admin_listener), rim),
+        );
 
         let spec = root([
             ("storage", left.storage),
+            ("identity", identity_layer),
             ("llm", left.llm),
             ("memory", memory_layer),
             ("skills", left.skills),
@@ -480,7 +588,9 @@ impl Daemon {
         let file = DaemonFile {
             pid: std::process::id(),
             boot: boot.to_string(),
-            gateway: gateway.clone(),
+            // What is listened on everywhere is reached here by this machine.
+            gateway: format!("http://{}", reachable(address)),
+            admin: Some(format!("https://{}", reachable(admin))),
             started_at,
         };
         file.write(home).map_err(DaemonError::Home)?;
@@ -492,6 +602,7 @@ impl Daemon {
             stop,
             home: home.clone(),
             gateway,
+            admin: format!("https://{admin}"),
         })
     }
 

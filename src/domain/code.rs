@@ -69,8 +69,26 @@ codes! {
     KEY_TERMS = "OC-2007", "key_terms", Invalid;
     /// The key was revoked or has expired, so it cannot be changed.
     KEY_ENDED = "OC-2008", "key_ended", Conflict;
+    /// The request comes from a web page of another origin.
+    ORIGIN_REFUSED = "OC-2009", "origin_refused", Denied;
     /// The audit log is not what was written.
     AUDIT_BROKEN = "OC-2010", "audit_broken", Corrupt;
+    /// The folder of the internal authority cannot be used.
+    AUTHORITY_FILES = "OC-2011", "authority_files", Unavailable;
+    /// A certificate is not given out with this identity, these names or this life.
+    CERTIFICATE_TERMS = "OC-2012", "certificate_terms", Invalid;
+    /// No certificate has this serial number.
+    CERTIFICATE_NOT_FOUND = "OC-2013", "certificate_not_found", NotFound;
+    /// The certificate is revoked already, or another step of the rotation comes first.
+    AUTHORITY_STEP = "OC-2014", "authority_step", Conflict;
+    /// No actor runs at this path.
+    ACTOR_NOT_FOUND = "OC-2015", "actor_not_found", NotFound;
+    /// No secret has this name.
+    SECRET_NOT_FOUND = "OC-2016", "secret_not_found", NotFound;
+    /// A secret cannot be kept under this name or with this value.
+    SECRET_TERMS = "OC-2017", "secret_terms", Invalid;
+    /// The secrets cannot be sealed or opened with the key that is there.
+    SECRET_SEALED = "OC-2018", "secret_sealed", Unavailable;
     /// Another process has the store open.
     STORE_LOCKED = "OC-3001", "store_locked", Conflict;
     /// The disk refused a read or a write.

@@ -52,9 +52,30 @@ impl FromRequestParts<GatewayParts> for Authenticated {
     }
 }
 
+/// The refusal of a request that a web page of another origin made. Only browsers say whose page it was, and they say
+/// it always; a page of this daemon's own has the address that is asked as its origin.
+pub fn refuse_other_origins(request: &Request) -> Option<ApiError> {
+    let text = |name: header::HeaderName| request.headers().get(name).map(|value| value.to_str().unwrap_or(""));
+    let own = text(header::HOST).or_else(|| request.uri().authority().map(axum::http::uri::Authority::as_str));
+    let site = request.headers().get("sec-fetch-site");
+    let is_foreign_site = site.is_some_and(|site| site != "same-origin" && site != "none");
+    let is_foreign = text(header::ORIGIN).is_some_and(|origin| {
+        let authority = origin.split_once("://").map(|(_, authority)| authority);
+        authority.is_none() || authority != own
+    });
+    (is_foreign || is_foreign_site).then(|| {
+        ApiError::new(
+            code::ORIGIN_REFUSED,
+            "the request was made by a web page of another origin",
+        )
+        .hint("ask from a program, or from a page of this address")
+    })
+}
+
 /// Refuses requests that a web page made a browser send to this address under another name (DNS rebinding).
 pub async fn check_host(State(parts): State<GatewayParts>, request: Request, next: Next) -> Response {
-    match refuse_other_hosts(&request, &parts.address) {
+    let refused = refuse_other_hosts(&request, &parts.address).or_else(|| refuse_other_origins(&request));
+    match refused {
         Some(refused) => refused.into_response(),
         None => next.run(request).await,
     }

@@ -6,7 +6,9 @@
 //! ├── acceptor: keeps the accept loop alive
 //! ├── upkeep: takes measured values in
 //! ├── scrapes: one task for each connection to the metrics
-//! └── metrics: keeps their accept loop alive; missing when their address is taken
+//! ├── metrics: keeps their accept loop alive; missing when their address is taken
+//! ├── operators: one task for each connection of an operator
+//! └── admin: keeps their accept loop alive
 //! ```
 
 use std::sync::Arc;
@@ -15,6 +17,8 @@ use std::time::Duration;
 use supervisors::{ChildSpec, StartContext, Strategy, SupervisorSpec, TaskSupervisor, Tasks};
 use tokio::net::TcpListener;
 
+use super::admin::listener::{AdminAcceptor, Rim};
+use super::admin::router::router as admin_router;
 use super::metrics::{self, Upkeep};
 use super::parts::GatewayParts;
 use super::route::router::router;
@@ -23,11 +27,21 @@ use super::server::Acceptor;
 /// A listener for metrics with the address that it listens on.
 pub type MetricsListener = (Arc<TcpListener>, Arc<str>);
 
+/// The operators' listener, and what its connections have to pass.
+pub type AdminListener = (Arc<TcpListener>, Rim);
+
+/// Connections of operators at once.
+const OPERATORS_MAX: usize = 64;
 /// Scrapes at once.
 const SCRAPES_MAX: usize = 16;
 
 /// Makes the branch over sockets that listen already.
-pub fn layer(parts: &GatewayParts, listener: Arc<TcpListener>, metrics: Option<MetricsListener>) -> SupervisorSpec {
+pub fn layer(
+    parts: &GatewayParts,
+    listener: Arc<TcpListener>,
+    metrics: Option<MetricsListener>,
+    (admin, rim): AdminListener,
+) -> SupervisorSpec {
     let acceptor = |listener: Arc<TcpListener>, router: axum::Router, connections: Tasks| {
         let stop = parts.stop.subscribe();
         let head_deadline = parts.settings.head_deadline;
@@ -62,5 +76,18 @@ pub fn layer(parts: &GatewayParts, listener: Arc<TcpListener>, metrics: Option<M
             .child(ChildSpec::tasks("scrapes", tasks))
             .child(ChildSpec::actor("metrics", acceptor(listener, router, connections)));
     }
-    spec
+    let tasks = TaskSupervisor::new(OPERATORS_MAX + 1);
+    let connections = tasks.handle();
+    let router = admin_router(parts.clone(), parts.admin.clone());
+    let acceptor = move |_: StartContext| {
+        let acceptor = AdminAcceptor {
+            listener: admin.clone(),
+            router: router.clone(),
+            connections: connections.clone(),
+            rim: rim.clone(),
+        };
+        (acceptor, ())
+    };
+    spec.child(ChildSpec::tasks("operators", tasks))
+        .child(ChildSpec::actor("admin", acceptor))
 }

@@ -9,7 +9,9 @@ use tokio::sync::watch;
 use crate::agents::handle::AgentsHandle;
 use crate::domain::id::BootId;
 use crate::identity::audit::AuditLog;
+use crate::identity::authority::handle::Authority;
 use crate::identity::keyring::Keyring;
+use crate::identity::secrets::SecretStore;
 use crate::llm::registry::Models;
 use crate::memory::handle::MemoryHandle;
 use crate::runs::handle::RunsHandle;
@@ -40,6 +42,10 @@ pub struct GatewaySettings {
 pub type TreeSource =
     Arc<dyn Fn() -> futures_util::future::BoxFuture<'static, Option<supervisors::TreeSnapshot>> + Send + Sync>;
 
+/// Finds the running actor at a path of the tree.
+pub type ActorSource =
+    Arc<dyn Fn(Box<str>) -> futures_util::future::BoxFuture<'static, Option<ractor::ActorCell>> + Send + Sync>;
+
 /// Everything that the routes use.
 #[derive(Clone)]
 pub struct GatewayParts {
@@ -53,12 +59,18 @@ pub struct GatewayParts {
     pub home: Arc<str>,
     /// The address that is listened on.
     pub address: Arc<str>,
+    /// The address of the operators' listener.
+    pub admin: Arc<str>,
     /// Where metrics are served; none when that address was taken.
     pub metrics: Option<Arc<str>>,
     /// Counts.
     pub telemetry: Telemetry,
     /// Keys.
     pub keyring: Keyring,
+    /// Secrets.
+    pub secrets: SecretStore,
+    /// Certificates.
+    pub authority: Authority,
     /// Changes of trust and configuration.
     pub audit: AuditLog,
     /// Runs.
@@ -81,6 +93,8 @@ pub struct GatewayParts {
     pub store: Store,
     /// The tree.
     pub tree: TreeSource,
+    /// Actors of the tree.
+    pub actor: ActorSource,
     /// Set when the process is asked to stop.
     pub stop: watch::Sender<bool>,
     /// Limits and times.

@@ -48,6 +48,13 @@ pub struct Acceptor {
 /// Stops the loop when the actor goes.
 pub struct AcceptLoop(Option<TaskRef>);
 
+impl AcceptLoop {
+    /// The loop that this task is.
+    pub(super) fn of(task: TaskRef) -> Self {
+        Self(Some(task))
+    }
+}
+
 impl Drop for AcceptLoop {
     fn drop(&mut self) {
         if let Some(task) = &self.0 {
@@ -119,7 +126,7 @@ async fn accept(
 }
 
 /// Resolves when the process is asked to stop, or when nobody is left who could ask.
-async fn stopped(stop: &mut watch::Receiver<bool>) {
+pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
     // The guard inside the result must not live across an await of the caller.
     drop(stop.wait_for(|stop| *stop).await);
 }

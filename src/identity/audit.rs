@@ -93,8 +93,14 @@ impl AuditLog {
     /// Commits a change together with the row that tells it, then seals the row. A change whose row cannot be sealed
     /// has happened all the same: the next one seals both.
     pub async fn commit(&self, ops: Vec<Op>, note: AuditNote) -> Result<(), CommitError> {
-        let batch = Batch::ops(ops).with(Op::AuditAppend(note));
-        self.committer.commit(batch).await?;
+        let mut ops = ops;
+        ops.push(Op::AuditAppend(note));
+        self.commit_all(ops).await
+    }
+
+    /// Commits changes that come with their rows, then seals the last row.
+    pub async fn commit_all(&self, ops: Vec<Op>) -> Result<(), CommitError> {
+        self.committer.commit(Batch::ops(ops)).await?;
         if let Err(error) = self.seal() {
             tracing::error!(error = %crate::domain::fault::in_one_line(&error), "the audit log was not sealed");
         }

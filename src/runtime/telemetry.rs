@@ -94,6 +94,7 @@ metrics_table! {
     COMMIT_BATCH = "openclaw_store_commit_batch_size", MetricKind::Histogram(SIZES), [], "Batches in one transaction.";
     MODEL_OPEN = "openclaw_model_gate_open", MetricKind::Gauge, ["model"], "1 while requests to the model are let through; 0 while its breaker is open or it cools down.";
     MODEL_ASKING = "openclaw_model_requests_in_flight", MetricKind::Gauge, ["model"], "Requests to the model under way.";
+    CERTIFICATE_EXPIRY = "openclaw_certificate_expiry_seconds", MetricKind::Gauge, [], "Time until the daemon's own certificate ends; it is renewed at two thirds of its life.";
     STORE_BYTES = "openclaw_store_bytes", MetricKind::Gauge, [], "Size of the store's file.";
     PROCESS_MEMORY = "process_resident_memory_bytes", MetricKind::Gauge, [], "Resident memory of the process.";
     PROCESS_FILES = "process_open_fds", MetricKind::Gauge, [], "Open file descriptors of the process.";

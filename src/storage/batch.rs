@@ -95,6 +95,8 @@ pub enum Op {
     AuditAppend(AuditNote),
     /// Puts the record of a certificate.
     CertificatePut(CertificateRecord),
+    /// Removes the record of a certificate that ended long ago.
+    CertificateRemove([u8; 16]),
     /// Puts a sealed secret under this name.
     SecretPut(String, SecretRecord),
     /// Removes the secret of this name.

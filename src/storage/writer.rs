@@ -423,6 +423,10 @@ fn write_op(tables: &mut Tables<'_>, draft: &mut Draft, op: &Op) -> Result<(), S
                 .insert(&record.serial, codec::encode(record).as_slice())
                 .map_err(step("write a certificate"))?;
         }
+        Op::CertificateRemove(serial) => {
+            let certificates = tables.certificates()?;
+            certificates.remove(serial).map_err(step("remove a certificate"))?;
+        }
         Op::SecretPut(name, record) => {
             let secrets = tables.secrets()?;
             secrets

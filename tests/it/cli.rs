@@ -549,7 +549,9 @@ fn runs_are_given_followed_listed_shown_cancelled_and_retried() {
         .collect();
     assert_eq!(
         layers,
-        ["storage", "llm", "memory", "skills", "agents", "runs", "gateway"]
+        [
+            "storage", "identity", "llm", "memory", "skills", "agents", "runs", "gateway"
+        ]
     );
     assert!(claw_ends(&home, "tree", 0).out.contains("dispatcher"));
     assert!(claw_ends(&home, "agent show executor", 0).out.contains("tokens_today"));

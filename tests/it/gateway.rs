@@ -50,11 +50,11 @@ fn who_may_not_is_told_so_and_probes_need_no_key() {
         }
     };
     let here = rim.address.as_str();
-    for path in ["/v1/runs", "/v1/agents", "/v1/status", "/v1/tree", "/v1/incidents"] {
+    for path in ["/v1/runs", "/v1/agents", "/v1/status", "/v1/incidents"] {
         check(None, here, "GET", path, 401, "OC-2001");
         check(Some("secret"), here, "GET", path, 401, "OC-2002");
     }
-    for path in ["/v1/runs", "/v1/stop", "/v1/runs/run_01arz3ndektsv4rrffq69g5fav/cancel"] {
+    for path in ["/v1/runs", "/v1/runs/run_01arz3ndektsv4rrffq69g5fav/cancel"] {
         check(None, here, "POST", path, 401, "OC-2001");
         check(Some(&other), here, "POST", path, 401, "OC-2002");
     }
@@ -72,6 +72,10 @@ fn who_may_not_is_told_so_and_probes_need_no_key() {
     check(None, here, "GET", "/livez", 200, "");
     check(None, here, "GET", "/readyz", 200, "");
     check(Some(&key), here, "GET", "/v1/nothing", 404, "OC-1010");
+    // What operators do is on their own listener.
+    for path in ["/v1/tree", "/v1/stop", "/admin/v1/tree", "/admin/v1/keys"] {
+        check(Some(&key), here, "GET", path, 404, "OC-1010");
+    }
     let anthropic = rim.with_key(None).ask("GET", "/v1/runs", &[("x-api-key", &key)], "");
     assert_eq!(anthropic.status, 200, "the header of Anthropic's clients counts too");
     assert_eq!(rim.get("/v1/runs").body["runs"], json!([]), "nothing was accepted");
@@ -422,12 +426,17 @@ fn a_daemon_that_is_told_to_stop_ends_streams_and_accepts_nothing_more() {
     let id = rim.submit_plan(&home.workspace(), &json!([waiting_step("a", &[], "go")]));
     let mut stream = rim.stream(&id, None);
     while stream.next().expect("an event").kind != "call.intended" {}
-    assert_eq!(rim.post("/v1/stop", &json!({})).status, 202);
+    let stopping = home
+        .command()
+        .args(["stop", "--quiet"])
+        .spawn()
+        .expect("the command runs");
     assert!(
         stream.all(|event| event.kind != "run.done"),
         "the stream ends, the run has not"
     );
     assert!(daemon.wait_end(RUN_MAX).success(), "{}", home.words());
+    assert!(stopping.wait_with_output().expect("it ends").status.success());
 
     // Its program was stopped with the daemon; what may have happened is for a person, and the run is not lost.
     let daemon = home.start();

@@ -149,7 +149,8 @@ fn a_rotated_operators_key_is_found_by_the_next_command_and_by_the_next_life() {
     assert_eq!(Rim::of(&daemon).get("/v1/status").status, 200);
     let rows = done(&home, &["audit"]);
     let rows = rows["rows"].as_array().expect("rows");
-    let actions: Vec<&str> = rows.iter().rev().map(|row| text(row, "action")).collect();
+    let actions = rows.iter().rev().map(|row| text(row, "action"));
+    let actions: Vec<&str> = actions.filter(|action| action.starts_with("key.")).collect();
     assert_eq!(actions, ["key.created", "key.rotated"]);
     assert_eq!(done(&home, &["audit", "--verify"])["sound"], true);
 }
@@ -163,11 +164,11 @@ fn an_audit_log_that_was_cut_off_at_its_end_is_told_from_a_whole_one() {
     let daemon = home.start();
     done(&home, &["key", "create", "ci", "--scope", "runs:read"]);
     assert!(daemon.terminate().success());
-    // The store of before the key was made, beside the checkpoints of after it.
+    // The store of before the second life, beside the checkpoints of that life: the third writes its fifth row anew.
     std::fs::write(home.store_file(), earlier).expect("written");
     let _daemon = home.start();
     let (exit, value) = cli(&home, &["audit", "--verify"]);
     assert_eq!((exit, value["error"]["code"].as_str()), (1, Some("OC-2010")), "{value}");
     let message = text(&value["error"], "message");
-    assert!(message.contains("row 2"), "{message}");
+    assert!(message.contains("row 5"), "{message}");
 }

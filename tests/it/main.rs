@@ -5,6 +5,7 @@
     reason = "bounds on real processes are held against real time"
 )]
 
+mod admin;
 mod answers;
 mod budget;
 mod builtins;
@@ -26,6 +27,7 @@ mod money;
 mod packages;
 mod process;
 mod sandbox;
+mod secrets;
 mod skills;
 mod stop;
 mod supervision;

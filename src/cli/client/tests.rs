@@ -184,6 +184,7 @@ fn the_operators_key_goes_to_the_daemon_of_this_home_alone() {
     let daemon = |pid: u32| DaemonFile {
         pid,
         boot: "boot_1".into(),
+        admin: None,
         gateway: "http://127.0.0.1:2".into(),
         started_at: crate::domain::time::UtcMillis(0),
     };

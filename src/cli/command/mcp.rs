@@ -16,6 +16,7 @@ use crate::cli::output::{harmless, one_line, show_value, table};
 use crate::daemon::adapters::mcp_server;
 use crate::daemon::config::file::{self, FILE_BYTES_MAX};
 use crate::daemon::config::mcp::{McpSettings, McpWay};
+use crate::daemon::config::model::Stored;
 use crate::daemon::config::{Config, edit, load};
 use crate::domain::code;
 use crate::domain::name::ServerName;
@@ -174,7 +175,7 @@ async fn test(context: &mut Context, name: &ServerName) -> Result<Exit, CliError
         ));
     };
     let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
-    let server = mcp_server(settings, &context.home, &path);
+    let server = mcp_server(settings, &context.home, &path, &Stored::default());
     let limit = server.start_timeout + MARGIN;
     let report = probe(context, sandbox, &Shared::new(server, Vec::new()), limit).await?;
     let ready = report["state"] == "ready";

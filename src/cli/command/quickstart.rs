@@ -70,6 +70,7 @@ pub async fn run(
         url: ready.gateway,
         key: context.home.read_operator_key()?,
     })?;
+    let operators = Client::of_operator(&context.home, &context.overrides, Some(&ready.admin), None)?;
     context.output.note(&format!("ready at {}", client.url()));
     let worked = tokio::select! {
         // Ended from outside (Ctrl-C) before the task did; the run goes on at the next start.
@@ -82,13 +83,13 @@ pub async fn run(
     if arguments.once || worked.is_err() {
         // The stop is a request like any other, so the daemon ends as it does in service: in order.
         let nothing = json!({});
-        let request = Request::post("/v1/stop", &nothing);
+        let request = Request::post("/admin/v1/stop", &nothing);
         let stopped = tokio::select! {
             result = &mut serving => {
                 result?;
                 return worked;
             }
-            stopped = client.send(&request) => stopped,
+            stopped = operators.send(&request) => stopped,
         };
         let exit = worked?;
         stopped?;

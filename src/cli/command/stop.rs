@@ -15,7 +15,8 @@ const LOOK_MS: u64 = 50;
 /// Asks, then waits until nobody answers any more.
 pub async fn run(context: &mut Context, arguments: &StopArguments) -> Result<Exit, CliError> {
     let client = context.client()?;
-    client.send(&Request::post("/v1/stop", &json!({}))).await?;
+    let operators = context.admin()?;
+    operators.send(&Request::post("/admin/v1/stop", &json!({}))).await?;
     let gone = async {
         while !matches!(
             client.send(&Request::get("/livez")).await,

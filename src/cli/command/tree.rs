@@ -15,8 +15,8 @@ const DEPTH_MAX: usize = 32;
 
 /// Draws it.
 pub async fn run(context: &mut Context) -> Result<Exit, CliError> {
-    let client = context.client()?;
-    let value = client.send(&Request::get("/v1/tree")).await?;
+    let client = context.admin()?;
+    let value = client.send(&Request::get("/admin/v1/tree")).await?;
     context.output.result(&value, |output| {
         let mut text = String::new();
         draw(output, &value, "", None, 0, &mut text);

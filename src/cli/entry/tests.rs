@@ -343,7 +343,8 @@ impl DaemonSeam for Scripted {
 
     async fn serve(&self, _: &Home, _: Loaded, ready: oneshot::Sender<Ready>) -> Result<(), CliError> {
         let gateway = self.gateway.clone();
-        let _ = ready.send(Ready { gateway });
+        let admin = gateway.clone();
+        let _ = ready.send(Ready { gateway, admin });
         self.stopped.notified().await;
         Ok(())
     }
@@ -372,7 +373,10 @@ fn quickstart_sets_up_does_the_task_and_ends_in_order() {
         format!("GET /v1/runs/{RUN}"),
         format!("GET /v1/runs/{RUN}/timeline"),
     );
-    assert_eq!(lines, ["POST /v1/runs", &events, &run, &timeline, "POST /v1/stop"]);
+    assert_eq!(
+        lines,
+        ["POST /v1/runs", &events, &run, &timeline, "POST /admin/v1/stop"]
+    );
     assert_eq!(seen[0].body["checks"][0]["path"], "REVIEW.md");
 }
 

@@ -1,6 +1,7 @@
 //! `state/daemon.json`: what a running daemon says of itself, so that commands find it.
 //!
-//! **Shape**: `{"pid", "boot", "gateway": "http://127.0.0.1:8080", "started_at": RFC 3339}`.
+//! **Shape**: `{"pid", "boot", "gateway": "http://127.0.0.1:8080", "admin": "https://127.0.0.1:8081",
+//! "started_at": RFC 3339}`.
 //! **Invariant**: it is a hint, never a lock: after a crash it stays and names a process that is gone. The lock of
 //! the store decides who runs.
 
@@ -22,6 +23,8 @@ pub struct DaemonFile {
     pub boot: String,
     /// Address of its gateway, with `http://`.
     pub gateway: String,
+    /// Address of its operators' listener, with `https://`; none in the file of an older program.
+    pub admin: Option<String>,
     /// When it started.
     pub started_at: UtcMillis,
 }
@@ -36,6 +39,7 @@ impl DaemonFile {
             "pid": self.pid,
             "boot": self.boot,
             "gateway": self.gateway,
+            "admin": self.admin,
             "started_at": at.unwrap_or_default().to_string(),
         });
         let path = home.daemon_file();
@@ -97,6 +101,7 @@ fn parse(text: &str) -> Option<DaemonFile> {
         pid: u32::try_from(value["pid"].as_u64()?).ok()?,
         boot: value["boot"].as_str()?.to_owned(),
         gateway: value["gateway"].as_str()?.to_owned(),
+        admin: value["admin"].as_str().map(str::to_owned),
         started_at: UtcMillis(u64::try_from(at.as_millisecond()).ok()?),
     })
 }
@@ -115,6 +120,7 @@ mod tests {
             pid: 7,
             boot: "boot_1".into(),
             gateway: "http://127.0.0.1:8080".into(),
+            admin: Some("https://127.0.0.1:8081".into()),
             started_at: UtcMillis(1_763_812_800_123),
         };
         daemon.write(&home).expect("written");

@@ -182,6 +182,11 @@ impl Home {
         self.state.join("mcp")
     }
 
+    /// The folder of the internal authority.
+    pub fn tls_dir(&self) -> PathBuf {
+        self.state.join("tls")
+    }
+
     /// The folder into which shims write outcomes.
     pub fn spool_dir(&self) -> PathBuf {
         self.state.join("spool")
@@ -227,7 +232,7 @@ impl Home {
     /// Makes the folders of the state alone: a service may run with a configuration folder that it cannot write.
     pub fn create_state(&self) -> Result<Made, HomeError> {
         let mut made = Made::default();
-        for folder in [self.state.clone(), self.spool_dir(), self.blobs_dir()] {
+        for folder in [self.state.clone(), self.spool_dir(), self.blobs_dir(), self.tls_dir()] {
             make_folder(folder, 0o700, &mut made)?;
         }
         Ok(made)

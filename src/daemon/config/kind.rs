@@ -55,7 +55,7 @@ impl Kind {
             Self::Texts { items_min, items_max } => format!("a list of {items_min} to {items_max} texts"),
             Self::HostPorts => "a list of \"host:port\"".into(),
             Self::Url => "an address that starts with http:// or https://".into(),
-            Self::Secret => "\"${NAME}\" (an environment variable) or \"file:path\"".into(),
+            Self::Secret => "\"${NAME}\" (an environment variable), \"file:path\" or \"secret:NAME\"".into(),
             Self::Schema => "a JSON Schema as a table".into(),
             Self::Flag => "true or false".into(),
             Self::Usd => "US dollars such as 3 or 0.25, with at most six digits after the point".into(),
@@ -162,6 +162,9 @@ pub fn is_secret_reference(text: &str) -> bool {
     if let Some(path) = text.strip_prefix("file:") {
         return !path.is_empty();
     }
+    if let Some(name) = text.strip_prefix("secret:") {
+        return crate::identity::secrets::is_name(name);
+    }
     text.strip_prefix("${")
         .and_then(|rest| rest.strip_suffix('}'))
         .is_some_and(|name| {
@@ -221,6 +224,9 @@ mod tests {
         check(Kind::Usd, "0.0000001", None);
         check(Kind::Usd, "1e-3", None);
         check(Kind::Usd, "$3", None);
+        check(Kind::Secret, "secret:anthropic", Some(json!("secret:anthropic")));
+        check(Kind::Secret, "secret:", None);
+        check(Kind::Secret, "secret:a b", None);
         check(Kind::Secret, "sk-ant-1234", None);
         check(Kind::Secret, "${}", None);
         check(Kind::Schema, "{ type = \"object\" }", Some(json!({"type": "object"})));

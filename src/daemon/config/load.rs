@@ -25,6 +25,7 @@ use super::setting::{Setting, Settings};
 use crate::domain::agent::AgentDefinition;
 use crate::domain::approval::ApprovalRules;
 use crate::domain::name::{ModelAlias, SkillName};
+use crate::gateway::admin::allow::Network;
 use crate::skills::sandbox::policy::SandboxSettings;
 
 /// What comes from outside the files.
@@ -65,6 +66,19 @@ pub struct GatewayConfig {
     pub body_bytes_max: usize,
     /// Connections at once.
     pub connections_max: usize,
+}
+
+/// The operators' listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminConfig {
+    /// Where it listens.
+    pub bind: IpAddr,
+    /// Its port; 0 takes any free one.
+    pub port: u16,
+    /// Whether somebody chose the port.
+    pub is_port_chosen: bool,
+    /// Who may come.
+    pub allow: Vec<Network>,
 }
 
 /// Where metrics are served.
@@ -119,6 +133,8 @@ impl std::fmt::Display for HostPort {
 pub struct Config {
     /// The network rim.
     pub gateway: GatewayConfig,
+    /// The operators' listener.
+    pub admin: AdminConfig,
     /// The metrics.
     pub metrics: MetricsConfig,
     /// What agents have when their file does not say.
@@ -208,11 +224,13 @@ pub fn load(home: &Home, overrides: &Overrides) -> Result<Loaded, ConfigError> {
         });
     }
     let metrics = metrics(&settings, &mut bad);
+    let admin = admin(&settings, &mut bad);
     if !bad.is_empty() {
         return Err(ConfigError::Values(bad));
     }
     let config = Config {
         gateway,
+        admin,
         metrics,
         agent: defaults,
         steps_concurrent_max: number(&settings, &["agent", "maxConcurrentSteps"]) as u32,
@@ -242,6 +260,44 @@ pub fn load(home: &Home, overrides: &Overrides) -> Result<Loaded, ConfigError> {
         settings,
         warnings,
     })
+}
+
+/// The operators' listener. Off this machine it needs networks that somebody chose: the certificates alone do not keep
+/// strangers from trying.
+fn admin(settings: &Settings, bad: &mut Vec<BadValue>) -> AdminConfig {
+    let is_chosen = |field: &str| {
+        let setting = settings.get(&["admin", field]);
+        setting.is_some_and(|setting| setting.origin != Place::Default)
+    };
+    let mut refuse = |field: &'static str, found: String, allowed: &str| {
+        let origin = settings.get(&["admin", field]).map(|setting| setting.origin.clone());
+        bad.push(BadValue {
+            place: origin.unwrap_or(Place::Default),
+            key: format!("admin.{field}"),
+            found,
+            allowed: allowed.into(),
+        });
+    };
+    let bind = settings.text(&["admin", "bind"]).and_then(|text| text.parse().ok());
+    let bind: IpAddr = bind.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let mut allow: Vec<Network> = Vec::new();
+    for text in settings.texts(&["admin", "allow"]).unwrap_or_default() {
+        match text.parse() {
+            Ok(network) => allow.push(network),
+            Err(_) => refuse("allow", format!("{text:?}"), "networks such as \"127.0.0.1/32\""),
+        }
+    }
+    let restricts = is_chosen("allow") && !allow.iter().any(|network| network.is_everybody());
+    if !bind.is_loopback() && !restricts {
+        let allowed = "a loopback address, unless admin.allow names the networks that may come, and not everybody";
+        refuse("bind", bind.to_string(), allowed);
+    }
+    AdminConfig {
+        bind,
+        port: number(settings, &["admin", "port"]) as u16,
+        is_port_chosen: is_chosen("port"),
+        allow,
+    }
 }
 
 /// The settings in force, from all layers.

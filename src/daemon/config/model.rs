@@ -47,6 +47,18 @@ pub enum SecretSource {
     Environment(String),
     /// In a file, white space around it ignored.
     File(PathBuf),
+    /// In the secret store, under this name.
+    Stored(String),
+}
+
+/// Values of the secret store by name, opened for a start. Prints names alone.
+#[derive(Default)]
+pub struct Stored(pub BTreeMap<String, String>);
+
+impl fmt::Debug for Stored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
 }
 
 /// Says why a secret cannot be had.
@@ -56,6 +68,12 @@ pub enum SecretError {
     #[error("read the environment variable {name}: it is not set")]
     Unset {
         /// The variable.
+        name: String,
+    },
+    /// The secret store has none of this name, or this is not the daemon, which alone can open it.
+    #[error("find the secret {name} in the secret store")]
+    NotStored {
+        /// Its name.
         name: String,
     },
     /// The file cannot be read.
@@ -84,17 +102,24 @@ impl SecretSource {
         if let Some(path) = text.strip_prefix("file:") {
             return Some(Self::File(folder.join(path)));
         }
+        if let Some(name) = text.strip_prefix("secret:") {
+            return Some(Self::Stored(name.to_owned()));
+        }
         let name = text.strip_prefix("${")?.strip_suffix('}')?;
         Some(Self::Environment(name.to_owned()))
     }
 
-    /// Fetches the secret; `variable` looks up the environment.
-    pub fn resolve(&self, variable: impl Fn(&str) -> Option<String>) -> Result<String, SecretError> {
+    /// Fetches the secret; `variable` looks up the environment, `stored` is what the secret store holds.
+    pub fn resolve(&self, variable: impl Fn(&str) -> Option<String>, stored: &Stored) -> Result<String, SecretError> {
         match self {
             Self::Environment(name) => variable(name)
                 .filter(|value| !value.trim().is_empty())
                 .map(|value| value.trim().to_owned())
                 .ok_or_else(|| SecretError::Unset { name: name.clone() }),
+            Self::Stored(name) => {
+                let value = stored.0.get(name).cloned();
+                value.ok_or_else(|| SecretError::NotStored { name: name.clone() })
+            }
             Self::File(path) => {
                 let text = std::fs::read_to_string(path).map_err(|source| SecretError::File {
                     path: path.clone(),
@@ -114,6 +139,7 @@ impl fmt::Display for SecretSource {
         match self {
             Self::Environment(name) => write!(f, "${{{name}}}"),
             Self::File(path) => write!(f, "file:{}", path.display()),
+            Self::Stored(name) => write!(f, "secret:{name}"),
         }
     }
 }

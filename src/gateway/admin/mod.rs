@@ -1,5 +1,13 @@
-//! What operators do to the daemon itself: its keys, the audit log.
+//! What operators do to the daemon itself: its keys, its certificates and secrets, the audit log, its actors, its end.
+//!
+//! On a listener of its own, which asks for a certificate before it reads anything, and for a key then.
 
+pub mod allow;
 pub mod audit;
 pub mod keys;
+pub mod listener;
+pub mod openapi;
+pub mod process;
 pub mod router;
+pub mod secrets;
+pub mod tls;

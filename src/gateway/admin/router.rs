@@ -1,18 +1,55 @@
 //! All routes for operators.
 
-use axum::Router;
-use axum::routing::{get, post};
+use std::sync::Arc;
 
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use axum::{Json, Router};
+
+use crate::domain::code;
+use crate::gateway::auth::{refuse_other_hosts, refuse_other_origins};
+use crate::gateway::error::ApiError;
+use crate::gateway::lapse::end_with_key;
+use crate::gateway::metrics::{RequestMeter, meter};
 use crate::gateway::parts::GatewayParts;
 
-use super::{audit, keys};
+use super::{audit, keys, openapi, process, secrets, tls};
 
-/// The routes.
-pub fn routes() -> Router<GatewayParts> {
+/// The router; `own` is the address that is listened on.
+pub fn router(parts: GatewayParts, own: Arc<str>) -> Router {
     Router::new()
+        .route("/admin/v1/tree", get(process::tree))
+        .route("/admin/v1/stop", post(process::stop))
+        .route("/admin/v1/actors/{path}/kill", post(process::kill))
+        .route("/admin/v1/actors/{path}/restart", post(process::restart))
         .route("/admin/v1/keys", get(keys::list).post(keys::create))
         .route("/admin/v1/keys/{id}/rotate", post(keys::rotate))
         .route("/admin/v1/keys/{id}/revoke", post(keys::revoke))
+        .route("/admin/v1/tls", get(tls::show))
+        .route("/admin/v1/tls/issue", post(tls::issue))
+        .route("/admin/v1/tls/renew", post(tls::renew))
+        .route("/admin/v1/tls/revoke", post(tls::revoke))
+        .route("/admin/v1/tls/rotate", post(tls::rotate))
+        .route("/admin/v1/secrets", get(secrets::list))
+        .route("/admin/v1/secrets/{name}", put(secrets::set).delete(secrets::remove))
         .route("/admin/v1/audit", get(audit::list))
         .route("/admin/v1/audit/verify", post(audit::verify))
+        .route("/openapi.json", get(async || Json(openapi::document())))
+        .fallback(async || ApiError::new(code::ROUTE_NOT_FOUND, "nothing is at this address").hint("GET /openapi.json"))
+        .method_not_allowed_fallback(async || {
+            ApiError::new(code::ROUTE_NOT_FOUND, "this address does not take this method").hint("GET /openapi.json")
+        })
+        .layer(from_fn_with_state(parts.keyring.clone(), end_with_key))
+        .layer(from_fn_with_state(own, check_names))
+        .layer(from_fn_with_state(RequestMeter::new(parts.telemetry.clone()), meter))
+        .with_state(parts)
+}
+
+async fn check_names(State(own): State<Arc<str>>, request: Request, next: Next) -> Response {
+    match refuse_other_hosts(&request, &own).or_else(|| refuse_other_origins(&request)) {
+        Some(refused) => refused.into_response(),
+        None => next.run(request).await,
+    }
 }

@@ -5,7 +5,6 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 
 use crate::domain::code;
-use crate::gateway::admin::router::routes as admin_routes;
 use crate::gateway::auth::check_host;
 use crate::gateway::error::ApiError;
 use crate::gateway::lapse::end_with_key;
@@ -46,8 +45,6 @@ pub fn router(parts: GatewayParts) -> Router {
         )
         .route("/v1/incidents", get(status::incidents))
         .route("/v1/status", get(status::status))
-        .route("/v1/tree", get(status::tree))
-        .route("/v1/stop", post(status::stop))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/healthz", get(health::ready))
@@ -56,7 +53,6 @@ pub fn router(parts: GatewayParts) -> Router {
         .method_not_allowed_fallback(async || {
             ApiError::new(code::ROUTE_NOT_FOUND, "this address does not take this method").hint("GET /openapi.json")
         })
-        .merge(admin_routes())
         .layer(from_fn_with_state(parts.keyring.clone(), end_with_key))
         .layer(from_fn_with_state(parts.clone(), check_host))
         .layer(from_fn_with_state(RequestMeter::new(parts.telemetry.clone()), meter))

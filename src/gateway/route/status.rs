@@ -4,7 +4,6 @@ use std::sync::atomic::Ordering;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::domain::code;
@@ -12,7 +11,6 @@ use crate::gateway::auth::Authenticated;
 use crate::gateway::error::ApiError;
 use crate::gateway::parts::GatewayParts;
 use crate::gateway::wire::run::time;
-use crate::gateway::wire::tree::node;
 use crate::llm::gate::state::GateView;
 
 /// Incidents in one answer.
@@ -75,28 +73,6 @@ fn gate(view: &GateView) -> Value {
         "limited": view.limited,
         "opened": view.opened,
     })
-}
-
-/// `GET /v1/tree`.
-pub async fn tree(State(parts): State<GatewayParts>, key: Authenticated) -> Result<Json<Value>, ApiError> {
-    key.needs("status:read")?;
-    match (parts.tree)().await {
-        Some(snapshot) => Ok(Json(node(&snapshot))),
-        None => Err(ApiError::new(code::STOPPING, "the supervision tree does not answer")),
-    }
-}
-
-/// `POST /v1/stop`: an orderly end, as on SIGTERM.
-pub async fn stop(
-    State(parts): State<GatewayParts>,
-    key: Authenticated,
-) -> Result<(StatusCode, Json<Value>), ApiError> {
-    key.needs("daemon:stop")?;
-    parts.stop.send_replace(true);
-    Ok((
-        StatusCode::ACCEPTED,
-        Json(json!({ "status": "stopping", "pid": std::process::id() })),
-    ))
 }
 
 /// `GET /v1/incidents`.

@@ -5,6 +5,7 @@ use std::path::Path as FilePath;
 use super::super::edit;
 use super::super::kind::Kind;
 use super::*;
+use crate::daemon::config::model::Stored;
 use crate::domain::agent::Role;
 use crate::domain::budget::Limit;
 use crate::domain::effect::EffectClass;
@@ -316,8 +317,12 @@ fn models_are_overridden_field_by_field_and_secrets_stay_references() {
     );
     assert_eq!(model("local").id, "local");
     let secret = model("local").api_key.as_ref().expect("set");
-    assert_eq!(secret.resolve(|_| None).expect("read"), "secret");
-    let unset = model("gpt").api_key.as_ref().expect("set").resolve(|_| None);
+    assert_eq!(secret.resolve(|_| None, &Stored::default()).expect("read"), "secret");
+    let unset = model("gpt")
+        .api_key
+        .as_ref()
+        .expect("set")
+        .resolve(|_| None, &Stored::default());
     assert!(unset.expect_err("refused").to_string().contains("OPENAI_API_KEY"));
 }
 

@@ -1,0 +1,576 @@
+//! The authority of a running daemon: issues, renews, revokes, and rotates itself.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::version::TLS13;
+use tokio::sync::{Mutex, watch};
+
+use crate::domain::code::{self, Code};
+use crate::domain::time::UtcMillis;
+use crate::identity::audit::AuditLog;
+use crate::identity::checkpoint::hex;
+use crate::runtime::clock::Clock;
+use crate::runtime::committer::CommitError;
+use crate::runtime::entropy::Entropy;
+use crate::runtime::file::read_private;
+use crate::storage::batch::Op;
+use crate::storage::error::StoreError;
+use crate::storage::record::certificate::CertificateRecord;
+use crate::storage::store::Store;
+
+use super::client::{ClientError, certificates, key, roots};
+use super::files::{Authorities, AuthorityFiles, FilesError};
+use super::issue::{IssueError, Issued, SigningAuthority, Wanted, renew_at};
+use super::name::Identity;
+use super::trust::{AdminVerifier, Peer, PeerRefused, Trust, peer_of};
+
+/// Life of the certificates that renew themselves.
+const OWN_LIFE_MS: u64 = 24 * 3600 * 1000;
+/// Longest life of a certificate that is given out.
+pub const LIFE_MS_MAX: u64 = 366 * 24 * 3600 * 1000;
+/// Certificates that are known at once.
+const CERTIFICATES_MAX: usize = 100_000;
+/// How long the record of a certificate outlives it.
+const KEPT_MS: u64 = 30 * 24 * 3600 * 1000;
+/// Further names of one certificate.
+const NAMES_MAX: usize = 16;
+/// Who acts when nobody asked.
+const DAEMON: &str = "the daemon";
+
+/// Why the authority did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthorityError {
+    /// Its folder cannot be used.
+    #[error("use the folder of the authority")]
+    Files(#[source] FilesError),
+    /// A certificate was not made.
+    #[error("issue a certificate")]
+    Issue(#[source] IssueError),
+    /// The certificates cannot be put to use.
+    #[error("put the certificates to use")]
+    Use(#[source] ClientError),
+    /// The store cannot be read.
+    #[error("read the certificates")]
+    Store(#[source] StoreError),
+    /// The change cannot be written.
+    #[error("write the certificates")]
+    Commit(#[source] CommitError),
+    /// What is asked for is not given out.
+    #[error("issue a certificate: {0}")]
+    Terms(&'static str),
+    /// No certificate has this serial number.
+    #[error("find the certificate {0}")]
+    NotFound(String),
+    /// It was revoked before.
+    #[error("revoke the certificate {0}: it is revoked")]
+    IsRevoked(String),
+    /// Another step comes first.
+    #[error("rotate the authority: the next step is `{}`", .0.as_str())]
+    Step(Step),
+}
+
+impl AuthorityError {
+    /// The code that users see.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Files(_) | Self::Use(_) => code::AUTHORITY_FILES,
+            Self::Issue(_) => code::BUG,
+            Self::Store(_) | Self::Commit(_) => code::STORE_FAILED,
+            Self::Terms(_) => code::CERTIFICATE_TERMS,
+            Self::NotFound(_) => code::CERTIFICATE_NOT_FOUND,
+            Self::IsRevoked(_) | Self::Step(_) => code::AUTHORITY_STEP,
+        }
+    }
+}
+
+/// One of the three steps by which an authority takes another's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Make the new one and trust both.
+    Trust,
+    /// Sign with the new one.
+    Issue,
+    /// Trust the new one alone.
+    Drop,
+}
+
+impl Step {
+    /// The word for people and programs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Trust => "trust",
+            Self::Issue => "issue",
+            Self::Drop => "drop",
+        }
+    }
+
+    /// The step of this word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Trust, Self::Issue, Self::Drop]
+            .into_iter()
+            .find(|step| step.as_str() == word)
+    }
+
+    /// The step that comes next for authorities with these numbers.
+    pub fn next(trusted: &[u32], issuing: u32) -> Self {
+        if trusted.iter().any(|number| *number > issuing) {
+            Self::Issue
+        } else if trusted.iter().any(|number| *number < issuing) {
+            Self::Drop
+        } else {
+            Self::Trust
+        }
+    }
+}
+
+/// How the authority stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthorityView {
+    /// Numbers of the authorities that are trusted.
+    pub trusted: Vec<u32>,
+    /// The one that signs.
+    pub issuing: u32,
+    /// What `rotate` does next.
+    pub next: Step,
+    /// All certificates that are known, the newest first.
+    pub certificates: Vec<CertificateRecord>,
+}
+
+/// The authority. Cheap to clone.
+#[derive(Clone)]
+pub struct Authority(Arc<Inside>);
+
+struct Inside {
+    files: AuthorityFiles,
+    store: Store,
+    audit: AuditLog,
+    clock: Clock,
+    entropy: Entropy,
+    trust: Arc<ArcSwap<Trust>>,
+    served: ArcSwap<Served>,
+    /// Changes happen one at a time, each on what the last one left.
+    changing: Mutex<()>,
+    revision: watch::Sender<u64>,
+    /// Of this daemon's renewals, from 0 to 1000.
+    jitter: u64,
+}
+
+/// What the daemon shows, and by what it checks others.
+struct Served {
+    config: Arc<ServerConfig>,
+    own: Arc<Issued>,
+    issuing: u32,
+}
+
+fn trust_of(records: Vec<CertificateRecord>, authorities: &Authorities) -> Trust {
+    Trust {
+        certificates: records.into_iter().map(|record| (record.serial, record)).collect(),
+        authorities: authorities.trusted.iter().map(|authority| authority.number).collect(),
+    }
+}
+
+/// Makes the configuration, after the check that a client of the daemon will make.
+fn serve(
+    trust: &Arc<ArcSwap<Trust>>,
+    bundle: &str,
+    own: &Issued,
+    now: UtcMillis,
+) -> Result<ServerConfig, AuthorityError> {
+    let roots = Arc::new(roots(bundle).map_err(AuthorityError::Use)?);
+    let der = CertificateDer::from(own.der.clone());
+    let at = UnixTime::since_unix_epoch(Duration::from_millis(now.0));
+    let read = webpki::EndEntityCert::try_from(&der);
+    read.and_then(|read| {
+        let usage = webpki::KeyUsage::server_auth();
+        read.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &roots.roots, &[], at, usage, None, None)
+            .map(drop)
+    })
+    .map_err(|error| AuthorityError::Issue(IssueError::Check(error)))?;
+    let failed = |error: rustls::Error| AuthorityError::Use(ClientError::Tls(error));
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let chain = WebPkiClientVerifier::builder_with_provider(roots, provider.clone())
+        .build()
+        .map_err(|error| failed(rustls::Error::General(error.to_string())))?;
+    let verifier = AdminVerifier {
+        chain,
+        trust: trust.clone(),
+    };
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&TLS13])
+        .map_err(failed)?
+        .with_client_cert_verifier(Arc::new(verifier))
+        .with_single_cert(
+            certificates("the new certificate", &own.pem).map_err(AuthorityError::Use)?,
+            key("the new key", &own.key_pem).map_err(AuthorityError::Use)?,
+        )
+        .map_err(failed)?;
+    // A resumed session would not be checked again: a revoked certificate could come back by its ticket.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+impl Authority {
+    /// The authority of `folder`. Makes what is missing: the first authority, and the operator's certificate.
+    pub async fn open(
+        folder: &Path,
+        store: Store,
+        audit: AuditLog,
+        clock: Clock,
+        entropy: Entropy,
+    ) -> Result<Self, AuthorityError> {
+        let files = AuthorityFiles::new(folder.to_owned());
+        let now = clock.now();
+        let (authorities, is_new) = files.ensure(now).map_err(AuthorityError::Files)?;
+        // A kill between two files may have left the bundle behind.
+        let authorities = if is_new {
+            authorities
+        } else {
+            files.write_bundle().map_err(AuthorityError::Files)?
+        };
+        let records = store.certificates().map_err(AuthorityError::Store)?;
+        let trust = Arc::new(ArcSwap::from_pointee(trust_of(records, &authorities)));
+        let mut ops = Vec::new();
+        if is_new {
+            let note = audit.note(DAEMON, "authority.created", "authority 1", "");
+            ops.push(Op::AuditAppend(note));
+        }
+        let mut draft = Draft {
+            files: &files,
+            audit: &audit,
+            clock: &clock,
+            entropy: &entropy,
+            by: DAEMON,
+            ops,
+        };
+        let own = draft.own(&authorities)?;
+        let operator = draft.operator_if_due(&authorities, &trust.load(), jitter(&entropy))?;
+        audit.commit_all(draft.ops).await.map_err(AuthorityError::Commit)?;
+        let records = store.certificates().map_err(AuthorityError::Store)?;
+        trust.store(Arc::new(trust_of(records, &authorities)));
+        let config = serve(&trust, &authorities.bundle(), &own, now)?;
+        write_operator(&files, operator.as_ref())?;
+        let served = Served {
+            config: Arc::new(config),
+            own: Arc::new(own),
+            issuing: authorities.issuing,
+        };
+        Ok(Self(Arc::new(Inside {
+            files,
+            store,
+            audit,
+            jitter: jitter(&entropy),
+            clock,
+            entropy,
+            trust,
+            served: ArcSwap::from_pointee(served),
+            changing: Mutex::new(()),
+            revision: watch::Sender::new(0),
+        })))
+    }
+
+    /// TLS for the next connection.
+    pub fn server_config(&self) -> Arc<ServerConfig> {
+        self.0.served.load().config.clone()
+    }
+
+    /// Who showed this certificate, when it is let in.
+    pub fn admit(&self, certificate: Option<&CertificateDer<'_>>) -> Result<Peer, PeerRefused> {
+        let peer = peer_of(certificate.ok_or(PeerRefused::Unreadable)?)?;
+        self.0.trust.load().admit(peer.serial, self.0.clock.now())?;
+        Ok(peer)
+    }
+
+    /// Resolves when a certificate that was let in is not good any more, with the reason.
+    pub async fn lapse(&self, serial: [u8; 16]) -> PeerRefused {
+        let mut revision = self.0.revision.subscribe();
+        loop {
+            revision.borrow_and_update();
+            let until = match self.0.trust.load().admit(serial, self.0.clock.now()) {
+                Ok(until) => until,
+                Err(why) => return why,
+            };
+            tokio::select! {
+                changed = revision.changed() => if changed.is_err() { return PeerRefused::Authority },
+                () = tokio::time::sleep(self.0.clock.until(until)) => {}
+            }
+        }
+    }
+
+    /// How it stands.
+    pub fn view(&self) -> AuthorityView {
+        let (trust, issuing) = (self.0.trust.load(), self.0.served.load().issuing);
+        let mut certificates: Vec<CertificateRecord> = trust.certificates.values().cloned().collect();
+        certificates.sort_by_key(|record| std::cmp::Reverse((record.not_before, record.serial)));
+        AuthorityView {
+            trusted: trust.authorities.clone(),
+            issuing,
+            next: Step::next(&trust.authorities, issuing),
+            certificates,
+        }
+    }
+
+    /// When the daemon's own certificate ends.
+    pub fn own_expiry(&self) -> UtcMillis {
+        UtcMillis(self.0.served.load().own.record.not_after)
+    }
+
+    /// How long until a certificate is to be made anew.
+    pub fn until_renewal(&self) -> Duration {
+        let own = &self.0.served.load().own.record;
+        let at = renew_at(UtcMillis(own.not_before), UtcMillis(own.not_after), self.0.jitter);
+        self.0.clock.until(at)
+    }
+
+    /// Makes the daemon's own certificate and the operator's anew when their time has come.
+    pub async fn renew_due(&self) -> Result<(), AuthorityError> {
+        if self.until_renewal().is_zero() {
+            self.renew().await?;
+        }
+        Ok(())
+    }
+
+    /// Makes the daemon's own certificate anew now, and the operator's when it is due; no connection is dropped.
+    pub async fn renew(&self) -> Result<(), AuthorityError> {
+        let _changing = self.0.changing.lock().await;
+        let authorities = self.read()?;
+        self.change(&authorities, DAEMON, Vec::new(), true).await
+    }
+
+    /// Gives out a certificate. Its key exists only in what is returned.
+    pub async fn issue(&self, by: &str, wanted: Wanted) -> Result<Issued, AuthorityError> {
+        let _changing = self.0.changing.lock().await;
+        if wanted.identity == Identity::daemon() {
+            return Err(AuthorityError::Terms("service/daemon is the daemon's own"));
+        }
+        if wanted.life_ms == 0 || wanted.life_ms > LIFE_MS_MAX {
+            return Err(AuthorityError::Terms("a certificate lasts at most 366 days"));
+        }
+        let is_own = |name: &String| {
+            let is_loopback = |address: std::net::IpAddr| address.is_loopback() || address.is_unspecified();
+            name.eq_ignore_ascii_case("localhost") || name.parse().is_ok_and(is_loopback)
+        };
+        if wanted.dns.len() > NAMES_MAX || wanted.dns.iter().any(is_own) {
+            return Err(AuthorityError::Terms(
+                "it has at most 16 further names, and never those of this machine to itself",
+            ));
+        }
+        if self.0.trust.load().certificates.len() >= CERTIFICATES_MAX {
+            return Err(AuthorityError::Terms("too many certificates are known already"));
+        }
+        let authorities = self.read()?;
+        let mut draft = self.draft(by, Vec::new());
+        let issued = draft.issue(&authorities, &wanted)?;
+        let ops = draft.ops;
+        self.change(&authorities, by, ops, false).await?;
+        Ok(issued)
+    }
+
+    /// Takes a certificate back: it opens nothing from now on, and its connections are closed.
+    pub async fn revoke(&self, by: &str, serial: [u8; 16]) -> Result<(), AuthorityError> {
+        let _changing = self.0.changing.lock().await;
+        let known = self.0.trust.load().certificates.get(&serial).cloned();
+        let known = known.ok_or_else(|| AuthorityError::NotFound(hex(&serial)))?;
+        if known.revoked_at.is_some() {
+            return Err(AuthorityError::IsRevoked(hex(&serial)));
+        }
+        let note = self
+            .0
+            .audit
+            .note(by, "certificate.revoked", &hex(&serial), &known.identity);
+        let record = CertificateRecord {
+            revoked_at: Some(self.0.clock.now().0),
+            ..known
+        };
+        // What the daemon itself needs is replaced at once.
+        let is_own =
+            serial == self.0.served.load().own.record.serial || record.identity == Identity::operator().to_string();
+        let authorities = self.read()?;
+        let ops = vec![Op::CertificatePut(record), Op::AuditAppend(note)];
+        self.change(&authorities, by, ops, false).await?;
+        if is_own {
+            self.change(&authorities, DAEMON, Vec::new(), true).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes the next step towards another authority, or the one that is named when it is the next. Clients need the
+    /// new bundle between the first and the second step, and new certificates between the second and the third.
+    pub async fn rotate(&self, by: &str, step: Option<Step>) -> Result<AuthorityView, AuthorityError> {
+        let _changing = self.0.changing.lock().await;
+        let before = self.view();
+        if step.is_some_and(|step| step != before.next) {
+            return Err(AuthorityError::Step(before.next));
+        }
+        let now = self.0.clock.now();
+        let issuing = before.issuing;
+        let told = |object: u32| format!("authority {object}");
+        let (action, object) = match before.next {
+            Step::Trust => ("authority.trusted", told(issuing + 1)),
+            Step::Issue => ("authority.issuing", told(issuing + 1)),
+            Step::Drop => ("authority.dropped", told(issuing - 1)),
+        };
+        let note = self.0.audit.note(by, action, &object, "");
+        self.0
+            .audit
+            .commit_all(vec![Op::AuditAppend(note)])
+            .await
+            .map_err(AuthorityError::Commit)?;
+        let files = &self.0.files;
+        let authorities = match before.next {
+            Step::Trust => {
+                let made = SigningAuthority::make(issuing + 1, now).map_err(AuthorityError::Issue)?;
+                files.add(&made).and_then(|()| files.write_bundle())
+            }
+            Step::Issue => files.issue_from(issuing + 1),
+            Step::Drop => files.drop_before(issuing),
+        };
+        let authorities = authorities.map_err(AuthorityError::Files)?;
+        self.change(&authorities, DAEMON, Vec::new(), before.next == Step::Issue)
+            .await?;
+        Ok(self.view())
+    }
+
+    fn read(&self) -> Result<Authorities, AuthorityError> {
+        let (authorities, _) = self.0.files.ensure(self.0.clock.now()).map_err(AuthorityError::Files)?;
+        Ok(authorities)
+    }
+
+    fn draft<'draft>(&'draft self, by: &'draft str, ops: Vec<Op>) -> Draft<'draft> {
+        Draft {
+            files: &self.0.files,
+            audit: &self.0.audit,
+            clock: &self.0.clock,
+            entropy: &self.0.entropy,
+            by,
+            ops,
+        }
+    }
+
+    /// Commits a change and puts it to use: what is trusted, what is shown, and who has to go.
+    async fn change(
+        &self,
+        authorities: &Authorities,
+        by: &str,
+        ops: Vec<Op>,
+        renews: bool,
+    ) -> Result<(), AuthorityError> {
+        let inside = &*self.0;
+        let now = inside.clock.now();
+        let mut draft = self.draft(by, ops);
+        let (mut own, mut operator) = (inside.served.load().own.clone(), None);
+        if renews {
+            own = Arc::new(draft.own(authorities)?);
+            operator = draft.operator_if_due(authorities, &inside.trust.load(), inside.jitter)?;
+            for record in inside.trust.load().certificates.values() {
+                if record.not_after.saturating_add(KEPT_MS) < now.0 {
+                    draft.ops.push(Op::CertificateRemove(record.serial));
+                }
+            }
+        }
+        if !draft.ops.is_empty() {
+            let committed = inside.audit.commit_all(draft.ops).await;
+            committed.map_err(AuthorityError::Commit)?;
+        }
+        let records = inside.store.certificates().map_err(AuthorityError::Store)?;
+        inside.trust.store(Arc::new(trust_of(records, authorities)));
+        let config = serve(&inside.trust, &authorities.bundle(), &own, now)?;
+        write_operator(&inside.files, operator.as_ref())?;
+        inside.served.store(Arc::new(Served {
+            config: Arc::new(config),
+            own,
+            issuing: authorities.issuing,
+        }));
+        inside.revision.send_modify(|revision| *revision += 1);
+        Ok(())
+    }
+}
+
+fn jitter(entropy: &Entropy) -> u64 {
+    (entropy.u128() % 1001) as u64
+}
+
+fn write_operator(files: &AuthorityFiles, operator: Option<&Issued>) -> Result<(), AuthorityError> {
+    match operator {
+        Some(issued) => files
+            .write_operator(&issued.pem, &issued.key_pem)
+            .map_err(AuthorityError::Files),
+        None => Ok(()),
+    }
+}
+
+/// What is about to be committed.
+struct Draft<'draft> {
+    files: &'draft AuthorityFiles,
+    audit: &'draft AuditLog,
+    clock: &'draft Clock,
+    entropy: &'draft Entropy,
+    by: &'draft str,
+    ops: Vec<Op>,
+}
+
+impl Draft<'_> {
+    fn issue(&mut self, authorities: &Authorities, wanted: &Wanted) -> Result<Issued, AuthorityError> {
+        let issuer = authorities
+            .issuer()
+            .expect("the folder is read with its issuer or not at all");
+        let issued = issuer.issue(wanted, self.clock.now(), self.entropy);
+        let issued = issued.map_err(AuthorityError::Issue)?;
+        let record = issued.record.clone();
+        let detail = format!("{} by authority {}", record.identity, record.authority);
+        let note = self
+            .audit
+            .note(self.by, "certificate.issued", &hex(&record.serial), &detail);
+        self.ops.extend([Op::CertificatePut(record), Op::AuditAppend(note)]);
+        Ok(issued)
+    }
+
+    fn own(&mut self, authorities: &Authorities) -> Result<Issued, AuthorityError> {
+        let wanted = Wanted {
+            identity: Identity::daemon(),
+            life_ms: OWN_LIFE_MS,
+            dns: Vec::new(),
+        };
+        self.issue(authorities, &wanted)
+    }
+
+    /// The operator's certificate, unless the one that lies in the folder will do for a while.
+    fn operator_if_due(
+        &mut self,
+        authorities: &Authorities,
+        trust: &Trust,
+        jitter: u64,
+    ) -> Result<Option<Issued>, AuthorityError> {
+        let now = self.clock.now();
+        let text = read_private(&self.files.operator_file()).ok().flatten();
+        let peer = text.as_deref().and_then(|text| {
+            let found = certificates("the operator's certificate", text).ok()?;
+            peer_of(found.first()?).ok()
+        });
+        let record = peer.filter(|peer| trust.admit(peer.serial, now).is_ok());
+        let record = record.and_then(|peer| trust.certificates.get(&peer.serial));
+        let will_do = record.is_some_and(|record| {
+            record.authority == authorities.issuing
+                && renew_at(UtcMillis(record.not_before), UtcMillis(record.not_after), jitter) > now
+        });
+        if will_do {
+            return Ok(None);
+        }
+        let wanted = Wanted {
+            identity: Identity::operator(),
+            life_ms: OWN_LIFE_MS,
+            dns: Vec::new(),
+        };
+        self.issue(authorities, &wanted).map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests;

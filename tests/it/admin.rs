@@ -1,0 +1,366 @@
+//! The operators' listener from outside: who gets in, and who has to go.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use openclaw::identity::authority::client::client_config;
+use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
+use reqwest::Method;
+use rustls::pki_types::ServerName;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::keys::cli;
+use crate::process::block_on;
+use crate::support::daemon::TestHome;
+use crate::support::wait::{until, until_async};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// One operator's way to one daemon.
+struct Operator {
+    url: String,
+    bundle: String,
+    own: Option<String>,
+    key: Option<String>,
+}
+
+impl Operator {
+    fn of(home: &TestHome) -> Self {
+        let file: Value = serde_json::from_str(&read(&home.path().join("state/daemon.json"))).expect("JSON");
+        let folder = home.path().join("state/tls");
+        Self {
+            url: file["admin"].as_str().expect("an address").to_owned(),
+            bundle: read(&folder.join("internal.pem")),
+            own: Some(read(&folder.join("operator.pem"))),
+            key: Some(home.operator_key()),
+        }
+    }
+
+    fn with(&self, own: Option<String>) -> Self {
+        Self {
+            url: self.url.clone(),
+            bundle: self.bundle.clone(),
+            own,
+            key: self.key.clone(),
+        }
+    }
+
+    fn client(&self) -> reqwest::Client {
+        let tls = client_config(&self.bundle, self.own.as_deref()).expect("certificates");
+        let builder = reqwest::Client::builder().no_proxy().timeout(PATIENCE);
+        builder.tls_backend_preconfigured(tls).build().expect("a client")
+    }
+
+    async fn ask(
+        &self,
+        client: &reqwest::Client,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<(u16, Value), String> {
+        let mut request = client.request(Method::GET, format!("{}{path}", self.url));
+        if let Some(key) = &self.key {
+            request = request.bearer_auth(key);
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = request.send().await.map_err(|error| format!("{error:?}"))?;
+        let status = response.status().as_u16();
+        let body = response.bytes().await.map_err(|error| format!("{error:?}"))?;
+        Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
+    }
+
+    fn get(&self, path: &str, headers: &[(&str, &str)]) -> Result<(u16, String), String> {
+        let (status, body) = block_on(self.ask(&self.client(), path, headers))?;
+        Ok((status, body["error"]["code"].as_str().unwrap_or("").to_owned()))
+    }
+}
+
+fn issue(home: &TestHome, identity: &str, life: &str) -> (String, String) {
+    let file = home.workspace().join(identity.replace('/', "-"));
+    let output = file.to_str().expect("UTF-8");
+    let (exit, value) = cli(home, &["tls", "issue", identity, "--life", life, "--output", output]);
+    assert_eq!(exit, 0, "{value}");
+    (
+        read(&file),
+        value["serial"].as_str().expect("a serial number").to_owned(),
+    )
+}
+
+/// A certificate that says it is the operator's, of an authority that says it is the internal one.
+fn forged() -> String {
+    let authority_key = KeyPair::generate().expect("a key");
+    let mut authority = CertificateParams::default();
+    authority
+        .distinguished_name
+        .push(DnType::CommonName, "OpenClaw internal authority 1");
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().expect("a key");
+    let mut params = CertificateParams::default();
+    let uri = "spiffe://openclaw.internal/admin/operator".try_into().expect("ASCII");
+    params.subject_alt_names.push(SanType::URI(uri));
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    let signed = params.signed_by(&key, &Issuer::new(authority, authority_key));
+    format!("{}{}", signed.expect("signed").pem(), key.serialize_pem())
+}
+
+#[test]
+fn only_a_good_certificate_of_an_operator_and_a_key_together_open_anything() {
+    let home = TestHome::new("");
+    let daemon = home.start();
+    let operator = Operator::of(&home);
+    let (short, _) = issue(&home, "admin/short", "1s");
+    let (service, _) = issue(&home, "service/nginx", "1h");
+    let (node, _) = issue(&home, "node/far", "1h");
+    let (alice, _) = issue(&home, "admin/alice", "1h");
+    let (bob, serial) = issue(&home, "admin/bob", "1h");
+    let check = |what: &str, own: Option<&str>, expected: Option<(u16, &str)>| {
+        let got = operator.with(own.map(str::to_owned)).get("/admin/v1/tree", &[]);
+        let got = got.as_ref().ok().map(|(status, code)| (*status, code.as_str()));
+        assert_eq!(got, expected, "{what}");
+    };
+    check("the operator", operator.own.as_deref(), Some((200, "")));
+    check("another operator", Some(&alice), Some((200, "")));
+    check("bob", Some(&bob), Some((200, "")));
+    check("no certificate", None, None);
+    check("another authority's", Some(&forged()), None);
+    check("a service's", Some(&service), None);
+    check("a node's", Some(&node), None);
+    assert_eq!(cli(&home, &["tls", "revoke", &serial]).0, 0);
+    check("a revoked one", Some(&bob), None);
+    until("the short certificate to end", PATIENCE, || {
+        match operator.with(Some(short.clone())).get("/admin/v1/tree", &[]) {
+            Ok(answered) => Err(answered),
+            Err(_) => Ok(()),
+        }
+    });
+    let keyless = Operator {
+        key: None,
+        ..operator.with(operator.own.clone())
+    };
+    let got = keyless.get("/admin/v1/tree", &[]).expect("an answer");
+    assert_eq!(got, (401, "OC-2001".into()), "a certificate alone");
+    let check = |name: &str, value: &str, expected: (u16, &str)| {
+        let got = operator.get("/admin/v1/keys", &[(name, value)]).expect("an answer");
+        assert_eq!((got.0, got.1.as_str()), expected, "{name}: {value}");
+    };
+    let own = operator.url.trim_start_matches("https://");
+    check("host", own, (200, ""));
+    check("host", "rebound.example", (403, "OC-2004"));
+    check("origin", "https://evil.example", (403, "OC-2009"));
+    check("origin", "null", (403, "OC-2009"));
+    check("origin", "http://localhost:3000", (403, "OC-2009"));
+    check("origin", &operator.url, (200, ""));
+    check("sec-fetch-site", "cross-site", (403, "OC-2009"));
+    check("sec-fetch-site", "same-site", (403, "OC-2009"));
+    check("sec-fetch-site", "same-origin", (200, ""));
+    // Without TLS there is nobody.
+    let plain = operator.url.replace("https://", "http://");
+    let client = operator.client();
+    let plain = block_on(async { client.get(plain).send().await.map(|answer| answer.status()) });
+    assert!(plain.is_err(), "{plain:?}");
+    drop(daemon);
+}
+
+async fn connect(operator: &Operator) -> tokio_rustls::client::TlsStream<TcpStream> {
+    let tls = client_config(&operator.bundle, operator.own.as_deref()).expect("certificates");
+    let stream = TcpStream::connect(operator.url.trim_start_matches("https://"))
+        .await
+        .expect("connects");
+    let name = ServerName::try_from("localhost").expect("a name");
+    let shaken = TlsConnector::from(Arc::new(tls)).connect(name, stream).await;
+    shaken.expect("a handshake")
+}
+
+#[test]
+fn an_open_connection_ends_with_its_certificate_and_silence_ends_at_its_limit() {
+    let home = TestHome::new("[gateway]\nheadTimeout = 1000\n");
+    let _daemon = home.start();
+    let operator = Operator::of(&home);
+    let (alice, serial) = issue(&home, "admin/alice", "1h");
+    let alice = operator.with(Some(alice));
+    block_on(async {
+        let mut stream = connect(&alice).await;
+        // Half a request: it waits for the rest, so nothing but the certificate ends it within its limit.
+        stream.write_all(b"GET /openapi.json HTTP/1.1\r\n").await.expect("sent");
+        let revoking = tokio::task::spawn_blocking({
+            let home = home.path();
+            move || {
+                let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_openclaw"));
+                command.arg("--home").arg(home).args(["tls", "revoke", &serial]);
+                command.output().expect("the command runs").status.success()
+            }
+        });
+        assert!(revoking.await.expect("it ends"));
+        let began = Instant::now();
+        let mut rest = Vec::new();
+        // An end without a farewell is an end too.
+        tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest))
+            .await
+            .expect("it ends")
+            .ok();
+        assert!(
+            rest.is_empty(),
+            "nothing was answered: {}",
+            String::from_utf8_lossy(&rest)
+        );
+        assert!(began.elapsed() < Duration::from_millis(900), "{:?}", began.elapsed());
+
+        let mut silent = connect(&operator).await;
+        let mut rest = Vec::new();
+        tokio::time::timeout(PATIENCE, silent.read_to_end(&mut rest))
+            .await
+            .expect("it ends")
+            .ok();
+        let address = operator.url.trim_start_matches("https://");
+        let mut mute = TcpStream::connect(address).await.expect("connects");
+        tokio::time::timeout(PATIENCE, mute.read_to_end(&mut rest))
+            .await
+            .expect("it ends")
+            .ok();
+    });
+}
+
+#[test]
+fn certificates_and_the_authority_are_swapped_under_load_without_a_dropped_request() {
+    let home = TestHome::new("");
+    let _daemon = home.start();
+    let over = AtomicBool::new(false);
+    let (fresh, kept) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let more = |counter: &AtomicUsize| {
+        let wanted = counter.load(Ordering::Relaxed) + 5;
+        until("requests to go on", PATIENCE, || {
+            let seen = counter.load(Ordering::Relaxed);
+            if seen >= wanted { Ok(()) } else { Err(seen) }
+        });
+    };
+    std::thread::scope(|scope| {
+        // New connections, each with what lies in the folder at that moment.
+        let connecting = scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                let got = Operator::of(&home).get("/admin/v1/tls", &[]);
+                assert!(matches!(got, Ok((200, _))), "{got:?}");
+                fresh.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        // One connection that is kept while the daemon's own certificate changes.
+        let keeping = scope.spawn(|| {
+            let operator = Operator::of(&home);
+            let client = operator.client();
+            block_on(async {
+                while kept.load(Ordering::Relaxed) < 1_000_000 {
+                    let got = operator.ask(&client, "/admin/v1/tls", &[]).await;
+                    assert!(matches!(got, Ok((200, _))), "{got:?}");
+                    kept.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        });
+        for _ in 0..3 {
+            more(&fresh);
+            more(&kept);
+            assert_eq!(cli(&home, &["tls", "renew"]).0, 0);
+        }
+        more(&kept);
+        kept.store(1_000_000, Ordering::Relaxed);
+        keeping.join().expect("no kept request was dropped");
+        for step in ["trust", "issue", "drop"] {
+            more(&fresh);
+            let (exit, value) = cli(&home, &["tls", "rotate", step]);
+            assert_eq!(exit, 0, "{step}: {value}");
+        }
+        more(&fresh);
+        over.store(true, Ordering::Relaxed);
+        connecting.join().expect("no new connection was dropped");
+    });
+    let (_, view) = cli(&home, &["tls", "show"]);
+    assert_eq!((&view["trusted"], &view["issuing"]), (&json!([2]), &json!(2)), "{view}");
+}
+
+#[test]
+fn an_actor_is_killed_and_restarted_by_path_and_the_audit_log_says_by_whom() {
+    let home = TestHome::new("");
+    let _daemon = home.start();
+    let operator = Operator::of(&home);
+    let client = operator.client();
+    let post = async |path: &str| {
+        let request = client
+            .post(format!("{}{path}", operator.url))
+            .bearer_auth(home.operator_key());
+        request.send().await.expect("an answer").status().as_u16()
+    };
+    let incarnation = async || {
+        let (_, tree) = operator.ask(&client, "/admin/v1/tree", &[]).await.expect("an answer");
+        let children = |node: &Value| node["children"].as_array().cloned().unwrap_or_default();
+        let all: Vec<Value> = children(&tree).iter().flat_map(children).collect();
+        let found = all.iter().find(|node| node["path"] == "root/identity/renewal");
+        found.and_then(|node| node["incarnation"].as_u64()).unwrap_or(0)
+    };
+    block_on(async {
+        for (how, expected) in [("kill", 2), ("restart", 3)] {
+            assert_eq!(
+                post(&format!("/admin/v1/actors/root%2Fidentity%2Frenewal/{how}")).await,
+                200
+            );
+            until_async("the next incarnation", PATIENCE, async || {
+                let seen = incarnation().await;
+                if seen == expected { Ok(()) } else { Err(seen) }
+            })
+            .await;
+        }
+        assert_eq!(post("/admin/v1/actors/root%2Fnobody/kill").await, 404);
+    });
+    let (_, log) = cli(&home, &["audit", "--limit", "2"]);
+    let rows = log["rows"].as_array().expect("rows");
+    let told: Vec<&str> = rows.iter().filter_map(|row| row["action"].as_str()).collect();
+    assert_eq!(told, ["actor.restarted", "actor.killed"], "{log}");
+    assert!(
+        rows[0]["actor"]
+            .as_str()
+            .is_some_and(|actor| actor.ends_with("(operator)")),
+        "{log}"
+    );
+}
+
+#[test]
+fn an_open_address_without_chosen_networks_is_refused_at_the_start() {
+    let check = |config: &str, expected: bool| {
+        let home = TestHome::new(&format!("[admin]\nport = 0\n{config}"));
+        let (exit, value) = cli(&home, &["config", "validate"]);
+        assert_eq!(exit == 0, expected, "{config}: {value}");
+    };
+    check("bind = \"127.0.0.1\"\n", true);
+    check("bind = \"0.0.0.0\"\n", false);
+    check("bind = \"::\"\n", false);
+    check("bind = \"0.0.0.0\"\nallow = [\"0.0.0.0/0\"]\n", false);
+    check("bind = \"0.0.0.0\"\nallow = [\"10.0.0.0/8\", \"::/0\"]\n", false);
+    check("bind = \"0.0.0.0\"\nallow = [\"10.0.0.0/8\"]\n", true);
+    check("allow = [\"everybody\"]\n", false);
+    let home = TestHome::new("[admin]\nport = 0\nbind = \"0.0.0.0\"\n");
+    let (exit, value) = cli(&home, &["start"]);
+    assert_eq!((exit, value["error"]["code"].as_str()), (2, Some("OC-6002")), "{value}");
+}
+
+#[test]
+fn an_address_that_is_not_on_the_allow_list_is_turned_away_before_anything_is_read() {
+    let home = TestHome::new("[admin]\nallow = [\"10.9.8.0/24\"]\n");
+    let _daemon = home.start();
+    let got = Operator::of(&home).get("/admin/v1/tree", &[]);
+    assert!(got.is_err(), "{got:?}");
+    until("the daemon to say so", PATIENCE, || {
+        let words = home.words();
+        if words.contains("admin.allow") {
+            Ok(())
+        } else {
+            Err(words)
+        }
+    });
+}
