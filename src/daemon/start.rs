@@ -18,6 +18,7 @@ use crate::agents::parts::{AgentsParts, Definitions};
 use crate::agents::players::Players;
 use crate::agents::treasury::Treasury;
 use crate::automation;
+use crate::automation::handle::AutomationHandle;
 use crate::automation::parts::AutomationParts;
 use crate::domain::agent::Role;
 use crate::domain::code::{self, Code};
@@ -94,6 +95,8 @@ const MEMORY_OPEN_MAX: usize = 256;
 const SCHEDULE_TICK: Duration = Duration::from_secs(30);
 /// Longest wait for the calls under way when the daemon stops.
 const SUSPEND_MAX: Duration = Duration::from_secs(10);
+/// A healthy schedule is looked after every 30 seconds.
+const TICK_MAX: Duration = Duration::from_secs(60);
 /// Longest orderly end; what has not ended by then resumes at the next start.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(25);
 
@@ -330,9 +333,14 @@ async fn listen_for_metrics(config: &Config, handed: &Handed) -> Option<MetricsL
     }
 }
 
-/// What has to answer for the daemon to count as alive: the store commits, the root of the tree answers, and the
-/// gateway answers itself over its own socket, at an address that this machine reaches.
-fn vital_signs(committer: &Committer, root: &SupervisorRef, gateway: SocketAddr) -> Vec<Probe> {
+/// What has to answer for the daemon to count as alive: the store commits, the root of the tree answers, schedules are
+/// looked after, and the gateway answers itself over its own socket, at an address that this machine reaches.
+fn vital_signs(
+    committer: &Committer,
+    root: &SupervisorRef,
+    automation: AutomationHandle,
+    gateway: SocketAddr,
+) -> Vec<Probe> {
     let committer = committer.clone();
     let root = root.clone();
     vec![
@@ -348,6 +356,16 @@ fn vital_signs(committer: &Committer, root: &SupervisorRef, gateway: SocketAddr)
             ask: Arc::new(move || {
                 let root = root.clone();
                 Box::pin(async move { root.snapshot().await.map(drop).map_err(|error| error.to_string()) })
+            }),
+        },
+        Probe {
+            part: "schedules",
+            ask: Arc::new(move || {
+                let late = automation.tick_age().filter(|(_, age)| *age > TICK_MAX);
+                let answer = late.map_or(Ok(()), |(name, age)| {
+                    Err(format!("`{name}` was not looked after for {} s", age.as_secs()))
+                });
+                Box::pin(std::future::ready(answer))
             }),
         },
         Probe {
@@ -596,7 +614,7 @@ impl Daemon {
             audit,
             admin: admin.to_string().into(),
             runs,
-            automation,
+            automation: automation.clone(),
             agents: agents.clone(),
             skills,
             models,
@@ -675,7 +693,7 @@ impl Daemon {
             tracing::warn!(%address, "the service manager listens where the configuration does not: nobody answers");
         }
         let serving = format!("serving at {gateway}");
-        let probes = vital_signs(&committer, &root, reachable(address));
+        let probes = vital_signs(&committer, &root, automation, reachable(address));
         let watchdog = Watchdog::start(probes, serving.clone()).map_err(DaemonError::Manager)?;
         drop(starting);
         manager::ready(&serving);

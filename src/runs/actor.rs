@@ -326,11 +326,6 @@ impl RunActor {
                 parts.agents.treasury().close_run(run, &agents, &unsettled, now.day())
             }
             Fact::StepDone { attempt, output } => self.lesson(state, attempt, Some(output.as_ref()), now),
-            Fact::StepFailed {
-                attempt,
-                retry_at: None,
-                ..
-            } => self.lesson(state, attempt, None, now),
             Fact::RunParked { reason } => vec![Op::IncidentOpen(Incident {
                 id: IncidentId::new(now, parts.entropy.u128()),
                 at: now,
@@ -358,7 +353,10 @@ impl RunActor {
                         run: Some(run),
                     })
                 });
-                incident.into_iter().collect()
+                incident
+                    .into_iter()
+                    .chain(self.lesson(state, attempt, None, now))
+                    .collect()
             }
             _ => Vec::new(),
         })
