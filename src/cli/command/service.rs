@@ -30,7 +30,7 @@ fn units(context: &mut Context) -> Result<Vec<UnitFile>, CliError> {
     let gateway = context.load()?.config.gateway;
     files(&program, SocketAddr::new(gateway.bind, gateway.port)).map_err(|error| {
         CliError::usage(
-            &error.to_string(),
+            error.to_string(),
             "copy the program to /usr/local/bin and start it there",
         )
     })

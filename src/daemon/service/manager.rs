@@ -4,7 +4,7 @@
 
 use std::io;
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sd_notify::NotifyState;
 
@@ -59,9 +59,8 @@ impl Starting {
     pub fn begin(status_line: &str) -> io::Result<Self> {
         status(status_line);
         let (sender, ended) = mpsc::channel();
-        let began = Instant::now();
         std::thread::Builder::new().name("starting".into()).spawn(move || {
-            while began.elapsed() < START_MAX {
+            for _ in 0..START_MAX.as_secs() / EXTEND_EVERY.as_secs() {
                 let micros = u32::try_from(EXTEND_BY.as_micros()).unwrap_or(u32::MAX);
                 tell(&[NotifyState::ExtendTimeoutUsec(micros)]);
                 if ended.recv_timeout(EXTEND_EVERY) != Err(RecvTimeoutError::Timeout) {
