@@ -209,6 +209,8 @@ impl Nothing {
             concurrency: concurrency as u32,
             approval: Approval::Auto,
             examples: Arc::new([]),
+            resources: Arc::new([]),
+            undo: None,
         }
     }
 }

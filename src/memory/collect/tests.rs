@@ -191,9 +191,9 @@ async fn what_makes_room_is_the_least_valuable_and_pinned_entries_never_do() {
             .commit(vec![put(&a, None, format!("text {number}"), importance, START, None)])
             .await;
     }
-    assert_eq!(house.rounds.make_room(&a, (1, 0), START).await.expect("evicts"), 1);
+    // Four are there, and one more is to come: two have to go.
+    assert_eq!(house.rounds.make_room(&a, (1, 0), START).await.expect("evicts"), 2);
     assert_eq!(house.states(&a)["text 2"], "archived");
-    assert_eq!(house.rounds.make_room(&a, (1, 0), START).await.expect("evicts"), 1);
     assert_eq!(house.states(&a)["text 0"], "archived");
     assert_eq!(
         house.rounds.make_room(&a, (1, 0), START).await.expect("nothing to do"),
