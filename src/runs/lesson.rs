@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use crate::domain::failure::NextAttempt;
 use crate::domain::handoff::Lesson;
 use crate::domain::id::RunId;
 use crate::domain::memory::{MemoryScope, MemorySource, ShardName};
@@ -45,11 +46,16 @@ pub struct Ended<'s> {
 
 /// What is kept of it.
 pub fn lesson_of(ended: &Ended<'_>) -> Option<Wish> {
-    if ended.lessons.is_empty() {
+    // A spent budget, a passed deadline or a cancel says nothing about how the work is done.
+    let lessons = ended.lessons.iter();
+    let lessons: Vec<&Lesson> = lessons
+        .filter(|lesson| lesson.class.next_attempt() == NextAttempt::WithLesson)
+        .collect();
+    if lessons.is_empty() {
         return None;
     }
     let mut text = format!("Lesson of a task: {}", preview(ended.task, PART_BYTES));
-    for lesson in &ended.lessons[ended.lessons.len().saturating_sub(ATTEMPTS_MAX)..] {
+    for lesson in &lessons[lessons.len().saturating_sub(ATTEMPTS_MAX)..] {
         let reason = preview(&lesson.reason, PART_BYTES);
         let _ = write!(
             text,
@@ -140,5 +146,15 @@ mod tests {
         .expect("a lesson");
         assert_ne!(other.key, kept.key);
         assert_eq!(lesson_of(&Ended { lessons: &[], ..ended }), None);
+        let spent = [Lesson {
+            class: FailureClass::Budget,
+            ..lessons[0].clone()
+        }];
+        let over_budget = Ended {
+            lessons: &spent,
+            output: None,
+            ..ended
+        };
+        assert_eq!(lesson_of(&over_budget), None, "money says nothing about the work");
     }
 }

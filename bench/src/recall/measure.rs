@@ -63,7 +63,10 @@ impl Shelf {
         let batch = Batch::ops(puts.collect());
         committer.commit(batch).await.expect("the conversation is kept");
         let mut of_id: HashMap<u64, usize> = HashMap::new();
-        let listed = store.memory_page(&shard, 0, usize::MAX).expect("the store reads").entries;
+        let listed = store
+            .memory_page(&shard, 0, usize::MAX)
+            .expect("the store reads")
+            .entries;
         for entry in listed {
             for tag in &entry.tags {
                 of_id.insert(entry.id, turn_of[&**tag]);
