@@ -3,6 +3,7 @@
 //! Needs root and systemd-nspawn; `.ci/run` installs it and sets `OPENCLAW_SYSTEMD_NEEDED`, so that nothing is skipped
 //! there.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -35,7 +36,7 @@ impl Machine {
                 std::env::var_os("OPENCLAW_SYSTEMD_NEEDED").is_none(),
                 "systemd-nspawn and root are needed here"
             );
-            eprintln!("skipped: a real systemd needs root and systemd-nspawn");
+            writeln!(std::io::stderr(), "SKIPPED: a real systemd needs root and systemd-nspawn").ok();
             return None;
         }
         let only = MACHINES.lock().unwrap_or_else(PoisonError::into_inner);

@@ -103,6 +103,7 @@ fn whatever_the_moment_of_a_kill_every_accepted_run_ends_once_and_every_effect_k
         recoveries: Vec::new(),
         replays: 0,
     };
+    storm.learns_the_tool();
     let began = Instant::now();
     for life in 0..kills {
         block_on(storm.live(life));
@@ -148,6 +149,18 @@ fn whatever_the_moment_of_a_kill_every_accepted_run_ends_once_and_every_effect_k
 }
 
 impl Storm {
+    /// One quiet life in which the server tells its tool: from then on a plan can name it at once.
+    fn learns_the_tool(&self) {
+        let daemon = self.home.start();
+        let client = daemon.client();
+        block_on(until_async("the server's tool", LIFE_MAX, async || {
+            let (_, skills) = client.get("/v1/skills").await.map_err(|error| error.to_string())?;
+            let text = skills.to_string();
+            text.contains("mcp.marks.act").then_some(()).ok_or(text)
+        }));
+        daemon.kill();
+    }
+
     /// Waits until no process of a killed daemon is alive: neither programs nor servers, nor what stands beside them.
     fn leaves_nothing(&self) {
         let home = self.home.path();
