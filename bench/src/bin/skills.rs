@@ -208,6 +208,8 @@ impl Nothing {
             output_bytes_max: 1024,
             concurrency: concurrency as u32,
             approval: Approval::Auto,
+            resources: Arc::new([]),
+            undo: None,
             examples: Arc::new([]),
             resources: Arc::new([]),
             undo: None,
