@@ -54,6 +54,7 @@ fn run(batches: &mut Vec<Batch>, number: u64) {
         model: None,
         origin: "api".into(),
         retry_of: None,
+        grant: None,
     };
     let submission = Submission {
         idempotency: None,
