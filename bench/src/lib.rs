@@ -5,6 +5,8 @@
 pub mod daemon;
 pub mod disk;
 pub mod floor;
+pub mod glosses;
 pub mod history;
+pub mod meter;
 pub mod model_server;
 pub mod table;

@@ -140,10 +140,14 @@ impl Store {
             .get(key_row(shard.number, &key.key).as_slice())
             .map_err(step("read a key"))?
             .map(|id| id.value());
-        match (id, Tables::open(&transaction)?) {
-            (Some(id), Some(tables)) => tables.entry(shard.number, id),
-            _ => Ok(None),
-        }
+        let Some(id) = id else { return Ok(None) };
+        let entries = transaction
+            .open_table(MEMORY_ENTRIES)
+            .map_err(step("open the memory"))?;
+        let found = entries
+            .get(&entry_row(shard.number, id))
+            .map_err(step("read an entry"))?;
+        found.map(|value| entry(shard.number, id, value.value())).transpose()
     }
 
     /// An entry by its number, whatever its state.

@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 
@@ -17,8 +18,9 @@ const UNKNOWN: &str = "[UNK]";
 
 /// The vocabulary.
 pub struct WordPiece {
-    starts: HashMap<&'static str, u32>,
-    continuations: HashMap<&'static str, u32>,
+    // Nobody but us chooses what is in them, so their hash need not withstand chosen keys.
+    starts: HashMap<&'static str, u32, RandomState>,
+    continuations: HashMap<&'static str, u32, RandomState>,
     unknown: u32,
     piece_bytes_max: usize,
 }
@@ -26,8 +28,8 @@ pub struct WordPiece {
 impl WordPiece {
     /// A vocabulary with one piece a line; the number of a piece is its line, from 0.
     pub fn new(vocabulary: &'static str) -> Self {
-        let mut starts = HashMap::with_capacity(32_768);
-        let mut continuations = HashMap::with_capacity(8_192);
+        let mut starts = HashMap::with_capacity_and_hasher(32_768, RandomState::default());
+        let mut continuations = HashMap::with_capacity_and_hasher(8_192, RandomState::default());
         let mut piece_bytes_max = 0;
         for (number, piece) in vocabulary.lines().enumerate() {
             let number = u32::try_from(number).unwrap_or(u32::MAX);

@@ -82,14 +82,7 @@ impl Gathered {
             self.check(source.codes, vector, open);
         }
         self.searches += 1;
-        self.places
-            .extend(scores.touched.iter().copied().filter(|place| open(*place)));
-        if self.places.len() > WORDED {
-            let score = |place: &u32| scores.own[*place as usize] + scores.around[*place as usize];
-            let better = |a: &u32, b: &u32| score(b).total_cmp(&score(a)).then(a.cmp(b));
-            self.places.select_nth_unstable_by(WORDED - 1, better);
-            self.places.truncate(WORDED);
-        }
+        self.worded(scores, open);
         self.places.extend(self.near.iter().map(|near| near.place));
         // A neighbour shares in the score of what was found.
         for at in 0..self.places.len() {
@@ -111,6 +104,28 @@ impl Gathered {
         source
             .codes
             .cosines(vector, &self.needed, |place, cosine| cosines[place as usize] = cosine);
+    }
+
+    /// The open places that score best by words, in no order. Most that have one common word fall behind at once: nobody
+    /// asks whether they are open.
+    fn worded(&mut self, scores: &Scores, open: &dyn Fn(u32) -> bool) {
+        let score = |place: &u32| scores.own[*place as usize] + scores.around[*place as usize];
+        let better = |a: &u32, b: &u32| score(b).total_cmp(&score(a)).then(a.cmp(b));
+        let mut enough = 0.0;
+        for place in scores.touched() {
+            if score(place) < enough || !open(*place) {
+                continue;
+            }
+            self.places.push(*place);
+            if self.places.len() == 2 * WORDED {
+                enough = score(self.places.select_nth_unstable_by(WORDED - 1, better).1);
+                self.places.truncate(WORDED);
+            }
+        }
+        if self.places.len() > WORDED {
+            self.places.select_nth_unstable_by(WORDED - 1, better);
+            self.places.truncate(WORDED);
+        }
     }
 
     /// The nearest places that are accepted, nearest first.

@@ -21,6 +21,8 @@ const B: f32 = 0.75;
 const BEFORE: [f32; 3] = [0.7, 0.5, 0.34];
 /// What those of the two entries after count.
 const AFTER: [f32; 2] = [0.3, 0.15];
+/// When more than one in so many places has a score, all are cleared: that is faster than one by one.
+const CLEAR_PART: usize = 16;
 /// No place.
 const NONE: u32 = u32::MAX;
 
@@ -59,10 +61,55 @@ pub struct Scores {
     pub own: Vec<f32>,
     /// BM25 of the entry within what was said around it.
     pub around: Vec<f32>,
-    /// The places with a score in either.
-    pub touched: Vec<u32>,
+    touched: Places,
     counts: Vec<f32>,
-    of_term: Vec<u32>,
+    of_term: Places,
+}
+
+/// Different places, as many as there are at most. One is put without a jump that depends on whether it is new: that is
+/// what a processor guesses wrong most often here.
+#[derive(Debug, Default)]
+struct Places {
+    room: Vec<u32>,
+    count: usize,
+}
+
+impl Places {
+    fn clear(&mut self, places: usize) {
+        self.count = 0;
+        self.room.resize(places + 1, NONE);
+    }
+
+    fn put(&mut self, place: u32, is_new: bool) {
+        if let Some(slot) = self.room.get_mut(self.count) {
+            *slot = place;
+            self.count += usize::from(is_new);
+        }
+    }
+
+    fn as_slice(&self) -> &[u32] {
+        &self.room[..self.count]
+    }
+}
+
+/// BM25's saturation for one mean length, with what does not change from entry to entry reckoned once.
+#[derive(Clone, Copy)]
+struct Saturation {
+    least: f32,
+    of_length: f32,
+}
+
+impl Saturation {
+    fn of(mean: f32) -> Self {
+        Self {
+            least: K1 * (1.0 - B),
+            of_length: K1 * B / mean.max(1.0),
+        }
+    }
+
+    fn saturated(self, count: f32, length: f32) -> f32 {
+        count * (K1 + 1.0) / (count + self.least + self.of_length * length)
+    }
 }
 
 impl Lexical {
@@ -259,6 +306,15 @@ impl Lexical {
 
     /// Scores all entries for terms with weights; each term once.
     pub fn score(&self, wanted: &[(u32, f32)], scores: &mut Scores) {
+        self.score_fields::<true>(wanted, scores);
+    }
+
+    /// The same for the second field alone; the scores of the first stay 0.
+    pub fn score_around(&self, wanted: &[(u32, f32)], scores: &mut Scores) {
+        self.score_fields::<false>(wanted, scores);
+    }
+
+    fn score_fields<const OWN: bool>(&self, wanted: &[(u32, f32)], scores: &mut Scores) {
         scores.clear(self.lengths.len());
         if self.live == 0 {
             return;
@@ -266,35 +322,51 @@ impl Lexical {
         let live = self.live as f32;
         let mean = self.live_length as f32 / live;
         let around_mean = (self.live_around / f64::from(live)) as f32;
-        for (number, weight) in wanted {
+        let (of_own, of_around) = (Saturation::of(mean), Saturation::of(around_mean));
+        // What has no weight changes no score.
+        for (number, weight) in wanted.iter().filter(|(_, weight)| *weight > 0.0) {
             let postings = &self.postings[*number as usize];
             let own_idf = weight * rarity(live, self.live_in[*number as usize] as f32);
             for posting in postings.iter().filter(|posting| self.is_live[posting.place as usize]) {
                 let at = posting.place as usize;
                 let count = f32::from(posting.count);
-                scores.own[at] += own_idf * saturated(count, f32::from(self.lengths[at]), mean);
+                if OWN {
+                    scores.own[at] += own_idf * of_own.saturated(count, f32::from(self.lengths[at]));
+                }
                 scores.count(posting.place, count);
                 self.each_reached(posting.place, |place, weight| scores.count(place, weight * count));
             }
-            let around_idf = weight * rarity(live, scores.of_term.len() as f32);
-            for place in scores.of_term.drain(..) {
-                let at = place as usize;
+            let around_idf = weight * rarity(live, scores.of_term.count as f32);
+            for place in scores.of_term.as_slice() {
+                let at = *place as usize;
                 let count = std::mem::take(&mut scores.counts[at]);
-                if scores.around[at] == 0.0 {
-                    scores.touched.push(place);
-                }
-                scores.around[at] += around_idf * saturated(count, self.around[at], around_mean);
+                let around = &mut scores.around[at];
+                scores.touched.put(*place, *around == 0.0);
+                *around += around_idf * of_around.saturated(count, self.around[at]);
             }
+            scores.of_term.count = 0;
         }
     }
 }
 
 impl Scores {
+    /// The places with a score in either field.
+    pub fn touched(&self) -> &[u32] {
+        self.touched.as_slice()
+    }
+
     fn clear(&mut self, places: usize) {
-        for place in self.touched.drain(..) {
-            self.own[place as usize] = 0.0;
-            self.around[place as usize] = 0.0;
+        if self.touched.count > self.own.len() / CLEAR_PART {
+            self.own.fill(0.0);
+            self.around.fill(0.0);
+        } else {
+            for place in self.touched.as_slice() {
+                self.own[*place as usize] = 0.0;
+                self.around[*place as usize] = 0.0;
+            }
         }
+        self.touched.clear(places);
+        self.of_term.clear(places);
         self.own.resize(places, 0.0);
         self.around.resize(places, 0.0);
         self.counts.resize(places, 0.0);
@@ -302,9 +374,7 @@ impl Scores {
 
     fn count(&mut self, place: u32, count: f32) {
         let counted = &mut self.counts[place as usize];
-        if *counted == 0.0 {
-            self.of_term.push(place);
-        }
+        self.of_term.put(place, *counted == 0.0);
         *counted += count;
     }
 }
@@ -313,15 +383,15 @@ fn rarity(live: f32, found: f32) -> f32 {
     (1.0 + (live - found + 0.5) / (found + 0.5)).ln()
 }
 
-fn saturated(count: f32, length: f32, mean: f32) -> f32 {
-    count * (K1 + 1.0) / (count + K1 * (1.0 - B + B * length / mean.max(1.0)))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn saturated(count: f32, length: f32, mean: f32) -> f32 {
+        count * (K1 + 1.0) / (count + K1 * (1.0 - B + B * length / mean.max(1.0)))
+    }
 
     /// BM25 as the textbook has it, over counts of words by place; none for a removed place.
     fn naive(counts: &[Option<HashMap<String, f32>>], query: &str) -> Vec<f32> {

@@ -387,14 +387,17 @@ impl Library {
                 leading.take(first(*place), *place, ());
             }
             let led = self.led(&leading.into_sorted(), &wanted);
-            self.lexical.score(&led, led_scores);
-            let found = led_scores.touched.iter().filter(|place| is_open(**place));
-            most_second = found
-                .map(|place| led_scores.around[*place as usize])
-                .fold(0.0f32, f32::max);
+            self.lexical.score_around(&led, led_scores);
+            for place in led_scores.touched() {
+                let score = led_scores.around[*place as usize];
+                // Whether it is open is asked only where it matters.
+                if score > most_second && is_open(*place) {
+                    most_second = score;
+                }
+            }
             // What only the second round finds, it has to find well.
             let well = |place: &&u32| led_scores.around[**place as usize] > most_second / 2.0 && is_open(**place);
-            close.extend(led_scores.touched.iter().filter(well));
+            close.extend(led_scores.touched().iter().filter(well));
             close.sort_unstable();
             close.dedup();
         }
@@ -556,7 +559,7 @@ impl<'q> Signals<'q> {
         }
         let (mut words, mut words_around) = (Span::from_zero(), Span::from_zero());
         for place in scores
-            .touched
+            .touched()
             .iter()
             .map(|place| *place as usize)
             .filter(|place| open[*place])
@@ -598,7 +601,7 @@ impl<'q> Signals<'q> {
         }
         for place in self
             .scores
-            .touched
+            .touched()
             .iter()
             .map(|place| *place as usize)
             .filter(|place| self.open[*place])

@@ -11,6 +11,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
 use rust_stemmers::{Algorithm, Stemmer};
 use unicode_segmentation::UnicodeSegmentation;
 
@@ -155,13 +156,14 @@ const STOP_WORDS: &[&str] = &[
 
 struct Stems {
     stemmer: Stemmer,
-    known: HashMap<Box<str>, Box<str>>,
+    /// What a word counts as; none for a stop word.
+    known: HashMap<Box<str>, Option<Box<str>>, RandomState>,
 }
 
 thread_local! {
     static STEMS: RefCell<Stems> = RefCell::new(Stems {
         stemmer: Stemmer::create(Algorithm::English),
-        known: HashMap::new(),
+        known: HashMap::default(),
     });
 }
 
@@ -199,33 +201,50 @@ pub fn terms(text: &str, mut each: impl FnMut(&str)) {
 impl Stems {
     fn take(&mut self, word: &str, lower: &mut String, each: &mut impl FnMut(&str)) {
         lower.clear();
-        for character in word.chars() {
-            if lower.len() >= TERM_BYTES_MAX {
-                break;
+        if word.is_ascii() {
+            lower.push_str(&word[..word.len().min(TERM_BYTES_MAX)]);
+            lower.make_ascii_lowercase();
+        } else {
+            for character in word.chars() {
+                if lower.len() >= TERM_BYTES_MAX {
+                    break;
+                }
+                lower.extend(character.to_lowercase());
             }
-            lower.extend(character.to_lowercase());
         }
-        if lower.is_empty() || STOP_WORDS.binary_search(&lower.as_str()).is_ok() {
+        if lower.is_empty() {
             return;
         }
         if !lower.is_ascii() || lower.bytes().any(|byte| byte.is_ascii_digit()) {
             return each(lower);
         }
-        if let Some(stem) = self.known.get(lower.as_str()) {
-            return each(stem);
+        if let Some(known) = self.known.get(lower.as_str()) {
+            if let Some(stem) = known {
+                each(stem);
+            }
+            return;
         }
-        let stem = self.stemmer.stem(lower);
-        each(&stem);
         if self.known.len() >= REMEMBERED_MAX {
             self.known.clear();
         }
-        let stem: Box<str> = stem.into();
+        let is_stop = STOP_WORDS.binary_search(&lower.as_str()).is_ok();
+        let stem: Option<Box<str>> = (!is_stop).then(|| self.stemmer.stem(lower).into());
+        if let Some(stem) = &stem {
+            each(stem);
+        }
         self.known.insert(lower.as_str().into(), stem);
     }
 }
 
 /// The parts of an identifier; nothing for a word that has no inner border.
 fn parts(word: &str, mut each: impl FnMut(&str)) {
+    // Most words: letters of which only the first may be a capital.
+    if let [first, rest @ ..] = word.as_bytes()
+        && first.is_ascii_alphabetic()
+        && rest.iter().all(u8::is_ascii_lowercase)
+    {
+        return;
+    }
     let characters: Vec<(usize, char)> = word.char_indices().collect();
     let is_border = |at: usize| {
         let (before, here) = (characters[at - 1].1, characters[at].1);

@@ -104,12 +104,7 @@ impl<'t> Speech<'t> {
 
     /// Whether the body names a time.
     pub fn tells_time(&self) -> bool {
-        words(self.body).any(|word| {
-            word.bytes().next().is_some_and(|byte| byte.is_ascii_digit()) || {
-                let lower = word.to_lowercase();
-                TIME_WORDS.binary_search(&lower.as_str()).is_ok()
-            }
-        })
+        words(self.body).any(|word| word.bytes().next().is_some_and(|byte| byte.is_ascii_digit()) || is_time_word(word))
     }
 
     /// The part of the body's sentences that are questions, 0 to 1.
@@ -133,6 +128,16 @@ impl<'t> Speech<'t> {
         } else {
             questions as f32 / (questions + others) as f32
         }
+    }
+}
+
+/// Whether a word is one of a time, in whatever case. This is asked for every word that is kept: ASCII needs no copy.
+fn is_time_word(word: &str) -> bool {
+    if word.is_ascii() {
+        let lower = || word.bytes().map(|byte| byte.to_ascii_lowercase());
+        TIME_WORDS.binary_search_by(|known| known.bytes().cmp(lower())).is_ok()
+    } else {
+        TIME_WORDS.binary_search(&word.to_lowercase().as_str()).is_ok()
     }
 }
 

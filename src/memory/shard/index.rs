@@ -3,6 +3,7 @@
 //! Refuses to know: actors, other shards. Invariants: it is never behind the store when it answers, because it follows
 //! the store's changes first; what it answers are numbers of entries, and the texts come from the store.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -55,7 +56,28 @@ pub struct ShardIndex {
     place_of: HashMap<u64, u32>,
     last_of_source: HashMap<Arc<str>, u32>,
     removed: usize,
+    day: Day,
     room: Room,
+}
+
+/// The day of the entry that was taken last, in words: most entries in a row are of one day.
+#[derive(Debug, Default)]
+struct Day {
+    number: Option<u64>,
+    words: String,
+}
+
+impl Day {
+    fn of(&mut self, at: UtcMillis) -> &str {
+        let number = at.0 / DAY_MS as u64;
+        if self.number != Some(number) {
+            self.number = Some(number);
+            self.words = jiff::Timestamp::from_millisecond(i64::try_from(at.0).unwrap_or(i64::MAX))
+                .map(|at| at.strftime("%-d %B %Y").to_string())
+                .unwrap_or_default();
+        }
+        &self.words
+    }
 }
 
 /// What following found out.
@@ -98,6 +120,7 @@ impl ShardIndex {
             place_of: HashMap::new(),
             last_of_source: HashMap::new(),
             removed: 0,
+            day: Day::default(),
             room: Room::default(),
         }
     }
@@ -181,8 +204,8 @@ impl ShardIndex {
                 let last = &self.places[*last as usize];
                 entry.created_at.0.abs_diff(last.created_at.0) <= CONTEXT_GAP_MS
             });
-        self.library
-            .add(place, &label(&entry), &entry.text, vector.as_ref(), previous);
+        let label = label(entry.key.as_deref(), self.day.of(entry.created_at));
+        self.library.add(place, &label, &entry.text, vector.as_ref(), previous);
         if let Some(source) = source {
             self.last_of_source.insert(source, place);
         }
@@ -274,13 +297,10 @@ impl ShardIndex {
 }
 
 /// What an entry's words are beside its text: its key and the day it was put.
-fn label(entry: &MemoryEntry) -> String {
-    let day = jiff::Timestamp::from_millisecond(i64::try_from(entry.created_at.0).unwrap_or(i64::MAX))
-        .map(|at| at.strftime("%-d %B %Y").to_string())
-        .unwrap_or_default();
-    match &entry.key {
-        Some(key) => format!("{key} {day}"),
-        None => day,
+fn label<'d>(key: Option<&str>, day: &'d str) -> Cow<'d, str> {
+    match key {
+        Some(key) => format!("{key} {day}").into(),
+        None => day.into(),
     }
 }
 
