@@ -9,6 +9,7 @@ use super::round::Rounds;
 use super::uses::Uses;
 use crate::domain::memory::{MemoryEdit, MemoryScope, MemorySource, MemoryState, ShardName};
 use crate::domain::time::UtcMillis;
+use crate::memory::embedding::Embedding;
 use crate::memory::indexing::Indexing;
 use crate::memory::keep::Wish;
 use crate::memory::limits::{Upkeep, WhenFull};
@@ -42,6 +43,7 @@ fn house(upkeep: Upkeep) -> House {
         idle: Duration::from_secs(600),
         open_max: 8,
         upkeep,
+        embedding: Embedding::default(),
         indexing: Indexing::default(),
     };
     House {
@@ -191,7 +193,7 @@ async fn what_makes_room_is_the_least_valuable_and_pinned_entries_never_do() {
             .commit(vec![put(&a, None, format!("text {number}"), importance, START, None)])
             .await;
     }
-    assert_eq!(house.rounds.make_room(&a, (1, 0), START).await.expect("evicts"), 1);
+    assert_eq!(house.rounds.make_room(&a, (0, 0), START).await.expect("evicts"), 1);
     assert_eq!(house.states(&a)["text 2"], "archived");
     assert_eq!(house.rounds.make_room(&a, (1, 0), START).await.expect("evicts"), 1);
     assert_eq!(house.states(&a)["text 0"], "archived");
