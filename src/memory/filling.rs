@@ -176,7 +176,8 @@ impl Filler {
 /// endpoint is.
 async fn embed_each(endpoint: &Endpoint, texts: &[Arc<str>]) -> Result<Vec<Option<Quantised>>, EndpointError> {
     let mut vectors: Vec<Option<Quantised>> = vec![None; texts.len()];
-    let mut parts = vec![0..texts.len()];
+    let whole = 0..texts.len();
+    let mut parts = vec![whole];
     let mut is_well = false;
     while let Some(part) = parts.pop() {
         if part.is_empty() {

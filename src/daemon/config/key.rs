@@ -142,7 +142,7 @@ pub const KEYS: &[Key] = &[
     key("mcp.<name>.classes.<tool>", Kind::Word(TOOL_CLASSES), "", "", false, "What one tool does to the world, by the server's own name for it."),
     key("mcp.<name>.trust", Kind::Word(&["none", "hints"]), "none", "", false, "With hints, a tool that the server calls read-only is of class read."),
     key("mcp.<name>.network", Kind::HostPorts, "[]", "", false, "Where the server connects to (host:port); its program reaches nothing else, and its callers need it too."),
-    key("mcp.<name>.readPaths", Kind::Texts { items_min: 0, items_max: 256 }, "[]", "", false, "Files and folders that a server's program reads and runs; its own folder and absolute paths in its command are open anyway."),
+    key("mcp.<name>.readPaths", Kind::Texts { items_min: 0, items_max: 256 }, "[]", "", false, "Files and folders that a server's program reads and runs, beside its own folder and paths in its command."),
     key("mcp.<name>.writePaths", Kind::Texts { items_min: 0, items_max: 256 }, "[]", "", false, "Folders that a server's program writes to beside its own."),
     key("mcp.<name>.concurrency", integer(1, 256), "4", "", false, "Calls of one tool at once."),
     key("mcp.<name>.protocol", Kind::Word(&["auto", "2026-07-28", "2025-11-25"]), "auto", "", false, "Revision of the protocol; the newest that both know when auto."),
