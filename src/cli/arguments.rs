@@ -539,6 +539,8 @@ pub enum MemoryCommand {
         #[command(flatten)]
         part: MemoryPart,
         /// The key.
+        // An id of its own: that of the API key is `key`, and it holds for every command.
+        #[arg(id = "entry", value_name = "KEY")]
         key: String,
         /// With the earlier texts of the key.
         #[arg(long)]
@@ -568,7 +570,12 @@ pub enum MemoryCommand {
         #[command(flatten)]
         part: MemoryPart,
         /// The key.
-        #[arg(required_unless_present = "id", conflicts_with = "id")]
+        #[arg(
+            id = "entry",
+            value_name = "KEY",
+            required_unless_present = "id",
+            conflicts_with = "id"
+        )]
         key: Option<String>,
         /// The number, for an entry without a key.
         #[arg(long, value_name = "ID")]

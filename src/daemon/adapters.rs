@@ -16,6 +16,8 @@ use crate::domain::memory::{MemoryEntry, MemoryKey, ShardName};
 use crate::domain::name::ScheduleName;
 use crate::domain::plan::Plan;
 use crate::llm;
+use crate::memory::embed::endpoint::{Endpoint, EndpointConfig};
+use crate::memory::embedding::Embedding;
 use crate::memory::handle::MemoryHandle;
 use crate::memory::limits::Upkeep;
 use crate::memory::question::Question;
@@ -113,6 +115,26 @@ pub fn model(settings: &ModelSettings, stored: &Stored) -> llm::config::ModelCon
         fallback: settings.fallback.clone(),
         context_tokens: settings.context_tokens,
     }
+}
+
+/// What makes vectors for the memory. A key that is not there is left out, and the server says what it thinks of that.
+pub fn embedding(config: &Config, stored: &Stored, telemetry: &Telemetry) -> Embedding {
+    let Some(embedder) = &config.memory.embedder else {
+        return Embedding::default();
+    };
+    let key = embedder.api_key.as_ref().and_then(|source| {
+        let resolved = source.resolve(|name| std::env::var(name).ok(), stored);
+        resolved
+            .map_err(|error| tracing::warn!(%error, "the embedder has no key"))
+            .ok()
+    });
+    let endpoint = Endpoint::new(EndpointConfig {
+        base_url: embedder.base_url.as_str().into(),
+        model: embedder.model.as_str().into(),
+        key: key.map(Into::into),
+        dimensions: embedder.dimensions,
+    });
+    Embedding::of(endpoint, telemetry)
 }
 
 /// A command skill as `skills` loads it.

@@ -68,8 +68,8 @@ use crate::storage::error::StoreError;
 use crate::storage::store::Store;
 
 use super::adapters::{
-    SchedulesFolder, SkillsMemory, command_skill, in_one_line, mcp_server, model, named_pipelines, pipelines, search,
-    shown, upkeep,
+    SchedulesFolder, SkillsMemory, command_skill, embedding, in_one_line, mcp_server, model, named_pipelines,
+    pipelines, search, shown, upkeep,
 };
 use super::config::model::Stored;
 use super::config::{Config, DaemonFile, Home, HomeError};
@@ -516,6 +516,7 @@ impl Daemon {
             idle: MEMORY_IDLE,
             open_max: MEMORY_OPEN_MAX,
             upkeep: upkeep(config, &telemetry),
+            embedding: embedding(config, &stored, &telemetry),
             indexing: Indexing::new(GraphPolicy::default(), &telemetry),
         });
         let (skills_layer, skills) = skills(home, config, network, runner, memory.clone(), &telemetry, &stored)?;

@@ -185,6 +185,8 @@ codes! {
     MEMORY_IMPORT = "OC-8005", "memory_import", Invalid;
     /// The record of an entry cannot be read; it was put aside.
     MEMORY_DAMAGED = "OC-8006", "memory_damaged", Corrupt;
+    /// The embedder did not answer; the question was answered by words alone.
+    MEMORY_WORDS_ALONE = "OC-8010", "memory_words_alone", Unavailable;
     /// An invariant of the program is broken.
     BUG = "OC-9001", "bug", Bug;
 }

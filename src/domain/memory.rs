@@ -142,6 +142,25 @@ pub struct MemoryVector {
     pub codes: Box<[i8]>,
 }
 
+/// Vectors that an embedder made of entries after they were put.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewVectors {
+    /// Where.
+    pub shard: ShardName,
+    /// What made them; names their dimensions too.
+    pub embedder: Arc<str>,
+    /// By the numbers of their entries.
+    pub vectors: Vec<(u64, MemoryVector)>,
+    /// Texts up to `through` that the embedder has no vector for.
+    pub refused: u64,
+    /// Up to this number no entry waits for a vector any more.
+    pub through: u64,
+    /// Whether no entry is behind it: from then on the shard is searched by these vectors.
+    pub is_end: bool,
+    /// When.
+    pub at: UtcMillis,
+}
+
 /// What is put.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewMemory {

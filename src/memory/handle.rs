@@ -19,7 +19,7 @@ use super::collect::actor::CollectorMessage;
 use super::collect::round::{RoundError, Rounds, session_has_ended};
 use super::limits::WhenFull;
 use super::parts::MemoryParts;
-use super::question::{FoundEntry, Question};
+use super::question::{Found, FoundEntry, Question};
 use super::shard::actor::ShardMessage;
 
 /// Questions to one shard that may wait.
@@ -292,15 +292,34 @@ impl MemoryHandle {
         question: Question,
         deadline: Duration,
     ) -> Result<Vec<FoundEntry>, MemoryError> {
+        let found = self.answer(name, question, deadline).await?;
+        Ok(found.entries)
+    }
+
+    /// The same, and says when the embedder that serves the shard did not answer and only words were compared.
+    ///
+    /// **Limits**: the embedder is waited for two seconds, and never longer than half of the deadline.
+    pub async fn answer(&self, name: &ShardName, question: Question, deadline: Duration) -> Result<Found, MemoryError> {
         if session_has_ended(&self.parts.store, name).map_err(stored)? {
-            return Ok(Vec::new());
+            return Ok(Found::default());
         }
+        let (direction, failure) = self
+            .parts
+            .embedding
+            .direction(&self.parts.store, name, &question.text, deadline)
+            .await
+            .map_err(stored)?;
         let asked = |permit, reply| ShardMessage::Query {
             question,
+            direction,
             permit,
             reply,
         };
-        self.ask(name, asked, deadline).await?.map_err(MemoryError::Store)
+        let mut found = self.ask(name, asked, deadline).await?.map_err(MemoryError::Store)?;
+        if found.words_alone.is_some() && failure.is_some() {
+            found.words_alone = failure;
+        }
+        Ok(found)
     }
 
     /// Asks the actor of a shard, which is opened when it is not.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! memory (one_for_one)
+//! ├── filler: gives entries the vectors of a configured embedder; only when there is one
 //! ├── collector: archives and deletes what is not worth keeping
 //! └── shards (dynamic, transient): one for each part of the memory that is in use
 //! ```
@@ -16,6 +17,7 @@ use crate::runtime::telemetry::{MEMORY_ARCHIVED, MEMORY_DELETED};
 use super::collect::actor::Collector;
 use super::collect::round::Rounds;
 use super::collect::uses::Uses;
+use super::filling::Filler;
 use super::handle::MemoryHandle;
 use super::parts::MemoryParts;
 use super::shard::actor::{ShardActor, ShardMessage};
@@ -53,10 +55,21 @@ pub fn layer(parts: &MemoryParts) -> (SupervisorSpec, MemoryHandle) {
     .shutdown(Shutdown::Timeout(Duration::from_secs(2)))
     .backoff(Backoff::jitter(Duration::from_millis(50), Duration::from_secs(30)));
     let handle = MemoryHandle::new(parts.clone(), shards.handle(), collector.address(), rounds);
-    let spec = SupervisorSpec::new(Strategy::OneForOne)
+    let mut spec = SupervisorSpec::new(Strategy::OneForOne)
         .intensity(3, Duration::from_secs(60))
-        .child(collector)
-        .child(ChildSpec::dynamic("shards", shards));
+        .child(collector);
+    if let Some(endpoint) = parts.embedding.endpoint() {
+        let (parts, endpoint) = (parts.clone(), endpoint.clone());
+        let filler = ChildSpec::actor("filler", move |_| {
+            let (parts, endpoint) = (parts.clone(), endpoint.clone());
+            (Filler { parts, endpoint }, ())
+        });
+        let filler = filler
+            .shutdown(Shutdown::Timeout(Duration::from_secs(2)))
+            .backoff(Backoff::jitter(Duration::from_millis(50), Duration::from_secs(30)));
+        spec = spec.child(filler);
+    }
+    let spec = spec.child(ChildSpec::dynamic("shards", shards));
     (spec, handle)
 }
 
@@ -69,6 +82,7 @@ mod tests {
     use super::super::limits::Upkeep;
     use super::*;
     use crate::domain::memory::{MemoryEdit, MemorySource};
+    use crate::memory::embedding::Embedding;
     use crate::memory::handle::{MemoryError, child_id};
     use crate::memory::indexing::Indexing;
     use crate::memory::keep::Wish;
@@ -100,6 +114,7 @@ mod tests {
             idle: Duration::from_secs(600),
             open_max,
             upkeep: Upkeep::default(),
+            embedding: Embedding::default(),
             indexing: Indexing::default(),
         };
         let (spec, memory) = layer(&parts);

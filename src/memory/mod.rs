@@ -4,6 +4,8 @@
 
 pub mod collect;
 pub mod embed;
+pub mod embedding;
+pub mod filling;
 pub mod handle;
 pub mod index;
 pub mod indexing;

@@ -9,6 +9,7 @@ use crate::runtime::entropy::Entropy;
 use crate::storage::batch::{Batch, Op};
 use crate::storage::store::Store;
 
+use super::embedding::Embedding;
 use super::indexing::Indexing;
 use super::limits::Upkeep;
 
@@ -29,6 +30,8 @@ pub struct MemoryParts {
     pub open_max: usize,
     /// How it is kept in bounds.
     pub upkeep: Upkeep,
+    /// What makes vectors beside the built-in embedder, if anything does.
+    pub embedding: Embedding,
     /// How shards are indexed.
     pub indexing: Indexing,
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::domain::memory::{MemoryEntry, ShardName};
 use crate::domain::time::UtcMillis;
 
+use super::embed::vector::Quantised;
 use super::index::library::Parts;
 
 /// Entries of one answer at most.
@@ -44,6 +45,27 @@ impl Question {
             tokens_max: None,
         }
     }
+}
+
+/// The direction of a question, for the vectors that its shard is searched by.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum Direction {
+    /// In the built-in embedder's space, which the shard finds itself.
+    #[default]
+    BuiltIn,
+    /// In the space of the embedder of this number.
+    Of(u32, Quantised),
+    /// There is none: the embedder that serves the shard did not answer.
+    Unknown,
+}
+
+/// What a question found.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Found {
+    /// The best entries, best first.
+    pub entries: Vec<FoundEntry>,
+    /// Why only their words were compared, when it was so.
+    pub words_alone: Option<Arc<str>>,
 }
 
 /// One entry that was found.

@@ -10,6 +10,7 @@ use crate::domain::memory::{
 use crate::domain::time::UtcMillis;
 use crate::storage::batch::Op;
 use crate::storage::error::StoreError;
+use crate::storage::memory_embed::EmbeddedFigures;
 use crate::storage::memory_verify::ShardReview;
 use crate::storage::memory_write::text_hash;
 use crate::storage::store::Store;
@@ -74,6 +75,20 @@ impl MemoryHandle {
     pub async fn figures(&self) -> Result<Vec<ShardCount>, MemoryError> {
         let counts = self.rounds.shards().await;
         counts.map_err(|error| MemoryError::Collect(Arc::new(error)))
+    }
+
+    /// The configured embedder and how far it is; none when there is the built-in one alone.
+    pub fn embedder(&self) -> Result<Option<(Arc<str>, EmbeddedFigures)>, MemoryError> {
+        let Some(name) = self.parts.embedding.wanted() else {
+            return Ok(None);
+        };
+        let figures = self.parts.store.memory_embedded_figures(&name).map_err(stored)?;
+        Ok(Some((name, figures)))
+    }
+
+    /// Why the embedder made no vectors when it was last asked for some.
+    pub fn embedder_failure(&self) -> Option<Arc<str>> {
+        self.parts.embedding.failure()
     }
 
     /// Brings an archived entry back; none when there is no such entry. The answer's state says whether it is live

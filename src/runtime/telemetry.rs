@@ -106,6 +106,9 @@ metrics_table! {
     CERTIFICATE_EXPIRY = "openclaw_certificate_expiry_seconds", MetricKind::Gauge, [], "Time until the daemon's own certificate ends; it is renewed at two thirds of its life.";
     MEMORY_RECALL = "openclaw_memory_graph_recall", MetricKind::Histogram(SHARES), [], "How many of the ten nearest that the scan finds the graph found, 0 to 1; one question in a thousand is checked.";
     MEMORY_GRAPH_BUILDS = "openclaw_memory_graph_builds_total", MetricKind::Counter, ["outcome"], "Graphs over the vectors of a part of the memory: built, or given up because the part was closed.";
+    MEMORY_EMBEDDINGS = "openclaw_memory_embeddings_total", MetricKind::Counter, ["outcome"], "Texts that the configured embedder was asked for a vector of: embedded or refused; failed counts batches that it did not answer as it should.";
+    MEMORY_VECTORS_DUE = "openclaw_memory_vectors_due", MetricKind::Gauge, [], "Memory entries that the configured embedder has still to look at.";
+    MEMORY_WORDS_ALONE = "openclaw_memory_words_alone_total", MetricKind::Counter, [], "Questions to the memory that were answered by words alone because the embedder did not answer.";
     SCHEDULE_SLOTS = "openclaw_schedule_slots_total", MetricKind::Counter, ["schedule", "result"], "Slots of schedules by what became of them: ran, late, failed, skipped or missed.";
     SCHEDULE_SUCCESS = "openclaw_schedule_last_success_timestamp_seconds", MetricKind::Gauge, ["schedule"], "When a slot of the schedule last succeeded, in seconds since 1970.";
     SCHEDULE_TICK_AGE = "openclaw_schedule_tick_age_seconds", MetricKind::Gauge, [], "Longest time for which a schedule was not looked after; more than 60 means that one is stuck.";

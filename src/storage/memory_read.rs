@@ -11,12 +11,12 @@ use crate::domain::time::UtcMillis;
 
 use super::codec;
 use super::error::{StoreError, step};
-use super::memory_write::{EntryRow, entry_row, hash_row, key_row};
+use super::memory_write::{EntryRow, embedded_row, entry_row, hash_row, key_row};
 use super::record::memory::{EntryRecord, ShardRecord, VectorRecord, read_shard_row, shard_row};
 use super::store::Store;
 use super::table::{
-    MEMORY_CHANGES, MEMORY_DUE, MEMORY_ENTRIES, MEMORY_HASHES, MEMORY_KEYS, MEMORY_NUMBERS, MEMORY_SHARDS,
-    MEMORY_VECTORS,
+    MEMORY_CHANGES, MEMORY_DUE, MEMORY_EMBEDDED, MEMORY_ENTRIES, MEMORY_HASHES, MEMORY_KEYS, MEMORY_NUMBERS,
+    MEMORY_SHARDS, MEMORY_VECTORS,
 };
 
 /// What is counted of a shard.
@@ -102,15 +102,33 @@ impl Tables {
         }
     }
 
-    fn live(&self, shard: u32, id: u64) -> Result<Option<Indexed>, StoreError> {
+    fn live(&self, shard: u32, id: u64, embedded: Option<&Embedded>) -> Result<Option<Indexed>, StoreError> {
         let entry = self.sound(shard, id)?;
         let Some(entry) = entry.filter(|entry| entry.state == MemoryState::Live) else {
             return Ok(None);
         };
+        if let Some(embedded) = embedded {
+            let vector = embedded.vector(shard, id)?;
+            return Ok(Some(Indexed { entry, vector }));
+        }
         let found = self.vectors.get(&entry_row(shard, id)).map_err(step("read a vector"))?;
         // A damaged vector is made anew from the text.
         let vector = found.and_then(|value| vector(value.value()));
         Ok(Some(Indexed { entry, vector }))
+    }
+}
+
+/// The vectors of one embedder that is not the built-in one.
+struct Embedded {
+    rows: ReadOnlyTable<&'static [u8; 16], &'static [u8]>,
+    embedder: u32,
+}
+
+impl Embedded {
+    fn vector(&self, shard: u32, id: u64) -> Result<Option<MemoryVector>, StoreError> {
+        let row = embedded_row(&entry_row(shard, id), self.embedder);
+        let found = self.rows.get(&row).map_err(step("read a vector"))?;
+        Ok(found.and_then(|value| vector(value.value())))
     }
 }
 
@@ -315,11 +333,29 @@ impl Store {
         Ok(number(&transaction, LAST_PRUNE)?.map(UtcMillis))
     }
 
-    /// What an index that stands at change `after` has to do, and where it stands then.
+    /// What an index that stands at change `after` has to do, and where it stands then; with the built-in vectors.
     pub fn memory_follow(&self, name: &ShardName, after: u64) -> Result<(u64, Follow), StoreError> {
+        self.memory_follow_in(name, after, None)
+    }
+
+    /// The same with the vectors of the embedder of a number; none stands for the built-in one.
+    pub fn memory_follow_in(
+        &self,
+        name: &ShardName,
+        after: u64,
+        embedder: Option<u32>,
+    ) -> Result<(u64, Follow), StoreError> {
         let transaction = self.database().begin_read().map_err(step("begin reading"))?;
         let (Some(shard), Some(tables)) = (shard_record(&transaction, name)?, Tables::open(&transaction)?) else {
             return Ok((0, Follow::Nothing));
+        };
+        let embedded = match embedder {
+            Some(embedder) => {
+                let rows = transaction.open_table(MEMORY_EMBEDDED);
+                let rows = rows.map_err(step("open the memory"))?;
+                Some(Embedded { rows, embedder })
+            }
+            None => None,
         };
         let through = shard.last_change;
         if after == through {
@@ -330,11 +366,11 @@ impl Store {
         {
             let mut changes = Vec::with_capacity(ids.len());
             for id in ids {
-                changes.push((id, tables.live(shard.number, id)?));
+                changes.push((id, tables.live(shard.number, id, embedded.as_ref())?));
             }
             return Ok((through, Follow::Changes(changes)));
         }
-        let (entries, damaged) = whole(&tables, shard.number)?;
+        let (entries, damaged) = whole(&tables, shard.number, embedded.as_ref())?;
         Ok((through, Follow::Anew { entries, damaged }))
     }
 
@@ -369,7 +405,7 @@ pub(super) fn read_due_row(row: &[u8; 20]) -> MemoryDue {
 }
 
 /// One of the memory's numbers.
-fn number(transaction: &ReadTransaction, name: &str) -> Result<Option<u64>, StoreError> {
+pub(super) fn number(transaction: &ReadTransaction, name: &str) -> Result<Option<u64>, StoreError> {
     let numbers = match transaction.open_table(MEMORY_NUMBERS) {
         Ok(numbers) => numbers,
         Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
@@ -428,7 +464,7 @@ fn changed_after(
     Ok(Some(once))
 }
 
-fn whole(tables: &Tables, shard: u32) -> Result<(Vec<Indexed>, Vec<u64>), StoreError> {
+fn whole(tables: &Tables, shard: u32, embedded: Option<&Embedded>) -> Result<(Vec<Indexed>, Vec<u64>), StoreError> {
     let (from, to) = (entry_row(shard, 0), entry_row(shard, u64::MAX));
     let rows = tables
         .entries
@@ -460,6 +496,9 @@ fn whole(tables: &Tables, shard: u32) -> Result<(Vec<Indexed>, Vec<u64>), StoreE
             if number_of(vector_key.value()) == id {
                 own = vector(value.value());
             }
+        }
+        if let Some(embedded) = embedded {
+            own = embedded.vector(shard, id)?;
         }
         entries.push(Indexed { entry, vector: own });
     }

@@ -85,7 +85,7 @@ impl MemoryTables<'_> {
             return Ok(());
         };
         self.put_aside(row, &bytes)?;
-        self.vectors.remove(&row).map_err(step("remove a vector"))?;
+        self.remove_vectors(&row)?;
         self.unname(number, id)?;
         (shard.live, shard.bytes) = self.recount(number)?;
         self.log(shard, id, super::memory_write::GONE)?;
@@ -253,6 +253,7 @@ impl MemoryTables<'_> {
         self.vectors
             .retain_in::<&EntryRow, _>(&from..=&to, |_, _| false)
             .map_err(step("remove the vectors"))?;
+        self.remove_embedded(shard.number)?;
         self.shards.remove(row.as_str()).map_err(step("remove a shard"))?;
         let mut numbers = self.numbers()?;
         let count = format!("archived:{}", shard.number);

@@ -15,8 +15,8 @@ use super::codec;
 use super::error::{StoreError, step};
 use super::record::memory::{EntryRecord, FirstMemoryRecord, ShardRecord, VectorRecord, shard_row};
 use super::table::{
-    MEMORY_CHANGES, MEMORY_DUE, MEMORY_ENTRIES, MEMORY_HASHES, MEMORY_KEYS, MEMORY_NUMBERS, MEMORY_SHARDS,
-    MEMORY_VECTORS,
+    MEMORY_CHANGES, MEMORY_DUE, MEMORY_EMBEDDED, MEMORY_ENTRIES, MEMORY_HASHES, MEMORY_KEYS, MEMORY_NUMBERS,
+    MEMORY_SHARDS, MEMORY_VECTORS,
 };
 
 /// Row of an entry or vector: 4 bytes shard, 8 bytes number.
@@ -37,6 +37,7 @@ pub(super) struct MemoryTables<'txn> {
     pub(super) keys: Table<'txn, &'static [u8], u64>,
     pub(super) hashes: Table<'txn, &'static [u8; 20], u64>,
     pub(super) vectors: Table<'txn, &'static EntryRow, &'static [u8]>,
+    pub(super) embedded: Table<'txn, &'static [u8; 16], &'static [u8]>,
     pub(super) due: Table<'txn, &'static [u8; 20], ()>,
     pub(super) changes: Table<'txn, &'static EntryRow, &'static [u8]>,
 }
@@ -45,6 +46,14 @@ pub(super) fn entry_row(shard: u32, id: u64) -> EntryRow {
     let mut row = [0; 12];
     row[..4].copy_from_slice(&shard.to_be_bytes());
     row[4..].copy_from_slice(&id.to_be_bytes());
+    row
+}
+
+/// Row of a vector that came later: the row of its entry and 4 bytes number of its embedder.
+pub(super) fn embedded_row(entry: &EntryRow, embedder: u32) -> [u8; 16] {
+    let mut row = [0; 16];
+    row[..12].copy_from_slice(entry);
+    row[12..].copy_from_slice(&embedder.to_be_bytes());
     row
 }
 
@@ -110,6 +119,7 @@ impl<'txn> MemoryTables<'txn> {
             keys: transaction.open_table(MEMORY_KEYS).map_err(step(what))?,
             hashes: transaction.open_table(MEMORY_HASHES).map_err(step(what))?,
             vectors: transaction.open_table(MEMORY_VECTORS).map_err(step(what))?,
+            embedded: transaction.open_table(MEMORY_EMBEDDED).map_err(step(what))?,
             due: transaction.open_table(MEMORY_DUE).map_err(step(what))?,
             changes: transaction.open_table(MEMORY_CHANGES).map_err(step(what))?,
         })
@@ -241,7 +251,7 @@ impl<'txn> MemoryTables<'txn> {
         self.write_entry(shard.number, &old, hash)?;
         // Nothing searches what is superseded.
         let row = entry_row(shard.number, old.id);
-        self.vectors.remove(&row).map_err(step("remove a vector"))?;
+        self.remove_vectors(&row)?;
         self.log(shard, old.id, GONE)?;
         self.trim_history(shard.number, old)
     }
@@ -265,7 +275,7 @@ impl<'txn> MemoryTables<'txn> {
             };
             let row = entry_row(shard, previous);
             self.entries.remove(&row).map_err(step("remove an entry"))?;
-            self.vectors.remove(&row).map_err(step("remove a vector"))?;
+            self.remove_vectors(&row)?;
             last = entry;
         }
         Ok(())
@@ -377,7 +387,7 @@ impl<'txn> MemoryTables<'txn> {
             let row = entry_row(shard, entry.id);
             self.move_due(shard, entry.id, due_of(&entry), None)?;
             self.entries.remove(&row).map_err(step("remove an entry"))?;
-            self.vectors.remove(&row).map_err(step("remove a vector"))?;
+            self.remove_vectors(&row)?;
             next = match entry.previous.map(|previous| self.entry(shard, previous)) {
                 Some(Ok(previous)) => previous.map(|(entry, _)| entry),
                 // What lies behind a record that cannot be read stays until it is looked for.

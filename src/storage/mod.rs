@@ -13,6 +13,7 @@ pub mod codec;
 pub mod error;
 pub mod exchange;
 pub mod journal;
+pub mod memory_embed;
 pub mod memory_read;
 mod memory_upkeep;
 pub mod memory_verify;

@@ -40,7 +40,10 @@ pub const MEMORY_VECTORS: TableDefinition<'_, &[u8; 12], &[u8]> = TableDefinitio
 pub const MEMORY_DUE: TableDefinition<'_, &[u8; 20], ()> = TableDefinition::new("memory-due-1");
 /// The last changes of each shard: 4 bytes shard, 8 bytes place of the change.
 pub const MEMORY_CHANGES: TableDefinition<'_, &[u8; 12], &[u8]> = TableDefinition::new("memory-changes-1");
-/// Numbers of the memory: `next_shard`, `last_prune`, and `archived:` with the number of a shard.
+/// Vectors by embedders beside the built-in one: 4 bytes shard, 8 bytes entry, 4 bytes number of the embedder.
+pub const MEMORY_EMBEDDED: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("memory-embedded-1");
+/// Numbers of the memory: `next_shard`, `last_prune`, `archived:` with the number of a shard, and by embedder its
+/// number (`embedder:`), how far a shard is embedded (`embedded:`) and how many texts were refused (`refused:`).
 pub const MEMORY_NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("memory-numbers-1");
 /// Records of memory that cannot be read, as they were found, by the row of the entry.
 pub const MEMORY_QUARANTINE: TableDefinition<'_, &[u8; 12], &[u8]> = TableDefinition::new("memory-quarantine-1");

@@ -36,7 +36,11 @@ impl Machine {
                 std::env::var_os("OPENCLAW_SYSTEMD_NEEDED").is_none(),
                 "systemd-nspawn and root are needed here"
             );
-            writeln!(std::io::stderr(), "SKIPPED: a real systemd needs root and systemd-nspawn").ok();
+            writeln!(
+                std::io::stderr(),
+                "SKIPPED: a real systemd needs root and systemd-nspawn"
+            )
+            .ok();
             return None;
         }
         let only = MACHINES.lock().unwrap_or_else(PoisonError::into_inner);

@@ -18,7 +18,8 @@ fn config(folder: &Path) -> String {
             json!(["sh", "-c", script])
         )
     };
-    let note = |name: &str| format!("read -r a; echo \"{name} $OPENCLAW_EFFECT_KEY $a\" >> LEDGER; echo {name}");
+    let note =
+        |name: &str| format!("read -r a; printf '%s\\n' \"{name} $OPENCLAW_EFFECT_KEY $a\" >> LEDGER; echo {name}");
     let slow = "class = \"idempotent\"\ndescription = \"Waits for the gate.\"";
     let wait = "read -r a; echo \"began $OPENCLAW_EFFECT_KEY\" >> LEDGER; while [ ! -e GATE ]; do sleep 0.05; done; \
                         echo \"undeploy $OPENCLAW_EFFECT_KEY $a\" >> LEDGER";

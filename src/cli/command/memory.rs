@@ -124,10 +124,15 @@ async fn query(context: &mut Context, client: &Client, body: &Value, explain: bo
     let entries = entries(client, "/v1/memory/query", &value)?;
     let found = !entries.is_empty();
     context.output.result(&value, |_| {
-        if !found {
-            return "nothing was found\n".into();
-        }
         let mut text = String::new();
+        if let Some(why) = value["words_alone"]["why"].as_str() {
+            let code = value["words_alone"]["code"].as_str().unwrap_or_default();
+            let _ = writeln!(text, "compared by words alone ({code}): {}", one_line(why, 200));
+        }
+        if !found {
+            text.push_str("nothing was found\n");
+            return text;
+        }
         for entry in entries {
             let _ = writeln!(
                 text,

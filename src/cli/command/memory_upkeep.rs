@@ -121,9 +121,29 @@ async fn stats(context: &mut Context, client: &Client) -> Result<Exit, CliError>
         };
         let pruned = value["last_prune"].as_str().unwrap_or("never");
         let _ = writeln!(text, "store: {} bytes, last prune: {pruned}", value["store_bytes"]);
+        text.push_str(&embedder(&value["embedder"]));
         text
     });
     Ok(Exit::Done)
+}
+
+/// What makes vectors, and how far it is.
+fn embedder(embedder: &Value) -> String {
+    let Some(name) = embedder["name"].as_str() else {
+        return String::new();
+    };
+    let name = one_line(name, 120);
+    if embedder["built_in"] == Value::Bool(true) {
+        return format!("embedder: {name} (built in)\n");
+    }
+    let mut text = format!(
+        "embedder: {name}, serves {} of {} parts, {} entries due, {} refused\n",
+        embedder["parts_complete"], embedder["parts"], embedder["due"], embedder["refused"]
+    );
+    if let Some(failure) = embedder["failure"].as_str() {
+        let _ = writeln!(text, "it failed and is asked again: {}", one_line(failure, 200));
+    }
+    text
 }
 
 async fn verify(context: &mut Context, client: &Client, part: &MemoryPart, all: bool) -> Result<Exit, CliError> {

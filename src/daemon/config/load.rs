@@ -244,7 +244,7 @@ pub fn load(home: &Home, overrides: &Overrides) -> Result<Loaded, ConfigError> {
         metrics,
         agent: defaults,
         steps_concurrent_max: number(&settings, &["agent", "maxConcurrentSteps"]) as u32,
-        memory: MemoryConfig::of(&settings),
+        memory: MemoryConfig::of(&settings, home.config_dir()),
         log: LogConfig {
             level: settings.text(&["log", "level"]).unwrap_or("info").to_owned(),
             format: match settings.text(&["log", "format"]) {

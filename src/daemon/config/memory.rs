@@ -1,9 +1,11 @@
 //! The keys of memory.
 
+use std::path::Path;
 use std::time::Duration;
 
 use crate::memory::limits::{WhenFull, prune_period};
 
+use super::model::SecretSource;
 use super::setting::Settings;
 
 /// How memory is kept in bounds.
@@ -21,11 +23,38 @@ pub struct MemoryConfig {
     pub bytes_max: u64,
     /// What happens at those limits.
     pub when_full: WhenFull,
+    /// What makes vectors beside the built-in embedder, if anything does.
+    pub embedder: Option<EmbedderConfig>,
+}
+
+/// A server that makes vectors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EmbedderConfig {
+    /// Where it is, before `/embeddings`.
+    pub base_url: String,
+    /// The model's name there.
+    pub model: String,
+    /// Of every vector.
+    pub dimensions: usize,
+    /// Where its key is; none when it wants none.
+    pub api_key: Option<SecretSource>,
+}
+
+impl EmbedderConfig {
+    fn of(settings: &Settings, folder: &Path) -> Option<Self> {
+        let text = |name| settings.text(&["memory", "embedder", name]);
+        (text("provider") == Some("openai")).then(|| Self {
+            base_url: text("baseUrl").unwrap_or_default().to_owned(),
+            model: text("model").unwrap_or_default().to_owned(),
+            dimensions: settings.number(&["memory", "embedder", "dimensions"]).unwrap_or(0) as usize,
+            api_key: text("apiKey").and_then(|text| SecretSource::parse(text, folder)),
+        })
+    }
 }
 
 impl MemoryConfig {
     /// As configured; the table of keys has checked the words.
-    pub(super) fn of(settings: &Settings) -> Self {
+    pub(super) fn of(settings: &Settings, folder: &Path) -> Self {
         let word = |name| settings.text(&["memory", name]).unwrap_or_default();
         let number = |name| {
             let number = settings.number(&["memory", name]);
@@ -38,6 +67,7 @@ impl MemoryConfig {
             entries_max: number("maxEntries"),
             bytes_max: number("maxBytes"),
             when_full: WhenFull::from_word(word("whenFull")).unwrap_or(WhenFull::Evict),
+            embedder: EmbedderConfig::of(settings, folder),
         }
     }
 }

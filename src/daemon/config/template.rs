@@ -73,6 +73,7 @@ fn example(key: &Key) -> String {
     match key.kind {
         Kind::Integer { .. } if key.default.is_empty() => "1_000_000".into(),
         Kind::Url if key.default.is_empty() => "\"https://search.example/search\"".into(),
+        Kind::Secret if key.default.is_empty() => "\"${EMBEDDER_KEY}\"".into(),
         Kind::Usd if key.default.is_empty() => "2.50".into(),
         Kind::Integer { .. } | Kind::Flag | Kind::Usd | Kind::Texts { .. } | Kind::HostPorts | Kind::Schema => {
             key.default.into()

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use crate::domain::code;
 use crate::domain::memory::{MemoryEdit, MemorySource, MemoryState, ShardName};
 use crate::domain::time::UtcMillis;
 use crate::gateway::auth::Authenticated;
@@ -257,10 +258,13 @@ pub async fn query(
         limit: asked.limit.unwrap_or(FOUND_DEFAULT).clamp(1, FOUND_MAX),
         tokens_max: asked.tokens_max,
     };
-    let found = parts.memory.query(&shard, question, ANSWER_MAX).await;
+    let found = parts.memory.answer(&shard, question, ANSWER_MAX).await;
     let found = found.map_err(|error| refused(&error))?;
-    let entries: Vec<Value> = found.iter().map(|found| hit(found, asked.explain)).collect();
-    Ok(Json(json!({ "entries": entries })))
+    let entries: Vec<Value> = found.entries.iter().map(|found| hit(found, asked.explain)).collect();
+    let words_alone = found
+        .words_alone
+        .map(|why| json!({ "code": code::MEMORY_WORDS_ALONE.id, "kind": code::MEMORY_WORDS_ALONE.kind, "why": &*why }));
+    Ok(Json(json!({ "entries": entries, "words_alone": words_alone })))
 }
 
 fn hit(found: &FoundEntry, explain: bool) -> Value {

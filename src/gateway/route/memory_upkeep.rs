@@ -14,6 +14,7 @@ use crate::gateway::error::ApiError;
 use crate::gateway::parts::GatewayParts;
 use crate::gateway::wire::memory::{EntryWire, missing_number, refused, shard, view};
 use crate::gateway::wire::run::time;
+use crate::memory::embed::table::EMBEDDER;
 
 /// Entries of one import.
 const IMPORT_MAX: usize = 1_000;
@@ -121,7 +122,25 @@ pub async fn stats(State(parts): State<GatewayParts>, caller: Authenticated) -> 
         "open_parts": parts.memory.open_count(),
         "store_bytes": parts.store.file_bytes(),
         "last_prune": pruned.map(time),
+        "embedder": embedder(&parts)?,
     })))
+}
+
+/// What makes vectors, and how far it is.
+fn embedder(parts: &GatewayParts) -> Result<Value, ApiError> {
+    let Some((name, figures)) = parts.memory.embedder().map_err(|error| refused(&error))? else {
+        return Ok(json!({ "name": EMBEDDER, "built_in": true }));
+    };
+    let failure = parts.memory.embedder_failure();
+    Ok(json!({
+        "name": &*name,
+        "built_in": false,
+        "parts": figures.shards,
+        "parts_complete": figures.complete,
+        "due": figures.due,
+        "refused": figures.refused,
+        "failure": failure.as_deref(),
+    }))
 }
 
 /// `POST /v1/memory/prune`.

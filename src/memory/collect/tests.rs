@@ -9,6 +9,7 @@ use super::round::Rounds;
 use super::uses::Uses;
 use crate::domain::memory::{MemoryEdit, MemoryScope, MemorySource, MemoryState, ShardName};
 use crate::domain::time::UtcMillis;
+use crate::memory::embedding::Embedding;
 use crate::memory::indexing::Indexing;
 use crate::memory::keep::Wish;
 use crate::memory::limits::{Upkeep, WhenFull};
@@ -42,6 +43,7 @@ fn house(upkeep: Upkeep) -> House {
         idle: Duration::from_secs(600),
         open_max: 8,
         upkeep,
+        embedding: Embedding::default(),
         indexing: Indexing::default(),
     };
     House {

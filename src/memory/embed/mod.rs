@@ -1,5 +1,6 @@
 //! From text to vector.
 
+pub mod endpoint;
 pub mod table;
 pub mod vector;
 pub mod wordpiece;

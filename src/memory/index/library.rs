@@ -219,6 +219,11 @@ impl Library {
         near.first().map(|near| (near.place, near.cosine))
     }
 
+    /// Whether a place has a vector.
+    pub fn has_vector(&self, place: u32) -> bool {
+        self.codes.has(place)
+    }
+
     /// Gives a place its vector, or another one. Returns whether it was taken.
     pub fn set_vector(&mut self, place: u32, vector: &Quantised) -> bool {
         let leads_there = |graph: &BuiltGraph| place < graph.nearest().covered();

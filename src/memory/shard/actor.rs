@@ -11,7 +11,7 @@ use supervisors::Permit;
 
 use crate::domain::memory::ShardName;
 use crate::memory::parts::MemoryParts;
-use crate::memory::question::{FoundEntry, Question};
+use crate::memory::question::{Direction, Found, Question};
 use crate::runtime::timer::Timer;
 use crate::storage::error::StoreError;
 use crate::storage::store::Store;
@@ -22,7 +22,7 @@ use super::index::{IndexReview, ShardIndex};
 use crate::memory::indexing::Building;
 
 /// What an answer is.
-pub type Answer = Result<Vec<FoundEntry>, Arc<StoreError>>;
+pub type Answer = Result<Found, Arc<StoreError>>;
 
 /// What a shard is told.
 #[derive(Debug)]
@@ -31,6 +31,8 @@ pub enum ShardMessage {
     Query {
         /// The question.
         question: Question,
+        /// Its direction.
+        direction: Direction,
         /// Its place among those that wait.
         permit: Permit,
         /// Where the answer goes.
@@ -81,7 +83,7 @@ impl Actor for ShardActor {
 
     async fn pre_start(&self, myself: ActorRef<ShardMessage>, (): ()) -> Result<ShardState, ActorProcessingErr> {
         Ok(ShardState {
-            index: Some(ShardIndex::new(self.name.clone())),
+            index: Some(self.empty()),
             building: None,
             asked: false,
             idle: look_later(&myself, self.parts.idle),
@@ -97,6 +99,7 @@ impl Actor for ShardActor {
         match message {
             ShardMessage::Query {
                 question,
+                direction,
                 permit,
                 reply,
             } => {
@@ -105,7 +108,7 @@ impl Actor for ShardActor {
                     // Who asked has stopped waiting.
                     return Ok(());
                 }
-                let answer = self.answer(state, question).await?;
+                let answer = self.answer(state, question, direction).await?;
                 drop(permit);
                 // Who asked may have stopped waiting by now.
                 reply.send(answer).ok();
@@ -156,10 +159,21 @@ impl ShardActor {
         }));
     }
 
-    async fn answer(&self, state: &mut ShardState, question: Question) -> Result<Answer, ActorProcessingErr> {
+    async fn answer(
+        &self,
+        state: &mut ShardState,
+        question: Question,
+        direction: Direction,
+    ) -> Result<Answer, ActorProcessingErr> {
         let now = self.parts.clock.now();
-        self.work(state, move |index, store| index.query(store, &question, now))
-            .await
+        self.work(state, move |index, store| {
+            index.query_in(store, &question, &direction, now)
+        })
+        .await
+    }
+
+    fn empty(&self) -> ShardIndex {
+        ShardIndex::of(self.name.clone(), self.parts.embedding.wanted())
     }
 
     /// Follows the store and works with the index on a thread for blocking work: making a large index anew takes a
@@ -169,7 +183,7 @@ impl ShardActor {
         state: &mut ShardState,
         work: impl FnOnce(&mut ShardIndex, &Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<Result<T, Arc<StoreError>>, ActorProcessingErr> {
-        let mut index = state.index.take().unwrap_or_else(|| ShardIndex::new(self.name.clone()));
+        let mut index = state.index.take().unwrap_or_else(|| self.empty());
         let store = self.parts.store.clone();
         let worked = tokio::task::spawn_blocking(move || {
             let done = index.follow(&store).and_then(|followed| {

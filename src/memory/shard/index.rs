@@ -7,13 +7,13 @@ use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::domain::memory::{MemoryEntry, ShardName};
+use crate::domain::memory::{MemoryEntry, MemoryVector, ShardName};
 use crate::domain::time::UtcMillis;
 use crate::memory::embed::table::{EMBEDDER, embed_quantised};
 use crate::memory::embed::vector::Quantised;
 use crate::memory::index::graph::build::{BuiltGraph, GraphPolicy, GraphTask};
 use crate::memory::index::library::{Hit, Library, Question as Asked, Room};
-use crate::memory::question::{FOUND_MAX, FoundEntry, Question, tokens_of};
+use crate::memory::question::{Direction, FOUND_MAX, Found, FoundEntry, Question, tokens_of};
 use crate::memory::ranking::distinct::says_the_same;
 use crate::memory::ranking::pack::pack;
 use crate::memory::ranking::weights::Weights;
@@ -50,6 +50,10 @@ struct Place {
 #[derive(Debug)]
 pub struct ShardIndex {
     name: ShardName,
+    /// The embedder that is configured beside the built-in one.
+    wanted: Option<Arc<str>>,
+    /// The number of the embedder whose vectors are searched; none for the built-in one.
+    space: Option<u32>,
     followed: u64,
     library: Library,
     places: Vec<Place>,
@@ -112,8 +116,15 @@ impl ShardIndex {
 
     /// An index that has seen nothing yet.
     pub fn new(name: ShardName) -> Self {
+        Self::of(name, None)
+    }
+
+    /// The same, for a configured embedder: its vectors are searched once all of the shard has them.
+    pub fn of(name: ShardName, wanted: Option<Arc<str>>) -> Self {
         Self {
             name,
+            wanted,
+            space: None,
             followed: 0,
             library: Library::default(),
             places: Vec::new(),
@@ -137,11 +148,17 @@ impl ShardIndex {
 
     /// Takes over what changed in the store since the last time.
     pub fn follow(&mut self, store: &Store) -> Result<Followed, StoreError> {
-        if self.removed > REMOVED_FEW && self.removed > self.places.len() / REMOVED_PART {
+        let space = match &self.wanted {
+            Some(wanted) => store.memory_served_by(&self.name, wanted)?,
+            None => None,
+        };
+        let is_sparse = self.removed > REMOVED_FEW && self.removed > self.places.len() / REMOVED_PART;
+        // Vectors of two embedders are never in one index.
+        if is_sparse || space != self.space {
             // As far behind as can be: the store gives all that is live.
-            *self = Self::new(self.name.clone());
+            self.begin_anew(space);
         }
-        let (through, follow) = store.memory_follow(&self.name, self.followed)?;
+        let (through, follow) = store.memory_follow_in(&self.name, self.followed, self.space)?;
         let mut followed = Followed::default();
         match follow {
             Follow::Nothing => {}
@@ -154,7 +171,7 @@ impl ShardIndex {
                 }
             }
             Follow::Anew { entries, damaged } => {
-                *self = Self::new(self.name.clone());
+                self.begin_anew(self.space);
                 for indexed in entries {
                     self.take(indexed);
                 }
@@ -163,6 +180,13 @@ impl ShardIndex {
         }
         self.followed = through;
         Ok(followed)
+    }
+
+    fn begin_anew(&mut self, space: Option<u32>) {
+        *self = Self {
+            space,
+            ..Self::of(self.name.clone(), self.wanted.take())
+        };
     }
 
     /// The graph that is to be built now, if any.
@@ -186,15 +210,13 @@ impl ShardIndex {
         if let Some(place) = self.place_of.get(&entry.id) {
             // The text of a number never changes: only what is known beside it.
             self.places[*place as usize] = Place::of(&entry, sources);
+            let later = vector.filter(|_| self.space.is_some() && !self.library.has_vector(*place));
+            if let Some(vector) = later.and_then(|vector| self.direction(Some(vector), &entry.text)) {
+                self.library.set_vector(*place, &vector);
+            }
             return;
         }
-        let vector = match vector {
-            Some(vector) if *vector.embedder == *EMBEDDER => Some(Quantised {
-                scale: vector.scale,
-                codes: vector.codes,
-            }),
-            _ => embed_quantised(&entry.text),
-        };
+        let vector = self.direction(vector, &entry.text);
         let place = self.places.len() as u32;
         let source = sources.first().cloned();
         let previous = source
@@ -211,6 +233,24 @@ impl ShardIndex {
         }
         self.place_of.insert(entry.id, place);
         self.places.push(Place::of(&entry, sources));
+    }
+
+    /// The vector of an entry in the space that is searched. The built-in one is made from the text where it is not
+    /// stored; another is not, and until it is there the entry is found by its words.
+    fn direction(&self, stored: Option<MemoryVector>, text: &str) -> Option<Quantised> {
+        let name = self
+            .wanted
+            .as_deref()
+            .filter(|_| self.space.is_some())
+            .unwrap_or(EMBEDDER);
+        match stored {
+            Some(vector) if *vector.embedder == *name => Some(Quantised {
+                scale: vector.scale,
+                codes: vector.codes,
+            }),
+            _ if self.space.is_some() => None,
+            _ => embed_quantised(text),
+        }
     }
 
     fn remove(&mut self, id: u64) {
@@ -234,6 +274,27 @@ impl ShardIndex {
         self.query_weighted(store, question, &Weights::default(), now)
     }
 
+    /// The same in the space that the shard is searched in, when the question's direction there is known.
+    pub fn query_in(
+        &mut self,
+        store: &Store,
+        question: &Question,
+        direction: &Direction,
+        now: UtcMillis,
+    ) -> Result<Found, StoreError> {
+        let weights = Weights::default();
+        let vector = match (self.space, direction) {
+            (None, _) => self.library.question_vector(&question.text, &weights),
+            (Some(space), Direction::Of(embedder, vector)) if *embedder == space => Some(vector.clone()),
+            (Some(_), _) => None,
+        };
+        let is_blind = self.space.is_some() && vector.is_none();
+        Ok(Found {
+            entries: self.query_along(store, question, vector.as_ref(), &weights, now)?,
+            words_alone: is_blind.then(|| "the part is searched by other vectors since a moment".into()),
+        })
+    }
+
     /// The same with other weights, to find out what each is worth.
     pub fn query_weighted(
         &mut self,
@@ -242,11 +303,22 @@ impl ShardIndex {
         weights: &Weights,
         now: UtcMillis,
     ) -> Result<Vec<FoundEntry>, StoreError> {
-        let limit = question.limit.min(FOUND_MAX);
         let vector = self.library.question_vector(&question.text, weights);
+        self.query_along(store, question, vector.as_ref(), weights, now)
+    }
+
+    fn query_along(
+        &mut self,
+        store: &Store,
+        question: &Question,
+        vector: Option<&Quantised>,
+        weights: &Weights,
+        now: UtcMillis,
+    ) -> Result<Vec<FoundEntry>, StoreError> {
+        let limit = question.limit.min(FOUND_MAX);
         let asked = Asked {
             text: &question.text,
-            vector: vector.as_ref(),
+            vector,
             weights: *weights,
         };
         let places = &self.places;

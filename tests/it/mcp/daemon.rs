@@ -310,7 +310,15 @@ fn a_server_that_was_given_up_is_started_again_on_request() {
          runpy.run_path(sys.argv[0], run_name=\"__main__\")",
         gate.display().to_string()
     );
-    let command = json!(["python3", "-c", script, SERVER, "2025-11-25", home.ledger_folder(), ""]);
+    let command = json!([
+        "/usr/bin/python3",
+        "-c",
+        script,
+        SERVER,
+        "2025-11-25",
+        home.ledger_folder(),
+        ""
+    ]);
     std::fs::write(
         &file,
         format!("[log]\nlevel = \"warn\"\n[mcp.test]\ncommand = {command}\n"),

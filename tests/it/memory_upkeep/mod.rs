@@ -2,5 +2,6 @@
 
 mod cli;
 mod damage;
+mod embedder;
 mod ends;
 mod storm;
