@@ -14,7 +14,7 @@ pub fn cpu() -> Duration {
 pub fn cpu_of<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     let began = cpu();
     let done = work();
-    (done, cpu() - began)
+    (done, cpu().saturating_sub(began))
 }
 
 /// Resident memory of this process in bytes; 0 when the kernel does not say.
