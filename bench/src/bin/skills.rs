@@ -211,8 +211,6 @@ impl Nothing {
             resources: Arc::new([]),
             undo: None,
             examples: Arc::new([]),
-            resources: Arc::new([]),
-            undo: None,
         }
     }
 }
