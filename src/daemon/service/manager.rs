@@ -48,7 +48,7 @@ pub fn alive() {
     tell(&[NotifyState::Watchdog]);
 }
 
-/// Asks for more time while a start takes long, until it is dropped, and at most for [`START_MAX`].
+/// Asks for more time while a start takes long, until it is dropped, and at most for a quarter of an hour.
 #[derive(Debug)]
 pub struct Starting {
     _ends_with_this: mpsc::Sender<()>,

@@ -1,8 +1,8 @@
 //! The last step before the program: ties its life to its parent's, sets its limits, confines itself, and becomes it.
 //!
 //! Runs as `openclaw __exec <parent's pid> <limits> <policy> <program> <name> [arguments…]`, single-threaded, in the
-//! program's environment. Invariant: either it becomes the program or it ends with [`NOT_STARTED_CODE`] and a line
-//! that starts with [`NOT_STARTED_MARK`].
+//! program's environment. Invariant: either it becomes the program or it ends with `NOT_STARTED_CODE` and a line
+//! that starts with `NOT_STARTED_MARK`.
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
