@@ -321,7 +321,10 @@ fn a_server_that_was_given_up_is_started_again_on_request() {
     ]);
     std::fs::write(
         &file,
-        format!("[log]\nlevel = \"warn\"\n[mcp.test]\ncommand = {command}\n"),
+        format!(
+            "[log]\nlevel = \"warn\"\n[mcp.test]\ncommand = {command}\nwritePaths = {}\n",
+            json!([home.ledger_folder()])
+        ),
     )
     .expect("configuration");
     let daemon = home.start();
