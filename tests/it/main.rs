@@ -38,7 +38,6 @@ mod ssrf;
 mod stop;
 mod supervision;
 mod support;
-mod systemd;
 mod text;
 mod tidy;
 mod undoing;
