@@ -241,12 +241,16 @@ fn metrics_are_served_as_prometheus_text_with_every_family_of_the_table() {
         !scrape.samples.keys().any(|series| series.contains("made")),
         "what clients send is no label"
     );
-    // Nothing has been restarted, no skill was called and there are no schedules: those families alone have no series yet.
+    // Nothing has been restarted, no skill was called, there are no schedules and no embedder: those families
+    // alone have no series yet.
     let absent = [
         "openclaw_actor_restarts_total",
         "openclaw_skill_call_duration_seconds",
         "openclaw_schedule_slots_total",
         "openclaw_schedule_last_success_timestamp_seconds",
+        "openclaw_memory_embeddings_total",
+        "openclaw_memory_vectors_due",
+        "openclaw_memory_words_alone_total",
     ];
     let expected = METRICS.iter().filter(|metric| !absent.contains(&metric.name));
     let expected: BTreeSet<(&str, &str)> = expected
