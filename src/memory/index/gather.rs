@@ -128,24 +128,6 @@ impl Gathered {
         }
     }
 
-    /// The nearest places that are accepted, nearest first.
-    pub fn nearest(
-        &mut self,
-        source: &Source<'_>,
-        vector: &Quantised,
-        count: usize,
-        accept: &dyn Fn(u32) -> bool,
-    ) -> &[Near] {
-        self.search(
-            source.codes,
-            source.graph.unwrap_or(&Scan { from: 0 }),
-            vector,
-            count,
-            accept,
-        );
-        &self.near
-    }
-
     fn all(&mut self, source: &Source<'_>, vector: Option<&Quantised>, open: &dyn Fn(u32) -> bool) {
         let count = source.lexical.places();
         self.is_all = true;

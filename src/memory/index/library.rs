@@ -117,9 +117,9 @@ impl Room {
     }
 }
 
-/// A question's words as the index knows them.
+/// A question's words as one state of the index knows them; taken once for its vector and its query.
 #[derive(Debug, Default)]
-struct Wanted {
+pub struct Wanted {
     /// Terms with their weights.
     terms: Vec<(u32, f32)>,
     /// How many more there are that no entry has.
@@ -212,13 +212,6 @@ impl Library {
         self.codes.between(a, b)
     }
 
-    /// The place whose vector is nearest to this one, with its cosine.
-    pub fn nearest(&self, vector: &Quantised, room: &mut Room) -> Option<(u32, f32)> {
-        let is_live = |place| self.lexical.is_live(place);
-        let near = room.gathered.nearest(&self.source(), vector, 1, &is_live);
-        near.first().map(|near| (near.place, near.cosine))
-    }
-
     /// Whether a place has a vector.
     pub fn has_vector(&self, place: u32) -> bool {
         self.codes.has(place)
@@ -267,7 +260,8 @@ impl Library {
         }
     }
 
-    fn wanted(&self, text: &str, weights: &Weights) -> Wanted {
+    /// The words of a question. They hold until the index changes.
+    pub fn wanted(&self, text: &str, weights: &Weights) -> Wanted {
         let mut wanted = Wanted::default();
         terms(text, |term| {
             if let Some(number) = self.lexical.number(term) {
@@ -308,8 +302,7 @@ impl Library {
 
     /// The vector of a question by the built-in table: rare words count more than frequent ones, and the name of the one
     /// speaker who is named counts as little as among the words.
-    pub fn question_vector(&self, text: &str, weights: &Weights) -> Option<Quantised> {
-        let wanted = self.wanted(text, weights);
+    pub fn question_vector(&self, text: &str, wanted: &Wanted, weights: &Weights) -> Option<Quantised> {
         let name: &[u32] = wanted.speaker.map_or(&[], |speaker| &self.names[speaker as usize]);
         let most = (self.lexical.len() as f32 + 1.0).ln().max(1.0);
         let mut sum = [0.0f32; DIMENSIONS];
@@ -345,7 +338,7 @@ impl Library {
     ) -> Vec<Hit> {
         let places = self.lexical.places();
         let weights = &question.weights;
-        let wanted = self.wanted(question.text, weights);
+        let wanted = question.wanted;
         self.lexical.score(&wanted.terms, &mut room.scores);
         let is_open = |place: u32| self.lexical.is_live(place) && may_be_found(place);
         let Room {
@@ -391,7 +384,7 @@ impl Library {
             for place in &close {
                 leading.take(first(*place), *place, ());
             }
-            let led = self.led(&leading.into_sorted(), &wanted);
+            let led = self.led(&leading.into_sorted(), wanted);
             self.lexical.score_around(&led, led_scores);
             for place in led_scores.touched() {
                 let score = led_scores.around[*place as usize];
@@ -434,7 +427,7 @@ impl Library {
                     second: second(place),
                     prior,
                     cosine: gathered.cosines[place as usize],
-                    covered: self.covered(place, &wanted),
+                    covered: self.covered(place, wanted),
                     ..signals.of(place)
                 },
             })
@@ -522,6 +515,8 @@ impl Library {
 pub struct Question<'q> {
     /// The words.
     pub text: &'q str,
+    /// The same as the index knows them now.
+    pub wanted: &'q Wanted,
     /// Their vector, when they have one.
     pub vector: Option<&'q Quantised>,
     /// What counts.
@@ -636,6 +631,7 @@ mod tests {
         let vector = embed_quantised(text);
         let question = Question {
             text,
+            wanted: &library.wanted(text, &Weights::default()),
             vector: vector.as_ref(),
             weights: Weights::default(),
         };
@@ -676,6 +672,7 @@ mod tests {
         let vector = embed_quantised("red pear");
         let question = Question {
             text: "red pear",
+            wanted: &library.wanted("red pear", &Weights::default()),
             vector: vector.as_ref(),
             weights: Weights::default(),
         };
@@ -774,6 +771,7 @@ mod tests {
         let vector = embed_quantised("window");
         let question = Question {
             text: "window",
+            wanted: &with.wanted("window", &Weights::default()),
             vector: vector.as_ref(),
             weights: Weights::default(),
         };
@@ -816,9 +814,11 @@ mod tests {
             let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
             let mut library = library(&texts);
             let vector = embed_quantised("blue apple");
-            let question = Question { text: "blue apple", vector: vector.as_ref(), weights: Weights::default() };
             let passes = |place: u32| refused >> (place % 32) & 1 == 0;
             let ask = |library: &Library, room: &mut Room| -> Vec<(u32, u32)> {
+                let (text, weights) = ("blue apple", Weights::default());
+                let wanted = &library.wanted(text, &weights);
+                let question = Question { text, wanted, vector: vector.as_ref(), weights };
                 let hits = library.query(&question, passes, |_| 1.0, 50, room);
                 hits.iter().map(|hit| (hit.place, hit.score.to_bits())).collect()
             };

@@ -12,7 +12,7 @@ use crate::domain::time::UtcMillis;
 use crate::memory::embed::table::{EMBEDDER, embed_quantised};
 use crate::memory::embed::vector::Quantised;
 use crate::memory::index::graph::build::{BuiltGraph, GraphPolicy, GraphTask};
-use crate::memory::index::library::{Hit, Library, Question as Asked, Room};
+use crate::memory::index::library::{Hit, Library, Question as Asked, Room, Wanted};
 use crate::memory::question::{Direction, FOUND_MAX, Found, FoundEntry, Question, tokens_of};
 use crate::memory::ranking::distinct::says_the_same;
 use crate::memory::ranking::pack::pack;
@@ -158,7 +158,7 @@ impl ShardIndex {
             // As far behind as can be: the store gives all that is live.
             self.begin_anew(space);
         }
-        let (through, follow) = store.memory_follow_in(&self.name, self.followed, self.space)?;
+        let (through, follow) = store.memory_follow(&self.name, self.followed, self.space)?;
         let mut followed = Followed::default();
         match follow {
             Follow::Nothing => {}
@@ -283,14 +283,15 @@ impl ShardIndex {
         now: UtcMillis,
     ) -> Result<Found, StoreError> {
         let weights = Weights::default();
+        let wanted = self.library.wanted(&question.text, &weights);
         let vector = match (self.space, direction) {
-            (None, _) => self.library.question_vector(&question.text, &weights),
+            (None, _) => self.library.question_vector(&question.text, &wanted, &weights),
             (Some(space), Direction::Of(embedder, vector)) if *embedder == space => Some(vector.clone()),
             (Some(_), _) => None,
         };
         let is_blind = self.space.is_some() && vector.is_none();
         Ok(Found {
-            entries: self.query_along(store, question, vector.as_ref(), &weights, now)?,
+            entries: self.query_along(store, question, (&wanted, vector.as_ref()), &weights, now)?,
             words_alone: is_blind.then(|| "the part is searched by other vectors since a moment".into()),
         })
     }
@@ -303,21 +304,23 @@ impl ShardIndex {
         weights: &Weights,
         now: UtcMillis,
     ) -> Result<Vec<FoundEntry>, StoreError> {
-        let vector = self.library.question_vector(&question.text, weights);
-        self.query_along(store, question, vector.as_ref(), weights, now)
+        let wanted = self.library.wanted(&question.text, weights);
+        let vector = self.library.question_vector(&question.text, &wanted, weights);
+        self.query_along(store, question, (&wanted, vector.as_ref()), weights, now)
     }
 
     fn query_along(
         &mut self,
         store: &Store,
         question: &Question,
-        vector: Option<&Quantised>,
+        (wanted, vector): (&Wanted, Option<&Quantised>),
         weights: &Weights,
         now: UtcMillis,
     ) -> Result<Vec<FoundEntry>, StoreError> {
         let limit = question.limit.min(FOUND_MAX);
         let asked = Asked {
             text: &question.text,
+            wanted,
             vector,
             weights: *weights,
         };
