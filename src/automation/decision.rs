@@ -75,12 +75,6 @@ fn next_open(state: &ScheduleState, zone: &dyn Offsets, when: &When) -> Option<U
     Some(slot)
 }
 
-/// When the next slot is due, jitter included; none when there is none.
-pub fn next_due(state: &ScheduleState, zone: &dyn Offsets) -> Option<UtcMillis> {
-    let slot = next_slot(state, zone)?;
-    Some(slot.plus_ms(state.schedule.jitter_of(slot)))
-}
-
 fn kept_through(state: &ScheduleState, through: UtcMillis) -> Kept {
     Kept {
         through,

@@ -2,6 +2,7 @@
 //!
 //! Part of the composition. Invariant: whatever is missing for the sandbox is said loudly at each start.
 
+use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -68,6 +69,11 @@ pub fn egress(
         source,
     })?;
     Ok((egress, layer))
+}
+
+/// Folders that programs are looked for in: the daemon's own, or the usual ones when it has none.
+pub fn path() -> OsString {
+    std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into())
 }
 
 /// Which inner addresses may be reached all the same.

@@ -1,6 +1,5 @@
 //! The life of a daemon: open the store, build the tree in the one order, serve, end in order.
 
-use std::ffi::OsString;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, OnceLock};
@@ -238,11 +237,6 @@ fn tasks_layer(id: &'static str, capacity: usize) -> (SupervisorSpec, Tasks) {
     (spec, handle)
 }
 
-/// Folders that programs are looked for in: the daemon's own, or the usual ones when it has none.
-fn program_path() -> OsString {
-    std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into())
-}
-
 /// The layer of the skills with its handle: calls, and the servers whose tools are skills.
 fn skills(
     home: &Home,
@@ -261,7 +255,7 @@ fn skills(
     let mut all = first_set(SkillParts {
         library: library.clone(),
         runner: runner.clone(),
-        path: program_path(),
+        path: programs::path(),
         passed: Vec::new(),
         network,
         memory: Arc::new(SkillsMemory(memory)),
@@ -270,7 +264,7 @@ fn skills(
     for declared in &config.command_skills {
         let surroundings = CommandSurroundings {
             runner: runner.clone(),
-            path: program_path(),
+            path: programs::path(),
             folder: home.config_dir().to_path_buf(),
             passed: Vec::new(),
         };
@@ -286,7 +280,7 @@ fn skills(
     let catalogue = Arc::new(ArcSwap::from_pointee(catalogue));
     let memo = Memo::new(&home.mcp_dir());
     let servers = config.mcp.iter().map(|settings| {
-        let server = mcp_server(settings, home, &program_path(), stored);
+        let server = mcp_server(settings, home, &programs::path(), stored);
         let known = memo.read(&server.name);
         let shared = Shared::new(server, known);
         publish(&catalogue, &shared);
@@ -575,7 +569,7 @@ impl Daemon {
             agents: agents.clone(),
             skills: skills.clone(),
             pipelines: named_pipelines(config),
-            path: program_path(),
+            path: programs::path(),
             readable: (config.sandbox.mode != SandboxMode::Off).then(|| {
                 let paths = config.sandbox.readable.iter().chain(&config.sandbox.writable);
                 paths.cloned().collect()

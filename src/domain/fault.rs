@@ -23,13 +23,6 @@ pub enum Fault {
     Bug,
 }
 
-impl Fault {
-    /// Whether repeating the request unchanged can help.
-    pub fn may_pass_later(self) -> bool {
-        matches!(self, Self::Overloaded | Self::Unavailable | Self::TimedOut)
-    }
-}
-
 /// An error with its causes in one line, outermost first.
 pub fn in_one_line(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();

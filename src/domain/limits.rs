@@ -36,8 +36,6 @@ pub const ACTIVE_RUNS_MAX: usize = 10_000;
 pub const COMMIT_QUEUE_MAX: usize = 8_192;
 /// Turns of one session when the agent does not say.
 pub const TURNS_DEFAULT: u32 = 24;
-/// Steps that run at once over all runs when the configuration does not say.
-pub const STEPS_CONCURRENT_DEFAULT: u32 = 128;
 /// Calls of one turn; more are refused as malformed.
 pub const CALLS_PER_TURN_MAX: usize = 32;
 /// Bytes of a cassette that may be replayed.

@@ -343,10 +343,10 @@ mod tests {
             (lacking("a"), served("a"), served("b")),
             (Some((vec![4], 4, true)), Some(1), None)
         );
-        let (stand, _) = store.memory_follow_in(&shard(), 0, Some(1)).expect("readable");
+        let (stand, _) = store.memory_follow(&shard(), 0, Some(1)).expect("readable");
         commit(vectors("a", &[4], 4, true));
         assert_eq!(lacking("a"), None);
-        let (_, follow) = store.memory_follow_in(&shard(), stand, Some(1)).expect("readable");
+        let (_, follow) = store.memory_follow(&shard(), stand, Some(1)).expect("readable");
         let Follow::Changes(changes) = follow else {
             panic!("{follow:?}")
         };

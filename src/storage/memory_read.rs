@@ -333,13 +333,9 @@ impl Store {
         Ok(number(&transaction, LAST_PRUNE)?.map(UtcMillis))
     }
 
-    /// What an index that stands at change `after` has to do, and where it stands then; with the built-in vectors.
-    pub fn memory_follow(&self, name: &ShardName, after: u64) -> Result<(u64, Follow), StoreError> {
-        self.memory_follow_in(name, after, None)
-    }
-
-    /// The same with the vectors of the embedder of a number; none stands for the built-in one.
-    pub fn memory_follow_in(
+    /// What an index that stands at change `after` has to do, and where it stands then; with the vectors of the embedder
+    /// of this number, none stands for the built-in one.
+    pub fn memory_follow(
         &self,
         name: &ShardName,
         after: u64,

@@ -112,7 +112,8 @@ impl Open {
     }
 
     fn live(&self) -> Vec<u64> {
-        let Follow::Anew { entries, damaged } = self.store.memory_follow(&shard("a"), 0).expect("readable").1 else {
+        let Follow::Anew { entries, damaged } = self.store.memory_follow(&shard("a"), 0, None).expect("readable").1
+        else {
             return Vec::new();
         };
         assert!(damaged.is_empty(), "{damaged:?}");
@@ -195,12 +196,12 @@ fn an_index_follows_by_changes_and_begins_anew_when_it_is_too_far_behind() {
     for number in 0..3u64 {
         open.put(new("a", None, &format!("text {number}"), number));
     }
-    let (through, follow) = open.store.memory_follow(&shard("a"), 0).expect("readable");
+    let (through, follow) = open.store.memory_follow(&shard("a"), 0, None).expect("readable");
     assert!(matches!(follow, Follow::Anew { entries, .. } if entries.len() == 3));
     open.edit(1, MemoryEdit::Forget);
     open.edit(2, MemoryEdit::Used { times: 2 });
     open.edit(2, MemoryEdit::Used { times: 1 });
-    let (now, follow) = open.store.memory_follow(&shard("a"), through).expect("readable");
+    let (now, follow) = open.store.memory_follow(&shard("a"), through, None).expect("readable");
     let Follow::Changes(changes) = follow else {
         panic!("{follow:?}");
     };
@@ -209,7 +210,7 @@ fn an_index_follows_by_changes_and_begins_anew_when_it_is_too_far_behind() {
         .map(|(id, indexed)| (*id, indexed.as_ref().map(|indexed| indexed.entry.uses)))
         .collect();
     assert_eq!(seen, [(1, None), (2, Some(3))]);
-    let again = open.store.memory_follow(&shard("a"), now).expect("readable");
+    let again = open.store.memory_follow(&shard("a"), now, None).expect("readable");
     assert_eq!(again, (now, Follow::Nothing));
     let ops: Vec<Op> = (0..=CHANGES_KEPT)
         .map(|_| Op::MemoryEdit {
@@ -220,7 +221,7 @@ fn an_index_follows_by_changes_and_begins_anew_when_it_is_too_far_behind() {
         })
         .collect();
     open.writer.commit(&[Batch::ops(ops)]).expect("commits");
-    let (_, follow) = open.store.memory_follow(&shard("a"), now).expect("readable");
+    let (_, follow) = open.store.memory_follow(&shard("a"), now, None).expect("readable");
     assert!(matches!(follow, Follow::Anew { .. }), "{follow:?}");
 }
 
@@ -393,7 +394,7 @@ fn an_empty_shard_is_removed_and_its_name_begins_anew_for_every_index() {
     };
     open.commit(drop.clone());
     assert_eq!(open.live(), [1], "one that holds something stays");
-    let (through, _) = open.store.memory_follow(&shard("a"), 0).expect("readable");
+    let (through, _) = open.store.memory_follow(&shard("a"), 0, None).expect("readable");
     open.edit(1, MemoryEdit::Forget);
     open.commit(drop);
     assert_eq!(open.store.memory_shards().expect("readable"), []);
@@ -408,7 +409,7 @@ fn an_empty_shard_is_removed_and_its_name_begins_anew_for_every_index() {
         .map(|count| count.number)
         .collect();
     assert_eq!(numbers, [3, 2], "no number is given twice");
-    let (_, follow) = open.store.memory_follow(&shard("a"), through).expect("readable");
+    let (_, follow) = open.store.memory_follow(&shard("a"), through, None).expect("readable");
     assert!(
         matches!(follow, Follow::Anew { entries, .. } if entries.len() == 2),
         "an index of the old one starts anew"
@@ -447,7 +448,7 @@ fn a_damaged_record_fails_nothing_and_is_put_aside_with_an_incident() {
             ([1].as_slice(), false),
             "{name}"
         );
-        let (_, follow) = open.store.memory_follow(&shard("a"), 0).expect("readable");
+        let (_, follow) = open.store.memory_follow(&shard("a"), 0, None).expect("readable");
         assert!(
             matches!(&follow, Follow::Anew { entries, damaged } if entries.len() == 1 && damaged == &[1]),
             "{name}: {follow:?}"

@@ -81,11 +81,6 @@ impl Writer {
         })
     }
 
-    /// How many runs are active.
-    pub fn active_count(&self) -> usize {
-        self.active.len()
-    }
-
     /// Applies all batches in one durable transaction. A refused batch changes nothing; an error means that no
     /// batch was applied, and that the store must not be written to again by this process.
     pub fn commit(&mut self, batches: &[Batch]) -> Result<Vec<Verdict>, StoreError> {

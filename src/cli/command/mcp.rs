@@ -18,7 +18,7 @@ use crate::daemon::config::file::{self, FILE_BYTES_MAX};
 use crate::daemon::config::mcp::{McpSettings, McpWay};
 use crate::daemon::config::model::Stored;
 use crate::daemon::config::{Config, edit, load};
-use crate::daemon::programs::{egress, network};
+use crate::daemon::programs::{self, egress, network};
 use crate::domain::code;
 use crate::domain::name::ServerName;
 use crate::runtime::entropy::Entropy;
@@ -174,8 +174,7 @@ async fn test(context: &mut Context, name: &ServerName) -> Result<Exit, CliError
             format!("`openclaw mcp add {name} -- PROGRAM ARGUMENTS` adds one"),
         ));
     };
-    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
-    let server = mcp_server(settings, &context.home, &path, &Stored::default());
+    let server = mcp_server(settings, &context.home, &programs::path(), &Stored::default());
     let limit = server.start_timeout + MARGIN;
     let report = probe(context, &config, &Shared::new(server, Vec::new()), limit).await?;
     let ready = report["state"] == "ready";

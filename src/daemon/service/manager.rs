@@ -37,12 +37,6 @@ pub fn stopping(status: &str) {
     tell(&[NotifyState::Stopping, NotifyState::Status(status)]);
 }
 
-/// The configuration is read again; [`ready`] ends it.
-pub fn reloading() -> io::Result<()> {
-    tell(&[NotifyState::Reloading, NotifyState::monotonic_usec_now()?]);
-    Ok(())
-}
-
 /// The process makes progress.
 pub fn alive() {
     tell(&[NotifyState::Watchdog]);

@@ -6,9 +6,6 @@ use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// Where programs are looked for when the daemon's own environment does not say.
-pub const PATH_DEFAULT: &str = "/usr/local/bin:/usr/bin:/bin";
-
 /// Says why a program cannot be run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProgramError {
