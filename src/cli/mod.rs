@@ -6,7 +6,7 @@
 //! - [`output`]: lines for people or JSON for programs; [`progress`] and [`follow`]: a run as it goes on.
 //! - `prompt`: questions of a run that is followed, answered at the terminal.
 //! - [`cassette`]: recorded model traffic as files.
-//! - [`model_check`]: whether configured models answer.
+//! - [`model_check`]: whether configured models answer; `found`: what checks come to.
 //! - [`seam`]: what the daemon does for a command in this process; `in_this_process`: the real one.
 //! - `command`: one file per command; they never import each other.
 //!
@@ -26,6 +26,7 @@ pub mod events;
 #[cfg(test)]
 mod fake;
 pub mod follow;
+mod found;
 mod in_this_process;
 pub mod memory_part;
 pub mod model_check;

@@ -10,30 +10,13 @@ use serde_json::{Value, json};
 use crate::cli::arguments::DoctorArguments;
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Exit};
+use crate::cli::found::State;
 use crate::cli::model_check::{ModelCheck, check_models};
 use crate::cli::output::{Output, one_line};
 use crate::daemon::config::Config;
 use crate::skills::sandbox::policy::SandboxMode;
 use crate::skills::sandbox::report::{SandboxLevel, SandboxReport};
 use crate::skills::sandbox::self_test::self_test;
-
-/// What a check came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Good,
-    Finding,
-    Unchecked,
-}
-
-impl State {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Good => "good",
-            Self::Finding => "finding",
-            Self::Unchecked => "unchecked",
-        }
-    }
-}
 
 /// One check.
 #[derive(Debug)]
@@ -59,15 +42,7 @@ pub async fn run(context: &mut Context, arguments: &DoctorArguments) -> Result<E
     if arguments.models {
         checks.push(models(&config).await);
     }
-    let has = |state: State| checks.iter().any(|check| check.state == state);
-    // Both exits are the numbers that programs which check are known by.
-    let exit = if has(State::Unchecked) {
-        Exit::Usage
-    } else if has(State::Finding) {
-        Exit::Failed
-    } else {
-        Exit::Done
-    };
+    let exit = State::exit_of(checks.iter().map(|check| check.state));
     let each = checks.iter().map(|check| {
         json!({
             "name": check.name, "state": check.state.as_str(), "found": check.found, "hint": check.hint,

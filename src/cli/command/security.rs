@@ -15,6 +15,7 @@ use crate::cli::arguments::SecurityCommand;
 use crate::cli::client::{Client, Request};
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Exit};
+use crate::cli::found::State;
 use crate::cli::output::{Output, one_line};
 use crate::daemon::config::DaemonFile;
 use crate::gateway::{admin, openapi};
@@ -28,24 +29,6 @@ const TRY: Duration = Duration::from_secs(5);
 const PEM_BYTES_MAX: u64 = 256 * 1024;
 /// A name that is nobody's here.
 const STRANGER: &str = "stranger.example";
-
-/// What a check came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Good,
-    Finding,
-    Unchecked,
-}
-
-impl State {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Good => "good",
-            Self::Finding => "finding",
-            Self::Unchecked => "unchecked",
-        }
-    }
-}
 
 /// One check.
 #[derive(Debug)]
@@ -354,14 +337,7 @@ fn of_a_stranger() -> Option<String> {
 }
 
 fn tell(context: &mut Context, checks: &[Check]) -> Exit {
-    let has = |state: State| checks.iter().any(|check| check.state == state);
-    let exit = if has(State::Unchecked) {
-        Exit::Usage
-    } else if has(State::Finding) {
-        Exit::Failed
-    } else {
-        Exit::Done
-    };
+    let exit = State::exit_of(checks.iter().map(|check| check.state));
     let each = checks.iter().map(|check| {
         json!({ "listener": check.listener, "what": check.what, "state": check.state.as_str(), "seen": check.seen })
     });
