@@ -6,7 +6,8 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use serde_json::Value;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 use crate::domain::code;
 use crate::llm::wire::strict;
@@ -33,6 +34,29 @@ impl Body {
         let text = strict::check_bytes(&self.0).map_err(|error| refuse(&error, error.kind.hint()))?;
         serde_json::from_str(text).map_err(|error| refuse(&error, ""))
     }
+
+    /// The body as what a route takes.
+    ///
+    /// **Errors**: those of [`Self::json`], and [`take`]'s.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+        take(self.json()?)
+    }
+
+    /// The same where nothing needs to be said: no body is an empty object.
+    pub fn read_or_empty<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+        if self.0.is_empty() {
+            take(Value::Object(Map::new()))
+        } else {
+            self.read()
+        }
+    }
+}
+
+/// JSON of a body as what a route takes.
+///
+/// **Errors**: a member that is missing, unknown or of another type is named.
+pub fn take<T: DeserializeOwned>(value: Value) -> Result<T, ApiError> {
+    serde_json::from_value(value).map_err(|error| ApiError::invalid(format!("the body cannot be used: {error}")))
 }
 
 impl FromRequest<GatewayParts> for Body {

@@ -59,10 +59,6 @@ fn key_id(text: &str) -> Result<KeyId, ApiError> {
     })
 }
 
-fn read<'body, W: Deserialize<'body>>(value: &'body Value) -> Result<W, ApiError> {
-    W::deserialize(value).map_err(|error| ApiError::invalid(format!("the body cannot be used: {error}")))
-}
-
 /// `GET /admin/v1/keys`: never a secret, nor its hash.
 pub async fn list(State(parts): State<GatewayParts>, key: Authenticated) -> Result<Json<Value>, ApiError> {
     key.needs("keys:read")?;
@@ -82,8 +78,7 @@ struct CreateWire {
 /// `POST /admin/v1/keys`: a key that carries no more than the one that asks.
 pub async fn create(State(parts): State<GatewayParts>, key: Authenticated, body: Body) -> Result<Response, ApiError> {
     key.needs("keys:write")?;
-    let value = body.json()?;
-    let wire: CreateWire = read(&value)?;
+    let wire: CreateWire = body.read()?;
     if wire.expires_in.is_some_and(|seconds| seconds > LIFE_S_MAX) {
         return Err(ApiError::invalid(format!(
             "`expires_in` is at most {LIFE_S_MAX} seconds"
@@ -115,8 +110,7 @@ pub async fn rotate(
     body: Body,
 ) -> Result<Response, ApiError> {
     key.needs("keys:write")?;
-    let value = if body.0.is_empty() { json!({}) } else { body.json()? };
-    let wire: RotateWire = read(&value)?;
+    let wire: RotateWire = body.read_or_empty()?;
     if wire.overlap > OVERLAP_MAX.as_secs() {
         let message = format!("`overlap` is at most {} seconds", OVERLAP_MAX.as_secs());
         return Err(ApiError::invalid(message));

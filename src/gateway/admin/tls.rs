@@ -54,10 +54,6 @@ impl From<AuthorityError> for ApiError {
     }
 }
 
-fn read<'body, W: Deserialize<'body>>(value: &'body Value) -> Result<W, ApiError> {
-    W::deserialize(value).map_err(|error| ApiError::invalid(format!("the body cannot be used: {error}")))
-}
-
 /// `GET /admin/v1/tls`.
 pub async fn show(State(parts): State<GatewayParts>, key: Authenticated) -> Result<Json<Value>, ApiError> {
     key.needs("tls:read")?;
@@ -77,8 +73,7 @@ struct IssueWire {
 /// `POST /admin/v1/tls/issue`: a certificate with its key, which is shown this once.
 pub async fn issue(State(parts): State<GatewayParts>, key: Authenticated, body: Body) -> Result<Response, ApiError> {
     key.needs("tls:write")?;
-    let value = body.json()?;
-    let wire: IssueWire = read(&value)?;
+    let wire: IssueWire = body.read()?;
     let identity = wire.identity.parse();
     let identity = identity.map_err(|error: crate::identity::authority::name::IdentityError| {
         ApiError::new(crate::domain::code::CERTIFICATE_TERMS, error.to_string())
@@ -111,8 +106,7 @@ pub async fn rotate(
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
     key.needs("tls:write")?;
-    let value = if body.0.is_empty() { json!({}) } else { body.json()? };
-    let wire: RotateWire = read(&value)?;
+    let wire: RotateWire = body.read_or_empty()?;
     let step = match wire.step.as_deref() {
         None => None,
         Some(word) => {
@@ -143,8 +137,7 @@ pub async fn revoke(
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
     key.needs("tls:write")?;
-    let value = body.json()?;
-    let wire: RevokeWire = read(&value)?;
+    let wire: RevokeWire = body.read()?;
     let serial = unhex::<16>(&wire.serial.to_ascii_lowercase());
     let serial = serial.ok_or_else(|| ApiError::invalid("`serial` has 32 hexadecimal digits"))?;
     parts.authority.revoke(&key.0.actor(), serial).await?;

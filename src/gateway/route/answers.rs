@@ -2,7 +2,6 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::domain::approval::Given;
@@ -32,10 +31,6 @@ fn run_id(text: &str) -> Result<RunId, ApiError> {
     })
 }
 
-fn read<T: DeserializeOwned>(body: &Body) -> Result<T, ApiError> {
-    serde_json::from_value(body.json()?).map_err(|error| ApiError::invalid(format!("the body cannot be used: {error}")))
-}
-
 fn who(key: &Authenticated) -> String {
     format!("{} ({})", key.0.name, key.0.key)
 }
@@ -63,7 +58,7 @@ pub async fn approve(
 ) -> Result<Json<Value>, ApiError> {
     key.needs(SCOPE)?;
     let run = run_id(&id)?;
-    let wire: ApproveWire = read(&body)?;
+    let wire: ApproveWire = body.read()?;
     let reason = wire.reason.unwrap_or_default();
     if reason.len() > REASON_BYTES_MAX {
         return Err(ApiError::invalid(format!(
@@ -89,7 +84,7 @@ pub async fn resolve(
 ) -> Result<Json<Value>, ApiError> {
     key.needs(SCOPE)?;
     let run = run_id(&id)?;
-    let wire: ResolveWire = read(&body)?;
+    let wire: ResolveWire = body.read()?;
     let resolution = wire
         .resolution()
         .ok_or_else(|| ApiError::invalid("`resolution` is one of happened, not_happened, abandoned"))?;

@@ -7,7 +7,6 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::domain::code;
@@ -83,11 +82,6 @@ struct Asked {
     explain: bool,
 }
 
-fn read<T: DeserializeOwned>(body: &Body) -> Result<T, ApiError> {
-    let value = body.json()?;
-    serde_json::from_value(value).map_err(|error| ApiError::invalid(format!("the body cannot be read: {error}")))
-}
-
 /// `GET /v1/memory/{scope}/{key}`.
 pub async fn get(
     State(parts): State<GatewayParts>,
@@ -120,7 +114,7 @@ pub async fn put(
     caller.needs("memory:write")?;
     let shard = shard(&scope, part.project.as_deref(), part.session.as_deref())?;
     let full = key_of(shard.clone(), &key)?;
-    keep(&parts, &caller, shard.clone(), Some(full.key.clone()), read(&body)?).await?;
+    keep(&parts, &caller, shard.clone(), Some(full.key.clone()), body.read()?).await?;
     let found = parts.memory.get(&full).await.map_err(|error| refused(&error))?;
     let entry = found.ok_or_else(|| missing(&key))?;
     Ok(Json(view(&shard, &entry)))
@@ -136,7 +130,7 @@ pub async fn add(
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     caller.needs("memory:write")?;
     let shard = shard(&scope, part.project.as_deref(), part.session.as_deref())?;
-    keep(&parts, &caller, shard, None, read(&body)?).await?;
+    keep(&parts, &caller, shard, None, body.read()?).await?;
     Ok((StatusCode::CREATED, Json(json!({ "kept": true }))))
 }
 
@@ -242,7 +236,7 @@ pub async fn query(
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
     caller.needs("memory:read")?;
-    let asked: Asked = read(&body)?;
+    let asked: Asked = body.read()?;
     if asked.query.trim().is_empty() || asked.query.len() > QUESTION_BYTES_MAX {
         return Err(ApiError::invalid(format!(
             "a query has 1 to {QUESTION_BYTES_MAX} bytes"

@@ -3,7 +3,6 @@
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::domain::code;
@@ -76,11 +75,6 @@ struct ImportWire {
     check: bool,
 }
 
-fn read<T: DeserializeOwned>(body: &Body) -> Result<T, ApiError> {
-    let value = if body.0.is_empty() { json!({}) } else { body.json()? };
-    serde_json::from_value(value).map_err(|error| ApiError::invalid(format!("the body cannot be read: {error}")))
-}
-
 fn name(shard: &ShardName) -> Value {
     json!({ "scope": shard.scope.as_str(), "namespace": &*shard.namespace })
 }
@@ -150,7 +144,7 @@ pub async fn prune(
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
     caller.needs("memory:write")?;
-    let wanted: PruneWire = read(&body)?;
+    let wanted: PruneWire = body.read_or_empty()?;
     let only = wanted.part.unwrap_or_default().one_or_all()?;
     let report = parts.memory.prune(only, !wanted.dry_run).await;
     let report = report.map_err(|error| refused(&error))?;
@@ -179,7 +173,7 @@ pub async fn restore(
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
     caller.needs("memory:write")?;
-    let wanted: EntryPlace = read(&body)?;
+    let wanted: EntryPlace = body.read_or_empty()?;
     let shard = wanted.part.one()?;
     let restored = parts.memory.restore(&shard, wanted.id).await;
     let entry = restored.map_err(|error| refused(&error))?;
@@ -199,7 +193,7 @@ pub async fn promote(
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
     caller.needs("memory:write")?;
-    let wanted: EntryPlace = read(&body)?;
+    let wanted: EntryPlace = body.read_or_empty()?;
     let from = wanted.part.one()?;
     let to = wanted
         .to
@@ -221,7 +215,7 @@ pub async fn verify(
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
     caller.needs("memory:write")?;
-    let wanted: VerifyWire = read(&body)?;
+    let wanted: VerifyWire = body.read_or_empty()?;
     let only = wanted.part.unwrap_or_default().one_or_all()?;
     let verified = parts.memory.verify(only.as_ref()).await;
     let verified = verified.map_err(|error| refused(&error))?;
@@ -251,7 +245,7 @@ pub async fn import(
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
     caller.needs("memory:write")?;
-    let wanted: ImportWire = read(&body)?;
+    let wanted: ImportWire = body.read_or_empty()?;
     let shard = wanted.part.one()?;
     if wanted.entries.len() > IMPORT_MAX {
         return Err(ApiError::invalid(format!("an import has at most {IMPORT_MAX} entries")));

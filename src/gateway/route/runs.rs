@@ -19,7 +19,7 @@ use crate::domain::limits::IDEMPOTENCY_KEY_BYTES_MAX;
 use crate::domain::plan_document::write_plan;
 use crate::domain::run::RunStatus;
 use crate::gateway::auth::Authenticated;
-use crate::gateway::body::Body;
+use crate::gateway::body::{Body, take};
 use crate::gateway::error::ApiError;
 use crate::gateway::parts::GatewayParts;
 use crate::gateway::wire::event::{delta, event, line, step_of};
@@ -69,8 +69,7 @@ pub async fn submit(
     }
     let value = body.json()?;
     let body_hash = *blake3::hash(crate::domain::json::canonical(&value).as_bytes()).as_bytes();
-    let mut wire: SubmissionWire = serde_json::from_value(value)
-        .map_err(|error| ApiError::invalid(format!("the body cannot be used: {error}")))?;
+    let mut wire: SubmissionWire = take(value)?;
     let tape = wire.take_tape()?;
     let spec = wire.into_spec(parts.clock.now(), key.0.grant())?;
     // Refused now rather than by every step; what clients send never becomes the name of a row or a label.
@@ -291,12 +290,7 @@ pub async fn cancel(
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     key.needs("runs:write")?;
     let run = run_id(&id)?;
-    let wire: CancelWire = if body.0.is_empty() {
-        CancelWire::default()
-    } else {
-        serde_json::from_value(body.json()?)
-            .map_err(|error| ApiError::invalid(format!("the body cannot be used: {error}")))?
-    };
+    let wire: CancelWire = body.read_or_empty()?;
     let reason = wire.reason.unwrap_or_else(|| format!("cancelled by {}", key.0.name));
     parts
         .runs

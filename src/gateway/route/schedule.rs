@@ -99,14 +99,6 @@ fn next(shown: &Shown) -> usize {
     shown.next.unwrap_or(NEXT_DEFAULT).min(NEXT_MAX)
 }
 
-fn reason_of(body: &Body) -> Result<Reason, ApiError> {
-    if body.0.is_empty() {
-        return Ok(Reason::default());
-    }
-    let read = serde_json::from_value(body.json()?);
-    read.map_err(|error| ApiError::invalid(format!("the body cannot be read: {error}")))
-}
-
 /// `GET /v1/schedules`.
 pub async fn list(
     State(parts): State<GatewayParts>,
@@ -229,7 +221,8 @@ pub async fn pause(
 ) -> Result<Json<Value>, ApiError> {
     caller.needs("schedules:write")?;
     let name = name_of(&name)?;
-    let why = reason_of(&body)?
+    let why = body
+        .read_or_empty::<Reason>()?
         .reason
         .unwrap_or_else(|| format!("by {}", by(&caller)));
     if why.len() > REASON_BYTES_MAX {
@@ -261,8 +254,7 @@ pub async fn backfill(
     body: Body,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     caller.needs("schedules:write")?;
-    let asked: Between = serde_json::from_value(body.json()?)
-        .map_err(|error| ApiError::invalid(format!("the body cannot be read: {error}")))?;
+    let asked: Between = body.read()?;
     let from = time_of(&asked.from)?;
     let to = asked.to.as_deref().map_or_else(|| Ok(parts.clock.now()), time_of)?;
     if to < from {
