@@ -18,13 +18,13 @@ use std::time::Duration;
 use supervisors::{ChildSpec, StartContext, Strategy, SupervisorSpec, TaskSupervisor, Tasks};
 use tokio::net::TcpListener;
 
-use super::admin::listener::{AdminAcceptor, Rim};
+use super::admin::listener::{Rim, guarded};
 use super::admin::router::router as admin_router;
 use super::face::scribe::{SCRIBES_MAX, Scribes};
 use super::metrics::{self, Upkeep};
 use super::parts::GatewayParts;
 use super::route::router::router;
-use super::server::Acceptor;
+use super::server::{Acceptor, Serve, plain};
 
 /// A listener for metrics with the address that it listens on.
 pub type MetricsListener = (Arc<TcpListener>, Arc<str>);
@@ -44,20 +44,17 @@ pub fn layer(
     metrics: Option<MetricsListener>,
     (admin, rim): AdminListener,
 ) -> SupervisorSpec {
-    let acceptor = |listener: Arc<TcpListener>, router: axum::Router, connections: Tasks| {
-        let stop = parts.stop.subscribe();
-        let head_deadline = parts.settings.head_deadline;
-        move |_: StartContext| {
-            let acceptor = Acceptor {
-                listener: listener.clone(),
-                router: router.clone(),
-                connections: connections.clone(),
-                stop: stop.clone(),
-                head_deadline,
-            };
-            (acceptor, ())
-        }
+    let acceptor = |name: &'static str, listener: Arc<TcpListener>, serve: Serve, connections: Tasks| {
+        let acceptor = Acceptor {
+            name,
+            listener,
+            connections,
+            stop: parts.stop.subscribe(),
+            serve,
+        };
+        move |_: StartContext| (acceptor.clone(), ())
     };
+    let open = |router: axum::Router| plain(router, parts.stop.subscribe(), parts.settings.head_deadline);
     let tasks = TaskSupervisor::new(parts.settings.connections_max + 1);
     let connections = tasks.handle();
     let writing = TaskSupervisor::new(SCRIBES_MAX);
@@ -70,29 +67,28 @@ pub fn layer(
         .child(ChildSpec::tasks("connections", tasks))
         .child(ChildSpec::actor(
             "acceptor",
-            acceptor(listener, router(parts.clone(), scribes), connections),
+            acceptor(
+                "the gateway",
+                listener,
+                open(router(parts.clone(), scribes)),
+                connections,
+            ),
         ))
         .child(upkeep);
     if let Some((listener, address)) = metrics {
         let tasks = TaskSupervisor::new(SCRAPES_MAX + 1);
         let connections = tasks.handle();
-        let router = metrics::router(parts.telemetry.clone(), address);
-        spec = spec
-            .child(ChildSpec::tasks("scrapes", tasks))
-            .child(ChildSpec::actor("metrics", acceptor(listener, router, connections)));
+        let serve = open(metrics::router(parts.telemetry.clone(), address));
+        spec = spec.child(ChildSpec::tasks("scrapes", tasks)).child(ChildSpec::actor(
+            "metrics",
+            acceptor("the metrics", listener, serve, connections),
+        ));
     }
     let tasks = TaskSupervisor::new(OPERATORS_MAX + 1);
     let connections = tasks.handle();
-    let router = admin_router(parts.clone(), parts.admin.clone());
-    let acceptor = move |_: StartContext| {
-        let acceptor = AdminAcceptor {
-            listener: admin.clone(),
-            router: router.clone(),
-            connections: connections.clone(),
-            rim: rim.clone(),
-        };
-        (acceptor, ())
-    };
-    spec.child(ChildSpec::tasks("operators", tasks))
-        .child(ChildSpec::actor("admin", acceptor))
+    let serve = guarded(admin_router(parts.clone(), parts.admin.clone()), rim);
+    spec.child(ChildSpec::tasks("operators", tasks)).child(ChildSpec::actor(
+        "admin",
+        acceptor("the operators", admin, serve, connections),
+    ))
 }

@@ -8,11 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use futures_util::future::BoxFuture;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use supervisors::{TaskExit, TaskRef, Tasks};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -32,36 +34,31 @@ pub enum AcceptorMessage {
     LoopEnded(String),
 }
 
+/// Serves a connection until it ends; none for a peer that may not come.
+pub type Serve = Arc<dyn Fn(TcpStream, SocketAddr) -> Option<BoxFuture<'static, ()>> + Send + Sync>;
+
 /// Accepts connections. Its crash restarts the loop; the listening socket lives outside, so no connection is
 /// refused meanwhile. Open connections are tasks of another child and go on.
+#[derive(Clone)]
 pub struct Acceptor {
+    /// Whose connections these are, for the log.
+    pub name: &'static str,
     /// The socket.
     pub listener: Arc<TcpListener>,
-    /// The routes.
-    pub router: Router,
     /// Where connections live.
     pub connections: Tasks,
     /// Set when the process is asked to stop.
     pub stop: watch::Receiver<bool>,
-    /// Time for a request's head, which is also the longest idle time of a connection.
-    pub head_deadline: Duration,
+    /// What is done with a connection.
+    pub serve: Serve,
 }
 
 /// Stops the loop when the actor goes.
-pub struct AcceptLoop(Option<TaskRef>);
-
-impl AcceptLoop {
-    /// The loop that this task is.
-    pub(super) fn of(task: TaskRef) -> Self {
-        Self(Some(task))
-    }
-}
+pub struct AcceptLoop(TaskRef);
 
 impl Drop for AcceptLoop {
     fn drop(&mut self) {
-        if let Some(task) = &self.0 {
-            task.cancel();
-        }
+        self.0.cancel();
     }
 }
 
@@ -71,22 +68,13 @@ impl Actor for Acceptor {
     type Arguments = ();
 
     async fn pre_start(&self, myself: ActorRef<AcceptorMessage>, (): ()) -> Result<AcceptLoop, ActorProcessingErr> {
-        let to = myself.clone();
-        let accepting = accept(
-            self.listener.clone(),
-            self.router.clone(),
-            self.connections.clone(),
-            self.stop.clone(),
-            self.head_deadline,
-        );
+        let accepting = self.clone().accept();
         let task = self.connections.spawn("accept loop", accepting, move |exit| {
-            let reason = match exit {
-                TaskExit::Done(()) | TaskExit::Cancelled => return,
-                TaskExit::Panicked(text) => text,
-            };
-            to.cast(AcceptorMessage::LoopEnded(reason)).ok();
+            if let TaskExit::Panicked(reason) = exit {
+                myself.cast(AcceptorMessage::LoopEnded(reason)).ok();
+            }
         })?;
-        Ok(AcceptLoop(Some(task)))
+        Ok(AcceptLoop(task))
     }
 
     async fn handle(
@@ -95,33 +83,33 @@ impl Actor for Acceptor {
         AcceptorMessage::LoopEnded(reason): AcceptorMessage,
         _state: &mut AcceptLoop,
     ) -> Result<(), ActorProcessingErr> {
-        Err(format!("the accept loop crashed: {reason}").into())
+        Err(format!("the accept loop of {} crashed: {reason}", self.name).into())
     }
 }
 
-async fn accept(
-    listener: Arc<TcpListener>,
-    router: Router,
-    connections: Tasks,
-    mut stop: watch::Receiver<bool>,
-    head_deadline: Duration,
-) {
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stopped(&mut stop) => return,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                let served = serve(stream, peer, router.clone(), stop.clone(), head_deadline);
-                if connections.spawn("connection", served, |_| {}).is_err() {
-                    // At the limit the connection is closed; the client sees a reset and tries again.
-                    tracing::warn!(%peer, "a connection was refused: the limit of connections is reached");
+impl Acceptor {
+    async fn accept(self) {
+        let mut stop = self.stop.clone();
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                () = stopped(&mut stop) => return,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    let Some(served) = (self.serve)(stream, peer) else {
+                        continue;
+                    };
+                    if self.connections.spawn("connection", served, |_| {}).is_err() {
+                        // At the limit the connection is closed; the client sees a reset and tries again.
+                        let of = self.name;
+                        tracing::warn!(%peer, of, "a connection was refused: the limit of connections is reached");
+                    }
                 }
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                Err(error) => {
+                    tracing::warn!(of = self.name, %error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
             }
         }
     }
@@ -133,32 +121,39 @@ pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
     drop(stop.wait_for(|stop| *stop).await);
 }
 
-async fn serve(
-    stream: TcpStream,
-    peer: SocketAddr,
+/// Serves whoever comes, without TLS.
+pub fn plain(router: Router, stop: watch::Receiver<bool>, head_deadline: Duration) -> Serve {
+    Arc::new(move |stream, peer| {
+        let (router, mut stop) = (router.clone(), stop.clone());
+        Some(Box::pin(async move {
+            // Small answers must not wait for a full packet; without it they still arrive.
+            stream.set_nodelay(true).ok();
+            let stream = Unstalled::new(stream, STALL_MAX);
+            if let Err(error) = answer(stream, router, head_deadline, stopped(&mut stop)).await {
+                tracing::debug!(%peer, %error, "a connection ended early");
+            }
+        }))
+    })
+}
+
+/// Answers the requests of a connection until it ends. From `leave` on, what was begun may end within a bound.
+pub(super) async fn answer(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     router: Router,
-    mut stop: watch::Receiver<bool>,
     head_deadline: Duration,
-) {
-    // Small answers must not wait for a full packet; without it they still arrive.
-    stream.set_nodelay(true).ok();
+    leave: impl Future<Output = ()>,
+) -> hyper::Result<()> {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(head_deadline)
         .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(
-            TokioIo::new(Unstalled::new(stream, STALL_MAX)),
-            TowerToHyperService::new(router),
-        );
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
+    tokio::select! {
         ended = connection.as_mut() => ended,
-        () = stopped(&mut stop) => {
+        () = leave => {
             connection.as_mut().graceful_shutdown();
             tokio::time::timeout(DRAIN, connection).await.unwrap_or(Ok(()))
         }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%peer, %error, "a connection ended early");
     }
 }

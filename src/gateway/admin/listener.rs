@@ -9,28 +9,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use ractor::{Actor, ActorProcessingErr, ActorRef};
-use supervisors::{TaskExit, Tasks};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-use crate::gateway::server::{AcceptLoop, AcceptorMessage, stopped};
+use crate::gateway::server::{Serve, answer, stopped};
 use crate::identity::authority::handle::Authority;
 
 use super::allow::Network;
 
-/// Bytes of a request's head.
-const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Time for a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(5);
-/// Time that open connections get when the daemon stops.
-const DRAIN: Duration = Duration::from_secs(3);
-/// Wait after the system has no more file descriptors or memory for a connection.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Longest life of a connection.
 const AGE_MAX: Duration = Duration::from_secs(3600);
 
@@ -47,72 +36,15 @@ pub struct Rim {
     pub stop: watch::Receiver<bool>,
 }
 
-/// Accepts connections of operators. Its crash restarts the loop; the socket lives outside.
-pub struct AdminAcceptor {
-    /// The socket.
-    pub listener: Arc<TcpListener>,
-    /// The routes.
-    pub router: Router,
-    /// Where connections live.
-    pub connections: Tasks,
-    /// What they have to pass.
-    pub rim: Rim,
-}
-
-impl Actor for AdminAcceptor {
-    type Msg = AcceptorMessage;
-    type State = AcceptLoop;
-    type Arguments = ();
-
-    async fn pre_start(&self, myself: ActorRef<AcceptorMessage>, (): ()) -> Result<AcceptLoop, ActorProcessingErr> {
-        let accepting = accept(
-            self.listener.clone(),
-            self.router.clone(),
-            self.connections.clone(),
-            self.rim.clone(),
-        );
-        let task = self.connections.spawn("accept loop", accepting, move |exit| {
-            if let TaskExit::Panicked(reason) = exit {
-                myself.cast(AcceptorMessage::LoopEnded(reason)).ok();
-            }
-        })?;
-        Ok(AcceptLoop::of(task))
-    }
-
-    async fn handle(
-        &self,
-        _myself: ActorRef<AcceptorMessage>,
-        AcceptorMessage::LoopEnded(reason): AcceptorMessage,
-        _state: &mut AcceptLoop,
-    ) -> Result<(), ActorProcessingErr> {
-        Err(format!("the accept loop of the operators' listener crashed: {reason}").into())
-    }
-}
-
-async fn accept(listener: Arc<TcpListener>, router: Router, connections: Tasks, rim: Rim) {
-    let mut stop = rim.stop.clone();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stopped(&mut stop) => return,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                if !rim.allow.iter().any(|network| network.has(peer.ip())) {
-                    tracing::warn!(%peer, "the operators' listener was refused to an address that admin.allow does not name");
-                    continue;
-                }
-                let served = serve(stream, peer, router.clone(), rim.clone());
-                if connections.spawn("connection", served, |_| {}).is_err() {
-                    tracing::warn!(%peer, "a connection of an operator was refused: too many are open");
-                }
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a connection of an operator could not be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
+/// Serves those who are on the allow list and show a good certificate.
+pub fn guarded(router: Router, rim: Rim) -> Serve {
+    Arc::new(move |stream, peer| {
+        if rim.allow.iter().any(|network| network.has(peer.ip())) {
+            return Some(Box::pin(serve(stream, peer, router.clone(), rim.clone())));
         }
-    }
+        tracing::warn!(%peer, "the operators' listener was refused to an address that admin.allow does not name");
+        None
+    })
 }
 
 async fn serve(stream: TcpStream, peer: SocketAddr, router: Router, mut rim: Rim) {
@@ -138,22 +70,14 @@ async fn serve(stream: TcpStream, peer: SocketAddr, router: Router, mut rim: Rim
             return;
         }
     };
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(rim.head_deadline)
-        .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    let mut connection = std::pin::pin!(connection);
+    let leave = async {
+        tokio::select! {
+            () = stopped(&mut rim.stop) => {}
+            () = tokio::time::sleep(AGE_MAX) => {}
+        }
+    };
     let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stopped(&mut rim.stop) => {
-            connection.as_mut().graceful_shutdown();
-            tokio::time::timeout(DRAIN, connection).await.unwrap_or(Ok(()))
-        }
-        () = tokio::time::sleep(AGE_MAX) => {
-            connection.as_mut().graceful_shutdown();
-            tokio::time::timeout(DRAIN, connection).await.unwrap_or(Ok(()))
-        }
+        ended = answer(stream, router, rim.head_deadline, leave) => ended,
         why = rim.authority.lapse(who.serial) => {
             tracing::warn!(%peer, identity = %who.identity, %why, "an operator's connection was closed");
             Ok(())
