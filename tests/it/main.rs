@@ -38,6 +38,7 @@ mod ssrf;
 mod stop;
 mod supervision;
 mod support;
+mod systemd;
 mod text;
 mod tidy;
 mod undoing;
