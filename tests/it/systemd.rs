@@ -282,6 +282,11 @@ fn as_a_service_it_is_hardened_confines_programs_refuses_no_connection_and_resum
     assert_eq!(marks.matches("paid").count(), 1, "{marks}");
     assert_eq!(marks.matches("begun").count(), 2, "{marks}");
 
+    // A daemon that was told to stop is not started again by whoever waits for its end.
+    let before = machine.restarts();
+    machine.must("/opt/openclaw/openclaw stop");
+    assert_eq!(machine.show("ActiveState"), "inactive", "{}", machine.journal());
+    assert_eq!(machine.restarts(), before);
     machine.must("systemctl stop openclaw.socket openclaw.service");
     assert_eq!(machine.show("Result"), "success", "{}", machine.journal());
     machine.must("/opt/openclaw/openclaw service uninstall");
