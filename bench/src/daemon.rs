@@ -128,8 +128,14 @@ impl Drop for Home {
 }
 
 fn is_ready(address: SocketAddr) -> bool {
+    is_ready_within(address, PATIENCE)
+}
+
+/// Whether a daemon says within this time that it is ready.
+pub fn is_ready_within(address: SocketAddr, limit: Duration) -> bool {
     let ask = || -> io::Result<bool> {
-        let mut stream = TcpStream::connect(address)?;
+        let mut stream = TcpStream::connect_timeout(&address, limit)?;
+        stream.set_read_timeout(Some(limit))?;
         stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
         let mut status = [0; 12];
         stream.read_exact(&mut status)?;

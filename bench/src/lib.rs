@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "it measures, and waits for other processes")]
 
+pub mod chaos;
 pub mod daemon;
 pub mod disk;
 pub mod floor;

@@ -72,6 +72,7 @@ pub const KEYS: &[Key] = &[
     key("admin.bind", Kind::Address, "127.0.0.1", "", false, "Address of the operators' listener; another than a loopback one needs admin.allow."),
     key("admin.port", integer(0, 65_535), "8081", "", false, "Port of the operators' listener; any free one when the default is taken."),
     key("admin.allow", Kind::Texts { items_min: 1, items_max: 64 }, "[\"127.0.0.1/32\", \"::1/128\"]", "", false, "Networks that may come to the operators' listener."),
+    key("admin.chaos", Kind::Flag, "false", "", false, "Whether this home is for tests: the faults of ops/chaos attack no other one."),
     key("agent.maxRetries", integer(0, 100), "3", "", true, "Further attempts after a failed one."),
     key("agent.timeout", integer(100, MS_MAX), "600000", "ms", true, "Deadline of one step when the plan does not say."),
     key("agent.maxTurns", integer(1, 1_000), "24", "", true, "Model calls of one session."),

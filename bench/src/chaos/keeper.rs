@@ -1,0 +1,222 @@
+//! What a service manager does: holds the gateway's socket, starts the daemon, starts it again when it has ended.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Pause before a start, as `RestartSec=` of the unit.
+const RESTART_AFTER: Duration = Duration::from_millis(100);
+/// Pause between two looks at the process and at what it has done.
+const LOOK: Duration = Duration::from_millis(2);
+/// Longest orderly end.
+const END_MAX: Duration = Duration::from_secs(60);
+/// Hands the socket of the standard input over as a service manager does.
+const HAND_OVER: &str = r#"LISTEN_PID=$$ LISTEN_FDS=1 exec "$@" 3<&0 </dev/null"#;
+/// Where Debian puts the library that shows a program another time.
+const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+
+/// An end of the daemon and what came after it.
+#[derive(Debug, Clone)]
+pub struct Recovery {
+    /// How it ended.
+    pub how: String,
+    /// From its end to the next answer of `/readyz`.
+    pub ready: Option<Duration>,
+    /// From its end to the next effect of a step; none when nothing was under way.
+    pub resumed: Option<Duration>,
+}
+
+/// Where everything of a daemon under attack is.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// The program.
+    pub program: PathBuf,
+    /// Its home.
+    pub home: PathBuf,
+    /// The file that grows with each effect.
+    pub attempts: PathBuf,
+}
+
+/// Keeps a daemon alive until it is told to end it.
+pub struct Keeper {
+    place: Place,
+    /// Where the gateway is.
+    pub address: SocketAddr,
+    /// Whether the daemon can be shown another time.
+    pub has_faketime: bool,
+    pid: Arc<AtomicU32>,
+    ending: Arc<AtomicBool>,
+    recoveries: Arc<Mutex<Vec<Recovery>>>,
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl Keeper {
+    /// Starts the daemon on a socket that outlives it.
+    ///
+    /// # Errors
+    /// When it cannot be started at all.
+    pub fn start(place: Place, listener: TcpListener) -> io::Result<Self> {
+        let address = listener.local_addr()?;
+        let has_faketime = Path::new(FAKETIME).is_file();
+        let mut keeper = Self {
+            place,
+            address,
+            has_faketime,
+            pid: Arc::default(),
+            ending: Arc::default(),
+            recoveries: Arc::default(),
+            thread: None,
+        };
+        let mut child = keeper.spawn(&listener)?;
+        let this = keeper.shared();
+        keeper.thread = Some(std::thread::spawn(move || this.keep(&mut child, &listener)));
+        Ok(keeper)
+    }
+
+    fn shared(&self) -> Self {
+        Self {
+            place: self.place.clone(),
+            address: self.address,
+            has_faketime: self.has_faketime,
+            pid: self.pid.clone(),
+            ending: self.ending.clone(),
+            recoveries: self.recoveries.clone(),
+            thread: None,
+        }
+    }
+
+    fn spawn(&self, listener: &TcpListener) -> io::Result<Child> {
+        let words = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.place.home.join("daemon.log"))?;
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", HAND_OVER, "sh"])
+            .args([self.place.program.as_os_str(), "--home".as_ref()])
+            .args([self.place.home.as_os_str(), "start".as_ref()])
+            .stdin(Stdio::from(OwnedFd::from(listener.try_clone()?)))
+            .stdout(words.try_clone()?)
+            .stderr(words);
+        if self.has_faketime {
+            command
+                .env("LD_PRELOAD", FAKETIME)
+                .env("FAKETIME_TIMESTAMP_FILE", self.place.home.join("faketime"))
+                .env("FAKETIME_CACHE_DURATION", "1")
+                .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        }
+        let child = command.spawn()?;
+        self.pid.store(child.id(), Ordering::Relaxed);
+        Ok(child)
+    }
+
+    fn keep(&self, child: &mut Child, listener: &TcpListener) -> io::Result<()> {
+        loop {
+            let status = wait(child)?;
+            let ended = Instant::now();
+            if self.ending.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            let before = length(&self.place.attempts);
+            std::thread::sleep(RESTART_AFTER);
+            *child = self.spawn(listener)?;
+            let mut recovery = Recovery {
+                how: status,
+                ready: None,
+                resumed: None,
+            };
+            while (recovery.ready.is_none() || recovery.resumed.is_none()) && ended.elapsed() < Duration::from_secs(20)
+            {
+                if recovery.resumed.is_none() && length(&self.place.attempts) > before {
+                    recovery.resumed = Some(ended.elapsed());
+                }
+                if recovery.ready.is_none() && self.is_ready() {
+                    recovery.ready = Some(ended.elapsed());
+                }
+                if child.try_wait()?.is_some() {
+                    break;
+                }
+                std::thread::sleep(LOOK);
+            }
+            self.recoveries().push(recovery);
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        crate::daemon::is_ready_within(self.address, Duration::from_millis(100))
+    }
+
+    fn recoveries(&self) -> std::sync::MutexGuard<'_, Vec<Recovery>> {
+        self.recoveries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The process that runs now, or ran last.
+    pub fn pid(&self) -> u32 {
+        self.pid.load(Ordering::Relaxed)
+    }
+
+    /// Every end so far that was followed by a start.
+    pub fn seen(&self) -> Vec<Recovery> {
+        self.recoveries().clone()
+    }
+
+    /// Ends the daemon in order.
+    ///
+    /// # Errors
+    /// When it does not end, or could not be started again meanwhile.
+    pub fn end(mut self) -> io::Result<()> {
+        self.ending.store(true, Ordering::Relaxed);
+        let began = Instant::now();
+        let Some(thread) = self.thread.take() else {
+            return Ok(());
+        };
+        while !thread.is_finished() {
+            if began.elapsed() > END_MAX {
+                return Err(io::Error::other("the daemon does not end"));
+            }
+            self.signal(Signal::TERM);
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        thread
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("the keeper panicked")))
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(pid) = Pid::from_raw(self.pid().cast_signed()) {
+            // It may have ended by itself.
+            kill_process(pid, signal).ok();
+        }
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            self.ending.store(true, Ordering::Relaxed);
+            self.signal(Signal::KILL);
+        }
+    }
+}
+
+fn length(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |metadata| metadata.len())
+}
+
+fn wait(child: &mut Child) -> io::Result<String> {
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status.to_string());
+        }
+        std::thread::sleep(LOOK);
+    }
+}
