@@ -1,6 +1,8 @@
 //! From arguments to exit code: parse, surroundings, one command, its error.
 
+use std::any::Any;
 use std::ffi::OsString;
+use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -13,9 +15,12 @@ use super::in_this_process::InThisProcess;
 use super::output::Output;
 use super::seam::DaemonSeam;
 use crate::daemon::config::{Home, Overrides};
+use crate::domain::code;
+use crate::runtime::panicking::{keep_places, was_in_the_store};
 
 /// Runs the command line of this process to its end.
 pub fn process_main() -> ExitCode {
+    keep_places();
     main(std::env::args_os(), &InThisProcess)
 }
 
@@ -78,10 +83,32 @@ pub fn run(arguments: Arguments, overrides: Overrides, mut output: Output, daemo
             return fail(&mut context.output, &error);
         }
     };
-    let result = runtime.block_on(dispatch(&mut context, arguments.command, daemon));
-    match result {
-        Ok(exit) => exit,
-        Err(error) => fail(&mut context.output, &error),
+    let dispatched = AssertUnwindSafe(|| runtime.block_on(dispatch(&mut context, arguments.command, daemon)));
+    match std::panic::catch_unwind(dispatched) {
+        Ok(Ok(exit)) => exit,
+        Ok(Err(error)) => fail(&mut context.output, &error),
+        Err(panic) => fail(&mut context.output, &panicked(&*panic)),
+    }
+}
+
+/// What a panic of the command itself is to people; its backtrace has been printed.
+fn panicked(panic: &(dyn Any + Send)) -> CliError {
+    let text = panic.downcast_ref::<String>().cloned();
+    let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+    let source = text.unwrap_or_else(|| "no word of why".into()).into();
+    if was_in_the_store() {
+        return CliError::Daemon {
+            step: "read the store",
+            code: code::STORE_CORRUPT,
+            hint: Some("its file is damaged: copy the state folder away, then restore a backup".into()),
+            source,
+        };
+    }
+    CliError::Daemon {
+        step: "go on",
+        code: code::BUG,
+        hint: Some("this is a fault of the program: report what stands above".into()),
+        source,
     }
 }
 

@@ -15,6 +15,7 @@ mod cassette;
 mod cli;
 mod compaction;
 mod cron;
+mod damage;
 mod faults;
 mod gateway;
 mod keys;
