@@ -26,6 +26,8 @@ use super::steward::Steward;
 
 /// Checks that may be made at once.
 const CHECKS_MAX: usize = 1024;
+/// Tasks of the layer itself: the dispatcher's watch over the room on the disk, of two lives while one ends.
+const WATCHES_MAX: usize = 2;
 
 /// Makes the branch and the handle to it.
 pub fn layer(parts: RunsParts, steps_concurrent_max: u32) -> (SupervisorSpec, RunsHandle) {
@@ -38,7 +40,7 @@ pub fn layer(parts: RunsParts, steps_concurrent_max: u32) -> (SupervisorSpec, Ru
             .map(|agent| (agent.name.clone(), agent.concurrency))
             .collect(),
     };
-    let checks = TaskSupervisor::new(CHECKS_MAX);
+    let checks = TaskSupervisor::new(CHECKS_MAX + WATCHES_MAX);
     let checking = checks.handle();
 
     // The run actors need a handle to the dispatcher and it one to them: both handles exist before either starts.
@@ -57,11 +59,14 @@ pub fn layer(parts: RunsParts, steps_concurrent_max: u32) -> (SupervisorSpec, Ru
     let actors = active.handle();
 
     let for_dispatcher = actors.clone();
+    let (room, watching) = (parts.room.clone(), checking.clone());
     let dispatcher = ChildSpec::actor("dispatcher", move |_| {
         (
             Dispatcher {
                 limits: limits.clone(),
                 runs: for_dispatcher.clone(),
+                room: room.clone(),
+                watching: watching.clone(),
             },
             (),
         )

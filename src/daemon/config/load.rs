@@ -151,6 +151,10 @@ pub struct Config {
     pub log: LogConfig,
     /// Memory that the store may use as its cache.
     pub store_cache_bytes: usize,
+    /// Free bytes on the disk of the state below which new work is refused.
+    pub store_free_min: u64,
+    /// Backups that are kept.
+    pub backup_keep: usize,
     /// The agents, sorted by name.
     pub agents: Vec<AgentDefinition>,
     /// The models.
@@ -253,6 +257,8 @@ pub fn load(home: &Home, overrides: &Overrides) -> Result<Loaded, ConfigError> {
             },
         },
         store_cache_bytes: number(&settings, &["store", "cacheBytes"]) as usize,
+        store_free_min: number(&settings, &["store", "minFreeBytes"]),
+        backup_keep: number(&settings, &["store", "backupKeep"]) as usize,
         agents,
         models,
         command_skills,
