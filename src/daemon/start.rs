@@ -42,6 +42,7 @@ use crate::memory::indexing::Indexing;
 use crate::memory::parts::MemoryParts;
 use crate::runs;
 use crate::runs::parts::RunsParts;
+use crate::runs::retention::collector::Retention;
 use crate::runtime::bus::Bus;
 use crate::runtime::clock::Clock;
 use crate::runtime::committer::Committer;
@@ -617,7 +618,14 @@ impl Daemon {
             pipelines: pipelines(config),
             skill_timeout_ms: config.agent.timeout_ms,
         };
-        let (runs_layer, runs) = runs::layer::layer(runs_parts, config.steps_concurrent_max);
+        let retention = Retention {
+            store: store.clone(),
+            committer: committer.clone(),
+            audit: audit.clone(),
+            clock: clock.clone(),
+            limits: config.retention,
+        };
+        let (runs_layer, runs) = runs::layer::layer(runs_parts, config.steps_concurrent_max, retention);
 
         let automation_parts = AutomationParts {
             clock: clock.clone(),

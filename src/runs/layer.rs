@@ -5,7 +5,8 @@
 //! ├── checking: tasks that make checks
 //! ├── dispatcher: grants slots
 //! ├── active (dynamic, transient): one actor for each active run
-//! └── steward: takes up what has no actor
+//! ├── steward: takes up what has no actor
+//! └── collector: lets go what was kept long enough
 //! ```
 
 use std::time::Duration;
@@ -22,6 +23,7 @@ use super::dispatcher::state::SlotLimits;
 use super::handle::RunsHandle;
 use super::message::{RunArgument, RunMessage};
 use super::parts::{RunsInside, RunsParts};
+use super::retention::collector::{Collector, Retention};
 use super::steward::Steward;
 
 /// Checks that may be made at once.
@@ -30,7 +32,7 @@ const CHECKS_MAX: usize = 1024;
 const WATCHES_MAX: usize = 2;
 
 /// Makes the branch and the handle to it.
-pub fn layer(parts: RunsParts, steps_concurrent_max: u32) -> (SupervisorSpec, RunsHandle) {
+pub fn layer(parts: RunsParts, steps_concurrent_max: u32, retention: Retention) -> (SupervisorSpec, RunsHandle) {
     let limits = SlotLimits {
         global: steps_concurrent_max,
         per_agent: parts
@@ -97,6 +99,9 @@ pub fn layer(parts: RunsParts, steps_concurrent_max: u32) -> (SupervisorSpec, Ru
         .child(ChildSpec::tasks("checking", checks))
         .child(dispatcher)
         .child(ChildSpec::dynamic("active", active))
-        .child(steward);
+        .child(steward)
+        .child(ChildSpec::actor("collector", move |_| {
+            (Collector(retention.clone()), ())
+        }));
     (spec, RunsHandle::new(inside, is_recovered))
 }

@@ -23,6 +23,7 @@ pub mod memory_verify;
 pub mod memory_write;
 pub mod record;
 pub mod reserve;
+mod retention;
 pub mod review;
 mod schedules;
 pub mod statistics;

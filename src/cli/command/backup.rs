@@ -1,5 +1,6 @@
 //! `openclaw backup`: backups of the home.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -79,7 +80,7 @@ async fn make(context: &mut Context, keys: bool) -> Result<Exit, CliError> {
             text.push_str("\nit holds private keys: keep it as secret as the home");
         }
         for gone in value["removed"].as_array().into_iter().flatten() {
-            text.push_str(&format!("\nremoved {}", one_line(gone.as_str().unwrap_or("-"), 400)));
+            let _ = write!(text, "\nremoved {}", one_line(gone.as_str().unwrap_or("-"), 400));
         }
         text
     });
@@ -127,15 +128,15 @@ fn plan_text(plan: &RestorePlan, done: bool) -> String {
     let mut text = String::new();
     let verb = if done { "replaced" } else { "would replace" };
     for path in shown(&plan.replaces) {
-        text.push_str(&format!("{verb} {}\n", one_line(&path, 400)));
+        let _ = writeln!(text, "{verb} {}", one_line(&path, 400));
     }
     let verb = if done { "added" } else { "would add" };
     for path in shown(&plan.adds) {
-        text.push_str(&format!("{verb} {}\n", one_line(&path, 400)));
+        let _ = writeln!(text, "{verb} {}", one_line(&path, 400));
     }
     let kept = if done { "is" } else { "would be" };
     if !plan.replaces.is_empty() {
-        text.push_str(&format!("what was there {kept} kept in {}\n", plan.kept_in.display()));
+        let _ = writeln!(text, "what was there {kept} kept in {}", plan.kept_in.display());
     }
     text
 }

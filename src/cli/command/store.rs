@@ -1,5 +1,7 @@
 //! `openclaw store`: checks the store and makes its file small, with a daemon or without.
 
+use std::fmt::Write as _;
+
 use serde_json::{Value, json};
 
 use crate::cli::arguments::StoreCommand;
@@ -54,7 +56,7 @@ async fn verify(context: &mut Context) -> Result<Exit, CliError> {
             text.push_str(&one_line(finding.as_str().unwrap_or_default(), 400));
         }
         if value["findings_more"].as_u64() > Some(0) {
-            text.push_str(&format!("\nand {} more", value["findings_more"]));
+            let _ = write!(text, "\nand {} more", value["findings_more"]);
         }
         text
     });
