@@ -39,6 +39,7 @@ mod stop;
 mod store_care;
 mod supervision;
 mod support;
+mod systemd;
 mod text;
 mod tidy;
 mod undoing;
