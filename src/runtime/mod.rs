@@ -11,6 +11,7 @@ pub mod file;
 pub mod live;
 mod metering;
 pub mod panicking;
+pub mod room;
 pub mod telemetry;
 pub mod timer;
 pub mod tls;

@@ -37,6 +37,7 @@ mod secrets;
 mod skills;
 mod ssrf;
 mod stop;
+mod store_care;
 mod supervision;
 mod support;
 mod systemd;

@@ -202,6 +202,11 @@ impl Home {
         self.state.join("openclaw.redb")
     }
 
+    /// The folder of backups.
+    pub fn backups_dir(&self) -> PathBuf {
+        self.state.join("backups")
+    }
+
     /// The folder of what servers of the Model Context Protocol keep.
     pub fn mcp_dir(&self) -> PathBuf {
         self.state.join("mcp")
