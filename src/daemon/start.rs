@@ -483,7 +483,7 @@ fn planner(config: &Config) -> Result<AgentName, DaemonError> {
 impl Daemon {
     /// Starts everything. When this returns, the gateway answers.
     pub async fn start(home: &Home, config: &Config) -> Result<Self, DaemonError> {
-        let clock = Clock::system();
+        let clock = Clock::steady();
         let entropy = Entropy::system();
         let started_at = clock.now();
         let boot = BootId::new(started_at, entropy.u128());
@@ -628,7 +628,8 @@ impl Daemon {
         let (runs_layer, runs) = runs::layer::layer(runs_parts, config.steps_concurrent_max, retention);
 
         let automation_parts = AutomationParts {
-            clock: clock.clone(),
+            // A slot is a time of the wall clock, and one that was set is noticed with the next tick.
+            clock: Clock::system(),
             entropy: entropy.clone(),
             store: store.clone(),
             committer: committer.clone(),

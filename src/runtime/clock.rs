@@ -1,10 +1,14 @@
 //! The one place where the wall clock is read. Everything else is handed a [`Clock`].
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustix::time::{ClockId, clock_gettime};
+
 use crate::domain::time::UtcMillis;
+
+use super::steady::Steady;
 
 /// Tells the time. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -14,6 +18,7 @@ pub struct Clock(Source);
 enum Source {
     #[default]
     System,
+    Steady(Arc<Mutex<Steady>>),
     Manual(Arc<AtomicU64>),
 }
 
@@ -21,6 +26,14 @@ impl Clock {
     /// The machine's clock.
     pub fn system() -> Self {
         Self(Source::System)
+    }
+
+    /// The machine's clock without its jumps: for deadlines, waits and the journal. A clock that somebody sets is
+    /// followed when it has stayed so for a minute ([`Steady`]), so that one that is wrong for a moment ends no step
+    /// and makes nobody wait for hours.
+    pub fn steady() -> Self {
+        let steady = Steady::new(wall_ms(), since_boot_ms());
+        Self(Source::Steady(Arc::new(Mutex::new(steady))))
     }
 
     /// A clock that stands until it is set: for tests.
@@ -36,15 +49,12 @@ impl Clock {
     }
 
     /// Now.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the one place where the machine's clock is read"
-    )]
     pub fn now(&self) -> UtcMillis {
         match &self.0 {
-            Source::System => {
-                let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                UtcMillis(since.as_millis() as u64)
+            Source::System => UtcMillis(wall_ms()),
+            Source::Steady(steady) => {
+                let mut steady = steady.lock().unwrap_or_else(PoisonError::into_inner);
+                UtcMillis(steady.now(wall_ms(), since_boot_ms()))
             }
             Source::Manual(now) => UtcMillis(now.load(Ordering::Relaxed)),
         }
@@ -54,6 +64,21 @@ impl Clock {
     pub fn until(&self, at: UtcMillis) -> Duration {
         Duration::from_millis(at.since(self.now()))
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place where the machine's clock is read"
+)]
+fn wall_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_millis() as u64
+}
+
+/// Time since the machine was switched on, sleep included; nobody can set it.
+fn since_boot_ms() -> u64 {
+    let time = clock_gettime(ClockId::Boottime);
+    time.tv_sec.cast_unsigned() * 1_000 + time.tv_nsec.cast_unsigned() / 1_000_000
 }
 
 /// RFC 3339 with milliseconds, in UTC; times after the year 9999, which that form cannot hold, read as its last.

@@ -12,6 +12,7 @@ pub mod live;
 mod metering;
 pub mod panicking;
 pub mod room;
+pub mod steady;
 pub mod telemetry;
 pub mod timer;
 pub mod tls;
