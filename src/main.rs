@@ -7,7 +7,7 @@ use openclaw::runtime::tls::install_provider;
 fn main() -> ExitCode {
     // Before anything else: these lives of the binary must stay small and single-purpose.
     match std::env::args_os().nth(1).as_deref().and_then(std::ffi::OsStr::to_str) {
-        Some("__shim") => return openclaw::skills::process::shim_main(),
+        Some("__launch") => return openclaw::skills::process::launch_main(),
         Some("__keep") => return openclaw::skills::mcp::keeper::keep_main(),
         Some("__exec") => return openclaw::skills::sandbox::exec_main(),
         Some("__probe") => return openclaw::skills::sandbox::probe_main(),

@@ -426,12 +426,12 @@ pub enum SkillCommand {
     },
     /// Check packages without a daemon; 1 when one cannot be used.
     Check {
-        /// A folder, or a package of the home; all packages when not given.
+        /// A folder, an archive, or a package of the home; all packages when not given.
         package: Option<String>,
     },
     /// Add a package, or a changed one again: pins it by its hash in skills.lock.
     Add {
-        /// A folder, which is copied into the home's skills/, or a package that is there.
+        /// A folder or an archive (.zip, .tar.gz), which is copied into the home's skills/, or a package that is there.
         package: String,
         /// What its scripts may touch (repeatable), such as exec or net:docs.rs:443; nothing when not given.
         #[arg(long, value_name = "CAPABILITY")]

@@ -63,6 +63,7 @@ use crate::skills::mcp::server::{ServerParts, publish};
 use crate::skills::mcp::shared::Shared;
 use crate::skills::network::{NetworkPolicy, PolicyError};
 use crate::skills::package::library::Library;
+use crate::skills::process::minder;
 use crate::skills::process::runner::ProcessRunner;
 use crate::skills::sandbox::policy::SandboxMode;
 use crate::skills::skill::Skill;
@@ -563,8 +564,11 @@ impl Daemon {
             embedding: embedding(config, &stored, &telemetry),
             indexing: Indexing::new(GraphPolicy::default(), &telemetry),
         });
+        let launcher = minder::child(&runner);
         let (skills_layer, skills) = skills(home, config, network, runner, memory.clone(), &telemetry, &stored)?;
-        let skills_layer = skills_layer.child(ChildSpec::supervisor("egress", egress_layer));
+        let skills_layer = skills_layer
+            .child(ChildSpec::supervisor("egress", egress_layer))
+            .child(launcher);
         let (teller, room) = room();
         let watcher = RoomWatcher {
             folder: home.state_dir().to_path_buf(),

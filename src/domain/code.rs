@@ -163,6 +163,8 @@ codes! {
     MCP_NOT_FOUND = "OC-5024", "mcp_not_found", NotFound;
     /// A call crashed its worker again and again and is not made any more.
     CALL_DEAD_LETTERED = "OC-5035", "call_dead_lettered", Bug;
+    /// An archive of a skill package is not taken.
+    SKILL_ARCHIVE = "OC-5040", "skill_archive", Invalid;
     /// A configuration file cannot be read as TOML.
     CONFIG_SYNTAX = "OC-6001", "config_syntax", Invalid;
     /// A configuration value is not allowed.

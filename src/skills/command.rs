@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn a_declaration_that_cannot_work_is_refused_with_the_place() {
         let surroundings = CommandSurroundings {
-            runner: ProcessRunner::with_shim("/bin/false", None),
+            runner: ProcessRunner::with_launcher("/bin/false", None),
             path: "/usr/bin:/bin".into(),
             folder: "/".into(),
             passed: Vec::new(),

@@ -587,3 +587,45 @@ fn a_run_whose_effect_is_not_known_ends_with_6() {
     let watched = claw_ends(&home, &format!("runs watch {id}"), 6);
     assert!(watched.out.contains("unknown"), "{watched:?}");
 }
+
+#[test]
+fn a_package_is_added_from_an_archive_and_a_hostile_one_leaves_nothing() {
+    let home = TestHome::new("");
+    let work = home.workspace();
+    std::fs::create_dir_all(work.join("forms/scripts")).expect("folders");
+    let front = "---\nname: forms\ndescription: Fills forms.\n---\nBody.\n";
+    std::fs::write(work.join("forms/SKILL.md"), front).expect("written");
+    std::fs::write(work.join("forms/scripts/fill.sh"), "echo").expect("written");
+    let tar = |archive: &str, what: &[&str]| {
+        let made = Command::new("tar")
+            .arg("-czf")
+            .arg(archive)
+            .args(what)
+            .current_dir(&work)
+            .status();
+        assert!(made.expect("tar").success(), "{archive}");
+    };
+    tar("forms.tar.gz", &["forms"]);
+    claw_ends(&home, "skill check forms.tar.gz", 0);
+    let added = claw_ends(&home, "skill add forms.tar.gz --json", 0).json();
+    assert_eq!(added["name"], "forms");
+    let there = home.path().join("skills/forms");
+    assert_eq!(added["folder"], there.to_str().expect("text"));
+    assert_eq!(std::fs::read_to_string(there.join("SKILL.md")).expect("there"), front);
+    // The same files give the same hash, however they came.
+    assert_eq!(
+        claw_ends(&home, "skill add ./forms --json", 0).json()["hash"],
+        added["hash"]
+    );
+    std::os::unix::fs::symlink("/etc/passwd", work.join("forms/words")).expect("link");
+    tar("bad.tar.gz", &["forms"]);
+    for line in ["skill add bad.tar.gz", "skill check bad.tar.gz"] {
+        let refused = claw(&home, line);
+        assert_ne!(refused.code, Some(0), "{refused:?}");
+        assert!(
+            refused.err.contains("OC-5040") && refused.err.contains("it is a link"),
+            "{refused:?}"
+        );
+    }
+    assert!(!there.join("words").exists(), "what was there is as it was");
+}

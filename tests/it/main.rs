@@ -31,6 +31,7 @@ mod money;
 mod packages;
 mod paths;
 mod process;
+mod rebinding;
 mod sandbox;
 mod sdks;
 mod secrets;

@@ -48,7 +48,7 @@ fn house() -> House {
     put(folder.path(), "work/.agents/skills/theirs/SKILL.md", &front("theirs"));
     put(folder.path(), "work/.agents/skills/theirs/scripts/fill.py", SCRIPT);
     let library = Arc::new(Library::new(&folder.path().join("home"), Vec::new()));
-    let runner = ProcessRunner::with_shim(env!("CARGO_BIN_EXE_openclaw"), None);
+    let runner = ProcessRunner::with_launcher(env!("CARGO_BIN_EXE_openclaw"), None);
     // The folders of the system: an interpreter in a home of its own is closed to programs.
     let path = OsString::from("/usr/local/bin:/usr/bin:/bin");
     House {

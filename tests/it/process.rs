@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use openclaw::domain::effect::EffectKey;
 use openclaw::skills::process::end::{Ended, ProgramEnd, Rendering};
+use openclaw::skills::process::orphans::shim_name;
 use openclaw::skills::process::runner::{ProcessError, ProcessRunner, ProgramOrder};
 use openclaw::skills::sandbox::policy::Confinement;
 use openclaw::skills::spool::Spool;
@@ -16,7 +17,7 @@ const DAEMON_FOLDER: &str = "OPENCLAW_TEST_DAEMON_FOLDER";
 
 fn runner(folder: &Path) -> Arc<ProcessRunner> {
     let spool = Spool::open(folder.join("spool")).expect("spool");
-    ProcessRunner::with_shim(env!("CARGO_BIN_EXE_openclaw"), Some(spool))
+    ProcessRunner::with_launcher(env!("CARGO_BIN_EXE_openclaw"), Some(spool))
 }
 
 pub fn key() -> EffectKey {
@@ -220,11 +221,75 @@ fn nothing_outlives_a_killed_shim() {
     assert_eq!(alive(key), Vec::<u32>::new());
 }
 
+fn signal(pid: u32, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_raw(pid.cast_signed()).expect("a number");
+    rustix::process::kill_process(pid, signal).expect("it is there");
+}
+
+#[test]
+fn a_killed_launcher_costs_no_program_that_runs_and_another_one_follows() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (runner, key) = (runner(folder.path()), key());
+    let text = "touch ready; while [ ! -e go ]; do sleep 0.01; done; echo done >> effect; echo done";
+    let end = block_on(async {
+        let call = runner.run(script(folder.path(), key, text));
+        let kill = async {
+            while !folder.path().join("ready").exists() {
+                tokio::task::yield_now().await;
+            }
+            signal(parent_of(parent_of_first(key)), rustix::process::Signal::KILL);
+            // The next program finds it gone, and what runs still runs.
+            let end = runner.run(script(folder.path(), self::key(), "echo next")).await;
+            assert_eq!(end.expect("the machinery works").stdout, "next\n");
+            std::fs::write(folder.path().join("go"), "").expect("written");
+        };
+        tokio::join!(call, kill).0.expect("the machinery works")
+    });
+    assert_eq!((end.ended, &*end.stdout), (Ended::Exited { code: 0 }, "done\n"));
+    assert_eq!(
+        std::fs::read_to_string(folder.path().join("effect")).expect("there"),
+        "done\n"
+    );
+}
+
+#[test]
+fn an_order_that_a_launcher_took_to_its_grave_is_carried_out_once() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (runner, first) = (runner(folder.path()), key());
+    let launcher = block_on(async {
+        let call = runner.run(script(folder.path(), first, "touch ready; sleep 0.2"));
+        let look = async {
+            while !folder.path().join("ready").exists() {
+                tokio::task::yield_now().await;
+            }
+            parent_of(parent_of_first(first))
+        };
+        tokio::join!(call, look).1
+    });
+    signal(launcher, rustix::process::Signal::STOP);
+    let end = block_on(async {
+        let mut call = Box::pin(runner.run(script(folder.path(), key(), "echo x >> effect; echo done")));
+        // The order is with the launcher, which does nothing.
+        let step = tokio::time::timeout(Duration::from_millis(300), &mut call).await;
+        assert!(step.is_err(), "who carried it out? {step:?}");
+        signal(launcher, rustix::process::Signal::KILL);
+        call.await.expect("the machinery works")
+    });
+    assert_eq!((end.ended, &*end.stdout), (Ended::Exited { code: 0 }, "done\n"));
+    assert_eq!(
+        std::fs::read_to_string(folder.path().join("effect")).expect("there"),
+        "x\n"
+    );
+}
+
 /// The parent of the program, which is the first of its processes.
 fn parent_of_first(key: EffectKey) -> u32 {
     let pids = alive(key);
-    let first = pids.iter().min().expect("it runs");
-    let stat = std::fs::read_to_string(format!("/proc/{first}/stat")).expect("it runs");
+    parent_of(*pids.iter().min().expect("it runs"))
+}
+
+fn parent_of(pid: u32) -> u32 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
     let after_name = stat.rsplit_once(')').expect("a name").1;
     after_name
         .split_whitespace()
@@ -310,15 +375,14 @@ fn what_recovery_ends_includes_a_shim_that_has_not_come_to_its_program_yet() {
     let folder = tempfile::tempdir().expect("folder");
     let (runner, key) = (runner(folder.path()), key());
     let shims = || {
-        let wanted = format!("OPENCLAW_SHIM_OF={key}");
+        let wanted = shim_name(key);
         let processes = std::fs::read_dir("/proc").expect("proc").flatten();
         let found = processes.filter_map(|entry| {
-            let environment = std::fs::read(entry.path().join("environ")).ok()?;
-            let is_shim = environment
-                .split(|byte| *byte == 0)
-                .any(|variable| variable == wanted.as_bytes());
+            let name = std::fs::read_to_string(entry.path().join("comm")).ok()?;
             let pid = entry.file_name().to_str()?.parse().ok()?;
-            is_shim.then_some(pid)
+            // One that has ended keeps its name until it is reaped, and has no program.
+            std::fs::read_link(entry.path().join("exe")).ok()?;
+            (name.trim_end() == wanted).then_some(pid)
         });
         found.collect::<Vec<i32>>()
     };

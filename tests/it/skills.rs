@@ -72,7 +72,7 @@ pub(crate) fn house() -> House {
     std::fs::create_dir(&root).expect("folder");
     std::fs::write(folder.path().join("secret"), "secret").expect("written");
     let spool = Spool::open(folder.path().join("spool")).expect("spool");
-    let runner = ProcessRunner::with_shim(env!("CARGO_BIN_EXE_openclaw"), Some(spool));
+    let runner = ProcessRunner::with_launcher(env!("CARGO_BIN_EXE_openclaw"), Some(spool));
     let at = UtcMillis(5);
     let entry = MemoryEntry {
         id: 1,

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -18,8 +19,10 @@ use crate::domain::capability::CapabilitySet;
 use crate::domain::code;
 use crate::domain::fault::in_one_line;
 use crate::domain::name::{PackageName, SkillName};
+use crate::runtime::entropy::Entropy;
+use crate::skills::package::archive::{self, is_archive};
 use crate::skills::package::document::{self, DOCUMENT_BYTES_MAX, SkillDocument};
-use crate::skills::package::folder::PackageFolder;
+use crate::skills::package::folder::{FolderError, PackageFolder};
 use crate::skills::package::library::{DOCUMENT_FILE, Library};
 use crate::skills::package::pin::{LOCK_BYTES_MAX, LOCK_FILE, Lock, Pin};
 use crate::skills::package::warning::PackageWarning;
@@ -97,12 +100,13 @@ async fn show(context: &mut Context, name: &str) -> Result<Exit, CliError> {
 
 fn check(context: &mut Context, package: Option<&str>) -> Result<Exit, CliError> {
     let (names, warnings): (Vec<String>, Vec<PackageWarning>) = if let Some(package) = package {
-        let folder = find_folder(context, package);
-        let (document, mut warnings) = open(&folder)?;
-        let files = PackageFolder::open(&folder).and_then(|folder| folder.files());
+        let source = find_package(context, package)?;
+        let folder = source.folder();
+        let (document, mut warnings) = open(folder)?;
+        let files = PackageFolder::open(folder).and_then(|folder| folder.admissible());
         if let Err(error) = files {
             let allowed = "regular files and folders, at most 2000 and 64 MiB";
-            warnings.push(PackageWarning::fatal(&folder, 0, in_one_line(&error), allowed));
+            warnings.push(PackageWarning::fatal(folder, 0, in_one_line(&error), allowed));
         }
         let names = document.into_iter().map(|document| document.name.to_string());
         (names.collect(), warnings)
@@ -132,12 +136,66 @@ fn check(context: &mut Context, package: Option<&str>) -> Result<Exit, CliError>
     Ok(if is_bad { Exit::Failed } else { Exit::Done })
 }
 
-/// The folder that is meant: a path, or the name of a package of the home.
-fn find_folder(context: &Context, package: &str) -> PathBuf {
-    match PackageName::new(package) {
-        Ok(name) if !Path::new(package).is_dir() => context.home.skills_dir().join(name.as_str()),
-        _ => PathBuf::from(package),
+/// A package as it was named.
+enum Source {
+    /// A folder that is there.
+    Folder(PathBuf),
+    /// What was in an archive; it goes with this.
+    Unpacked {
+        /// The folder for it.
+        place: PathBuf,
+        /// The package in that.
+        folder: PathBuf,
+    },
+}
+
+impl Source {
+    fn folder(&self) -> &Path {
+        match self {
+            Self::Folder(folder) | Self::Unpacked { folder, .. } => folder,
+        }
     }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        if let Self::Unpacked { place, .. } = self {
+            // What cannot be removed lies among temporary files.
+            let _ = fs::remove_dir_all(place);
+        }
+    }
+}
+
+/// What is meant: a path, the name of a package of the home, or an archive, which is unpacked.
+fn find_package(context: &Context, package: &str) -> Result<Source, CliError> {
+    let path = Path::new(package);
+    match PackageName::new(package) {
+        Ok(name) if !path.is_dir() => Ok(Source::Folder(context.home.skills_dir().join(name.as_str()))),
+        _ if is_archive(path) && !path.is_dir() => unpacked(path),
+        _ => Ok(Source::Folder(path.to_owned())),
+    }
+}
+
+fn unpacked(archive: &Path) -> Result<Source, CliError> {
+    let place = std::env::temp_dir().join(format!("openclaw-skill-{:032x}", Entropy::system().u128()));
+    // Fails when it is there: then it is somebody else's.
+    let made = fs::DirBuilder::new().mode(0o700).create(&place);
+    made.map_err(io("make", &place))?;
+    let mut source = Source::Unpacked {
+        folder: place.clone(),
+        place: place.clone(),
+    };
+    let found = archive::unpack(archive, &place).map_err(|error| {
+        CliError::refused(
+            code::SKILL_ARCHIVE,
+            format!("{}: {}", archive.display(), harmless(&in_one_line(&error))),
+            "a package in an archive is a folder with a SKILL.md in a .zip or .tar.gz, with regular files and folders only",
+        )
+    })?;
+    if let Source::Unpacked { folder, .. } = &mut source {
+        *folder = found;
+    }
+    Ok(source)
 }
 
 fn open(folder: &Path) -> Result<(Option<SkillDocument>, Vec<PackageWarning>), CliError> {
@@ -170,17 +228,18 @@ fn add(context: &mut Context, package: &str, capabilities: &[String]) -> Result<
             "such as --capability exec --capability net:docs.rs:443",
         )
     })?;
-    let source = find_folder(context, package);
-    let (document, warnings) = open(&source)?;
+    let source = find_package(context, package)?;
+    let source = source.folder();
+    let (document, warnings) = open(source)?;
     for warning in warnings.iter().filter(|warning| !warning.fatal) {
         context.output.warn(&harmless(&warning.to_string()));
     }
     let Some(document) = document else {
         let reason = warnings.last().map(ToString::to_string).unwrap_or_default();
-        return Err(unusable(&source, &reason));
+        return Err(unusable(source, &reason));
     };
     let folders = context.load()?.config.skills_dirs;
-    let folder = in_place(context, &folders, &source, &document.name)?;
+    let folder = in_place(context, &folders, source, &document.name)?;
     let hashed = PackageFolder::open(&folder).and_then(|opened| opened.hash());
     let hash = hashed.map_err(|error| unusable(&folder, &in_one_line(&error)))?;
     let mut lock = lock(context)?;
@@ -222,8 +281,9 @@ fn in_place(context: &Context, configured: &[PathBuf], source: &Path, name: &Pac
             return Ok(root.join(own));
         }
     }
-    let opened = PackageFolder::open(&real).and_then(|opened| opened.files());
-    let files = opened.map_err(|error| unusable(&real, &in_one_line(&error)))?;
+    let unusable = |error: FolderError| unusable(&real, &in_one_line(&error));
+    let opened = PackageFolder::open(&real).map_err(unusable)?;
+    let files = opened.admissible().map_err(unusable)?;
     let to = home.join(name.as_str());
     // Copied beside first, so that a package is there whole or as it was.
     let (beside, old) = (home.join(format!(".{name}.new")), home.join(format!(".{name}.old")));
@@ -233,7 +293,8 @@ fn in_place(context: &Context, configured: &[PathBuf], source: &Path, name: &Pac
         if let Some(parent) = target.parent() {
             fs::create_dir_all(parent).map_err(io("make", parent))?;
         }
-        fs::copy(real.join(&file.path), &target).map_err(io("copy", &target))?;
+        // Beneath the opened folder: what is put in its place meanwhile is not what was looked at.
+        opened.copy(file, &target).map_err(unusable)?;
     }
     if to.exists() {
         let _ = fs::remove_dir_all(&old);

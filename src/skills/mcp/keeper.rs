@@ -6,13 +6,11 @@
 //! (end of input, then SIGTERM), killed after the grace, and with it everything that it started; when the keeper is
 //! killed, the kernel kills the program; a program that cannot be confined as ordered is not started.
 
-use std::io::{self, BufRead, Read, Write};
-use std::process::{ChildStdin, ExitCode, Stdio};
+use std::io::{self, BufRead, PipeWriter, Read, Write};
+use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
-
-use std::os::unix::process::ExitStatusExt;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -21,7 +19,7 @@ use rustix::process::{Pid, Signal, getpid, kill_process_group, set_child_subreap
 use crate::skills::process::bounds;
 use crate::skills::process::descent::end_all_descendants;
 use crate::skills::process::event::Event;
-use crate::skills::process::launch::launch;
+use crate::skills::process::launch::{Streams, launch, reap};
 use crate::skills::process::wire::{DOCUMENT_BYTES_MAX, KeepWire, WIRE_VERSION};
 use crate::skills::sandbox::stage::{NOT_STARTED_CODE, NOT_STARTED_MARK};
 
@@ -36,7 +34,7 @@ pub fn keep_main() -> ExitCode {
     let _ = setsid();
     let _ = set_child_subreaper(Some(getpid()));
     let started = read_order().and_then(|order| {
-        let launched = launch(&order.start, Stdio::inherit).map_err(|error| error.to_string())?;
+        let launched = launch(&order.start, Streams::Inherited).map_err(|error| error.to_string())?;
         Ok((launched, order.start.bounds))
     });
     let (mut launched, bounds) = match started {
@@ -52,7 +50,7 @@ pub fn keep_main() -> ExitCode {
     watch_caller(events.clone());
     bounds::watch(group, bounds, events.clone());
     launched.watch(events);
-    hand_on(launched.child.stdin.take());
+    hand_on(launched.stdin.take());
     match inbox.recv() {
         Ok(Event::ProgramEnded) => {}
         // Asking it to end would give it the time to grow further.
@@ -62,16 +60,14 @@ pub fn keep_main() -> ExitCode {
         _ => end(group, &inbox),
     }
     launched.kill();
-    let status = launched.child.wait();
+    let status = reap(group);
     end_all_descendants();
     drop(launched);
-    match status {
-        Ok(status) => {
-            let signal = status.signal().unwrap_or(0);
-            ExitCode::from(status.code().map_or_else(|| (128 + signal) as u8, |code| code as u8))
-        }
-        Err(_) => ExitCode::FAILURE,
-    }
+    let Some(status) = status else {
+        return ExitCode::FAILURE;
+    };
+    let signal = || 128 + status.terminating_signal().unwrap_or(0);
+    ExitCode::from(status.exit_status().unwrap_or_else(signal) as u8)
 }
 
 /// The order alone: what the buffer holds beyond the line is the program's, and whoever reads on gets it.
@@ -105,7 +101,7 @@ fn watch_caller(events: SyncSender<Event>) {
 
 /// Hands on the daemon's bytes until one of the two ends is closed. Then the program's input ends, which is how the
 /// protocol asks a server to end.
-fn hand_on(input: Option<ChildStdin>) {
+fn hand_on(input: Option<PipeWriter>) {
     thread::spawn(move || {
         let Some(mut input) = input else { return };
         let mut buffer = vec![0; 64 * 1024];

@@ -36,6 +36,7 @@ use crate::skills::sandbox::policy::Confinement;
 use super::config::{Revision, Way};
 use super::keeper::KEEP;
 use super::metered::Metered;
+use super::runtime::libraries_of;
 use super::shared::{ProgramEnd, Shared};
 use super::tool::{TOOLS_MAX, ToolEntry};
 
@@ -212,7 +213,7 @@ async fn start(
         confinement: Confinement {
             workspace: folder.clone(),
             parts: None,
-            readable: readable.clone(),
+            readable: readable.iter().cloned().chain(libraries_of(program)).collect(),
             writable: writable.clone(),
             network: network.map(|place| place.scope().to_owned()).collect(),
         },

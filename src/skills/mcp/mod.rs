@@ -17,6 +17,7 @@ pub mod link;
 pub mod memo;
 pub mod metered;
 pub mod outcome;
+mod runtime;
 pub mod server;
 pub mod shared;
 pub mod tool;

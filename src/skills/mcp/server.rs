@@ -203,15 +203,17 @@ async fn keep(parts: &ServerParts, shared: &Arc<Shared>, link: Link) -> String {
     }
     shared.lives.fetch_add(1, Ordering::Relaxed);
     tracing::info!(server = %shared.config.name, %revision, tools = shared.tools().len(), "a server is ready");
-    shared.set(ServerState::Ready {
+    let ready = ServerState::Ready {
         peer: peer.clone(),
         revision,
-    });
+    };
+    shared.set(ready.clone());
     let listens = info.is_some_and(|info| {
         let tools = info.capabilities.tools.as_ref();
         info.protocol_version >= ProtocolVersion::V_2026_07_28
             && tools.and_then(|tools| tools.list_changed).unwrap_or(false)
     });
+    let is_address = matches!(shared.config.way, Way::Http { .. });
     let following = follow(&peer, &changed, listens);
     tokio::pin!(following);
     loop {
@@ -219,6 +221,13 @@ async fn keep(parts: &ServerParts, shared: &Arc<Shared>, link: Link) -> String {
             _ = &mut closed => return "it closed the connection".to_owned(),
             _ = &mut ended => return "its program ended".to_owned(),
             () = &mut following => {}
+            () = shared.doubted(), if is_address => {
+                // Calls that are under way go on if it answers; if not, the next connection is a new one.
+                if let Err(error) = refresh(parts, shared, &peer).await {
+                    return in_one_line(&error);
+                }
+                shared.set(ready.clone());
+            }
             () = changed.notified() => {
                 tokio::time::sleep(CHANGE_PAUSE).await;
                 if let Err(error) = refresh(parts, shared, &peer).await {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rmcp::RoleClient;
 use rmcp::service::Peer;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 use super::config::McpServer;
@@ -88,6 +88,7 @@ pub struct Shared {
     pub lives: AtomicU64,
     /// Notes of progress that were received.
     pub progress: AtomicU64,
+    doubt: Notify,
 }
 
 impl Shared {
@@ -101,6 +102,7 @@ impl Shared {
             keeper: Mutex::default(),
             lives: AtomicU64::new(0),
             progress: AtomicU64::new(0),
+            doubt: Notify::new(),
         })
     }
 
@@ -123,6 +125,25 @@ impl Shared {
             }
             !stays
         });
+    }
+
+    /// A call could not be brought to it or back: whether it is still there has to be found out, and until then no call
+    /// goes to it.
+    pub fn doubt(&self, reason: &str) {
+        self.state.send_if_modified(|now| {
+            let was_ready = matches!(now, ServerState::Ready { .. });
+            if was_ready {
+                let reason = reason.to_owned();
+                *now = ServerState::Failed { reason };
+            }
+            was_ready
+        });
+        self.doubt.notify_one();
+    }
+
+    /// Completes when somebody doubts that it is there.
+    pub async fn doubted(&self) {
+        self.doubt.notified().await;
     }
 
     /// Begins anew after it was given up or stopped.

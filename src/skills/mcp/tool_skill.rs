@@ -10,14 +10,17 @@ use futures_util::future::BoxFuture;
 use rmcp::RoleClient;
 use rmcp::model::{CallToolRequestParams, CallToolResponse, RequestMetaObject};
 use rmcp::service::{Peer, ServiceError};
+use rmcp::transport::streamable_http_client::StreamableHttpError;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
 use crate::domain::capability::CapabilitySet;
+use crate::domain::fault::in_one_line;
 use crate::domain::skill::SkillManifest;
 use crate::domain::text;
 use crate::skills::skill::{CallEnd, CallOrder, Skill, SkillError};
 
+use super::config::Way;
 use super::outcome::outcome;
 use super::shared::{ServerState, Shared};
 use super::tool::{ToolEntry, manifest, names};
@@ -61,7 +64,6 @@ impl Skill for ToolSkill {
         Box::pin(async move {
             let limit = order.deadline.min(shared.config.timeout);
             let until = Instant::now() + limit;
-            let peer = ready(&shared, until).await?;
             let mut request = CallToolRequestParams::new(tool);
             if let Value::Object(arguments) = order.arguments {
                 request = request.with_arguments(arguments);
@@ -69,12 +71,18 @@ impl Skill for ToolSkill {
             let mut meta = RequestMetaObject::new();
             meta.insert(EFFECT_KEY_META.to_owned(), json!(order.key.to_string()));
             request.meta = Some(meta);
-            // Dropping the request, now or when the call is cancelled, tells the server that it is cancelled.
-            match timeout_at(until, peer.call_tool_once(request)).await {
-                Ok(answer) => judge(&shared, answer),
-                Err(_) => Err(SkillError::TimedOut {
-                    limit_ms: limit.as_millis() as u64,
-                }),
+            loop {
+                let peer = ready(&shared, until).await?;
+                // Dropping the request, now or when the call is cancelled, tells the server that it is cancelled.
+                match timeout_at(until, peer.call_tool_once(request.clone())).await {
+                    // Nobody has seen it: it waits for the next connection as one that comes now would.
+                    Ok(Err(error)) if was_not_sent(&error) => shared.doubt(&in_one_line(&error)),
+                    Ok(answer) => return judge(&shared, answer),
+                    Err(_) => {
+                        let limit_ms = limit.as_millis() as u64;
+                        return Err(SkillError::TimedOut { limit_ms });
+                    }
+                }
             }
         })
     }
@@ -126,11 +134,13 @@ fn judge(shared: &Shared, answer: Result<CallToolResponse, ServiceError>) -> Res
             "the server refused: {}",
             text::preview(&error.message, 4000)
         ))),
-        Err(error) if was_not_sent(&error) => Err(SkillError::ServerDown {
-            server: shared.config.name.to_string(),
-            reason: text::preview(&crate::domain::fault::in_one_line(&error), 400),
-        }),
-        Err(error) => Err(lost(crate::domain::fault::in_one_line(&error))),
+        Err(error) => {
+            let reason = in_one_line(&error);
+            if matches!(shared.config.way, Way::Http { .. }) {
+                shared.doubt(&reason);
+            }
+            Err(lost(reason))
+        }
     }
 }
 
@@ -138,10 +148,12 @@ fn judge(shared: &Shared, answer: Result<CallToolResponse, ServiceError>) -> Res
 fn was_not_sent(error: &ServiceError) -> bool {
     let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(cause) = source {
-        if cause
-            .downcast_ref::<reqwest::Error>()
-            .is_some_and(reqwest::Error::is_connect)
-        {
+        // The transport's own error holds the client's without naming it as its cause.
+        let of_client = match cause.downcast_ref::<StreamableHttpError<reqwest::Error>>() {
+            Some(StreamableHttpError::Client(error)) => Some(error),
+            _ => cause.downcast_ref::<reqwest::Error>(),
+        };
+        if of_client.is_some_and(reqwest::Error::is_connect) {
             return true;
         }
         source = cause.source();

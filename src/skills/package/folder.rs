@@ -4,12 +4,14 @@
 //! unusable for pinning; what is listed and hashed is bounded. The hash covers names, contents and whether a file may
 //! be executed, so a changed folder never passes for the one that was added.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt, PermissionsExt};
+use cap_std::fs::{Dir, MetadataExt, OpenOptions, OpenOptionsExt, PermissionsExt};
 
+use super::names::wrong_with;
 use crate::skills::workspace::relative;
 
 /// Files of one package.
@@ -17,7 +19,7 @@ pub const FILES_MAX: usize = 2_000;
 /// Bytes of all files of one package.
 pub const BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Folders within folders.
-const DEPTH_MAX: usize = 8;
+pub(super) const DEPTH_MAX: usize = 8;
 /// Separates this hash from every other use of the function.
 const HASH_CONTEXT: &[u8] = b"openclaw skill package v1\0";
 
@@ -68,6 +70,8 @@ pub struct PackageFile {
     pub bytes: u64,
     /// Whether its owner may execute it.
     pub is_executable: bool,
+    /// Whether another name leads to it too, perhaps one outside.
+    pub is_shared: bool,
 }
 
 /// An opened folder of a package.
@@ -100,10 +104,41 @@ impl PackageFolder {
         let mut files = Vec::new();
         walk(&self.dir, "", 0, &mut files)?;
         files.sort();
+        let mut seen = BTreeSet::new();
+        if let Some(again) = files.iter().find(|file| !seen.insert(file.path.to_lowercase())) {
+            return Err(FolderError::NotAFile {
+                path: again.path.clone(),
+                what: "a name that another file has in other letters",
+            });
+        }
         if files.iter().map(|file| file.bytes).sum::<u64>() > BYTES_MAX {
             return Err(FolderError::TooLarge { limit: "64 MiB" });
         }
         Ok(files)
+    }
+
+    /// All its files, when nothing speaks against taking it over: beyond what [`Self::files`] asks for, no file has
+    /// another name, because that may be one of a file that was never meant to be given away.
+    pub fn admissible(&self) -> Result<Vec<PackageFile>, FolderError> {
+        let files = self.files()?;
+        match files.iter().find(|file| file.is_shared) {
+            None => Ok(files),
+            Some(shared) => Err(FolderError::NotAFile {
+                path: shared.path.clone(),
+                what: "a hard link",
+            }),
+        }
+    }
+
+    /// Copies one file of the package.
+    pub fn copy(&self, file: &PackageFile, to: &Path) -> Result<(), FolderError> {
+        let mut bounded = self.open_file(&file.path)?.take(BYTES_MAX);
+        let mode = if file.is_executable { 0o755 } else { 0o644 };
+        let mut options = std::fs::OpenOptions::new();
+        let made = std::os::unix::fs::OpenOptionsExt::mode(options.write(true).create_new(true), mode).open(to);
+        let copied = made.and_then(|mut made| io::copy(&mut bounded, &mut made));
+        copied.map_err(|source| failed("copy", &file.path, source))?;
+        Ok(())
     }
 
     /// The hash of names, contents and permissions to execute, as `blake3:` and 64 digits.
@@ -203,6 +238,9 @@ fn walk(dir: &Dir, under: &str, depth: usize, files: &mut Vec<PackageFile>) -> R
         } else {
             format!("{under}/{name}")
         };
+        if let Some(what) = wrong_with(name) {
+            return Err(FolderError::NotAFile { path, what });
+        }
         let kind = entry.file_type().map_err(io)?;
         if kind.is_symlink() {
             return Err(FolderError::NotAFile { path, what: "a link" });
@@ -220,6 +258,7 @@ fn walk(dir: &Dir, under: &str, depth: usize, files: &mut Vec<PackageFile>) -> R
                 path,
                 bytes: metadata.len(),
                 is_executable: metadata.permissions().mode() & 0o100 != 0,
+                is_shared: metadata.nlink() > 1,
             });
         } else {
             let what = "no regular file";
@@ -331,6 +370,57 @@ mod tests {
         assert!(
             matches!(package.files(), Err(FolderError::NotAFile { .. })),
             "links are no part of a package"
+        );
+    }
+
+    #[test]
+    fn a_folder_that_is_more_than_its_files_is_not_taken_over() {
+        use std::os::unix::ffi::OsStrExt as _;
+        let check = |spoil: &dyn Fn(&Path), what: &str| {
+            let house = package(&[("in/SKILL.md", "text"), ("secret", "secret")]);
+            let root = house.path().join("in");
+            let admissible = || PackageFolder::open(&root).and_then(|opened| opened.admissible());
+            assert!(admissible().is_ok(), "before: {what}");
+            spoil(&root);
+            let refused = admissible().expect_err(what);
+            let said = crate::domain::fault::in_one_line(&refused);
+            assert!(said.contains(what), "{said}, and not: {what}");
+        };
+        let named = |name: &'static [u8], what: &str| {
+            let spoil = |root: &Path| fs::write(root.join(std::ffi::OsStr::from_bytes(name)), "x").expect("written");
+            check(&spoil, what);
+        };
+        named(b"a\nb", "not seen");
+        named(b"\x1b[2J", "not seen");
+        named("gnp.\u{202e}sh".as_bytes(), "not seen");
+        named(b"..\\x", "a separator in it");
+        named(b"C:x", "a drive elsewhere");
+        named(b"x ", "lost elsewhere");
+        named(b"skill.md", "in other letters");
+        named(b"\xff", "no UTF-8");
+        check(&|root| symlink("../secret", root.join("x")).expect("link"), "a link");
+        check(&|root| symlink("/", root.join("x")).expect("link"), "a link");
+        check(&|root| symlink("SKILL.md", root.join("x")).expect("link"), "a link");
+        check(&|root| symlink("nowhere", root.join("x")).expect("link"), "a link");
+        // A second name for what was never meant to be given away.
+        check(
+            &|root| fs::hard_link(root.join("../secret"), root.join("x")).expect("link"),
+            "a hard link",
+        );
+        let pipe = |root: &Path| {
+            rustix::fs::mkfifoat(rustix::fs::CWD, root.join("x"), rustix::fs::Mode::RUSR).expect("pipe");
+        };
+        check(&pipe, "no regular file");
+        let socket = |root: &Path| drop(std::os::unix::net::UnixListener::bind(root.join("x")).expect("socket"));
+        check(&socket, "no regular file");
+        let huge = |root: &Path| {
+            let file = fs::File::create(root.join("x")).expect("made");
+            file.set_len(BYTES_MAX + 1).expect("a hole");
+        };
+        check(&huge, "64 MiB");
+        check(
+            &|root| fs::create_dir_all(root.join("d/d/d/d/d/d/d/d/d/d")).expect("folders"),
+            "8 folders",
         );
     }
 

@@ -6,7 +6,7 @@
 use std::fs;
 use std::sync::mpsc::SyncSender;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 
@@ -23,7 +23,46 @@ const FIRST_LOOKS: u32 = 50;
 /// What the kernel counts memory in. Wrong only where a kernel has larger pages, and then on the safe side.
 const PAGE_BYTES: u64 = 4096;
 
-/// Starts the watch; it ends with the process.
+/// When to look at a program, and the looks. The first is not at once: most programs have ended before it.
+pub(super) struct Looks {
+    program: Pid,
+    bounds: BoundsWire,
+    due: Instant,
+    made: u32,
+}
+
+impl Looks {
+    /// Looks from now on; none where there are no bounds.
+    pub(super) fn new(program: Pid, bounds: BoundsWire, now: Instant) -> Option<Self> {
+        (bounds != BoundsWire::default()).then(|| Self {
+            program,
+            bounds,
+            due: now + PAUSE_FIRST,
+            made: 0,
+        })
+    }
+
+    /// When the next look is due.
+    pub(super) fn due(&self) -> Instant {
+        self.due
+    }
+
+    /// Looks when it is time to, and says what there is too much of.
+    pub(super) fn look_when_due(&mut self, now: Instant) -> Option<String> {
+        if now < self.due {
+            return None;
+        }
+        self.made = self.made.saturating_add(1);
+        self.due = now + pause_after(self.made);
+        look(self.program, self.bounds)
+    }
+}
+
+fn pause_after(looks: u32) -> Duration {
+    if looks < FIRST_LOOKS { PAUSE_FIRST } else { PAUSE_LATER }
+}
+
+/// Starts the watch as a thread; it ends with the process.
 pub(in crate::skills) fn watch(program: Pid, bounds: BoundsWire, events: SyncSender<Event>) {
     if bounds == BoundsWire::default() {
         return;
@@ -40,7 +79,7 @@ pub(in crate::skills) fn watch(program: Pid, bounds: BoundsWire, events: SyncSen
                 clippy::disallowed_methods,
                 reason = "a thread of its own, with nothing else to do meanwhile"
             )]
-            thread::sleep(if looks < FIRST_LOOKS { PAUSE_FIRST } else { PAUSE_LATER });
+            thread::sleep(pause_after(looks));
         }
     });
 }

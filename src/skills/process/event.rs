@@ -8,6 +8,4 @@ pub(in crate::skills) enum Event {
     ProgramEnded,
     /// It and what it started have more of this than they may have.
     Overran(String),
-    /// One of the two outputs is at its end.
-    OutputEnded,
 }

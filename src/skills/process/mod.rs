@@ -1,8 +1,9 @@
 //! Running programs so that none outlives its call or the daemon, with bounded output.
 //!
-//! The daemon starts its own binary again as `__shim`; the shim starts the program as `__exec`, which confines itself
-//! ([`super::sandbox`]) and becomes it, in a group of its own. The shim watches the pipe to the daemon, the time, what
-//! the program takes and its end, and reports once.
+//! The daemon starts its own binary once more as the launcher (`__launch`), which makes a copy of itself for each
+//! program: the shim. The shim makes a copy of itself that confines itself ([`super::sandbox`]) and becomes the program,
+//! in a group of its own. The shim watches its connection to the daemon, the time, what the program takes and its end,
+//! and reports once.
 
 pub(super) mod bounds;
 mod capture;
@@ -11,6 +12,9 @@ pub(super) mod descent;
 pub mod end;
 pub(super) mod event;
 pub(super) mod launch;
+mod launcher;
+mod launcher_handle;
+pub mod minder;
 pub mod orphans;
 pub mod program;
 mod relay;
@@ -18,6 +22,7 @@ pub mod runner;
 mod shim;
 pub mod spool;
 mod trace;
+mod watch;
 pub mod wire;
 
-pub use shim::shim_main;
+pub use launcher::launch_main;

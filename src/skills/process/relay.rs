@@ -6,7 +6,7 @@
 use std::io::{self, IoSliceMut, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -18,19 +18,34 @@ use super::wire::EgressWire;
 /// Connections of one program at once.
 const CONNECTIONS_MAX: usize = 64;
 
-/// Waits at this path for the listener that the program's side hands over, and serves it until the process ends.
-pub(super) fn serve(handover: &Path, egress: EgressWire) -> io::Result<()> {
-    let door = UnixListener::bind(handover)?;
-    let path = handover.to_owned();
-    thread::spawn(move || {
-        let taken = door.accept().and_then(|(stream, _)| take_listener(&stream));
-        // One listener is handed over, before the program begins.
-        let _ = std::fs::remove_file(path);
-        if let Ok(listener) = taken {
-            relay(&listener, egress);
-        }
-    });
-    Ok(())
+/// A place at which the listener is waited for that the program's side hands over.
+pub(super) struct Relay {
+    door: UnixListener,
+    path: PathBuf,
+    egress: EgressWire,
+}
+
+impl Relay {
+    /// Makes the place; before the program is started, which finds it there.
+    pub(super) fn bind(handover: &Path, egress: EgressWire) -> io::Result<Self> {
+        Ok(Self {
+            door: UnixListener::bind(handover)?,
+            path: handover.to_owned(),
+            egress,
+        })
+    }
+
+    /// Waits for the listener and serves it until the process ends, on a thread of its own.
+    pub(super) fn serve(self) {
+        thread::spawn(move || {
+            let taken = self.door.accept().and_then(|(stream, _)| take_listener(&stream));
+            // One listener is handed over, before the program begins.
+            let _ = std::fs::remove_file(&self.path);
+            if let Ok(listener) = taken {
+                relay(&listener, self.egress);
+            }
+        });
+    }
 }
 
 fn take_listener(stream: &UnixStream) -> io::Result<TcpListener> {

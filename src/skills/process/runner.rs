@@ -1,16 +1,21 @@
-//! The daemon's end: starts a shim for each program, keeps its pipe open, and reads its one report.
+//! The daemon's end: has a shim made for each program, keeps the connection to it open, and reads its one report.
 //!
-//! Refuses to know: skills. Invariants: a dropped run closes the pipe, on which the shim stops the program;
-//! [`ProcessRunner::settled`] waits for that. The shim is never killed from here: it is what kills the rest.
+//! Refuses to know: skills. Invariants: a dropped run closes its half of the connection, on which the shim stops the
+//! program; [`ProcessRunner::settled`] waits for that. The shim is never killed from here: it is what kills the rest. A
+//! program is ordered again only when its order was surely not read.
 
 use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as Connection;
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{Shutdown, shutdown};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::process::{Child, Command};
+use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use crate::domain::effect::EffectKey;
@@ -21,30 +26,39 @@ use crate::skills::sandbox::report::SandboxReport;
 
 use super::confiner::{Confined, Confiner, Launch};
 use super::end::{ProgramEnd, Rendering};
-use super::orphans::{self, SHIM_KEY_VARIABLE};
+use super::launcher_handle::{LauncherError, LauncherHandle};
+use super::orphans::{self, shim_name};
 use super::spool::Spool;
 use super::wire::{DOCUMENT_BYTES_MAX, OrderWire, ReportWire, WIRE_VERSION};
 
 /// Time between the request to end and the kill.
 const GRACE: Duration = Duration::from_secs(2);
+/// Shims that are asked for one program when none of them reads its order.
+const TRIES: u32 = 3;
 /// Time that the shim may need beyond the program's time and the grace: sweeping, draining, the spool's sync.
 const SHIM_MARGIN: Duration = Duration::from_secs(8);
 
 /// Says which step of running a program failed, before or beside the program itself.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
-    /// The shim could not be started.
-    #[error("failed to start the shim {program}")]
-    StartShim {
-        /// The shim's program.
-        program: String,
-        /// Why.
+    /// No shim could be asked for.
+    #[error("failed to have a shim made")]
+    Launch(#[from] LauncherError),
+    /// There is no connection for a shim.
+    #[error("failed to make a connection for the shim")]
+    Connect(#[source] io::Error),
+    /// The order cannot be written down.
+    #[error("failed to write down the order for the shim")]
+    WriteOrder(#[source] serde_json::Error),
+    /// Shim after shim ended before it read its order: nothing was started.
+    #[error("failed to hand the order to any of {tries} shims")]
+    SendOrder {
+        /// How many.
+        tries: u32,
+        /// What the last connection said.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
-    /// The order could not be handed to the shim.
-    #[error("failed to hand the order to the shim")]
-    SendOrder(#[source] std::io::Error),
     /// The shim's report could not be read.
     #[error("failed to read the shim's report")]
     ReadReport(#[source] std::io::Error),
@@ -72,8 +86,10 @@ impl ProcessError {
     /// What a caller has to act on.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::StartShim { .. } | Self::SendOrder(_) | Self::ReadReport(_) | Self::Shim { .. } => Fault::Unavailable,
-            Self::BadReport { .. } => Fault::Bug,
+            Self::Launch(_) | Self::Connect(_) | Self::SendOrder { .. } | Self::ReadReport(_) | Self::Shim { .. } => {
+                Fault::Unavailable
+            }
+            Self::BadReport { .. } | Self::WriteOrder(_) => Fault::Bug,
             Self::Silent { .. } => Fault::TimedOut,
         }
     }
@@ -109,10 +125,10 @@ pub struct ProgramOrder {
 /// Runs programs; one for the whole daemon.
 #[derive(Debug)]
 pub struct ProcessRunner {
-    shim: PathBuf,
+    launcher: LauncherHandle,
     spool: Option<Spool>,
     confiner: Confiner,
-    lingering: Mutex<HashMap<EffectKey, Vec<Child>>>,
+    lingering: Mutex<HashMap<EffectKey, Vec<Connection>>>,
 }
 
 impl ProcessRunner {
@@ -122,16 +138,16 @@ impl ProcessRunner {
         Self::with(PathBuf::from("/proc/self/exe"), spool, sandbox)
     }
 
-    /// Runs programs under another binary that answers to `__shim`, confined as by default; for tests and figures.
-    pub fn with_shim(shim: impl Into<PathBuf>, spool: Option<Spool>) -> Arc<Self> {
-        Self::with(shim.into(), spool, SandboxSettings::default())
+    /// Runs programs under another binary that answers to `__launch`, confined as by default; for tests and figures.
+    pub fn with_launcher(program: impl Into<PathBuf>, spool: Option<Spool>) -> Arc<Self> {
+        Self::with(program.into(), spool, SandboxSettings::default())
     }
 
-    /// Runs programs under another binary that answers to `__shim`, confined as settings say.
-    pub fn with(shim: PathBuf, spool: Option<Spool>, sandbox: SandboxSettings) -> Arc<Self> {
+    /// Runs programs under another binary that answers to `__launch`, confined as settings say.
+    pub fn with(program: PathBuf, spool: Option<Spool>, sandbox: SandboxSettings) -> Arc<Self> {
         Arc::new(Self {
-            confiner: Confiner::new(shim.clone(), sandbox),
-            shim,
+            confiner: Confiner::new(program.clone(), sandbox),
+            launcher: LauncherHandle::new(program),
             spool,
             lingering: Mutex::default(),
         })
@@ -178,6 +194,7 @@ impl ProcessRunner {
         let spool = self.spool.as_ref().filter(|_| order.spooled);
         let wire = OrderWire {
             version: WIRE_VERSION,
+            name: shim_name(order.key),
             start: &confined.start,
             stdin: order.stdin,
             timeout_ms: order.limit.as_millis() as u64,
@@ -187,47 +204,78 @@ impl ProcessRunner {
             unless_spooled: spool.is_some(),
             rendering: order.rendering.into(),
         };
-        let mut line = serde_json::to_vec(&wire).map_err(|error| ProcessError::SendOrder(error.into()))?;
+        let mut line = serde_json::to_vec(&wire).map_err(ProcessError::WriteOrder)?;
         line.push(b'\n');
-        let mut held = Held {
-            runner: Arc::clone(self),
-            key: order.key,
-            child: Some(self.start_shim(order.key)?),
-        };
         let bound = order.limit + GRACE + SHIM_MARGIN;
-        let talk = async {
-            let child = held.child.as_mut().expect("the shim is held until the run ends");
-            let (stdin, stdout) = (child.stdin.as_mut(), child.stdout.take());
-            let (Some(stdin), Some(stdout)) = (stdin, stdout) else {
-                let reason = "its pipes are missing".to_owned();
-                return Err(ProcessError::BadReport { reason });
-            };
-            stdin.write_all(&line).await.map_err(ProcessError::SendOrder)?;
-            stdin.flush().await.map_err(ProcessError::SendOrder)?;
-            let mut report = Vec::new();
-            let mut bounded = stdout.take(DOCUMENT_BYTES_MAX);
-            bounded
-                .read_to_end(&mut report)
-                .await
-                .map_err(ProcessError::ReadReport)?;
-            // It has closed its output, so it is about to end; waiting here leaves no zombie behind.
-            child.wait().await.map_err(ProcessError::ReadReport)?;
-            Ok(report)
-        };
         let limit_ms = bound.as_millis() as u64;
-        let report = timeout(bound, talk)
-            .await
-            .map_err(|_| ProcessError::Silent { limit_ms })??;
-        held.child = None;
+        let report = timeout(bound, self.tell_and_hear(order.key, &line));
+        let report = report.await.map_err(|_| ProcessError::Silent { limit_ms })??;
         if report.is_empty() {
             // The shim was killed: its program went with it, but not what the program had started.
-            self.end_leftovers(vec![held.key]).await;
+            self.end_leftovers(vec![order.key]).await;
             if let Some(temp) = temp {
                 // It would have removed it; what is left after this is small and lies among temporary files.
                 tokio::fs::remove_dir_all(temp).await.ok();
             }
         }
         understand(&report)
+    }
+
+    /// Has a shim made, gives it the order and waits for its report, which is empty when it was killed. An order that
+    /// was not read is given to another one: its launcher has died, and nothing was started.
+    async fn tell_and_hear(self: &Arc<Self>, key: EffectKey, line: &[u8]) -> Result<Vec<u8>, ProcessError> {
+        let mut tries = 1;
+        loop {
+            match self.tell_one_and_hear(key, line).await {
+                Err(ProcessError::SendOrder { source, .. }) if tries >= TRIES => {
+                    return Err(ProcessError::SendOrder { tries, source });
+                }
+                Err(ProcessError::SendOrder { source, .. }) => {
+                    tracing::warn!(%key, %source, "an order for a program was not read; another shim gets it");
+                    tries += 1;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn tell_one_and_hear(self: &Arc<Self>, key: EffectKey, line: &[u8]) -> Result<Vec<u8>, ProcessError> {
+        let (own, its) = Connection::pair().map_err(ProcessError::Connect)?;
+        own.set_nonblocking(true).map_err(ProcessError::Connect)?;
+        let its = OwnedFd::from(its);
+        let mut held = Held {
+            runner: Arc::clone(self),
+            key,
+            connection: Some(UnixStream::from_std(own).map_err(ProcessError::Connect)?),
+        };
+        let connection = held.connection.as_mut().expect("it is held until the run ends");
+        let not_read = |source| ProcessError::SendOrder { tries: 1, source };
+        // As much as fits, so that the shim finds it when it comes up.
+        let told = connection.try_write(line).unwrap_or(0);
+        self.launcher.hand_over(&its).await?;
+        drop(its);
+        connection.write_all(&line[told..]).await.map_err(not_read)?;
+        let mut report = Vec::new();
+        let mut bounded = connection.take(DOCUMENT_BYTES_MAX);
+        match bounded.read_to_end(&mut report).await {
+            Ok(_) => {}
+            // It said what it had to say without reading the order; or it went without having read all of it.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset && report.is_empty() => {
+                held.connection = None;
+                return Err(not_read(error));
+            }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
+            Err(error) => return Err(ProcessError::ReadReport(error)),
+        }
+        held.connection = None;
+        Ok(report)
+    }
+
+    /// Starts the launcher, when there is none, and completes when it is gone.
+    pub(super) async fn launcher_ended(&self) -> Result<(), LauncherError> {
+        // The test of the sandbox first: it may move this process, and the launcher with it.
+        self.confiner.report().await;
+        self.launcher.ended().await
     }
 
     /// Ends whatever still runs under these keys and says how many processes that were. For recovery: after a
@@ -242,57 +290,59 @@ impl ProcessRunner {
     /// Completes when the shims of a dropped run are gone, and with them all that they ran; at the latest after
     /// the grace and a margin.
     pub async fn settled(&self, key: EffectKey) {
-        let children = self.lock().remove(&key).unwrap_or_default();
-        for mut child in children {
-            if timeout(GRACE + SHIM_MARGIN, child.wait()).await.is_err() {
-                tracing::warn!(%key, "a shim has not ended after its pipe was closed");
+        let connections = self.lock().remove(&key).unwrap_or_default();
+        for connection in connections {
+            if timeout(GRACE + SHIM_MARGIN, heard_out(connection)).await.is_err() {
+                tracing::warn!(%key, "a shim has not ended after its connection was closed");
             }
         }
     }
 
-    fn start_shim(&self, key: EffectKey) -> Result<Child, ProcessError> {
-        let mut command = Command::new(&self.shim);
-        command
-            .arg0("openclaw")
-            .arg("__shim")
-            .env_clear()
-            // By this the next life of the daemon finds it, should this one be killed.
-            .env(SHIM_KEY_VARIABLE, key.to_string())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            // What goes wrong within the shim belongs into the daemon's own log.
-            .stderr(Stdio::inherit())
-            .kill_on_drop(false);
-        command.spawn().map_err(|source| ProcessError::StartShim {
-            program: self.shim.display().to_string(),
-            source,
-        })
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<EffectKey, Vec<Child>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<EffectKey, Vec<Connection>>> {
         self.lingering.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Holds a shim; when the run is dropped before its end, closes the pipe and leaves the shim to `settled`.
+/// Reads what a shim still says to nobody, until it is gone.
+async fn heard_out(connection: Connection) {
+    let Ok(mut connection) = UnixStream::from_std(connection) else {
+        return;
+    };
+    // However it ends, the other end is closed then.
+    tokio::io::copy(&mut connection, &mut tokio::io::sink()).await.ok();
+}
+
+/// Holds the connection to a shim; when the run is dropped before its end, closes this half of it, and leaves the rest to
+/// `settled`.
 struct Held {
     runner: Arc<ProcessRunner>,
     key: EffectKey,
-    child: Option<Child>,
+    connection: Option<UnixStream>,
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let Some(mut child) = self.child.take() else { return };
-        drop(child.stdin.take());
+        let Some(connection) = self.connection.take().and_then(|own| own.into_std().ok()) else {
+            return;
+        };
+        // It fails when the other end has gone, which is as good.
+        let _ = shutdown(&connection, Shutdown::Write);
         let mut lingering = self.runner.lock();
         // Those that ended and that nobody asked for must not gather here.
-        lingering.retain(|_, children| {
-            children.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
-            !children.is_empty()
+        lingering.retain(|_, connections| {
+            connections.retain(|connection| !is_closed(connection));
+            !connections.is_empty()
         });
-        lingering.entry(self.key).or_default().push(child);
+        lingering.entry(self.key).or_default().push(connection);
     }
+}
+
+/// Whether the other end is gone.
+fn is_closed(connection: &Connection) -> bool {
+    let mut watched = [PollFd::new(connection, PollFlags::empty())];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let gone = PollFlags::HUP | PollFlags::ERR;
+    poll(&mut watched, Some(&at_once)).is_ok() && watched[0].revents().intersects(gone)
 }
 
 fn understand(report: &[u8]) -> Result<ProgramEnd, ProcessError> {

@@ -187,6 +187,7 @@ mod tests {
     fn order(report: &Path) -> OrderWire {
         OrderWire {
             version: WIRE_VERSION,
+            name: "oc-x".to_owned(),
             start: StartWire {
                 program: "/bin/sleep".into(),
                 argv: vec!["sleep".to_owned(), "a \"b\"".to_owned()],

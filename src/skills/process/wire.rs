@@ -1,4 +1,4 @@
-//! What goes over the pipes between daemon and shim, and into the spool: one JSON document each.
+//! What goes over the connection of daemon and shim, and into the spool: one JSON document each.
 //!
 //! Refuses to know: who asks. Invariant: a report of another version is not understood rather than guessed at.
 
@@ -47,11 +47,13 @@ pub struct KeepWire<S = StartWire> {
     pub start: S,
 }
 
-/// The order to the shim: the first line of its standard input.
+/// The order to the shim: the one line that it reads from its connection.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct OrderWire<S = StartWire> {
     /// [`WIRE_VERSION`].
     pub version: u32,
+    /// The name that the shim takes, by which it is found.
+    pub name: String,
     /// The program.
     pub start: S,
     /// What it reads from its standard input.
@@ -131,7 +133,7 @@ pub enum EndedWire {
     },
 }
 
-/// The report of the shim: one line of its standard output, or the content of a spool file.
+/// The report of the shim: one line of its answer, or the content of a spool file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ReportWire {
     /// [`WIRE_VERSION`].

@@ -22,3 +22,4 @@ pub mod temp;
 pub use namespaces::PROXY_PORT;
 pub use probe::probe_main;
 pub use stage::exec_main;
+pub(crate) use syscalls::prepare_filters;

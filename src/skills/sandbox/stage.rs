@@ -1,16 +1,17 @@
 //! The last step before the program: ties its life to its parent's, sets its limits, confines itself, and becomes it.
 //!
-//! Runs as `openclaw __exec <parent's pid> <limits> <policy> <program> <name> [arguments…]`, single-threaded, in the
-//! program's environment. Invariant: either it becomes the program or it ends with `NOT_STARTED_CODE` and a line
-//! that starts with `NOT_STARTED_MARK`.
+//! A copy of the shim or of a keeper goes through it; the self-test, whose daemon has many threads and makes no copies,
+//! through `openclaw __exec <parent's pid> <limits> <policy> <program> <name> [arguments…]`. Single-threaded. Invariant:
+//! either it becomes the program or it ends with `NOT_STARTED_CODE` and a line that starts with `NOT_STARTED_MARK`.
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::os::unix::process::CommandExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal, setpgid};
 
 use super::confine::{confine, enter_limits};
 use super::policy::{LimitsWire, PolicyWire};
@@ -31,7 +32,57 @@ pub(in crate::skills) fn arguments(parent: u32, limits: LimitsWire, policy: Opti
     ]
 }
 
-/// Becomes the program; comes back only when that is impossible.
+/// What a copy of the shim or of a keeper becomes.
+pub(in crate::skills) struct Stage<'a> {
+    /// Whose death is its own.
+    pub(in crate::skills) parent: Pid,
+    /// What the kernel keeps.
+    pub(in crate::skills) limits: LimitsWire,
+    /// What it may reach; without one only the limits hold.
+    pub(in crate::skills) policy: Option<&'a PolicyWire>,
+    /// The program's file.
+    pub(in crate::skills) program: &'a Path,
+    /// Its arguments; the first is its name for itself.
+    pub(in crate::skills) argv: &'a [String],
+    /// Its working folder.
+    pub(in crate::skills) cwd: &'a Path,
+    /// Its whole environment.
+    pub(in crate::skills) env: &'a [(String, String)],
+}
+
+/// Becomes the program in a group of its own, with the streams that the closure puts in place. In a copy, which must not
+/// go on as what it is a copy of: comes back never.
+pub(in crate::skills) fn run(take_streams: impl FnOnce() -> std::io::Result<()>, stage: &Stage<'_>) -> ! {
+    // Whoever made the copy does the same.
+    let _ = setpgid(None, None);
+    // A panic too would lead back into what this is a copy of.
+    let reason = catch_unwind(AssertUnwindSafe(|| match take_streams() {
+        Ok(()) => become_it(stage),
+        Err(error) => format!("streams: {error}"),
+    }));
+    let reason = reason.unwrap_or_else(|_| "it panicked".to_owned());
+    let _ = writeln!(std::io::stderr(), "{NOT_STARTED_MARK}{reason}");
+    std::process::exit(i32::from(NOT_STARTED_CODE))
+}
+
+/// Comes back only when that is impossible.
+fn become_it(stage: &Stage<'_>) -> String {
+    let Stage { program, cwd, .. } = stage;
+    let prepared = std::env::set_current_dir(cwd)
+        .map_err(|error| format!("{} in {}: {error}", program.display(), cwd.display()))
+        .and_then(|()| prepare(stage.parent, stage.limits, stage.policy, program));
+    if let Err(reason) = prepared {
+        return reason;
+    }
+    let mut command = Command::new(program);
+    if let [name, arguments @ ..] = stage.argv {
+        command.arg0(name).args(arguments);
+    }
+    let env = stage.env.iter().map(|(name, value)| (name, value));
+    command.env_clear().envs(env).exec().to_string()
+}
+
+/// Becomes the program of the self-test; comes back only when that is impossible.
 pub fn exec_main() -> ExitCode {
     let reason = become_program();
     let _ = writeln!(std::io::stderr(), "{NOT_STARTED_MARK}{reason}");
@@ -47,7 +98,13 @@ fn become_program() -> String {
         let policy = next("the policy")?;
         let program = next("the program")?;
         let name = next("the program's name")?;
-        prepare(&parent, &limits, &policy, &program)?;
+        let parent = parent
+            .to_str()
+            .and_then(|text| text.parse().ok())
+            .and_then(Pid::from_raw);
+        let parent = parent.ok_or("the parent's pid is no pid")?;
+        let policy: Option<PolicyWire> = read("policy", &policy)?;
+        prepare(parent, read("limits", &limits)?, policy.as_ref(), Path::new(&program))?;
         Ok((program, name))
     })();
     let (program, name) = match prepared {
@@ -57,18 +114,11 @@ fn become_program() -> String {
     Command::new(program).arg0(name).args(arguments).exec().to_string()
 }
 
-fn prepare(parent: &OsStr, limits: &OsStr, policy: &OsStr, program: &OsStr) -> Result<(), String> {
-    let parent = parent
-        .to_str()
-        .and_then(|text| text.parse().ok())
-        .and_then(Pid::from_raw);
-    let parent = parent.ok_or("the parent's pid is no pid")?;
-    let limits: LimitsWire = read("limits", limits)?;
-    let policy: Option<PolicyWire> = read("policy", policy)?;
+fn prepare(parent: Pid, limits: LimitsWire, policy: Option<&PolicyWire>, program: &Path) -> Result<(), String> {
     tie_to(parent)?;
     enter_limits(limits)?;
     if let Some(policy) = policy {
-        confine(&policy, limits, Path::new(program))?;
+        confine(policy, limits, program)?;
         // A change of user, of capabilities or of the user namespace unties it.
         tie_to(parent)?;
     }

@@ -6,10 +6,11 @@
 //! **Source**: seccomp(2); the default profile of container engines.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule, apply_filter,
+    SeccompRule, apply_filter, sock_filter,
 };
 
 use crate::domain::fault::in_one_line;
@@ -119,19 +120,14 @@ const METADATA_HERE: &[i64] = &[];
 /// The same on every architecture.
 const SYS_FCHMODAT2: i64 = 452;
 
-/// Of the second numbering of calls that x86-64 kernels may have (x32), those that are numbered anew there.
+/// By this bit a call is of the second numbering that x86-64 kernels may have (x32). Nothing needs it, and there every
+/// call of the lists here could be made under another number, so all of it is as if the kernel did not have it.
 #[cfg(target_arch = "x86_64")]
-const X32_REFUSED: &[i64] = &[
-    521, // ptrace
-    528, // kexec_load
-    539, // process_vm_readv
-    540, // process_vm_writev
-    527, // mq_notify
-    514, // ioctl: nothing of that numbering needs it
-];
-/// By this bit a call is of the second numbering.
-#[cfg(target_arch = "x86_64")]
-const X32_BIT: i64 = 0x4000_0000;
+const SECOND_NUMBERING: Option<u32> = Some(0x4000_0000);
+#[cfg(not(target_arch = "x86_64"))]
+const SECOND_NUMBERING: Option<u32> = None;
+/// ENOSYS and not EPERM: then C libraries fall back to `clone`, whose flags a filter can see.
+const UNSEEN: u32 = libc::SYS_clone3 as u32;
 
 /// The flags by which `clone` makes namespaces: mount, cgroup, host name, IPC, user, pid, net.
 const NEW_NAMESPACES: &[u64] = &[
@@ -155,45 +151,83 @@ const SOCK_KIND: u64 = 0xf;
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
+// Instructions of the filter. **Source**: linux/bpf_common.h, linux/seccomp.h.
+const LOAD: u16 = 0x20;
+const JUMP_IF_EQUAL: u16 = 0x15;
+const JUMP_IF_SET: u16 = 0x45;
+const RETURN: u16 = 0x06;
+const NUMBER_OFFSET: u32 = 0;
+const SECCOMP_RET_ERRNO: u32 = 0x0005_0000;
+
+/// Filters that are the same for every program, made once in a process that starts many.
+static PREPARED: OnceLock<Vec<(Refusals, BpfProgram)>> = OnceLock::new();
+
+/// Makes the filters that name no process, for this process and its copies.
+pub(crate) fn prepare_filters() {
+    PREPARED.get_or_init(|| {
+        let flags = [false, true];
+        let all = flags
+            .iter()
+            .flat_map(|sockets| flags.map(|metadata| (*sockets, metadata)));
+        let refusals = all.map(|(sockets, metadata)| Refusals {
+            sockets,
+            signals: false,
+            metadata,
+        });
+        // One that cannot be made is made again for the program that needs it, which then says why.
+        refusals
+            .filter_map(|refusals| Some((refusals, filter(refusals).ok()?)))
+            .collect()
+    });
+}
+
 /// Puts the filter on this thread and on all that it becomes and starts, for good.
 pub(super) fn apply(refusals: Refusals) -> Result<(), String> {
     let described = |error: &dyn std::error::Error| format!("system calls: {}", in_one_line(error));
-    // ENOSYS and not EPERM: then C libraries fall back to `clone`, whose flags a filter can see.
-    let unseen = Rules::from([(libc::SYS_clone3, Vec::new())]);
-    for (rules, errno) in [
-        (unseen, libc::ENOSYS),
-        (rules(refusals).map_err(|error| described(&error))?, libc::EPERM),
-    ] {
-        let program = compile(rules, errno).map_err(|error| described(&error))?;
-        apply_filter(&program).map_err(|error| described(&error))?;
-    }
-    Ok(())
+    let prepared = PREPARED.get().into_iter().flatten();
+    let mut prepared = prepared.filter(|(known, _)| *known == refusals);
+    let made;
+    let program = if let Some((_, program)) = prepared.next() {
+        program
+    } else {
+        made = filter(refusals)?;
+        &made
+    };
+    apply_filter(program).map_err(|error| described(&error))
 }
 
-fn compile(rules: Rules, errno: i32) -> Result<BpfProgram, BackendError> {
-    SeccompFilter::new(
-        with_second_numbering(rules),
-        SeccompAction::Allow,
-        SeccompAction::Errno(errno.cast_unsigned()),
-        std::env::consts::ARCH.try_into()?,
-    )?
-    .try_into()
-}
-
-#[cfg(target_arch = "x86_64")]
-fn with_second_numbering(mut rules: Rules) -> Rules {
-    let again: Vec<_> = rules
-        .iter()
-        .map(|(number, rules)| (number | X32_BIT, rules.clone()))
-        .collect();
-    rules.extend(again);
-    rules.extend(X32_REFUSED.iter().map(|number| (number | X32_BIT, Vec::new())));
-    rules
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn with_second_numbering(rules: Rules) -> Rules {
-    rules
+fn filter(refusals: Refusals) -> Result<BpfProgram, String> {
+    let listed = || -> Result<BpfProgram, BackendError> {
+        SeccompFilter::new(
+            rules(refusals)?,
+            SeccompAction::Allow,
+            SeccompAction::Errno(libc::EPERM.cast_unsigned()),
+            std::env::consts::ARCH.try_into()?,
+        )?
+        .try_into()
+    };
+    let mut program = listed().map_err(|error| format!("system calls: {}", in_one_line(&error)))?;
+    // One program and not two: the kernel translates each, and runs each with every call that is made. The library knows
+    // one refusal for all, so those that look as if there were no such call are put in where it has loaded the number.
+    let loads_number = |one: &sock_filter| (one.code, one.k) == (LOAD, NUMBER_OFFSET);
+    let Some(place) = program.iter().position(loads_number) else {
+        return Err("system calls: the filter has another form than is known".to_owned());
+    };
+    let absent = |code, k| {
+        let jump = sock_filter { code, jt: 0, jf: 1, k };
+        let refuse = sock_filter {
+            code: RETURN,
+            jt: 0,
+            jf: 0,
+            k: SECCOMP_RET_ERRNO | libc::ENOSYS.cast_unsigned(),
+        };
+        [jump, refuse]
+    };
+    let second = SECOND_NUMBERING.into_iter().flat_map(|bit| absent(JUMP_IF_SET, bit));
+    let first: Vec<sock_filter> = second.chain(absent(JUMP_IF_EQUAL, UNSEEN)).collect();
+    // Jumps lead forward, and what comes before this place jumps no further than to it.
+    program.splice(place + 1..=place, first);
+    Ok(program)
 }
 
 fn rules(refusals: Refusals) -> Result<Rules, BackendError> {
@@ -261,8 +295,14 @@ mod tests {
                 signals: bits & 2 != 0,
                 metadata: bits & 4 != 0,
             };
-            let program = compile(rules(refusals).expect("rules"), libc::EPERM).expect("a filter");
+            let program = filter(refusals).expect("a filter");
             assert!((100..4096).contains(&program.len()), "{refusals:?}: {}", program.len());
+            // The form that the absent calls are put into.
+            let head: Vec<(u16, u8, u8)> = program[..4].iter().map(|one| (one.code, one.jt, one.jf)).collect();
+            assert_eq!(
+                head,
+                [(LOAD, 0, 0), (JUMP_IF_EQUAL, 1, 0), (RETURN, 0, 0), (LOAD, 0, 0)]
+            );
         }
     }
 }

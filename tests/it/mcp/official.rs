@@ -54,8 +54,12 @@ fn python() -> Option<String> {
     has_it.is_ok_and(|output| output.status.success()).then_some(python)
 }
 
-/// Says loudly that a test did not run.
+/// Says loudly that a test did not run; where the package was installed for it, that is a failure.
 fn skipped(test: &str) {
+    assert!(
+        std::env::var_os("OPENCLAW_MCP_SDK_NEEDED").is_none(),
+        "{test}: the package `mcp` was installed and is not found"
+    );
     writeln!(
         std::io::stderr(),
         "skipped: {test} (no package `mcp` for Python; tests/mcp_sdk.sh installs it)"
@@ -74,10 +78,9 @@ fn a_server_of_the_official_python_sdk_is_understood() {
             let path = std::env::var_os("PATH").unwrap_or_default();
             let found = openclaw::skills::process::program::resolve(&python, &path, Path::new("/"));
             let found = found.expect("it ran just now");
-            // An environment of its own has its packages beside the folder of its programs.
-            let packages = found.ancestors().nth(2).map(Path::to_owned);
             server.way = Way::Program {
-                readable: packages.into_iter().collect(),
+                // The environment and the interpreter's own libraries come with the program.
+                readable: Vec::new(),
                 writable: Vec::new(),
                 program: found,
                 argv: [python.as_str(), "-c", SERVER].map(str::to_owned).to_vec(),

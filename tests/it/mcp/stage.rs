@@ -72,7 +72,7 @@ fn python() -> PathBuf {
 impl Stage {
     /// Starts these servers; each gets the stage's folder.
     pub async fn start(servers: impl FnOnce(&Path) -> Vec<McpServer>) -> Self {
-        let runner = ProcessRunner::with_shim(env!("CARGO_BIN_EXE_openclaw"), None);
+        let runner = ProcessRunner::with_launcher(env!("CARGO_BIN_EXE_openclaw"), None);
         Self::start_with(runner, servers).await
     }
 
