@@ -9,7 +9,9 @@ use tokio::sync::watch;
 use crate::agents::handle::AgentsHandle;
 use crate::automation::handle::AutomationHandle;
 use crate::domain::id::BootId;
+use crate::gateway::metrics::MeasureActors;
 use crate::gateway::request_id::RequestIds;
+use crate::health::handle::HealthHandle;
 use crate::identity::audit::AuditLog;
 use crate::identity::authority::handle::Authority;
 use crate::identity::keyring::Keyring;
@@ -102,6 +104,8 @@ pub struct GatewayParts {
     pub live: Live,
     /// Memory.
     pub memory: MemoryHandle,
+    /// Checks and incidents.
+    pub health: HealthHandle,
     /// Backups.
     pub care: StoreCare,
     /// Room on the disk.
@@ -110,6 +114,8 @@ pub struct GatewayParts {
     pub committer: Committer,
     /// For figures.
     pub store: Store,
+    /// Counts the actors of the tree.
+    pub measure_actors: MeasureActors,
     /// The tree.
     pub tree: TreeSource,
     /// Actors of the tree.

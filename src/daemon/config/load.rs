@@ -14,6 +14,7 @@ use super::approval;
 use super::command_skill::{CommandSkill, command_skills};
 use super::document::{Source, found};
 use super::error::{BadValue, ConfigError, Place, Warning};
+use super::health::HealthConfig;
 use super::home::Home;
 use super::key::{self, KEYS, Path};
 use super::kind;
@@ -154,6 +155,8 @@ pub struct Config {
     pub store_cache_bytes: usize,
     /// Free bytes on the disk of the state below which new work is refused.
     pub store_free_min: u64,
+    /// Checks and alerts.
+    pub health: HealthConfig,
     /// Backups that are kept.
     pub backup_keep: usize,
     /// How long runs and the audit log are kept.
@@ -242,6 +245,7 @@ pub fn load(home: &Home, overrides: &Overrides) -> Result<Loaded, ConfigError> {
     }
     let metrics = metrics(&settings, &mut bad);
     let admin = admin(&settings, &mut bad);
+    let health = HealthConfig::of(&settings, home.config_dir(), &mut bad);
     if !bad.is_empty() {
         return Err(ConfigError::Values(bad));
     }
@@ -266,6 +270,7 @@ pub fn load(home: &Home, overrides: &Overrides) -> Result<Loaded, ConfigError> {
             bytes: number(&settings, &["store", "keepBytes"]),
             audit_ms: number(&settings, &["store", "keepAudit"]).saturating_mul(1_000),
         },
+        health,
         backup_keep: number(&settings, &["store", "backupKeep"]) as usize,
         agents,
         models,
