@@ -417,6 +417,9 @@ pub struct DoctorArguments {
     /// Ask each configured model once, which may cost a few tokens, with the keys of this shell.
     #[arg(long)]
     pub models: bool,
+    /// Mend what can be mended; each fix is shown before it is made.
+    #[arg(long)]
+    pub fix: bool,
 }
 
 /// `openclaw skill …`.

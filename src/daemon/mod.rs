@@ -7,6 +7,7 @@ mod checks;
 pub mod config;
 pub mod guard;
 pub mod layers;
+mod log_files;
 pub mod log_writer;
 pub mod logging;
 mod measuring;

@@ -112,6 +112,19 @@ pub struct LogConfig {
     pub level: String,
     /// The form.
     pub format: LogFormat,
+    /// Log files, if there are any.
+    pub files: Option<LogFilesConfig>,
+}
+
+/// Log files and their limits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogFilesConfig {
+    /// Their folder.
+    pub folder: PathBuf,
+    /// Bytes of one.
+    pub bytes_max: u64,
+    /// How many older ones are kept.
+    pub keep: usize,
 }
 
 /// A private address that skills may reach.
@@ -262,6 +275,11 @@ pub fn load(home: &Home, overrides: &Overrides) -> Result<Loaded, ConfigError> {
                 Some("json") => LogFormat::Json,
                 _ => LogFormat::Text,
             },
+            files: settings.text(&["log", "dir"]).map(|folder| LogFilesConfig {
+                folder: home.state_dir().join(folder),
+                bytes_max: number(&settings, &["log", "rotate"]),
+                keep: number(&settings, &["log", "keep"]) as usize,
+            }),
         },
         store_cache_bytes: number(&settings, &["store", "cacheBytes"]) as usize,
         store_free_min: number(&settings, &["store", "minFreeBytes"]),
