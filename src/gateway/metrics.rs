@@ -21,6 +21,7 @@ use crate::runtime::timer::Timer;
 
 use super::auth::refuse_other_hosts;
 use super::error::ApiError;
+use super::parts::MeasureActors;
 
 /// How often the waiting values of histograms are taken in.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -103,9 +104,6 @@ async fn check_host(State(own): State<Arc<str>>, request: Request, next: Next) -
         None => next.run(request).await,
     }
 }
-
-/// Counts the actors of the tree.
-pub type MeasureActors = Arc<dyn Fn() -> futures_util::future::BoxFuture<'static, ()> + Send + Sync>;
 
 /// Longest wait for a picture of the tree: a root that does not answer keeps the old figures.
 const TREE_MAX: Duration = Duration::from_secs(2);

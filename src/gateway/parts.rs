@@ -9,7 +9,6 @@ use tokio::sync::watch;
 use crate::agents::handle::AgentsHandle;
 use crate::automation::handle::AutomationHandle;
 use crate::domain::id::BootId;
-use crate::gateway::metrics::MeasureActors;
 use crate::gateway::request_id::RequestIds;
 use crate::health::handle::HealthHandle;
 use crate::identity::audit::AuditLog;
@@ -43,6 +42,9 @@ pub struct GatewaySettings {
     /// Connections at once.
     pub connections_max: usize,
 }
+
+/// Counts the actors of the tree.
+pub type MeasureActors = Arc<dyn Fn() -> futures_util::future::BoxFuture<'static, ()> + Send + Sync>;
 
 /// Asks the root of the supervision tree to draw itself.
 pub type TreeSource =

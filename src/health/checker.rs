@@ -16,8 +16,8 @@ use crate::storage::batch::{Batch, Op};
 
 use super::check::{Check, Verdict};
 use super::decision::{Checks, Effect};
-use super::handle::{CheckView, LastRound, RoundView};
 use super::parts::HealthInside;
+use super::round::{CheckView, LastRound, RoundView};
 
 /// The first round comes when everything had time to start.
 const FIRST_AFTER: Duration = Duration::from_secs(5);

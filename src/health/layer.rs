@@ -15,11 +15,12 @@ use std::time::Duration;
 use supervisors::{ChildSpec, Strategy, SupervisorSpec, TaskSupervisor};
 use tokio::sync::{Mutex, mpsc};
 
-use super::alerts::alerter::{Alerter, SENDING_MAX};
+use super::alerter::{Alerter, SENDING_MAX};
 use super::checker::Checker;
-use super::handle::{HealthHandle, LastRound};
+use super::handle::HealthHandle;
 use super::parts::{HealthInside, HealthParts};
 use super::recorder::{Recorder, Restarted};
+use super::round::LastRound;
 
 /// Rounds at once: one, and one of a life that ends.
 const ROUNDS_MAX: usize = 2;

@@ -11,6 +11,7 @@
 //! Supervised as branch `health`: `checking` (tasks), `checker`, `sending` (tasks), `recorder`, `alerter`. A crash costs
 //! a round; incidents and messages are in the store.
 
+pub mod alerter;
 pub mod alerts;
 pub mod check;
 pub mod checker;
@@ -20,6 +21,7 @@ pub mod layer;
 pub mod operator;
 pub mod parts;
 pub mod recorder;
+pub mod round;
 
 #[cfg(test)]
 mod tests;

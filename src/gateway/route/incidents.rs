@@ -17,7 +17,7 @@ use crate::gateway::error::ApiError;
 use crate::gateway::parts::GatewayParts;
 use crate::gateway::wire::run::time;
 use crate::health::check::Verdict;
-use crate::health::handle::{CheckView, RoundView};
+use crate::health::round::{CheckView, RoundView};
 
 /// Incidents in one answer.
 const INCIDENTS_MAX: usize = 500;

@@ -5,19 +5,9 @@ use std::sync::Arc;
 use crate::domain::alert::Delivery;
 
 use super::command::CommandChannel;
+use super::error::SendError;
 use super::mail::MailChannel;
 use super::webhook::WebhookChannel;
-
-/// Why a message did not arrive.
-#[derive(Debug, thiserror::Error)]
-pub enum SendError {
-    /// The other side refused it or did not answer.
-    #[error("{0}")]
-    Refused(String),
-    /// It cannot be sent as it is configured.
-    #[error("{0}")]
-    Unusable(String),
-}
 
 /// A way.
 #[derive(Debug, Clone)]

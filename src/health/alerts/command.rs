@@ -7,7 +7,7 @@ use tokio::process::Command;
 
 use crate::domain::alert::Delivery;
 
-use super::channel::SendError;
+use super::error::SendError;
 
 /// Bytes of what it says that are shown.
 const SAID_BYTES_MAX: usize = 300;

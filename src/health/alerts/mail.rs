@@ -8,7 +8,7 @@ use lettre::{AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor};
 
 use crate::domain::alert::Delivery;
 
-use super::channel::SendError;
+use super::error::SendError;
 use super::message::for_people;
 
 /// Longest wait for one answer of the mail server.

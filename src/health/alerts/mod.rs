@@ -3,10 +3,10 @@
 //! Incidents are looked at every few seconds; what people have to be told is written as messages, one for each channel,
 //! in the transaction that says that they are told, and sent from there until it has arrived.
 
-pub mod alerter;
 pub mod channel;
 pub mod command;
 pub mod decision;
+pub mod error;
 pub mod mail;
 pub mod message;
 pub mod webhook;

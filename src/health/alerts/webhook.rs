@@ -9,7 +9,7 @@ use ring::hmac;
 
 use crate::domain::alert::Delivery;
 
-use super::channel::SendError;
+use super::error::SendError;
 
 /// How secrets of the standard begin.
 const PREFIX: &str = "whsec_";

@@ -13,13 +13,13 @@ use crate::domain::alert::Delivery;
 use crate::domain::id::AlertId;
 use crate::domain::incident::{Incident, IncidentChange, IncidentState};
 use crate::domain::time::UtcMillis;
-use crate::health::parts::HealthInside;
 use crate::runtime::telemetry::{ALERTS, INCIDENTS_OPEN};
 use crate::runtime::timer::Timer;
 use crate::storage::batch::{Batch, Op};
 
-use super::decision::{Fate, Telling, due, fate};
-use super::message::compose;
+use super::alerts::decision::{Fate, Telling, due, fate};
+use super::alerts::message::compose;
+use super::parts::HealthInside;
 
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
