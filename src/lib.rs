@@ -6,6 +6,7 @@ pub mod cli;
 pub mod daemon;
 pub mod domain;
 pub mod gateway;
+pub mod health;
 pub mod identity;
 pub mod llm;
 pub mod memory;

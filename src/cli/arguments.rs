@@ -15,7 +15,7 @@ use crate::domain::id::RunId;
 use crate::domain::money::MicroUsd;
 use crate::domain::name::{AgentName, ModelAlias, PackageName, ServerName, SkillName};
 
-pub use care::{BackupCommand, StoreCommand};
+pub use care::{BackupCommand, HealthArguments, IncidentCommand, StoreCommand};
 pub use cron::{CronAddArguments, CronCommand};
 pub use trust::{AuditArguments, KeyCommand, SecretCommand, SecurityCommand, TlsCommand};
 
@@ -116,6 +116,11 @@ pub enum Command {
     Security(SecurityCommand),
     /// Show what was changed of trust and configuration; --verify checks that the log still holds.
     Audit(AuditArguments),
+    /// Faults and repairs, and who has seen them.
+    #[command(subcommand)]
+    Incident(IncidentCommand),
+    /// Check every part of the running daemon now: 0 good, 1 findings.
+    Health(HealthArguments),
     /// Make, check and restore backups.
     #[command(subcommand)]
     Backup(BackupCommand),
@@ -412,6 +417,9 @@ pub struct DoctorArguments {
     /// Ask each configured model once, which may cost a few tokens, with the keys of this shell.
     #[arg(long)]
     pub models: bool,
+    /// Mend what can be mended; each fix is shown before it is made.
+    #[arg(long)]
+    pub fix: bool,
 }
 
 /// `openclaw skill …`.

@@ -27,6 +27,7 @@ pub mod events;
 mod fake;
 pub mod follow;
 mod found;
+mod home_check;
 mod in_this_process;
 pub mod memory_part;
 pub mod model_check;

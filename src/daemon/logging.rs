@@ -1,4 +1,5 @@
-//! Logs of the process: to the standard error stream, for people or programs.
+//! Logs of the process: to the standard error stream and, where the operator wants them, to files; for people or
+//! programs.
 
 use std::io::IsTerminal as _;
 
@@ -8,6 +9,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt};
 
 use super::config::load::{LogConfig, LogFormat};
+use super::log_files::LogFiles;
 use super::log_writer::LogWriter;
 
 /// Starts logging; a second call in one process changes nothing.
@@ -27,10 +29,22 @@ pub fn start(config: &LogConfig) {
             .with_ansi(std::io::stderr().is_terminal())
             .with_writer(|| LogWriter(std::io::stderr()))
     });
+    let files = config.files.as_ref().map(|files| {
+        let files = LogFiles::new(&files.folder, files.bytes_max, files.keep);
+        match config.format {
+            LogFormat::Json => fmt::layer().json().with_writer(move || files.clone()).boxed(),
+            LogFormat::Text => fmt::layer()
+                .with_target(false)
+                .with_ansi(false)
+                .with_writer(move || LogWriter(files.clone()))
+                .boxed(),
+        }
+    });
     let layers = json
         .map(tracing_subscriber::Layer::boxed)
         .into_iter()
-        .chain(text.map(fmt::Layer::boxed));
+        .chain(text.map(fmt::Layer::boxed))
+        .chain(files);
     let layers: Vec<_> = layers.collect();
     tracing_subscriber::registry()
         .with(layers.with_filter(targets))

@@ -4,21 +4,25 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use metrics::Counter;
-use supervisors::{ExitReason, Fact, Report, TreePath};
+use supervisors::{ChildKind, ChildStatus, ExitReason, Fact, Report, TreePath, TreeSnapshot};
+use tokio::sync::mpsc;
 
 use crate::agents::handle::AgentsHandle;
 use crate::automation::handle::AutomationHandle;
 use crate::domain::budget::Account;
 use crate::domain::memory::{MemoryScope, ShardCount};
 use crate::domain::time::UtcMillis;
+use crate::health::recorder::Restarted;
 use crate::identity::authority::handle::Authority;
 use crate::llm::registry::Models;
 use crate::memory::handle::MemoryHandle;
 use crate::runtime::clock::Clock;
+use crate::runtime::room::handle::Room;
 use crate::runtime::telemetry::{
-    ACTOR_RESTARTS, BUDGET_COST, BUDGET_TOKENS, CERTIFICATE_EXPIRY, Family, MEMORY_BYTES, MEMORY_ENTRIES,
-    MEMORY_IN_ARCHIVE, MEMORY_PARTS, MODEL_ASKING, MODEL_OPEN, PROCESS_FILES, PROCESS_MEMORY, PROCESS_START,
-    SCHEDULE_TICK_AGE, STORE_BYTES, TOKIO_QUEUE, TOKIO_TASKS, TOKIO_WORKERS, Telemetry,
+    ACTOR_RESTARTS, ACTORS, BUDGET_COST, BUDGET_TOKENS, CERTIFICATE_EXPIRY, DISK_FREE, DISK_FULL, Family,
+    MAILBOX_DEPTH, MEMORY_BYTES, MEMORY_ENTRIES, MEMORY_IN_ARCHIVE, MEMORY_PARTS, MODEL_ASKING, MODEL_OPEN, NODE_UP,
+    PROCESS_FILES, PROCESS_MEMORY, PROCESS_START, SCHEDULE_TICK_AGE, STORE_BYTES, TOKIO_QUEUE, TOKIO_TASKS,
+    TOKIO_WORKERS, Telemetry,
 };
 use crate::storage::store::Store;
 
@@ -115,8 +119,39 @@ struct Restarts {
     last: BTreeMap<String, &'static str>,
 }
 
-/// Counts restarts.
-pub fn restarts(telemetry: Telemetry) -> Arc<dyn Fn(&Report) + Send + Sync> {
+/// Sets the gauges of the disk and of this node whenever somebody reads the metrics.
+pub fn refresh_disk(telemetry: &Telemetry, room: Room) {
+    telemetry.refresh_with(move |telemetry| {
+        let state = room.state();
+        telemetry.gauge(&DISK_FREE, &[]).set(state.disk.free as f64);
+        telemetry.gauge(&DISK_FULL, &[]).set(f64::from(u8::from(state.is_low)));
+        // What can be asked is up; other nodes are set by whoever leases work to them.
+        telemetry.gauge(&NODE_UP, &["primary"]).set(1.0);
+    });
+}
+
+/// Sets the gauges of actors from a picture of the tree.
+pub fn measure_actors(telemetry: &Telemetry, tree: &TreeSnapshot) {
+    let mut kinds: BTreeMap<String, (u64, usize)> = BTreeMap::new();
+    let mut left = vec![(tree, String::new())];
+    while let Some((node, supervisor)) = left.pop() {
+        for child in &node.children {
+            left.push((child, node.path.clone()));
+        }
+        if node.kind == ChildKind::Worker && node.status == ChildStatus::Running {
+            let (running, depth) = kinds.entry(kind(&supervisor, &node.id).to_owned()).or_default();
+            *running += 1;
+            *depth = (*depth).max(node.mailbox_depth.unwrap_or(0));
+        }
+    }
+    for (kind, (running, depth)) in kinds {
+        telemetry.gauge(&ACTORS, &[&kind]).set(running as f64);
+        telemetry.gauge(&MAILBOX_DEPTH, &[&kind]).set(depth as f64);
+    }
+}
+
+/// Counts restarts, and tells of each.
+pub fn restarts(telemetry: Telemetry, told: mpsc::Sender<Restarted>) -> Arc<dyn Fn(&Report) + Send + Sync> {
     let restarts: Mutex<Restarts> = Mutex::default();
     Arc::new(move |report: &Report| {
         let reason = match &report.fact {
@@ -137,20 +172,27 @@ pub fn restarts(telemetry: Telemetry) -> Arc<dyn Fn(&Report) + Send + Sync> {
         }
         let reason = restarts.last.get(supervisor).copied().unwrap_or("unknown");
         let child = report.child.as_ref().map_or("", |child| child.as_str());
-        let kind = kind(&report.supervisor, child);
+        let kind = kind(supervisor, child);
         let make = |labels: [&str; 3]| telemetry.counter(&ACTOR_RESTARTS, &labels);
         restarts.counters.get([supervisor, kind, reason], make).increment(1);
+        let restarted = Restarted {
+            supervisor: supervisor.into(),
+            kind: kind.into(),
+            reason: reason.into(),
+        };
+        // A storm that nobody can write down any more is in the counter above.
+        told.try_send(restarted).ok();
     })
 }
 
 /// Whether a supervisor's children are named after runs.
 fn comes_and_goes(supervisor: &TreePath) -> bool {
-    !kind(supervisor, "").is_empty()
+    !kind(supervisor.as_str(), "").is_empty()
 }
 
 /// What kind of actor a child is. Children that come and go are named after runs, which are no label.
-fn kind<'of>(supervisor: &TreePath, child: &'of str) -> &'of str {
-    match supervisor.as_str() {
+fn kind<'of>(supervisor: &str, child: &'of str) -> &'of str {
+    match supervisor {
         "root/runs/active" => "run",
         "root/agents/sessions" => "session",
         "root/agents/roster" => "agent",

@@ -3,9 +3,11 @@
 //! The one place that knows every layer below it. It wires; it decides nothing about runs.
 
 pub mod adapters;
+mod checks;
 pub mod config;
 pub mod guard;
 pub mod layers;
+mod log_files;
 pub mod log_writer;
 pub mod logging;
 mod measuring;

@@ -29,6 +29,10 @@ use crate::gateway::admin::listener::Rim;
 use crate::gateway::layer::MetricsListener;
 use crate::gateway::parts::{GatewayParts, GatewaySettings, StoreCare};
 use crate::gateway::request_id::RequestIds;
+use crate::health;
+use crate::health::alerts::decision::Policy;
+use crate::health::parts::HealthParts;
+use crate::health::recorder::WAITING_MAX as RESTARTS_MAX;
 use crate::identity::audit::{AuditError, AuditLog};
 use crate::identity::authority::handle::{Authority, AuthorityError};
 use crate::identity::authority::renewal::Renewal;
@@ -78,6 +82,7 @@ use super::adapters::{
     SchedulesFolder, SkillsMemory, command_skill, embedding, in_one_line, mcp_server, model, named_pipelines,
     pipelines, search, shown, upkeep,
 };
+use super::checks;
 use super::config::model::Stored;
 use super::config::{Config, DaemonFile, Home, HomeError};
 use super::guard::storage_layer;
@@ -656,7 +661,8 @@ impl Daemon {
 
         let (stop, _) = watch::channel(false);
         let tree: Arc<OnceLock<SupervisorRef>> = Arc::default();
-        let (for_gateway, for_actors) = (tree.clone(), tree.clone());
+        let (for_gateway, for_actors, for_figures) = (tree.clone(), tree.clone(), tree.clone());
+        let counted = telemetry.clone();
         measuring::refresh_schedules(&telemetry, automation.clone());
         measuring::refresh(
             &telemetry,
@@ -668,6 +674,42 @@ impl Daemon {
             started_at,
         );
         let metrics = listen_for_metrics(config, &handed).await;
+        let (restarted, told) = tokio::sync::mpsc::channel(RESTARTS_MAX);
+        let asked = checks::Parts {
+            clock: clock.clone(),
+            committer: committer.clone(),
+            automation: automation.clone(),
+            memory: memory.clone(),
+            models: models.clone(),
+            skills: skills.clone(),
+            authority: authority.clone(),
+            room: room.clone(),
+            telemetry: telemetry.clone(),
+            gateway: reachable(address),
+            admin: reachable(admin),
+            metrics: metrics.as_ref().map(|(_, address)| address.clone()),
+            tls: tls_dir.clone(),
+        };
+        let health_parts = HealthParts {
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+            store: store.clone(),
+            committer: committer.clone(),
+            telemetry: telemetry.clone(),
+            checks: checks::checks(asked, &config.health),
+            interval: config.health.interval,
+            failures: config.health.failures,
+            policy: Policy {
+                group_wait_ms: config.health.group_wait.as_millis() as u64,
+                repeat_ms: config.health.repeat.as_millis() as u64,
+                least: config.health.least,
+            },
+            channels: checks::channels(&config.health.channels, &stored),
+            host: checks::host(home),
+            keep_ms: config.health.keep.as_millis() as u64,
+        };
+        let (health_layer, health) = health::layer::layer(health_parts, told);
+        measuring::refresh_disk(&telemetry, room.clone());
         let gateway_parts = GatewayParts {
             metrics: metrics.as_ref().map(|(_, address)| address.clone()),
             telemetry: telemetry.clone(),
@@ -690,6 +732,7 @@ impl Daemon {
             authority: authority.clone(),
             audit,
             admin: admin.to_string().into(),
+            health,
             runs,
             automation: automation.clone(),
             agents: agents.clone(),
@@ -706,6 +749,15 @@ impl Daemon {
                     match root {
                         Some(root) => root.cell_at(&path).await.ok().flatten(),
                         None => None,
+                    }
+                })
+            }),
+            measure_actors: Arc::new(move || {
+                let (root, telemetry) = (for_figures.get().cloned(), counted.clone());
+                Box::pin(async move {
+                    let Some(root) = root else { return };
+                    if let Ok(tree) = root.snapshot().await {
+                        measuring::measure_actors(&telemetry, &tree);
                     }
                 })
             }),
@@ -751,9 +803,10 @@ impl Daemon {
             ("agents", agents_layer),
             ("runs", runs_layer),
             ("automation", automation_layer),
+            ("health", health_layer),
             ("gateway", gateway_layer),
         ])
-        .report_to(measuring::restarts(telemetry));
+        .report_to(measuring::restarts(telemetry, restarted));
         let root = Supervisor::start("root", spec).await.map_err(DaemonError::Tree)?;
         tree.set(root.clone()).ok();
         let gateway = format!("http://{address}");

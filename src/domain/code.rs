@@ -129,6 +129,10 @@ codes! {
     STORE_BUSY = "OC-2024", "store_busy", Conflict;
     /// A restore was begun and not ended, so nothing starts on this home.
     RESTORE_UNFINISHED = "OC-2025", "restore_unfinished", Conflict;
+    /// No incident has this id.
+    INCIDENT_NOT_FOUND = "OC-2026", "incident_not_found", NotFound;
+    /// The checks of the daemon did not answer.
+    HEALTH_UNANSWERED = "OC-2027", "health_unanswered", Unavailable;
     /// Another process has the store open.
     STORE_LOCKED = "OC-3001", "store_locked", Conflict;
     /// The disk refused a read or a write.

@@ -119,6 +119,10 @@ id! {
     IncidentId, "inc"
 }
 id! {
+    /// One message to people, over all tries to deliver it.
+    AlertId, "alr"
+}
+id! {
     /// One life of the process: leases of another boot are void.
     BootId, "boot"
 }

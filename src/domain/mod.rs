@@ -8,6 +8,7 @@
 //! What this layer refuses to know: who calls it.
 
 pub mod agent;
+pub mod alert;
 pub mod approval;
 pub mod audit;
 pub mod brief;

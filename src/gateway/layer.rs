@@ -59,8 +59,8 @@ pub fn layer(
     let connections = tasks.handle();
     let writing = TaskSupervisor::new(SCRIBES_MAX);
     let scribes = Scribes::new(writing.handle());
-    let telemetry = parts.telemetry.clone();
-    let upkeep = ChildSpec::actor("upkeep", move |_| (Upkeep(telemetry.clone()), ()));
+    let (telemetry, actors) = (parts.telemetry.clone(), parts.measure_actors.clone());
+    let upkeep = ChildSpec::actor("upkeep", move |_| (Upkeep(telemetry.clone(), actors.clone()), ()));
     let mut spec = SupervisorSpec::new(Strategy::RestForOne)
         .intensity(5, Duration::from_secs(30))
         .child(ChildSpec::tasks("scribes", writing))

@@ -21,6 +21,7 @@ use crate::runtime::timer::Timer;
 
 use super::auth::refuse_other_hosts;
 use super::error::ApiError;
+use super::parts::MeasureActors;
 
 /// How often the waiting values of histograms are taken in.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -104,12 +105,15 @@ async fn check_host(State(own): State<Arc<str>>, request: Request, next: Next) -
     }
 }
 
+/// Longest wait for a picture of the tree: a root that does not answer keeps the old figures.
+const TREE_MAX: Duration = Duration::from_secs(2);
+
 /// Says that the next upkeep is due.
 #[derive(Debug)]
 pub struct UpkeepDue;
 
 /// Takes the waiting values of histograms in at an interval, whether anybody reads them or not.
-pub struct Upkeep(pub Telemetry);
+pub struct Upkeep(pub Telemetry, pub MeasureActors);
 
 impl Actor for Upkeep {
     type Msg = UpkeepDue;
@@ -127,6 +131,7 @@ impl Actor for Upkeep {
         timer: &mut Timer,
     ) -> Result<(), ActorProcessingErr> {
         self.0.upkeep();
+        tokio::time::timeout(TREE_MAX, (self.1)()).await.ok();
         *timer = Timer::after(&myself, UPKEEP, || UpkeepDue);
         Ok(())
     }

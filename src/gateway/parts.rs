@@ -10,6 +10,7 @@ use crate::agents::handle::AgentsHandle;
 use crate::automation::handle::AutomationHandle;
 use crate::domain::id::BootId;
 use crate::gateway::request_id::RequestIds;
+use crate::health::handle::HealthHandle;
 use crate::identity::audit::AuditLog;
 use crate::identity::authority::handle::Authority;
 use crate::identity::keyring::Keyring;
@@ -41,6 +42,9 @@ pub struct GatewaySettings {
     /// Connections at once.
     pub connections_max: usize,
 }
+
+/// Counts the actors of the tree.
+pub type MeasureActors = Arc<dyn Fn() -> futures_util::future::BoxFuture<'static, ()> + Send + Sync>;
 
 /// Asks the root of the supervision tree to draw itself.
 pub type TreeSource =
@@ -102,6 +106,8 @@ pub struct GatewayParts {
     pub live: Live,
     /// Memory.
     pub memory: MemoryHandle,
+    /// Checks and incidents.
+    pub health: HealthHandle,
     /// Backups.
     pub care: StoreCare,
     /// Room on the disk.
@@ -110,6 +116,8 @@ pub struct GatewayParts {
     pub committer: Committer,
     /// For figures.
     pub store: Store,
+    /// Counts the actors of the tree.
+    pub measure_actors: MeasureActors,
     /// The tree.
     pub tree: TreeSource,
     /// Actors of the tree.

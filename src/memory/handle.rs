@@ -140,6 +140,7 @@ impl MemoryHandle {
     ///
     /// **Errors**: a record that cannot be read is put aside, and the next call finds nothing.
     pub async fn get(&self, key: &MemoryKey) -> Result<Option<MemoryEntry>, MemoryError> {
+        let _asked = self.parts.indexing.asks_by_key();
         self.parts.committer.settled().await.map_err(MemoryError::Commit)?;
         let shard = key.shard();
         if session_has_ended(&self.parts.store, &shard).map_err(stored)? {
@@ -300,6 +301,7 @@ impl MemoryHandle {
     ///
     /// **Limits**: the embedder is waited for two seconds, and never longer than half of the deadline.
     pub async fn answer(&self, name: &ShardName, question: Question, deadline: Duration) -> Result<Found, MemoryError> {
+        let _asked = self.parts.indexing.asks_by_meaning();
         if session_has_ended(&self.parts.store, name).map_err(stored)? {
             return Ok(Found::default());
         }

@@ -7,7 +7,7 @@ use metrics::{Counter, Histogram};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::memory::index::graph::build::{BuiltGraph, GraphPolicy, GraphTask};
-use crate::runtime::telemetry::{MEMORY_GRAPH_BUILDS, MEMORY_RECALL, Telemetry};
+use crate::runtime::telemetry::{MEMORY_GRAPH_BUILDS, MEMORY_QUERY_DURATION, MEMORY_RECALL, Telemetry};
 
 /// Graphs that are built at once: each keeps a processor busy for as long as it takes.
 const BUILDS_MAX: usize = 1;
@@ -21,6 +21,28 @@ pub struct Indexing {
     recall: Histogram,
     built: Counter,
     given_up: Counter,
+    by_key: Histogram,
+    by_meaning: Histogram,
+}
+
+/// Measures one question, answered or not: from its making until it is dropped.
+pub struct Asked {
+    began: std::time::Instant,
+    took: Histogram,
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.took.record(self.began.elapsed().as_secs_f64());
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how long an answer takes is a figure; it decides nothing"
+)]
+fn now() -> std::time::Instant {
+    std::time::Instant::now()
 }
 
 /// The end of a build that its shard still waits for. Dropping it stops the build.
@@ -48,6 +70,24 @@ impl Indexing {
             recall: telemetry.histogram(&MEMORY_RECALL, &[]),
             built: telemetry.counter(&MEMORY_GRAPH_BUILDS, &["built"]),
             given_up: telemetry.counter(&MEMORY_GRAPH_BUILDS, &["given_up"]),
+            by_key: telemetry.histogram(&MEMORY_QUERY_DURATION, &["key"]),
+            by_meaning: telemetry.histogram(&MEMORY_QUERY_DURATION, &["meaning"]),
+        }
+    }
+
+    /// A question by key begins.
+    pub fn asks_by_key(&self) -> Asked {
+        Asked {
+            began: now(),
+            took: self.by_key.clone(),
+        }
+    }
+
+    /// A question by meaning begins.
+    pub fn asks_by_meaning(&self) -> Asked {
+        Asked {
+            began: now(),
+            took: self.by_meaning.clone(),
         }
     }
 

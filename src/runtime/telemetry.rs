@@ -112,6 +112,15 @@ metrics_table! {
     SCHEDULE_SLOTS = "openclaw_schedule_slots_total", MetricKind::Counter, ["schedule", "result"], "Slots of schedules by what became of them: ran, late, failed, skipped or missed.";
     SCHEDULE_SUCCESS = "openclaw_schedule_last_success_timestamp_seconds", MetricKind::Gauge, ["schedule"], "When a slot of the schedule last succeeded, in seconds since 1970.";
     SCHEDULE_TICK_AGE = "openclaw_schedule_tick_age_seconds", MetricKind::Gauge, [], "Longest time for which a schedule was not looked after; more than 60 means that one is stuck.";
+    HEALTH_UP = "openclaw_health_check_up", MetricKind::Gauge, ["check"], "1 when the check was good in the last round, else 0.";
+    INCIDENTS_OPEN = "openclaw_incidents_open", MetricKind::Gauge, ["severity"], "Incidents that go on.";
+    ALERTS = "openclaw_alerts_total", MetricKind::Counter, ["channel", "outcome"], "Tries to tell people: arrived, failed (it is tried again) or given_up.";
+    ACTORS = "openclaw_actors", MetricKind::Gauge, ["kind"], "Actors that run.";
+    MAILBOX_DEPTH = "openclaw_mailbox_depth", MetricKind::Gauge, ["kind"], "Messages that were admitted to actors and are not handled yet; the deepest of a kind.";
+    MEMORY_QUERY_DURATION = "openclaw_memory_query_duration_seconds", MetricKind::Histogram(SHORT), ["kind"], "Time of one question to the memory: by key or by meaning.";
+    NODE_UP = "openclaw_node_up", MetricKind::Gauge, ["node"], "1 while the node answers; this process is `primary`.";
+    DISK_FREE = "openclaw_disk_free_bytes", MetricKind::Gauge, [], "Room on the disk of the state.";
+    DISK_FULL = "openclaw_disk_full", MetricKind::Gauge, [], "1 while new work is refused because there is too little room.";
     STORE_BYTES = "openclaw_store_bytes", MetricKind::Gauge, [], "Size of the store's file.";
     PROCESS_MEMORY = "process_resident_memory_bytes", MetricKind::Gauge, [], "Resident memory of the process.";
     PROCESS_FILES = "process_open_fds", MetricKind::Gauge, [], "Open file descriptors of the process.";

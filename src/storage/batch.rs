@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use crate::domain::alert::Delivery;
 use crate::domain::audit::AuditNote;
 use crate::domain::budget::{Account, BudgetChange};
 use crate::domain::exchange::{Exchange, Shown};
 use crate::domain::fact::{Fact, Stamped};
-use crate::domain::id::RunId;
-use crate::domain::incident::Incident;
+use crate::domain::id::{AlertId, IncidentId, RunId};
+use crate::domain::incident::{Incident, IncidentChange};
 use crate::domain::memory::{MemoryCopy, MemoryDue, MemoryEdit, NewMemory, NewVectors, ShardName};
 use crate::domain::name::ScheduleName;
 use crate::domain::schedule::slot::{Kept, SlotRow, SlotState};
@@ -161,6 +162,14 @@ pub enum Op {
     SecretRemove(String),
     /// Opens an incident.
     IncidentOpen(Incident),
+    /// Changes how an incident went on.
+    IncidentChange(IncidentId, IncidentChange),
+    /// Removes the incidents of before a time.
+    IncidentsDrop(UtcMillis),
+    /// Writes a message to people before it is sent, or how far it came.
+    DeliveryPut(Delivery),
+    /// Removes a message that has arrived or is given up.
+    DeliveryDrop(AlertId),
     /// Keeps what a schedule has come to.
     SchedulePut(Kept),
     /// Forgets a schedule that was removed; its ledger stays.

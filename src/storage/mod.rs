@@ -15,6 +15,7 @@ pub mod compaction;
 pub mod copy;
 pub mod error;
 pub mod exchange;
+pub mod incidents;
 pub mod journal;
 pub mod memory_embed;
 pub mod memory_read;

@@ -15,6 +15,7 @@ use crate::domain::id::RunId;
 use super::codec;
 use super::error::{StoreError, step};
 use super::journal::{IN_BLOB, INLINE};
+use super::record::alert::DeliveryRecord;
 use super::record::audit::AuditRecord;
 use super::record::balance::read_balance;
 use super::record::certificate::CertificateRecord;
@@ -22,6 +23,7 @@ use super::record::exchange::{ExchangeRecord, ShownRecord};
 use super::record::fact::{EntryRecord, SnapshotRecord};
 use super::record::header::HeaderRecord;
 use super::record::incident::IncidentRecord;
+use super::record::incident_state::IncidentStateRecord;
 use super::record::key::{KeyRecord, KeyTermsRecord};
 use super::record::memory::{EntryRecord as MemoryRecord, ShardRecord, VectorRecord};
 use super::record::schedule::{read_kept, read_slot};
@@ -31,9 +33,9 @@ use super::record::traffic::{TapeRecord, TrafficRecord};
 use super::statistics;
 use super::store::Store;
 use super::table::{
-    ACTIVE, AUDIT, BLOBS, BUDGETS, CERTIFICATES, EXCHANGES, INCIDENTS, JOURNAL, KEY_TERMS, KEYS, MEMORY_ENTRIES,
-    MEMORY_SHARDS, MEMORY_VECTORS, RUNS, SCHEDULES, SECRETS, SHOWN, SLOTS, SNAPSHOTS, STATISTICS, SUBMISSIONS, TAPES,
-    TRAFFIC,
+    ACTIVE, AUDIT, BLOBS, BUDGETS, CERTIFICATES, DELIVERIES, EXCHANGES, INCIDENT_STATES, INCIDENTS, JOURNAL, KEY_TERMS,
+    KEYS, MEMORY_ENTRIES, MEMORY_SHARDS, MEMORY_VECTORS, RUNS, SCHEDULES, SECRETS, SHOWN, SLOTS, SNAPSHOTS, STATISTICS,
+    SUBMISSIONS, TAPES, TRAFFIC,
 };
 use super::tape::open;
 
@@ -192,6 +194,8 @@ pub fn review(transaction: &ReadTransaction) -> Result<StoreReview, StoreError> 
     found.decode::<_, CertificateRecord>(transaction, CERTIFICATES, "a certificate")?;
     found.decode::<_, SecretRecord>(transaction, SECRETS, "a secret")?;
     found.decode::<_, IncidentRecord>(transaction, INCIDENTS, "an incident")?;
+    found.decode::<_, IncidentStateRecord>(transaction, INCIDENT_STATES, "the state of an incident")?;
+    found.decode::<_, DeliveryRecord>(transaction, DELIVERIES, "a message")?;
     found.decode::<_, AuditRecord>(transaction, AUDIT, "an audit row")?;
     Ok(found)
 }

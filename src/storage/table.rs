@@ -75,6 +75,12 @@ pub const CERTIFICATES: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition:
 pub const SECRETS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("secrets-1");
 /// Incidents.
 pub const INCIDENTS: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("incidents-1");
+/// How incidents went on, by their id.
+pub const INCIDENT_STATES: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("incident-states-1");
+/// Incidents that somebody still has to look at.
+pub const INCIDENTS_OPEN: TableDefinition<'_, &[u8; 16], ()> = TableDefinition::new("incidents-open-1");
+/// Messages on their way to people, by their id.
+pub const DELIVERIES: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("deliveries-1");
 /// Figures of agents, days and runs.
 pub const STATISTICS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("statistics-1");
 
@@ -121,6 +127,9 @@ pub(super) fn each_table(each: &mut impl EachTable) -> Result<(), StoreError> {
     each.table(CERTIFICATES)?;
     each.table(SECRETS)?;
     each.table(INCIDENTS)?;
+    each.table(INCIDENT_STATES)?;
+    each.table(INCIDENTS_OPEN)?;
+    each.table(DELIVERIES)?;
     each.table(STATISTICS)?;
     each.table(META)
 }

@@ -10,8 +10,9 @@ use crate::domain::incident::Incident;
 use super::error::{StoreError, step};
 use super::memory_write::MemoryTables;
 use super::table::{
-    ACTIVE, AUDIT, BLOBS, BUDGETS, CERTIFICATES, EXCHANGES, INCIDENTS, JOURNAL, JournalKey, KEY_TERMS, KEY_USES, KEYS,
-    META, RUNS, SCHEDULES, SECRETS, SHOWN, SLOTS, SNAPSHOTS, STATISTICS, SUBMISSIONS, TAPES, TRAFFIC,
+    ACTIVE, AUDIT, BLOBS, BUDGETS, CERTIFICATES, DELIVERIES, EXCHANGES, INCIDENT_STATES, INCIDENTS, INCIDENTS_OPEN,
+    JOURNAL, JournalKey, KEY_TERMS, KEY_USES, KEYS, META, RUNS, SCHEDULES, SECRETS, SHOWN, SLOTS, SNAPSHOTS,
+    STATISTICS, SUBMISSIONS, TAPES, TRAFFIC,
 };
 
 type Bytes<'txn, K> = Table<'txn, K, &'static [u8]>;
@@ -41,6 +42,9 @@ pub(super) struct Tables<'txn> {
     tapes: Option<Bytes<'txn, Id>>,
     traffic: Option<Bytes<'txn, &'static JournalKey>>,
     incidents: Option<Bytes<'txn, Id>>,
+    incident_states: Option<Bytes<'txn, Id>>,
+    incidents_open: Option<Table<'txn, Id, ()>>,
+    deliveries: Option<Bytes<'txn, Id>>,
     schedules: Option<Bytes<'txn, &'static str>>,
     slots: Option<Bytes<'txn, &'static [u8]>>,
     statistics: Option<Bytes<'txn, &'static str>>,
@@ -83,6 +87,9 @@ impl<'txn> Tables<'txn> {
             tapes: None,
             traffic: None,
             incidents: None,
+            incident_states: None,
+            incidents_open: None,
+            deliveries: None,
             schedules: None,
             slots: None,
             statistics: None,
@@ -193,6 +200,20 @@ impl<'txn> Tables<'txn> {
 
     pub(super) fn incidents(&mut self) -> Result<&mut Bytes<'txn, Id>, StoreError> {
         open(self.transaction, &mut self.incidents, INCIDENTS, "open the incidents")
+    }
+
+    pub(super) fn incident_states(&mut self) -> Result<&mut Bytes<'txn, Id>, StoreError> {
+        let what = "open the states of incidents";
+        open(self.transaction, &mut self.incident_states, INCIDENT_STATES, what)
+    }
+
+    pub(super) fn incidents_open(&mut self) -> Result<&mut Table<'txn, Id, ()>, StoreError> {
+        let what = "open the open incidents";
+        open(self.transaction, &mut self.incidents_open, INCIDENTS_OPEN, what)
+    }
+
+    pub(super) fn deliveries(&mut self) -> Result<&mut Bytes<'txn, Id>, StoreError> {
+        open(self.transaction, &mut self.deliveries, DELIVERIES, "open the messages")
     }
 
     pub(super) fn schedules(&mut self) -> Result<&mut Bytes<'txn, &'static str>, StoreError> {

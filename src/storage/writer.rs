@@ -10,7 +10,6 @@ use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata};
 use crate::domain::budget::{Account, Balance, BudgetChange};
 use crate::domain::fact::Fact;
 use crate::domain::id::RunId;
-use crate::domain::incident::Incident;
 use crate::domain::limits::INLINE_BYTES_MAX;
 use crate::domain::run::{Outcome, RunHeader, RunStatus};
 use crate::domain::schedule::slot::SlotState;
@@ -22,6 +21,7 @@ use super::audit;
 use super::batch::{Append, Batch, Op, Receipt, Refused, Submission};
 use super::codec;
 use super::error::{StoreError, step};
+use super::incidents;
 use super::journal::{IN_BLOB, INLINE, journal_key};
 use super::memory_read::LAST_PRUNE;
 use super::memory_write::{MemoryTables, first_memory_key};
@@ -29,7 +29,6 @@ use super::record::balance::{account_key, read_balance, write_balance};
 use super::record::exchange::{ExchangeRecord, ShownRecord};
 use super::record::fact::SnapshotRecord;
 use super::record::header::HeaderRecord;
-use super::record::incident::IncidentRecord;
 use super::record::memory::FirstMemoryRecord;
 use super::record::schedule::{ScheduleRecord, SlotRecord, read_slot, slot_key};
 use super::record::submission::SubmissionRecord;
@@ -111,7 +110,7 @@ impl Writer {
             verdicts.push(self.apply(&mut tables, &mut draft, batch)?);
         }
         for incident in tables.told_by_memory() {
-            write_incident(&mut tables, &incident)?;
+            incidents::open_incident(&mut tables, &incident)?;
         }
         write_balances(&mut tables, &draft)?;
         let mut sums = Statistics::new();
@@ -533,7 +532,11 @@ fn write_op(tables: &mut Tables<'_>, draft: &mut Draft, op: &Op) -> Result<(), S
             let secrets = tables.secrets()?;
             secrets.remove(name.as_str()).map_err(step("remove a secret"))?;
         }
-        Op::IncidentOpen(incident) => write_incident(tables, incident)?,
+        Op::IncidentOpen(incident) => incidents::open_incident(tables, incident)?,
+        Op::IncidentChange(id, change) => incidents::change_incident(tables, *id, change)?,
+        Op::IncidentsDrop(before) => incidents::drop_incidents(tables, *before)?,
+        Op::DeliveryPut(delivery) => incidents::put_delivery(tables, delivery)?,
+        Op::DeliveryDrop(id) => incidents::drop_delivery(tables, *id)?,
         Op::SchedulePut(kept) => {
             let schedules = tables.schedules()?;
             let record = codec::encode(&ScheduleRecord::from(kept));
@@ -571,15 +574,6 @@ fn write_op(tables: &mut Tables<'_>, draft: &mut Draft, op: &Op) -> Result<(), S
             }
         }
     }
-    Ok(())
-}
-
-fn write_incident(tables: &mut Tables<'_>, incident: &Incident) -> Result<(), StoreError> {
-    let incidents = tables.incidents()?;
-    let record = codec::encode(&IncidentRecord::from(incident));
-    incidents
-        .insert(&incident.id.to_bytes(), record.as_slice())
-        .map_err(step("write an incident"))?;
     Ok(())
 }
 

@@ -1,6 +1,8 @@
 //! Commands that look after the store.
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
+
+use crate::domain::id::IncidentId;
 
 /// `openclaw backup …`.
 #[derive(Debug, Subcommand)]
@@ -35,4 +37,41 @@ pub enum StoreCommand {
     Verify,
     /// Make the file as small as what is in it.
     Compact,
+}
+
+/// `openclaw incident …`.
+#[derive(Debug, Subcommand)]
+pub enum IncidentCommand {
+    /// List incidents, the newest first.
+    List {
+        /// Only those that go on.
+        #[arg(long)]
+        open: bool,
+        /// How many.
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
+        limit: u32,
+    },
+    /// Show one with its cause, what was done, and who has seen it.
+    Show {
+        /// Its id.
+        id: IncidentId,
+    },
+    /// Say that you have seen them: nobody is told of them again.
+    #[command(group = clap::ArgGroup::new("which").required(true))]
+    Ack {
+        /// Their ids.
+        #[arg(group = "which")]
+        ids: Vec<IncidentId>,
+        /// All that go on.
+        #[arg(long, group = "which")]
+        all: bool,
+    },
+}
+
+/// `openclaw health`.
+#[derive(Debug, Args)]
+pub struct HealthArguments {
+    /// Show the last round instead of making one.
+    #[arg(long)]
+    pub last: bool,
 }

@@ -1,6 +1,6 @@
 //! `openclaw doctor`: looks at this installation and says what is wrong and what to do.
 //!
-//! Needs no daemon. Each check is one function; a check that cannot be made says so instead of passing.
+//! Needs no daemon; of one that runs it makes the checks too. Each check is one function; a check that cannot be made says so instead of passing.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -8,15 +8,24 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::cli::arguments::DoctorArguments;
+use crate::cli::client::Request;
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Exit};
 use crate::cli::found::State;
+use crate::cli::home_check::look;
 use crate::cli::model_check::{ModelCheck, check_models};
+use crate::cli::offline::daemon_runs;
 use crate::cli::output::{Output, one_line};
 use crate::daemon::config::Config;
+use crate::domain::fault::in_one_line;
+use crate::runtime::room::watcher::disk_of;
 use crate::skills::sandbox::policy::SandboxMode;
 use crate::skills::sandbox::report::{SandboxLevel, SandboxReport};
 use crate::skills::sandbox::self_test::self_test;
+use crate::storage::review::review_file;
+
+/// How long a round of the daemon's own checks may take, in milliseconds.
+const ROUND_MS: u64 = 120_000;
 
 /// One check.
 #[derive(Debug)]
@@ -42,6 +51,13 @@ pub async fn run(context: &mut Context, arguments: &DoctorArguments) -> Result<E
     if arguments.models {
         checks.push(models(&config).await);
     }
+    checks.push(home_files(context, arguments.fix));
+    checks.push(disk(context, config.store_free_min));
+    checks.push(if daemon_runs(context)? {
+        daemon(context).await
+    } else {
+        store(context)
+    });
     let exit = State::exit_of(checks.iter().map(|check| check.state));
     let each = checks.iter().map(|check| {
         json!({
@@ -52,6 +68,146 @@ pub async fn run(context: &mut Context, arguments: &DoctorArguments) -> Result<E
     let value = json!({ "checks": each.collect::<Vec<_>>() });
     context.output.result(&value, |output| show(output, &checks));
     Ok(exit)
+}
+
+/// The files of the home. With `mend`, what can be mended is shown and then done.
+fn home_files(context: &mut Context, mend: bool) -> Check {
+    let fixes = look(&context.home);
+    let mut found = Vec::new();
+    let mut is_good = true;
+    for fix in &fixes {
+        found.push(fix.wrong.clone());
+        if !mend {
+            found.push(format!("fix: {}", fix.done));
+            is_good = false;
+            continue;
+        }
+        context.output.note(&format!("fixing: {}", fix.done));
+        match fix.make() {
+            Ok(()) => found.push(format!("fixed: {}", fix.done)),
+            Err(error) => {
+                found.push(format!("not fixed: {error}"));
+                is_good = false;
+            }
+        }
+    }
+    Check {
+        name: "home",
+        state: if is_good { State::Good } else { State::Finding },
+        found,
+        hint: if is_good {
+            ""
+        } else {
+            "`openclaw doctor --fix` does that"
+        },
+        detail: fixes
+            .iter()
+            .map(|fix| json!({ "wrong": fix.wrong, "fix": fix.done }))
+            .collect(),
+    }
+}
+
+fn disk(context: &Context, free_min: u64) -> Check {
+    let (state, found) = match disk_of(context.home.state_dir()) {
+        Ok(disk) if disk.free < free_min => (
+            State::Finding,
+            format!(
+                "{} MiB are free, store.minFreeBytes asks for {}",
+                disk.free >> 20,
+                free_min >> 20
+            ),
+        ),
+        Ok(disk) => (State::Good, format!("{} MiB are free", disk.free >> 20)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => (State::Good, "there is no state yet".into()),
+        Err(error) => (State::Unchecked, error.to_string()),
+    };
+    Check {
+        name: "disk",
+        state,
+        found: vec![found],
+        hint: if state == State::Finding {
+            "make room; see OC-2020 (`ops/errors/OC-2020.md`)"
+        } else {
+            ""
+        },
+        detail: Value::Null,
+    }
+}
+
+/// The checks of the running daemon, made now.
+async fn daemon(context: &Context) -> Check {
+    let body = json!({});
+    let request = Request {
+        wait_ms: ROUND_MS,
+        ..Request::post("/v1/health", &body)
+    };
+    let asked = async { context.client()?.send(&request).await };
+    let round = match asked.await {
+        Ok(round) => round,
+        Err(error) => {
+            return Check {
+                name: "daemon",
+                state: State::Unchecked,
+                found: vec![one_line(&error.to_string(), 400)],
+                hint: "`openclaw status` says how it is",
+                detail: Value::Null,
+            };
+        }
+    };
+    let mut found = Vec::new();
+    for (name, check) in round["checks"].as_object().into_iter().flatten() {
+        if check["good"] != true {
+            let text = |field: &str| one_line(check[field].as_str().unwrap_or("-"), 300);
+            found.push(format!("{name}: {}; {}", text("seen"), text("action")));
+        }
+    }
+    let is_good = found.is_empty();
+    if is_good {
+        found.push(format!(
+            "{} checks are good",
+            round["checks"].as_object().map_or(0, serde_json::Map::len)
+        ));
+    }
+    Check {
+        name: "daemon",
+        state: if is_good { State::Good } else { State::Finding },
+        found,
+        hint: if is_good {
+            ""
+        } else {
+            "`openclaw incident list --open` shows since when"
+        },
+        detail: round,
+    }
+}
+
+/// The store of a home on which no daemon runs.
+fn store(context: &Context) -> Check {
+    let path = context.home.store_file();
+    let (state, found) = if path.exists() {
+        match review_file(&path) {
+            Ok(review) if review.is_sound() => (State::Good, vec![format!("{} rows read", review.rows)]),
+            Ok(review) => (State::Finding, review.findings),
+            // As after a kill: the next start repairs it, and only that may write to it.
+            Err(error) => (
+                State::Good,
+                vec![format!("not read: {}", one_line(&in_one_line(&error), 300))],
+            ),
+        }
+    } else {
+        (State::Good, vec!["there is none yet".into()])
+    };
+    Check {
+        name: "store",
+        state,
+        found,
+        hint: if state == State::Finding {
+            "`openclaw backup list`, and `openclaw backup restore`"
+        } else {
+            ""
+        },
+        detail: Value::Null,
+    }
 }
 
 /// That it loads is the check.

@@ -7,6 +7,8 @@ pub mod budget;
 pub mod config;
 pub mod cron;
 pub mod doctor;
+pub mod health;
+pub mod incident;
 pub mod init;
 pub mod key;
 pub mod mcp;

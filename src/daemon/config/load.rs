@@ -14,6 +14,7 @@ use super::approval;
 use super::command_skill::{CommandSkill, command_skills};
 use super::document::{Source, found};
 use super::error::{BadValue, ConfigError, Place, Warning};
+use super::health::HealthConfig;
 use super::home::Home;
 use super::key::{self, KEYS, Path};
 use super::kind;
@@ -111,6 +112,19 @@ pub struct LogConfig {
     pub level: String,
     /// The form.
     pub format: LogFormat,
+    /// Log files, if there are any.
+    pub files: Option<LogFilesConfig>,
+}
+
+/// Log files and their limits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogFilesConfig {
+    /// Their folder.
+    pub folder: PathBuf,
+    /// Bytes of one.
+    pub bytes_max: u64,
+    /// How many older ones are kept.
+    pub keep: usize,
 }
 
 /// A private address that skills may reach.
@@ -154,6 +168,8 @@ pub struct Config {
     pub store_cache_bytes: usize,
     /// Free bytes on the disk of the state below which new work is refused.
     pub store_free_min: u64,
+    /// Checks and alerts.
+    pub health: HealthConfig,
     /// Backups that are kept.
     pub backup_keep: usize,
     /// How long runs and the audit log are kept.
@@ -242,6 +258,7 @@ pub fn load(home: &Home, overrides: &Overrides) -> Result<Loaded, ConfigError> {
     }
     let metrics = metrics(&settings, &mut bad);
     let admin = admin(&settings, &mut bad);
+    let health = HealthConfig::of(&settings, home.config_dir(), &mut bad);
     if !bad.is_empty() {
         return Err(ConfigError::Values(bad));
     }
@@ -258,6 +275,11 @@ pub fn load(home: &Home, overrides: &Overrides) -> Result<Loaded, ConfigError> {
                 Some("json") => LogFormat::Json,
                 _ => LogFormat::Text,
             },
+            files: settings.text(&["log", "dir"]).map(|folder| LogFilesConfig {
+                folder: home.state_dir().join(folder),
+                bytes_max: number(&settings, &["log", "rotate"]),
+                keep: number(&settings, &["log", "keep"]) as usize,
+            }),
         },
         store_cache_bytes: number(&settings, &["store", "cacheBytes"]) as usize,
         store_free_min: number(&settings, &["store", "minFreeBytes"]),
@@ -266,6 +288,7 @@ pub fn load(home: &Home, overrides: &Overrides) -> Result<Loaded, ConfigError> {
             bytes: number(&settings, &["store", "keepBytes"]),
             audit_ms: number(&settings, &["store", "keepAudit"]).saturating_mul(1_000),
         },
+        health,
         backup_keep: number(&settings, &["store", "backupKeep"]) as usize,
         agents,
         models,

@@ -4,6 +4,7 @@ pub mod agents;
 pub mod answers;
 pub mod chat;
 pub mod health;
+pub mod incidents;
 pub mod memory;
 pub mod memory_upkeep;
 pub mod messages;

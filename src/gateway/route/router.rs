@@ -14,8 +14,8 @@ use crate::gateway::metrics::{RequestMeter, meter};
 use crate::gateway::parts::GatewayParts;
 
 use super::{
-    agents, answers, chat, health, memory, memory_upkeep, messages, models, responses, runs, schedule, skills, status,
-    usage,
+    agents, answers, chat, health, incidents, memory, memory_upkeep, messages, models, responses, runs, schedule,
+    skills, status, usage,
 };
 
 /// Routes of one vendor's protocol; none means that the request says whose.
@@ -92,11 +92,14 @@ pub fn router(parts: GatewayParts, scribes: Scribes) -> Router {
         .route("/v1/schedules/{name}/pause", post(schedule::pause))
         .route("/v1/schedules/{name}/resume", post(schedule::resume))
         .route("/v1/schedules/{name}/backfill", post(schedule::backfill))
-        .route("/v1/incidents", get(status::incidents))
+        .route("/v1/incidents", get(incidents::list))
+        .route("/v1/incidents/ack", post(incidents::acknowledge))
+        .route("/v1/incidents/{id}", get(incidents::show))
+        .route("/v1/health", get(incidents::health).post(incidents::round))
         .route("/v1/status", get(status::status))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
-        .route("/healthz", get(health::ready))
+        .route("/healthz", get(incidents::healthz))
         .route("/openapi.json", get(status::openapi))
         .fallback(async || ApiError::new(code::ROUTE_NOT_FOUND, "nothing is at this address").hint("GET /openapi.json"))
         .method_not_allowed_fallback(no_method)

@@ -6,15 +6,11 @@ use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
 
-use crate::domain::code;
 use crate::gateway::auth::Authenticated;
 use crate::gateway::error::ApiError;
 use crate::gateway::parts::GatewayParts;
 use crate::gateway::wire::run::time;
 use crate::llm::gate::state::GateView;
-
-/// Incidents in one answer.
-const INCIDENTS_MAX: usize = 100;
 
 /// `GET /v1/status`.
 pub async fn status(State(parts): State<GatewayParts>, key: Authenticated) -> Result<Json<Value>, ApiError> {
@@ -74,26 +70,6 @@ fn gate(view: &GateView) -> Value {
         "limited": view.limited,
         "opened": view.opened,
     })
-}
-
-/// `GET /v1/incidents`.
-pub async fn incidents(State(parts): State<GatewayParts>, key: Authenticated) -> Result<Json<Value>, ApiError> {
-    key.needs("incidents:read")?;
-    let found = parts
-        .store
-        .incidents(INCIDENTS_MAX)
-        .map_err(|error| ApiError::new(code::STORE_FAILED, error.to_string()))?;
-    let incidents: Vec<Value> = found
-        .iter()
-        .map(|incident| {
-            json!({
-                "id": incident.id.to_string(), "at": time(incident.at), "severity": &*incident.severity,
-                "what": &*incident.what, "why": &*incident.why, "action": &*incident.action,
-                "run": incident.run.map(|run| run.to_string()),
-            })
-        })
-        .collect();
-    Ok(Json(json!({ "incidents": incidents })))
 }
 
 /// `GET /openapi.json`.

@@ -3,6 +3,7 @@
 //! The order of members and variants is the disk layout: new variants go to the end; any other change is a new
 //! version with an upcaster.
 
+pub mod alert;
 mod answer;
 pub mod audit;
 pub mod balance;
@@ -12,6 +13,7 @@ pub mod fact;
 mod handoff;
 pub mod header;
 pub mod incident;
+pub mod incident_state;
 pub mod key;
 pub mod memory;
 mod reading;

@@ -70,6 +70,14 @@ impl Rim {
         }
     }
 
+    /// Any address, without a key.
+    pub fn at(address: &str) -> Self {
+        Self {
+            address: address.to_owned(),
+            key: None,
+        }
+    }
+
     /// With this key, or none.
     pub fn with_key(&self, key: Option<&str>) -> Self {
         Self {

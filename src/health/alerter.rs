@@ -1,0 +1,273 @@
+//! Looks at incidents, writes what people have to be told, and sees to it that it arrives.
+//!
+//! Supervised by `health` (permanent). It holds nothing that the store does not have but which messages are being sent;
+//! a crash sends those again, under the same id.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use supervisors::TaskExit;
+
+use crate::domain::alert::Delivery;
+use crate::domain::id::AlertId;
+use crate::domain::incident::{Incident, IncidentChange, IncidentState};
+use crate::domain::time::UtcMillis;
+use crate::runtime::telemetry::{ALERTS, INCIDENTS_OPEN};
+use crate::runtime::timer::Timer;
+use crate::storage::batch::{Batch, Op};
+
+use super::alerts::decision::{Fate, Telling, due, fate};
+use super::alerts::message::compose;
+use super::parts::HealthInside;
+
+/// Between two looks.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Unsettled incidents that are looked at; the oldest come first.
+const UNSETTLED_MAX: usize = 10_000;
+/// Messages that are looked at.
+const DELIVERIES_MAX: usize = 1_000;
+/// Messages on their way; when there are more, incidents wait to be told.
+const ON_THEIR_WAY_MAX: usize = 200;
+/// Messages that are being sent at once.
+pub const SENDING_MAX: usize = 16;
+/// Longest time of one try.
+const TRY_MAX: Duration = Duration::from_secs(30);
+/// After a first try that failed, the next comes so much later; twice as much after each.
+const BACKOFF_FIRST_MS: u64 = 2_000;
+/// Longest wait between two tries.
+const BACKOFF_MAX_MS: u64 = 15 * 60 * 1_000;
+/// A message that did not arrive for so long is given up.
+const GIVE_UP_MS: u64 = 3 * 24 * 3_600 * 1_000;
+/// How often old incidents are removed.
+const TRIM_EVERY_MS: u64 = 3_600 * 1_000;
+
+/// What the alerter is told.
+#[derive(Debug)]
+pub enum AlerterMessage {
+    /// Look.
+    LookDue,
+    /// A try has ended.
+    Tried {
+        /// Which message.
+        delivery: Box<Delivery>,
+        /// Why it did not arrive; none when it did.
+        failure: Option<String>,
+    },
+}
+
+/// The actor.
+pub struct Alerter {
+    /// What it shares with its layer.
+    pub inside: HealthInside,
+}
+
+/// What it holds.
+pub struct AlerterState {
+    sending: BTreeSet<AlertId>,
+    trimmed_at: UtcMillis,
+    timer: Timer,
+}
+
+/// How long the next try waits after so many that failed. Without jitter: there is one sender.
+fn backoff_ms(attempts: u32) -> u64 {
+    let doubled = BACKOFF_FIRST_MS.saturating_mul(1 << attempts.saturating_sub(1).min(20));
+    doubled.min(BACKOFF_MAX_MS)
+}
+
+impl Actor for Alerter {
+    type Msg = AlerterMessage;
+    type State = AlerterState;
+    type Arguments = ();
+
+    async fn pre_start(&self, myself: ActorRef<AlerterMessage>, (): ()) -> Result<AlerterState, ActorProcessingErr> {
+        Ok(AlerterState {
+            sending: BTreeSet::new(),
+            trimmed_at: self.inside.parts.clock.now(),
+            timer: Timer::after(&myself, LOOK_EVERY, || AlerterMessage::LookDue),
+        })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<AlerterMessage>,
+        message: AlerterMessage,
+        state: &mut AlerterState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            AlerterMessage::LookDue => {
+                self.tell().await?;
+                self.send(&myself, state)?;
+                self.trim(state).await?;
+                state.timer = Timer::after(&myself, LOOK_EVERY, || AlerterMessage::LookDue);
+            }
+            AlerterMessage::Tried { delivery, failure } => {
+                state.sending.remove(&delivery.id);
+                self.tried(*delivery, failure).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Alerter {
+    /// Writes what has to be told, and settles what needs no word.
+    async fn tell(&self) -> Result<(), ActorProcessingErr> {
+        let parts = &self.inside.parts;
+        let now = parts.clock.now();
+        let unsettled = parts.store.unsettled_incidents(UNSETTLED_MAX)?;
+        self.measure(&unsettled);
+        let mut ops = Vec::new();
+        for (incident, state) in &unsettled {
+            match fate(incident, state, &parts.policy, now) {
+                Fate::Quiet => {
+                    let how = "it did not happen again".into();
+                    let change = IncidentChange::Resolved { at: now, how };
+                    ops.push(Op::IncidentChange(incident.id, change));
+                }
+                Fate::Settle => ops.push(Op::IncidentChange(incident.id, IncidentChange::EndTold)),
+                Fate::Tell(_) | Fate::Wait => {}
+            }
+        }
+        let on_their_way = parts.store.deliveries(ON_THEIR_WAY_MAX)?.len();
+        if !parts.channels.is_empty() && on_their_way < ON_THEIR_WAY_MAX {
+            let told = due(&unsettled, &parts.policy, now);
+            if !told.is_empty() {
+                let message = compose(&told, &parts.host, now);
+                for channel in parts.channels.iter() {
+                    ops.push(Op::DeliveryPut(Delivery {
+                        id: AlertId::new(now, parts.entropy.u128()),
+                        channel: channel.name.clone(),
+                        subject: message.subject.as_str().into(),
+                        body: message.body.as_str().into(),
+                        made_at: now,
+                        attempts: 0,
+                        next_at: now,
+                    }));
+                }
+                for (incident, _, telling) in told {
+                    let change = match telling {
+                        Telling::Ended => IncidentChange::EndTold,
+                        Telling::Began | Telling::Again => IncidentChange::Alerted { at: now },
+                    };
+                    ops.push(Op::IncidentChange(incident.id, change));
+                }
+            }
+        }
+        if !ops.is_empty() {
+            parts.committer.commit(Batch::ops(ops)).await?;
+        }
+        Ok(())
+    }
+
+    fn measure(&self, unsettled: &[(Incident, IncidentState)]) {
+        for severity in ["warning", "error"] {
+            let open = unsettled
+                .iter()
+                .filter(|(incident, state)| state.is_open() && *incident.severity == *severity);
+            let gauge = self.inside.parts.telemetry.gauge(&INCIDENTS_OPEN, &[severity]);
+            gauge.set(open.count() as f64);
+        }
+    }
+
+    /// Sends what is due and is not being sent.
+    fn send(&self, myself: &ActorRef<AlerterMessage>, state: &mut AlerterState) -> Result<(), ActorProcessingErr> {
+        let parts = &self.inside.parts;
+        let now = parts.clock.now();
+        for delivery in parts.store.deliveries(DELIVERIES_MAX)? {
+            if state.sending.len() >= SENDING_MAX {
+                break;
+            }
+            if delivery.next_at > now || state.sending.contains(&delivery.id) {
+                continue;
+            }
+            let channel = parts
+                .channels
+                .iter()
+                .find(|channel| channel.name == delivery.channel)
+                .cloned();
+            let (told, of) = (myself.clone(), delivery.clone());
+            let sending = async move {
+                let Some(channel) = channel else {
+                    return Some("there is no such channel any more".to_owned());
+                };
+                match tokio::time::timeout(TRY_MAX, channel.send(&of, now.seconds())).await {
+                    Ok(sent) => sent.err().map(|error| error.to_string()),
+                    Err(_) => Some(format!("no answer in {} s", TRY_MAX.as_secs())),
+                }
+            };
+            state.sending.insert(delivery.id);
+            self.inside.sending.spawn("send an alert", sending, move |exit| {
+                let failure = match exit {
+                    TaskExit::Done(failure) => failure,
+                    TaskExit::Panicked(_) | TaskExit::Cancelled => Some("the sending crashed".into()),
+                };
+                let delivery = Box::new(delivery);
+                told.cast(AlerterMessage::Tried { delivery, failure }).ok();
+            })?;
+        }
+        Ok(())
+    }
+
+    async fn tried(&self, delivery: Delivery, failure: Option<String>) -> Result<(), ActorProcessingErr> {
+        let parts = &self.inside.parts;
+        let now = parts.clock.now();
+        let is_known = parts.channels.iter().any(|channel| channel.name == delivery.channel);
+        let outcome = match &failure {
+            None => "arrived",
+            Some(_) if !is_known || now.since(delivery.made_at) >= GIVE_UP_MS => "given_up",
+            Some(_) => "failed",
+        };
+        if is_known {
+            parts
+                .telemetry
+                .counter(&ALERTS, &[&delivery.channel, outcome])
+                .increment(1);
+        }
+        let op = match (failure, outcome) {
+            (None, _) => Op::DeliveryDrop(delivery.id),
+            (Some(why), "given_up") => {
+                tracing::error!(alert = %delivery.id, channel = %delivery.channel, %why, "an alert is given up");
+                Op::DeliveryDrop(delivery.id)
+            }
+            (Some(why), _) => {
+                let attempts = delivery.attempts.saturating_add(1);
+                tracing::warn!(alert = %delivery.id, channel = %delivery.channel, attempts, %why, "an alert did not arrive");
+                Op::DeliveryPut(Delivery {
+                    attempts,
+                    next_at: now.plus_ms(backoff_ms(attempts)),
+                    ..delivery
+                })
+            }
+        };
+        parts.committer.commit(Batch::ops(vec![op])).await?;
+        Ok(())
+    }
+
+    async fn trim(&self, state: &mut AlerterState) -> Result<(), ActorProcessingErr> {
+        let parts = &self.inside.parts;
+        let now = parts.clock.now();
+        if now.since(state.trimmed_at) < TRIM_EVERY_MS {
+            return Ok(());
+        }
+        state.trimmed_at = now;
+        let before = UtcMillis(now.0.saturating_sub(parts.keep_ms));
+        parts
+            .committer
+            .commit(Batch::ops(vec![Op::IncidentsDrop(before)]))
+            .await?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tries_come_further_and_further_apart_up_to_a_bound() {
+        let waits: Vec<u64> = (1..=4).map(backoff_ms).collect();
+        assert_eq!(waits, [2_000, 4_000, 8_000, 16_000]);
+        assert_eq!(backoff_ms(99), BACKOFF_MAX_MS);
+    }
+}

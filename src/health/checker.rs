@@ -1,0 +1,248 @@
+//! Makes every check at an interval, and keeps incidents in step with what they say.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use supervisors::TaskExit;
+use tokio::sync::oneshot;
+
+use crate::domain::id::IncidentId;
+use crate::domain::incident::{Incident, IncidentChange};
+use crate::domain::time::UtcMillis;
+use crate::runtime::telemetry::HEALTH_UP;
+use crate::runtime::timer::Timer;
+use crate::storage::batch::{Batch, Op};
+
+use super::check::{Check, Verdict};
+use super::decision::{Checks, Effect};
+use super::parts::HealthInside;
+use super::round::{CheckView, LastRound, RoundView};
+
+/// The first round comes when everything had time to start.
+const FIRST_AFTER: Duration = Duration::from_secs(5);
+/// A failure that is no incident yet is asked again after this long.
+const AGAIN_AFTER: Duration = Duration::from_secs(10);
+/// Unsettled incidents that are looked through for those of checks.
+const UNSETTLED_MAX: usize = 10_000;
+/// Rounds that may wait for the one under way.
+const ASKED_MAX: usize = 64;
+
+/// What the checker is told.
+#[derive(Debug)]
+pub enum CheckerMessage {
+    /// Somebody wants a round now.
+    RoundAsked {
+        /// Where it is said.
+        reply: oneshot::Sender<RoundView>,
+    },
+    /// The checks of a round have been made.
+    RoundMade {
+        /// Each with its verdict and how long it took, in milliseconds.
+        made: Vec<(usize, Verdict, u64)>,
+    },
+    /// The interval has passed.
+    RoundDue,
+}
+
+/// The actor.
+pub struct Checker {
+    /// What it shares with its layer.
+    pub inside: HealthInside,
+    /// Where it says what it found.
+    pub last: LastRound,
+}
+
+/// What it holds.
+pub struct CheckerState {
+    checks: Checks,
+    running: bool,
+    asked: Vec<oneshot::Sender<RoundView>>,
+    timer: Option<Timer>,
+}
+
+/// What an incident of a check is called.
+fn fingerprint(check: &str) -> Arc<str> {
+    format!("check:{check}").into()
+}
+
+impl Actor for Checker {
+    type Msg = CheckerMessage;
+    type State = CheckerState;
+    type Arguments = ();
+
+    async fn pre_start(&self, myself: ActorRef<CheckerMessage>, (): ()) -> Result<CheckerState, ActorProcessingErr> {
+        let parts = &self.inside.parts;
+        let unsettled = parts.store.unsettled_incidents(UNSETTLED_MAX)?;
+        let of_checks = unsettled
+            .iter()
+            .filter(|(_, state)| state.is_open())
+            .filter_map(|(incident, state)| {
+                let check = state.fingerprint.as_deref()?.strip_prefix("check:")?;
+                Some((Arc::from(check), incident.id))
+            });
+        let mut checks = Checks::new(parts.failures, of_checks);
+        let made: Vec<Arc<str>> = parts.checks.iter().map(|check| check.name.clone()).collect();
+        let at = parts.clock.now();
+        let left = checks.left(&made).into_iter().map(|id| {
+            let how = "it is checked no more".into();
+            Op::IncidentChange(id, IncidentChange::Resolved { at, how })
+        });
+        let left: Vec<Op> = left.collect();
+        if !left.is_empty() {
+            parts.committer.commit(Batch::ops(left)).await?;
+        }
+        let first = FIRST_AFTER.min(parts.interval);
+        Ok(CheckerState {
+            checks,
+            running: false,
+            asked: Vec::new(),
+            timer: Some(Timer::after(&myself, first, || CheckerMessage::RoundDue)),
+        })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<CheckerMessage>,
+        message: CheckerMessage,
+        state: &mut CheckerState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            CheckerMessage::RoundAsked { reply } => {
+                if state.asked.len() < ASKED_MAX {
+                    // Whoever finds no place sees that nobody answers.
+                    state.asked.push(reply);
+                }
+                self.begin(&myself, state)?;
+            }
+            CheckerMessage::RoundDue => self.begin(&myself, state)?,
+            CheckerMessage::RoundMade { made } => {
+                state.running = false;
+                let round = self.ended(state, made).await?;
+                for reply in state.asked.drain(..) {
+                    // Whoever asked may have stopped waiting.
+                    reply.send(round.clone()).ok();
+                }
+                let next = if state.checks.is_doubtful() {
+                    AGAIN_AFTER.min(self.inside.parts.interval)
+                } else {
+                    self.inside.parts.interval
+                };
+                state.timer = Some(Timer::after(&myself, next, || CheckerMessage::RoundDue));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Checker {
+    fn begin(&self, myself: &ActorRef<CheckerMessage>, state: &mut CheckerState) -> Result<(), ActorProcessingErr> {
+        if state.running {
+            return Ok(());
+        }
+        let (checks, clock) = (self.inside.parts.checks.clone(), self.inside.parts.clock.clone());
+        let making = async move {
+            let each = checks.iter().enumerate().map(|(index, check)| {
+                let clock = clock.clone();
+                async move {
+                    let began = clock.now();
+                    let verdict = check.make().await;
+                    (index, verdict, clock.now().since(began))
+                }
+            });
+            futures_util::future::join_all(each).await
+        };
+        let told = myself.clone();
+        self.inside.checking.spawn("a round of checks", making, move |exit| {
+            // A check that panicked fails the round; the next one tells the same again, and this one is not lost.
+            let made = match exit {
+                TaskExit::Done(made) => made,
+                TaskExit::Panicked(_) | TaskExit::Cancelled => Vec::new(),
+            };
+            told.cast(CheckerMessage::RoundMade { made }).ok();
+        })?;
+        state.running = true;
+        state.timer = None;
+        Ok(())
+    }
+
+    async fn ended(
+        &self,
+        state: &mut CheckerState,
+        made: Vec<(usize, Verdict, u64)>,
+    ) -> Result<RoundView, ActorProcessingErr> {
+        let parts = &self.inside.parts;
+        let now = parts.clock.now();
+        let mut ops = Vec::new();
+        let mut opened = Vec::new();
+        for (index, verdict, _) in &made {
+            let check = &parts.checks[*index];
+            let up = parts.telemetry.gauge(&HEALTH_UP, &[&check.name]);
+            up.set(f64::from(u8::from(matches!(verdict, Verdict::Good(_)))));
+            match state.checks.made(&check.name, verdict, now) {
+                Some(Effect::Open { check: name, finding }) => {
+                    let incident = Incident {
+                        id: IncidentId::new(now, parts.entropy.u128()),
+                        at: now,
+                        severity: check.severity.as_str().into(),
+                        what: format!("the check `{name}` fails").into(),
+                        why: finding.why.clone(),
+                        action: finding.action,
+                        run: None,
+                    };
+                    let named = IncidentChange::Named {
+                        fingerprint: fingerprint(&name),
+                        evidence: finding.why,
+                        quiet_ms: None,
+                    };
+                    opened.push((name, incident.id));
+                    let id = incident.id;
+                    ops.extend([Op::IncidentOpen(incident), Op::IncidentChange(id, named)]);
+                }
+                Some(Effect::Seen { incident, why }) => {
+                    let seen = IncidentChange::Seen {
+                        at: now,
+                        times: 1,
+                        evidence: why,
+                    };
+                    ops.push(Op::IncidentChange(incident, seen));
+                }
+                Some(Effect::Resolve { incident, seen }) => {
+                    let how = format!("it is good again: {seen}").into();
+                    ops.push(Op::IncidentChange(incident, IncidentChange::Resolved { at: now, how }));
+                }
+                None => {}
+            }
+        }
+        if !ops.is_empty() {
+            parts.committer.commit(Batch::ops(ops)).await?;
+        }
+        for (name, id) in opened {
+            state.checks.opened(&name, id);
+        }
+        Ok(self.publish(state, made, now))
+    }
+
+    fn publish(&self, state: &CheckerState, made: Vec<(usize, Verdict, u64)>, now: UtcMillis) -> RoundView {
+        let parts = &self.inside.parts;
+        let view = |(index, verdict, took_ms): (usize, Verdict, u64)| {
+            let Check { name, severity, .. } = &parts.checks[index];
+            let known = state.checks.known(name);
+            let view = CheckView {
+                verdict,
+                severity: severity.as_str(),
+                since: known.and_then(|known| known.since),
+                at: now,
+                took_ms,
+                incident: known.and_then(|known| known.open),
+            };
+            (name.clone(), view)
+        };
+        let round = RoundView {
+            at: Some(now),
+            checks: made.into_iter().map(view).collect(),
+        };
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = round.clone();
+        round
+    }
+}

@@ -1,0 +1,73 @@
+//! The layer's branch of the supervision tree.
+//!
+//! ```text
+//! health (rest_for_one)
+//! ├── checking: the round of checks under way
+//! ├── checker: makes rounds, keeps incidents in step
+//! ├── sending: one task for each message that is being sent
+//! ├── recorder: makes incidents of restarts
+//! └── alerter: tells people
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use supervisors::{ChildSpec, Strategy, SupervisorSpec, TaskSupervisor};
+use tokio::sync::{Mutex, mpsc};
+
+use super::alerter::{Alerter, SENDING_MAX};
+use super::checker::Checker;
+use super::handle::HealthHandle;
+use super::parts::{HealthInside, HealthParts};
+use super::recorder::{Recorder, Restarted};
+use super::round::LastRound;
+
+/// Rounds at once: one, and one of a life that ends.
+const ROUNDS_MAX: usize = 2;
+
+/// Makes the branch and the handle to it. What supervisors tell comes over `told`.
+pub fn layer(parts: HealthParts, told: mpsc::Receiver<Restarted>) -> (SupervisorSpec, HealthHandle) {
+    let rounds = TaskSupervisor::new(ROUNDS_MAX);
+    let messages = TaskSupervisor::new(2 * SENDING_MAX);
+    let last = LastRound::default();
+    let (committer, clock) = (parts.committer.clone(), parts.clock.clone());
+    let inside = HealthInside {
+        parts,
+        checking: rounds.handle(),
+        sending: messages.handle(),
+    };
+    let (for_checker, for_last) = (inside.clone(), last.clone());
+    let checker = ChildSpec::actor("checker", move |_| {
+        let checker = Checker {
+            inside: for_checker.clone(),
+            last: for_last.clone(),
+        };
+        (checker, ())
+    });
+    let handle = HealthHandle {
+        last,
+        checker: checker.address(),
+        committer,
+        clock,
+    };
+    let (for_recorder, told) = (inside.clone(), Arc::new(Mutex::new(told)));
+    let recorder = ChildSpec::actor("recorder", move |_| {
+        let recorder = Recorder {
+            inside: for_recorder.clone(),
+            told: told.clone(),
+        };
+        (recorder, ())
+    });
+    let alerter = ChildSpec::actor("alerter", move |_| {
+        let inside = inside.clone();
+        (Alerter { inside }, ())
+    });
+    let spec = SupervisorSpec::new(Strategy::RestForOne)
+        .intensity(3, Duration::from_secs(60))
+        .child(ChildSpec::tasks("checking", rounds))
+        .child(checker)
+        .child(ChildSpec::tasks("sending", messages))
+        .child(recorder)
+        .child(alerter);
+    (spec, handle)
+}

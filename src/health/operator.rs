@@ -1,0 +1,204 @@
+//! Checks that the operator defines: an address over HTTP, a port, a command, a figure of this daemon's own metrics.
+
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::process::Command;
+
+use crate::runtime::telemetry::Telemetry;
+
+use super::check::{Check, Finding, Severity, Verdict};
+
+/// Bytes of what a command says that are shown.
+const SAID_BYTES_MAX: usize = 300;
+
+/// What is asked.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Question {
+    /// GET; good is this status, or any below 400.
+    Http {
+        /// The address.
+        url: String,
+        /// The status that is good.
+        status: Option<u16>,
+    },
+    /// A connection to host and port is accepted.
+    Tcp {
+        /// Where.
+        address: String,
+    },
+    /// A command ends with 0.
+    Command {
+        /// Program and arguments.
+        argv: Vec<String>,
+    },
+    /// A figure stays between two bounds.
+    Metric {
+        /// A metric's name, with labels when it has several series: `name{label="value"}`.
+        metric: String,
+        /// It fails above this.
+        above: Option<f64>,
+        /// It fails below this.
+        below: Option<f64>,
+    },
+}
+
+/// A check of the configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OperatorCheck {
+    /// Its name.
+    pub name: String,
+    /// What is asked.
+    pub question: Question,
+    /// Longest wait.
+    pub timeout: Duration,
+    /// How bad it is when it fails.
+    pub severity: Severity,
+}
+
+impl OperatorCheck {
+    /// The check. `http` asks addresses; its certificates are those of the machine.
+    pub fn into_check(self, http: &reqwest::Client, telemetry: &Telemetry) -> Check {
+        let (http, telemetry) = (http.clone(), telemetry.clone());
+        let question = Arc::new(self.question);
+        let ask = move || {
+            let (question, http, telemetry) = (question.clone(), http.clone(), telemetry.clone());
+            async move {
+                match &*question {
+                    Question::Http { url, status } => ask_http(&http, url, *status).await,
+                    Question::Tcp { address } => ask_tcp(address).await,
+                    Question::Command { argv } => ask_command(argv).await,
+                    Question::Metric { metric, above, below } => {
+                        judge_metric(&telemetry.render(), metric, *above, *below)
+                    }
+                }
+            }
+        };
+        Check {
+            timeout: self.timeout,
+            ..Check::new(&self.name, self.severity, ask)
+        }
+    }
+}
+
+fn failed(why: impl Into<Arc<str>>) -> Verdict {
+    Verdict::Failed(Finding::new(
+        why,
+        "this check is defined in the configuration; look at what it asks",
+    ))
+}
+
+/// The innermost cause: the layers around it say nothing to a person.
+fn root(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+async fn ask_http(http: &reqwest::Client, url: &str, wanted: Option<u16>) -> Verdict {
+    match http.get(url).send().await {
+        Ok(answer) => {
+            let status = answer.status().as_u16();
+            let is_good = wanted.map_or(status < 400, |wanted| wanted == status);
+            let said = format!("it answered {status}");
+            if is_good {
+                Verdict::Good(said.into())
+            } else {
+                failed(said)
+            }
+        }
+        Err(error) => failed(format!("it did not answer: {}", root(&error))),
+    }
+}
+
+async fn ask_tcp(address: &str) -> Verdict {
+    match tokio::net::TcpStream::connect(address).await {
+        Ok(_) => Verdict::Good("it accepts connections".into()),
+        Err(error) => failed(format!("no connection: {error}")),
+    }
+}
+
+async fn ask_command(argv: &[String]) -> Verdict {
+    let Some((program, arguments)) = argv.split_first() else {
+        return failed("the command is empty");
+    };
+    // It ends with the wait for it.
+    let ended = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await;
+    match ended {
+        Ok(ended) if ended.status.success() => Verdict::Good("it ended with 0".into()),
+        Ok(ended) => {
+            let said = String::from_utf8_lossy(&ended.stderr);
+            let said = crate::domain::text::preview(said.trim(), SAID_BYTES_MAX);
+            failed(format!("it ended with {}: {said}", ended.status))
+        }
+        Err(error) => failed(format!("it did not start: {error}")),
+    }
+}
+
+/// Judges the figure of a text in Prometheus' form. A metric without a series is no failure before anything was
+/// counted: it is none.
+pub fn judge_metric(text: &str, metric: &str, above: Option<f64>, below: Option<f64>) -> Verdict {
+    let value = text.lines().find_map(|line| {
+        let rest = line.strip_prefix(metric)?;
+        // Another metric may begin with the same letters.
+        let rest = rest.strip_prefix(' ')?;
+        rest.trim().parse::<f64>().ok()
+    });
+    let Some(value) = value else {
+        return Verdict::Good("it has no value yet".into());
+    };
+    match (above, below) {
+        (Some(limit), _) if value > limit => failed(format!("it is {value}, more than {limit}")),
+        (_, Some(limit)) if value < limit => failed(format!("it is {value}, less than {limit}")),
+        _ => Verdict::Good(format!("it is {value}").into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_good(verdict: &Verdict) -> bool {
+        matches!(verdict, Verdict::Good(_))
+    }
+
+    #[test]
+    fn a_figure_is_found_by_its_whole_name_and_held_against_its_bounds() {
+        let text = "# TYPE a gauge\nab 9\na 3\na_total{x=\"y\"} 5\n";
+        let check = |metric: &str, above, below, good: bool| {
+            let verdict = judge_metric(text, metric, above, below);
+            assert_eq!(is_good(&verdict), good, "{metric} {above:?} {below:?}: {verdict:?}");
+        };
+        check("a", Some(3.0), None, true);
+        check("a", Some(2.9), None, false);
+        check("a", None, Some(3.1), false);
+        check("a", Some(4.0), Some(2.0), true);
+        check("a_total{x=\"y\"}", Some(4.0), None, false);
+        check("a_total{x=\"z\"}", Some(4.0), None, true);
+    }
+
+    #[tokio::test]
+    async fn an_address_a_port_and_a_command_are_good_when_they_answer_so() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("listens");
+        let address = listener.local_addr().expect("an address").to_string();
+        assert!(is_good(&ask_tcp(&address).await));
+        drop(listener);
+        assert!(!is_good(&ask_tcp(&address).await));
+        let command = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        assert!(is_good(&ask_command(&command("true")).await));
+        let said = ask_command(&["sh".into(), "-c".into(), "echo no >&2; exit 3".into()]).await;
+        assert!(
+            matches!(&said, Verdict::Failed(finding) if finding.why.ends_with(": no")),
+            "{said:?}"
+        );
+        assert!(!is_good(&ask_command(&command("/nowhere/at-all")).await));
+    }
+}
