@@ -11,6 +11,7 @@ pub mod logging;
 mod measuring;
 pub mod operator_key;
 pub mod programs;
+mod rim;
 pub mod service;
 pub mod start;
 

@@ -173,6 +173,12 @@ codes! {
     HOME_FILE = "OC-7006", "home_file", Unavailable;
     /// A thing of this name exists already.
     EXISTS = "OC-7007", "exists", Conflict;
+    /// There are as many connections as there may be.
+    TOO_MANY_CONNECTIONS = "OC-7010", "too_many_connections", Overloaded;
+    /// The body of a request did not arrive in time.
+    BODY_TOO_SLOW = "OC-7011", "body_too_slow", TimedOut;
+    /// The gateway's own certificate cannot be used.
+    TLS_FILES = "OC-7012", "tls_files", Invalid;
     /// Nothing is kept under this key.
     MEMORY_NOT_FOUND = "OC-8001", "memory_not_found", NotFound;
     /// Too many questions wait for this part of the memory, or too many parts are open.

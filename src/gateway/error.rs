@@ -115,8 +115,10 @@ impl ApiError {
         match (self.code.id, self.code.fault) {
             (id, _) if id == code::BODY_TOO_LARGE.id => StatusCode::PAYLOAD_TOO_LARGE,
             (id, _) if id == code::KEY_MISSING.id || id == code::KEY_INVALID.id => StatusCode::UNAUTHORIZED,
-            (id, _) if id == code::ANSWER_NOT_READY.id => StatusCode::REQUEST_TIMEOUT,
-            (id, _) if id == code::TOO_MANY_RUNS.id => StatusCode::SERVICE_UNAVAILABLE,
+            (id, _) if id == code::ANSWER_NOT_READY.id || id == code::BODY_TOO_SLOW.id => StatusCode::REQUEST_TIMEOUT,
+            (id, _) if [code::TOO_MANY_RUNS.id, code::TOO_MANY_CONNECTIONS.id].contains(&id) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             (_, Fault::Invalid) => StatusCode::BAD_REQUEST,
             (_, Fault::NotFound) => StatusCode::NOT_FOUND,
             (_, Fault::Conflict) => StatusCode::CONFLICT,

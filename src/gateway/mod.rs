@@ -14,7 +14,6 @@ pub mod metrics;
 pub mod openapi;
 pub mod parts;
 pub mod request_id;
+pub mod rim;
 pub mod route;
-pub mod server;
-pub mod stall;
 pub mod wire;

@@ -10,6 +10,7 @@ use crate::agents::handle::AgentsHandle;
 use crate::automation::handle::AutomationHandle;
 use crate::domain::id::BootId;
 use crate::gateway::request_id::RequestIds;
+use crate::gateway::rim::network::Network;
 use crate::identity::audit::AuditLog;
 use crate::identity::authority::handle::Authority;
 use crate::identity::keyring::Keyring;
@@ -32,12 +33,14 @@ pub struct GatewaySettings {
     pub timeout: Duration,
     /// Between two signs of life on a stream.
     pub keepalive: Duration,
-    /// For a request's head, and between two requests of a connection.
-    pub head_deadline: Duration,
+    /// For a request's body, from its head to its end.
+    pub body_deadline: Duration,
     /// Bytes of a request's body.
     pub body_bytes_max: usize,
     /// Connections at once.
     pub connections_max: usize,
+    /// Who brings the clients of others.
+    pub proxies: Arc<[Network]>,
 }
 
 /// Asks the root of the supervision tree to draw itself.

@@ -17,6 +17,7 @@ pub mod document;
 pub mod edit;
 pub mod error;
 pub mod file;
+pub mod gateway;
 pub mod home;
 pub mod key;
 pub mod kind;

@@ -2,7 +2,6 @@
 //!
 //! On a listener of its own, which asks for a certificate before it reads anything, and for a key then.
 
-pub mod allow;
 pub mod audit;
 pub mod keys;
 pub mod listener;

@@ -22,6 +22,7 @@ use crate::gateway::auth::Authenticated;
 use crate::gateway::body::{Body, take};
 use crate::gateway::error::ApiError;
 use crate::gateway::parts::GatewayParts;
+use crate::gateway::rim::connection::stopped;
 use crate::gateway::wire::event::{delta, event, line, step_of};
 use crate::gateway::wire::run::{header as header_view, time, view};
 use crate::gateway::wire::submission::SubmissionWire;
@@ -34,6 +35,8 @@ const FACTS_AT_ONCE: usize = 64;
 /// Rows of one page.
 const PAGE_MAX: usize = 200;
 const PAGE_DEFAULT: usize = 50;
+/// After a stop, for the next daemon to be there.
+const COME_BACK: Duration = Duration::from_secs(2);
 
 fn run_id(text: &str) -> Result<RunId, ApiError> {
     text.parse().map_err(|_| {
@@ -108,9 +111,12 @@ async fn answer(parts: &GatewayParts, accepted: Accepted, wait: Option<u64>) -> 
     let mut ended = false;
     if let Some(wait) = wait {
         let bound = Duration::from_millis(wait).min(parts.settings.timeout);
-        ended = tokio::time::timeout(bound, end_of(parts, run))
-            .await
-            .is_ok_and(|result| result.is_ok());
+        let mut stop = parts.stop.subscribe();
+        ended = tokio::select! {
+            ended = tokio::time::timeout(bound, end_of(parts, run)) => ended.is_ok_and(|result| result.is_ok()),
+            // The run goes on when the daemon is back; its address says how it went.
+            () = stopped(&mut stop) => false,
+        };
     }
     let view = current(parts, run)?;
     let status = if ended { StatusCode::OK } else { StatusCode::ACCEPTED };
@@ -355,6 +361,13 @@ fn piece(heard: Heard) -> Event {
     Event::default().event(word).data(data.to_string())
 }
 
+/// The last word of a stream whose daemon stops: when to come back, and from where. Nothing of it is an event.
+fn goodbye(seen: u64) -> Event {
+    Event::default()
+        .retry(COME_BACK)
+        .comment(format!("stopping; resume with Last-Event-ID: {seen}"))
+}
+
 struct Following {
     parts: GatewayParts,
     run: RunId,
@@ -416,8 +429,10 @@ fn facts_after(parts: GatewayParts, run: RunId, after: u64) -> impl Stream<Item 
                     biased;
                     heard = state.live.next() => return Some((Ok(piece(heard)), state)),
                     () = state.watch.past(state.seen) => state.is_read = false,
-                    // The client comes back with the last id that it has seen.
-                    _ = stop.wait_for(|stop| *stop) => return None,
+                    () = stopped(&mut stop) => {
+                        state.ended = true;
+                        return Some((Ok(goodbye(state.seen)), state));
+                    }
                 }
                 continue;
             }

@@ -16,4 +16,5 @@ pub mod handle;
 pub mod issue;
 pub mod name;
 pub mod renewal;
+pub mod serving;
 pub mod trust;
