@@ -374,7 +374,7 @@ fn at_a_stop_waiting_requests_get_their_runs_address_and_streams_are_told_where_
     });
     let mut stream = rim.stream(&id, None);
     let mut last = 0;
-    while let Some(event) = stream.next() {
+    for event in stream.by_ref() {
         last = event.id;
         if event.kind == "call.intended" {
             break;
@@ -388,9 +388,8 @@ fn at_a_stop_waiting_requests_get_their_runs_address_and_streams_are_told_where_
     let goodbye = rest
         .iter()
         .find_map(|line| line.split_once("resume with Last-Event-ID: "));
-    let resume: u64 = goodbye
-        .map(|(_, seq)| seq.parse().expect("a number"))
-        .unwrap_or_else(|| panic!("{rest:?}"));
+    let (_, resume) = goodbye.unwrap_or_else(|| panic!("{rest:?}"));
+    let resume: u64 = resume.parse().expect("a number");
     assert!(resume >= last, "{rest:?}");
     assert!(
         rest.iter().any(|line| line == "retry:2000" || line == "retry: 2000"),
