@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::gateway::parts::GatewaySettings;
 use crate::gateway::rim::bounds::Bounds;
-use crate::gateway::rim::tls::{Tls, TlsError, TlsFiles};
 use crate::identity::authority::handle::Authority;
+use crate::identity::authority::listener::{Tls, TlsError, TlsFiles};
 use crate::runtime::clock::Clock;
 
 use super::config::Config;

@@ -22,6 +22,7 @@ use supervisors::{ChildSpec, StartContext, Strategy, SupervisorSpec, TaskSupervi
 use tokio::net::TcpListener;
 
 use crate::domain::code;
+use crate::identity::authority::listener::Tls;
 
 use super::admin::listener::allowed;
 use super::admin::router::router as admin_router;
@@ -34,7 +35,6 @@ use super::rim::bounds::Bounds;
 use super::rim::crowd::Crowd;
 use super::rim::network::Network;
 use super::rim::serve::{Serve, over_tls, plain};
-use super::rim::tls::Tls;
 use super::route::router::router;
 
 /// A listener for metrics with the address that it listens on.

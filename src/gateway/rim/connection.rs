@@ -8,6 +8,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
+use crate::identity::authority::listener::H2;
+
 use super::bounds::Bounds;
 use super::http2::Http2;
 use super::visitor::{Visit, Visitor};
@@ -16,8 +18,6 @@ use super::visitor::{Visit, Visitor};
 const HEADERS_MAX: usize = 100;
 /// The least that the library takes.
 const BUFFER_BYTES_MIN: usize = 8 * 1024;
-/// The word for HTTP/2 in a handshake.
-pub const H2: &[u8] = b"h2";
 
 /// How a connection speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

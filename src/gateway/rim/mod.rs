@@ -12,5 +12,4 @@ pub mod http2;
 pub mod network;
 pub mod serve;
 pub mod stall;
-pub mod tls;
 pub mod visitor;

@@ -9,10 +9,11 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
+use crate::identity::authority::listener::Tls;
+
 use super::bounds::Bounds;
 use super::connection::{Protocol, answer};
 use super::stall::Unstalled;
-use super::tls::Tls;
 use super::visitor::Visitor;
 
 /// Serves a connection until it ends; none for a peer that may not come.

@@ -14,6 +14,7 @@ pub mod client;
 pub mod files;
 pub mod handle;
 pub mod issue;
+pub mod listener;
 pub mod name;
 pub mod renewal;
 pub mod serving;

@@ -16,13 +16,16 @@ use rustls::{ServerConfig, SupportedProtocolVersion};
 
 use crate::domain::fault::in_one_line;
 use crate::domain::time::UtcMillis;
-use crate::identity::authority::client::ClientError;
-use crate::identity::authority::handle::Authority;
-use crate::identity::authority::serving::{Shown, certified, forget_sessions};
-use crate::identity::authority::trust::{Peer, PeerRefused};
 use crate::runtime::clock::Clock;
 use crate::runtime::file::read_at_most;
 
+use super::client::ClientError;
+use super::handle::Authority;
+use super::serving::{Shown, certified, forget_sessions};
+use super::trust::{Peer, PeerRefused};
+
+/// The word for HTTP/2 in a handshake.
+pub const H2: &[u8] = b"h2";
 /// Largest file of certificates or of a key.
 const PEM_BYTES_MAX: u64 = 256 * 1024;
 /// How often files are looked at, at most.
@@ -158,7 +161,7 @@ fn config(of: &Shown, own: Option<&Arc<CertifiedKey>>, asks: bool, is_near: bool
     if asks {
         forget_sessions(&mut config);
     }
-    config.alpn_protocols = vec![super::connection::H2.to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![H2.to_vec(), b"http/1.1".to_vec()];
     Arc::new(config)
 }
 
