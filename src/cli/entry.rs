@@ -91,6 +91,7 @@ async fn dispatch(context: &mut Context, command: Command, daemon: &impl DaemonS
         Command::Quickstart(arguments) => command::quickstart::run(context, daemon, &arguments).await,
         Command::Start(arguments) => command::start::run(context, daemon, &arguments).await,
         Command::Service(sub) => command::service::run(context, sub),
+        Command::Drain(arguments) => command::drain::run(context, &arguments).await,
         Command::Stop(arguments) => command::stop::run(context, &arguments).await,
         Command::Status => command::status::run(context).await,
         Command::Tree => command::tree::run(context).await,
@@ -109,7 +110,7 @@ async fn dispatch(context: &mut Context, command: Command, daemon: &impl DaemonS
         Command::Secret(sub) => command::secret::run(context, sub).await,
         Command::Security(sub) => command::security::run(context, sub).await,
         Command::Audit(arguments) => command::audit::run(context, &arguments).await,
-        Command::Config(sub) => command::config::run(context, sub),
+        Command::Config(sub) => command::config::run(context, sub).await,
     }
 }
 

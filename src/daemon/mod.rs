@@ -4,6 +4,8 @@
 
 pub mod adapters;
 pub mod config;
+mod config_seen;
+mod desk;
 pub mod guard;
 pub mod layers;
 pub mod log_writer;

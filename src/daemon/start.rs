@@ -25,8 +25,10 @@ use crate::domain::id::BootId;
 use crate::domain::name::AgentName;
 use crate::gateway;
 use crate::gateway::layer::{Connections, Listeners, MetricsListener};
+use crate::gateway::limit::limits::Limits;
 use crate::gateway::parts::GatewayParts;
 use crate::gateway::request_id::RequestIds;
+use crate::gateway::routing::choose::Routing;
 use crate::identity::audit::{AuditError, AuditLog};
 use crate::identity::authority::handle::{Authority, AuthorityError};
 use crate::identity::authority::listener::{Tls, TlsError};
@@ -72,6 +74,8 @@ use super::adapters::{
 };
 use super::config::model::Stored;
 use super::config::{Config, DaemonFile, Home, HomeError};
+use super::config_seen;
+use super::desk::HomeDesk;
 use super::guard::storage_layer;
 use super::layers::root;
 use super::measuring;
@@ -463,6 +467,7 @@ impl Daemon {
             home.state_dir(),
         );
         let audit = audit.map_err(DaemonError::Audit)?;
+        config_seen::note_edits(home, &audit).await;
         let keyring = Keyring::open(
             store.clone(),
             committer.clone(),
@@ -639,6 +644,10 @@ impl Daemon {
                 })
             }),
             stop: stop.clone(),
+            desk: Arc::new(HomeDesk::new(home.clone())),
+            draining: Arc::default(),
+            limits: Limits::new(&config.gateway.limits, &telemetry),
+            routing: Routing::new(config.gateway.rules.clone()),
             settings: rim::settings(config),
             requests: RequestIds::new(boot),
             openapi: Arc::new(gateway::openapi::document()),

@@ -12,8 +12,10 @@ use crate::domain::id::RunId;
 use crate::identity::keyring::KeyError;
 use crate::runs::handle::RunsError;
 
+use super::limit::standing::Standing;
+
 /// Seconds after which a refused client may try again.
-const RETRY_AFTER_SECONDS: &str = "1";
+const RETRY_AFTER_SECONDS: u64 = 1;
 
 /// One error answer.
 #[derive(Debug, Clone)]
@@ -30,6 +32,8 @@ pub struct ApiError {
 struct About {
     param: Option<String>,
     run: Option<RunId>,
+    retry_after: Option<u64>,
+    standing: Option<Standing>,
 }
 
 impl ApiError {
@@ -75,6 +79,20 @@ impl ApiError {
         self
     }
 
+    /// With the seconds after which it may be sent again.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.about.retry_after = Some(seconds);
+        self
+    }
+
+    /// With what is left of the limit that it is over.
+    #[must_use]
+    pub fn standing(mut self, standing: Standing) -> Self {
+        self.about.standing = Some(standing);
+        self
+    }
+
     /// The code.
     pub fn code(&self) -> Code {
         self.code
@@ -116,7 +134,14 @@ impl ApiError {
             (id, _) if id == code::BODY_TOO_LARGE.id => StatusCode::PAYLOAD_TOO_LARGE,
             (id, _) if id == code::KEY_MISSING.id || id == code::KEY_INVALID.id => StatusCode::UNAUTHORIZED,
             (id, _) if id == code::ANSWER_NOT_READY.id || id == code::BODY_TOO_SLOW.id => StatusCode::REQUEST_TIMEOUT,
-            (id, _) if [code::TOO_MANY_RUNS.id, code::TOO_MANY_CONNECTIONS.id].contains(&id) => {
+            (id, _)
+                if [
+                    code::TOO_MANY_RUNS.id,
+                    code::TOO_MANY_CONNECTIONS.id,
+                    code::OVERLOADED.id,
+                ]
+                .contains(&id) =>
+            {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             (_, Fault::Invalid) => StatusCode::BAD_REQUEST,
@@ -138,7 +163,13 @@ impl IntoResponse for ApiError {
         let mut response = (status, Json(json!({ "error": error }))).into_response();
         let headers = response.headers_mut();
         if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+            headers.insert(
+                header::RETRY_AFTER,
+                self.about.retry_after.unwrap_or(RETRY_AFTER_SECONDS).into(),
+            );
+        }
+        if let Some(standing) = &self.about.standing {
+            standing.write(headers);
         }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

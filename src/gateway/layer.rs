@@ -23,6 +23,7 @@ use tokio::net::TcpListener;
 
 use crate::domain::code;
 use crate::identity::authority::listener::Tls;
+use crate::runtime::telemetry::GATEWAY_REFUSED;
 
 use super::admin::listener::allowed;
 use super::admin::router::router as admin_router;
@@ -115,6 +116,7 @@ pub fn layer(parts: &GatewayParts, listeners: Listeners) -> (SupervisorSpec, Con
         stop: stop(),
         serve,
         proxies: Arc::default(),
+        refused: parts.telemetry.counter(&GATEWAY_REFUSED, &["connections"]),
         refusal: Arc::default(),
     };
     let child = |acceptor: Acceptor| move |_: StartContext| (acceptor.clone(), ());
@@ -143,8 +145,11 @@ pub fn layer(parts: &GatewayParts, listeners: Listeners) -> (SupervisorSpec, Con
         refusal: if is_clear { refusal() } else { Arc::default() },
         ..acceptor("the gateway", listeners.gateway, serve, connections)
     };
-    let telemetry = parts.telemetry.clone();
-    let upkeep = ChildSpec::actor("upkeep", move |_| (Upkeep(telemetry.clone()), ()));
+    let (telemetry, limits) = (parts.telemetry.clone(), parts.limits.clone());
+    let upkeep = ChildSpec::actor("upkeep", move |_| {
+        let (telemetry, limits) = (telemetry.clone(), limits.clone());
+        (Upkeep { telemetry, limits }, ())
+    });
     let mut spec = SupervisorSpec::new(Strategy::RestForOne)
         .intensity(5, Duration::from_secs(30))
         .child(ChildSpec::tasks("scribes", writing))

@@ -21,6 +21,7 @@ use crate::runtime::timer::Timer;
 
 use super::auth::refuse_other_hosts;
 use super::error::ApiError;
+use super::limit::limits::Limits;
 
 /// How often the waiting values of histograms are taken in.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -108,8 +109,14 @@ async fn check_host(State(own): State<Arc<str>>, request: Request, next: Next) -
 #[derive(Debug)]
 pub struct UpkeepDue;
 
-/// Takes the waiting values of histograms in at an interval, whether anybody reads them or not.
-pub struct Upkeep(pub Telemetry);
+/// Takes the waiting values of histograms in at an interval, whether anybody reads them or not, and forgets whom limits
+/// need not know any more.
+pub struct Upkeep {
+    /// What is measured.
+    pub telemetry: Telemetry,
+    /// The limits.
+    pub limits: Limits,
+}
 
 impl Actor for Upkeep {
     type Msg = UpkeepDue;
@@ -126,7 +133,8 @@ impl Actor for Upkeep {
         UpkeepDue: UpkeepDue,
         timer: &mut Timer,
     ) -> Result<(), ActorProcessingErr> {
-        self.0.upkeep();
+        self.telemetry.upkeep();
+        self.limits.forget();
         *timer = Timer::after(&myself, UPKEEP, || UpkeepDue);
         Ok(())
     }

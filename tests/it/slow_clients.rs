@@ -20,7 +20,7 @@ use crate::support::wait::until;
 const GONE_MAX: Duration = Duration::from_secs(30);
 /// Between two bytes of a client that drips.
 const DROP_EVERY: Duration = Duration::from_millis(40);
-const LIMITS: &str = "[gateway]\nheadTimeout = 600\nbodyTimeout = 600\n";
+const LIMITS: &str = "[gateway]\nheadTimeout = 1500\nbodyTimeout = 1500\n";
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
 trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}

@@ -6,6 +6,7 @@ pub mod budget;
 pub mod config;
 pub mod cron;
 pub mod doctor;
+pub mod drain;
 pub mod init;
 pub mod key;
 pub mod mcp;

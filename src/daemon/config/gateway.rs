@@ -1,11 +1,15 @@
 //! The network rim as it is configured.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use super::error::{BadValue, Place};
 use super::setting::Settings;
+use crate::domain::agent::AgentDefinition;
+use crate::gateway::limit::limits::LimitSettings;
 use crate::gateway::rim::network::Network;
+use crate::gateway::routing::rule::{Rule, read_header};
 
 /// The network rim.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +42,10 @@ pub struct GatewayConfig {
     pub proxies: Vec<Network>,
     /// TLS.
     pub tls: TlsConfig,
+    /// Limits on what clients ask.
+    pub limits: LimitSettings,
+    /// Which agent gets a request that names none.
+    pub rules: Vec<Rule>,
 }
 
 /// TLS of the gateway.
@@ -110,6 +118,53 @@ impl Reading<'_, '_> {
         proxies
     }
 
+    fn limits(&self) -> LimitSettings {
+        let rate = |name: &str| self.settings.number(&["gateway", "rateLimit", name]);
+        let some = |name: &str| NonZeroU32::new(u32::try_from(rate(name)?).unwrap_or(u32::MAX));
+        LimitSettings {
+            per_key: some("perKey"),
+            per_agent: some("perAgent"),
+            tokens_per_key: some("tokensPerKey"),
+            burst: some("burst"),
+            at_once_per_key: rate("atOncePerKey").map(|count| count as usize),
+            requests_max: self.number("maxRequests") as usize,
+        }
+    }
+
+    fn rules(&mut self, agents: &[AgentDefinition]) -> Vec<Rule> {
+        let mut rules = Vec::new();
+        for (name, _) in self.settings.names(&["gateway", "routes"]) {
+            let at = |field: &'static str| ["gateway", "routes", name.as_str(), field];
+            let text = |field: &'static str| self.settings.text(&at(field)).map(str::to_owned);
+            let number = |field: &'static str| self.settings.number(&at(field)).map(|bytes| bytes as usize);
+            let (wanted, header) = (text("agent"), text("header"));
+            let agent = agents
+                .iter()
+                .find(|agent| Some(agent.name.as_str()) == wanted.as_deref());
+            let read = header.as_deref().map(read_header);
+            let Some(agent) = agent else {
+                let names: Vec<&str> = agents.iter().map(|agent| agent.name.as_str()).collect();
+                let allowed = format!("an agent that there is: {}", names.join(", "));
+                let found = wanted.map_or("nothing".into(), |wanted| format!("{wanted:?}"));
+                self.refuse(&at("agent"), found, &allowed);
+                continue;
+            };
+            if read == Some(None) {
+                self.refuse(&at("header"), format!("{header:?}"), "\"name\" or \"name: value\"");
+                continue;
+            }
+            rules.push(Rule {
+                path: text("path"),
+                header: read.flatten(),
+                content_type: text("contentType"),
+                bytes_min: number("minBytes"),
+                bytes_max: number("maxBytes"),
+                agent: agent.name.clone(),
+            });
+        }
+        rules
+    }
+
     fn tls(&mut self, folder: &Path) -> TlsConfig {
         let text = |name: &str| self.settings.text(&["gateway", "tls", name]);
         let mode = match (text("mode"), text("certificate"), text("key")) {
@@ -139,7 +194,12 @@ impl Reading<'_, '_> {
 }
 
 /// Reads it. Off this machine it needs TLS, its own or a proxy's: keys must not cross a network in clear.
-pub fn gateway(settings: &Settings, folder: &Path, bad: &mut Vec<BadValue>) -> GatewayConfig {
+pub fn gateway(
+    settings: &Settings,
+    folder: &Path,
+    agents: &[AgentDefinition],
+    bad: &mut Vec<BadValue>,
+) -> GatewayConfig {
     let mut reading = Reading { settings, bad };
     let bind = settings.text(&["gateway", "bind"]).and_then(|text| text.parse().ok());
     let bind: IpAddr = bind.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
@@ -163,6 +223,8 @@ pub fn gateway(settings: &Settings, folder: &Path, bad: &mut Vec<BadValue>) -> G
         age_max_ms: reading.number("maxConnectionAge"),
         drain_ms: reading.number("drain"),
         proxies: reading.proxies(),
+        limits: reading.limits(),
+        rules: reading.rules(agents),
         tls,
     }
 }

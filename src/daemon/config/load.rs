@@ -204,7 +204,7 @@ pub fn load(home: &Home, overrides: &Overrides) -> Result<Loaded, ConfigError> {
     let pipelines = pipelines(home, &mut bad)?;
     let schedule_defaults = schedule_defaults(&settings);
     let schedules = schedules(home, &schedule_defaults, &mut bad)?;
-    let gateway = gateway(&settings, home.config_dir(), &mut bad);
+    let gateway = gateway(&settings, home.config_dir(), &agents, &mut bad);
     let metrics = metrics(&settings, &mut bad);
     let admin = admin(&settings, &mut bad);
     if !bad.is_empty() {

@@ -3,10 +3,12 @@
 //! On a listener of its own, which asks for a certificate before it reads anything, and for a key then.
 
 pub mod audit;
+pub mod desk;
 pub mod keys;
 pub mod listener;
 pub mod openapi;
 pub mod process;
 pub mod router;
 pub mod secrets;
+pub mod settings;
 pub mod tls;

@@ -4,9 +4,11 @@
 //! one address may hold. Nothing is read from a connection over a bound: where the client can read it, it is answered
 //! 503 with `Retry-After`, and closed.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use metrics::Counter;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use supervisors::{TaskExit, TaskRef, Tasks};
 use tokio::net::{TcpListener, TcpStream};
@@ -15,7 +17,7 @@ use tokio::sync::watch;
 use crate::gateway::rim::network::Network;
 
 use super::connection::stopped;
-use super::crowd::Crowd;
+use super::crowd::{Crowd, counted};
 use super::serve::Serve;
 
 /// Wait after the system has no more file descriptors or memory for a connection.
@@ -43,9 +45,11 @@ pub struct Acceptor {
     /// What is done with a connection.
     pub serve: Serve,
     /// Bounds what one address may hold.
-    pub crowd: Crowd,
+    pub crowd: Crowd<IpAddr>,
     /// Who brings the clients of others, so that the bound of one address is not for them.
     pub proxies: Arc<[Network]>,
+    /// Counts those who are over a bound.
+    pub refused: Counter,
     /// Said to those who are over a bound; empty where they could not read it.
     pub refusal: Arc<[u8]>,
 }
@@ -95,7 +99,11 @@ impl Acceptor {
             match accepted {
                 Ok((stream, peer)) => {
                     let is_proxy = self.proxies.iter().any(|network| network.has(peer.ip()));
-                    let place = if is_proxy { None } else { self.crowd.enter(peer.ip()) };
+                    let place = if is_proxy {
+                        None
+                    } else {
+                        self.crowd.enter(counted(peer.ip()))
+                    };
                     if place.is_none() && !is_proxy {
                         self.refuse(&stream, peer, "its address has as many as it may");
                         continue;
@@ -124,8 +132,9 @@ impl Acceptor {
         }
     }
 
-    fn refuse(&self, stream: &TcpStream, peer: std::net::SocketAddr, why: &str) {
+    fn refuse(&self, stream: &TcpStream, peer: SocketAddr, why: &str) {
         tracing::warn!(%peer, of = self.name, "a connection was refused: {why}");
+        self.refused.increment(1);
         // A new connection's buffer is empty, so it takes this at once or the client has gone.
         stream.try_write(&self.refusal).ok();
     }

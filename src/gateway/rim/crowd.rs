@@ -1,27 +1,33 @@
-//! How many connections one address has open.
+//! How many of something each has at once: connections of an address, requests of a key.
 //!
-//! **Invariant**: the table holds only addresses with a connection, so it is never larger than the number of
-//! connections.
+//! **Invariant**: the table holds only those who are here, so it is never larger than what is bounded elsewhere.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Counts connections by address.
-#[derive(Debug, Clone)]
-pub struct Crowd(Arc<Inside>);
+/// Counts by whose it is. Cheap to clone.
+#[derive(Debug)]
+pub struct Crowd<K: Hash + Eq + Clone>(Arc<Inside<K>>);
 
 #[derive(Debug)]
-struct Inside {
+struct Inside<K> {
     each_max: usize,
-    open: Mutex<HashMap<IpAddr, usize>>,
+    open: Mutex<HashMap<K, usize>>,
 }
 
-/// One connection's place; dropping it leaves.
+/// One place; dropping it leaves.
 #[derive(Debug)]
-pub struct Place {
-    crowd: Crowd,
-    of: IpAddr,
+pub struct Place<K: Hash + Eq + Clone> {
+    crowd: Crowd<K>,
+    of: K,
+}
+
+impl<K: Hash + Eq + Clone> Clone for Crowd<K> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
 }
 
 /// The address that counts: of IPv6 the network of one customer, because whoever has it has all of its addresses.
@@ -32,8 +38,8 @@ pub fn counted(address: IpAddr) -> IpAddr {
     }
 }
 
-impl Crowd {
-    /// So many for one address.
+impl<K: Hash + Eq + Clone> Crowd<K> {
+    /// So many for each.
     pub fn new(each_max: usize) -> Self {
         Self(Arc::new(Inside {
             each_max,
@@ -41,11 +47,10 @@ impl Crowd {
         }))
     }
 
-    /// A place for one more; none when the address has as many as it may.
-    pub fn enter(&self, address: IpAddr) -> Option<Place> {
-        let of = counted(address);
+    /// A place for one more; none when `of` has as many as it may.
+    pub fn enter(&self, of: K) -> Option<Place<K>> {
         let mut open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = open.entry(of).or_insert(0);
+        let count = open.entry(of.clone()).or_insert(0);
         if *count >= self.0.each_max {
             return None;
         }
@@ -58,7 +63,7 @@ impl Crowd {
     }
 }
 
-impl Drop for Place {
+impl<K: Hash + Eq + Clone> Drop for Place<K> {
     fn drop(&mut self) {
         let mut open = self.crowd.0.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = open.get_mut(&self.of) {
@@ -77,7 +82,7 @@ mod tests {
     #[test]
     fn an_address_has_its_share_and_whoever_leaves_makes_room_and_no_trace_stays() {
         let crowd = Crowd::new(2);
-        let at = |text: &str| text.parse::<IpAddr>().expect("an address");
+        let at = |text: &str| counted(text.parse::<IpAddr>().expect("an address"));
         let first = crowd.enter(at("10.0.0.1")).expect("room");
         let _second = crowd
             .enter(at("::ffff:10.0.0.1"))

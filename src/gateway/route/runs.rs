@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -22,7 +22,9 @@ use crate::gateway::auth::Authenticated;
 use crate::gateway::body::{Body, take};
 use crate::gateway::error::ApiError;
 use crate::gateway::parts::GatewayParts;
+use crate::gateway::query::{Path, Query};
 use crate::gateway::rim::connection::stopped;
+use crate::gateway::routing::choose::Unnamed;
 use crate::gateway::wire::event::{delta, event, line, step_of};
 use crate::gateway::wire::run::{header as header_view, time, view};
 use crate::gateway::wire::submission::SubmissionWire;
@@ -64,17 +66,25 @@ pub async fn submit(
     body: Body,
 ) -> Result<Response, ApiError> {
     key.needs("runs:write")?;
-    if *parts.stop.borrow() {
-        return Err(ApiError::new(
-            code::STOPPING,
-            "the daemon is stopping; nothing was accepted",
-        ));
-    }
+    parts.takes_work()?;
     let value = body.json()?;
     let body_hash = *blake3::hash(crate::domain::json::canonical(&value).as_bytes()).as_bytes();
     let mut wire: SubmissionWire = take(value)?;
     let tape = wire.take_tape()?;
-    let spec = wire.into_spec(parts.clock.now(), key.0.grant())?;
+    let mut spec = wire.into_spec(parts.clock.now(), key.0.grant())?;
+    if spec.agent.is_none() && spec.plan.is_none() {
+        let request = Unnamed {
+            key: &key.0,
+            path: "/v1/runs",
+            headers: &headers,
+            bytes: body.0.len(),
+        };
+        spec.agent = parts.routing.agent(&parts, &request)?;
+    }
+    let tokens = spec.tokens_max.unwrap_or(0);
+    parts
+        .limits
+        .order(key.0.key, spec.agent.as_ref(), body.0.len(), tokens)?;
     // Refused now rather than by every step; what clients send never becomes the name of a row or a label.
     // A cassette answers for models that nobody configured here.
     let is_replay = tape.as_ref().is_some_and(|tape| tape.replay.is_some());
@@ -312,12 +322,7 @@ pub async fn retry(
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     key.needs("runs:write")?;
-    if *parts.stop.borrow() {
-        return Err(ApiError::new(
-            code::STOPPING,
-            "the daemon is stopping; nothing was accepted",
-        ));
-    }
+    parts.takes_work()?;
     let accepted = parts.runs.retry(run_id(&id)?, key.0.grant()).await?;
     answer(&parts, accepted, None).await
 }
