@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::domain::code;
 use crate::domain::fault::in_one_line;
-use crate::gateway::admin::desk::{Desk, Edited};
+use crate::gateway::desk::{Desk, Edited};
 use crate::gateway::error::ApiError;
 
 use super::config::key::{KEYS, render_path};

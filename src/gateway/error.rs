@@ -12,7 +12,7 @@ use crate::domain::id::RunId;
 use crate::identity::keyring::KeyError;
 use crate::runs::handle::RunsError;
 
-use super::limit::standing::Standing;
+use super::standing::Standing;
 
 /// Seconds after which a refused client may try again.
 const RETRY_AFTER_SECONDS: u64 = 1;

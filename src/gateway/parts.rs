@@ -11,7 +11,7 @@ use crate::agents::handle::AgentsHandle;
 use crate::automation::handle::AutomationHandle;
 use crate::domain::code;
 use crate::domain::id::BootId;
-use crate::gateway::admin::desk::Desk;
+use crate::gateway::desk::Desk;
 use crate::gateway::error::ApiError;
 use crate::gateway::limit::limits::Limits;
 use crate::gateway::request_id::RequestIds;

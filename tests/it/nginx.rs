@@ -133,7 +133,16 @@ fn through_nginx_streams_flow_and_what_a_client_says_of_itself_does_not() {
     let folder = tempfile::tempdir().expect("a folder");
     let at = |name: &str| folder.path().join(name);
     let service = at("service-nginx.pem");
-    let (exit, issued) = cli(&home, &["tls", "issue", "service/nginx", "--output", service.to_str().expect("UTF-8")]);
+    let (exit, issued) = cli(
+        &home,
+        &[
+            "tls",
+            "issue",
+            "service/nginx",
+            "--output",
+            service.to_str().expect("UTF-8"),
+        ],
+    );
     assert_eq!(exit, 0, "{issued}");
     let internal = std::fs::read_to_string(home.path().join("state/tls/internal.pem")).expect("there");
     let authority = Authority::new();
@@ -147,7 +156,10 @@ fn through_nginx_streams_flow_and_what_a_client_says_of_itself_does_not() {
     ] {
         std::fs::write(at(name), text).expect("written");
     }
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
+    let port = TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a port")
+        .port();
     let nginx = Nginx::start(&program, folder.path(), &gateway, port);
     let to = SocketAddr::from(([127, 0, 0, 1], port));
     let url = format!("https://{NAME}:{port}");
@@ -157,7 +169,10 @@ fn through_nginx_streams_flow_and_what_a_client_says_of_itself_does_not() {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let answer = request.send().await.map_err(|error| format!("{error:?}: {}", nginx.words()))?;
+        let answer = request
+            .send()
+            .await
+            .map_err(|error| format!("{error:?}: {}", nginx.words()))?;
         let status = answer.status().as_u16();
         let bytes = answer.bytes().await.map_err(|error| error.to_string())?;
         Ok::<(u16, Value), String>((status, serde_json::from_slice(&bytes).unwrap_or_default()))
@@ -178,17 +193,29 @@ fn through_nginx_streams_flow_and_what_a_client_says_of_itself_does_not() {
         // Without a certificate nginx itself refuses; without a key the gateway does.
         let stranger = client(&authority.pem, None, to);
         let refused = ask(&stranger, &url, "/v1/status", &[]).await;
-        assert!(refused.as_ref().map_or(true, |(status, _)| *status == 400), "{refused:?}");
+        assert!(
+            refused.as_ref().map_or(true, |(status, _)| *status == 400),
+            "{refused:?}"
+        );
         let keyless = known.get(format!("{url}/v1/status")).send().await.expect("an answer");
         assert_eq!(keyless.status(), 401);
         // Past nginx: nobody without a certificate, and others' words about clients are refused.
         let direct = format!("https://{gateway}");
-        assert!(ask(&client(&internal, None, to), &direct, "/v1/status", &[]).await.is_err());
+        assert!(
+            ask(&client(&internal, None, to), &direct, "/v1/status", &[])
+                .await
+                .is_err()
+        );
         let operator = std::fs::read_to_string(home.path().join("state/tls/operator.pem")).expect("there");
         let operator = client(&internal, Some(&operator), to);
-        assert_eq!(ask(&operator, &direct, "/v1/status", &[]).await.expect("an answer").0, 200);
+        assert_eq!(
+            ask(&operator, &direct, "/v1/status", &[]).await.expect("an answer").0,
+            200
+        );
         for header in &spoofed {
-            let (status, body) = ask(&operator, &direct, "/v1/status", &[*header]).await.expect("an answer");
+            let (status, body) = ask(&operator, &direct, "/v1/status", &[*header])
+                .await
+                .expect("an answer");
             assert_eq!((status, &body["error"]["code"]), (403, &json!("OC-7017")), "{header:?}");
         }
     });
@@ -197,7 +224,10 @@ fn through_nginx_streams_flow_and_what_a_client_says_of_itself_does_not() {
     let steps = json!([{ "id": "a", "skill": "exec.run", "inputs": { "argv": ["sh", "-c", script] } }]);
     let body = json!({ "task": "x", "workspace": home.workspace(), "plan": { "steps": steps } });
     block_on(async {
-        let request = known.post(format!("{url}/v1/runs")).bearer_auth(&daemon.key).body(body.to_string());
+        let request = known
+            .post(format!("{url}/v1/runs"))
+            .bearer_auth(&daemon.key)
+            .body(body.to_string());
         let accepted = request.send().await.expect("an answer");
         assert_eq!(accepted.status(), 202);
         let path = accepted.headers()["location"].to_str().expect("text").to_owned();

@@ -244,6 +244,20 @@ async fn gateway_checks(checks: &mut Checks, context: &Context, url: &str) {
     }
     without_a_key(checks, NAME, &client, url, &openapi::document()).await;
     foreign_names(checks, NAME, &client, &format!("{url}/livez")).await;
+    let forged = [("x-forwarded-for", "127.0.0.1"), ("x-client-identity", "CN=operator")];
+    for (name, value) in forged {
+        let tried = tried(&client, Method::GET, &format!("{url}/livez"), &[(name, value)]).await;
+        // Where this machine itself is named as a proxy, its words count.
+        if tried == Ok(200) {
+            checks.unchecked(
+                NAME,
+                format!("refuses {name} from strangers"),
+                "this machine is a trusted proxy",
+            );
+        } else {
+            checks.put(NAME, format!("refuses {name} from strangers"), is(403, tried));
+        }
+    }
     let mut open = Vec::new();
     for (method, path) in guarded(&admin::openapi::document()) {
         if let Err(seen) = is(404, tried(&client, method.clone(), &format!("{url}{path}"), &[]).await) {

@@ -3,7 +3,6 @@
 //! On a listener of its own, which asks for a certificate before it reads anything, and for a key then.
 
 pub mod audit;
-pub mod desk;
 pub mod keys;
 pub mod listener;
 pub mod openapi;

@@ -45,9 +45,9 @@ const WHOEVER: &[&str] = &["openclaw", "openclaw/default"];
 /// **Errors**: there is no such agent or model.
 pub fn chosen(parts: &GatewayParts, request: &Unnamed<'_>, model: &str) -> Result<Served, ApiError> {
     let agent = if WHOEVER.contains(&model) {
-        parts.routing.agent(parts, request)?
+        parts.routing.agent(&parts.agents, request)?
     } else {
-        Routing::named(parts, request.headers)?
+        Routing::named(&parts.agents, request.headers)?
     };
     match agent {
         Some(agent) => served(parts, agent.as_str()),

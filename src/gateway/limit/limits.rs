@@ -14,10 +14,10 @@ use crate::domain::name::AgentName;
 use crate::domain::time::UtcMillis;
 use crate::gateway::error::ApiError;
 use crate::gateway::rim::crowd::{Crowd, Place};
+use crate::gateway::standing::{Standing, seconds};
 use crate::runtime::telemetry::{GATEWAY_REFUSED, Telemetry};
 
 use super::rates::{Rate, Refused};
-use super::standing::{Standing, seconds};
 use super::throttle::Throttle;
 
 /// Addresses whose failures are counted.

@@ -5,5 +5,4 @@
 
 pub mod limits;
 pub mod rates;
-pub mod standing;
 pub mod throttle;

@@ -13,7 +13,7 @@ use governor::middleware::StateInformationMiddleware;
 use governor::state::keyed::HashMapStateStore;
 use governor::{NotUntil, Quota, RateLimiter};
 
-use super::standing::Standing;
+use crate::gateway::standing::Standing;
 
 /// A limit for each of many.
 #[derive(Debug)]

@@ -79,7 +79,7 @@ pub async fn submit(
             headers: &headers,
             bytes: body.0.len(),
         };
-        spec.agent = parts.routing.agent(&parts, &request)?;
+        spec.agent = parts.routing.agent(&parts.agents, &request)?;
     }
     let tokens = spec.tokens_max.unwrap_or(0);
     parts

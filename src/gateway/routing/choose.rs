@@ -4,11 +4,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::http::HeaderMap;
 
+use crate::agents::handle::AgentsHandle;
 use crate::domain::code;
 use crate::domain::name::AgentName;
 use crate::domain::text::preview;
 use crate::gateway::error::ApiError;
-use crate::gateway::parts::GatewayParts;
 use crate::identity::keyring::Principal;
 
 use super::affinity::{Affinity, Session};
@@ -54,13 +54,13 @@ impl Routing {
     /// The agent that the header names; none where there is no such header.
     ///
     /// **Errors**: there is no such agent.
-    pub fn named(parts: &GatewayParts, headers: &HeaderMap) -> Result<Option<AgentName>, ApiError> {
+    pub fn named(agents: &AgentsHandle, headers: &HeaderMap) -> Result<Option<AgentName>, ApiError> {
         let Some(value) = headers.get(AGENT) else {
             return Ok(None);
         };
         let text = value.to_str().unwrap_or("");
         let name = AgentName::new(text).ok();
-        let known = name.filter(|name| parts.agents.definitions().contains_key(name));
+        let known = name.filter(|name| agents.definitions().contains_key(name));
         known.map(Some).ok_or_else(|| {
             let message = format!("{AGENT} names no agent: `{}`", preview(text, 64));
             ApiError::new(code::AGENT_NOT_FOUND, message).hint("GET /v1/agents lists the agents")
@@ -70,8 +70,8 @@ impl Routing {
     /// Who gets a request; none where nothing says.
     ///
     /// **Errors**: the header or the key names an agent that there is not.
-    pub fn agent(&self, parts: &GatewayParts, request: &Unnamed<'_>) -> Result<Option<AgentName>, ApiError> {
-        if let Some(named) = Self::named(parts, request.headers)? {
+    pub fn agent(&self, agents: &AgentsHandle, request: &Unnamed<'_>) -> Result<Option<AgentName>, ApiError> {
+        if let Some(named) = Self::named(agents, request.headers)? {
             return Ok(Some(named));
         }
         let session = request
@@ -80,7 +80,7 @@ impl Routing {
             .map(|value| session(request.key, value.as_bytes()));
         let mut sessions = self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = session.as_ref().and_then(|session| sessions.of(session));
-        if let Some(kept) = kept.filter(|kept| parts.agents.definitions().contains_key(kept)) {
+        if let Some(kept) = kept.filter(|kept| agents.definitions().contains_key(kept)) {
             return Ok(Some(kept));
         }
         let header = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok());
@@ -92,7 +92,7 @@ impl Routing {
         let ruled = self.0.rules.iter().find(|rule| rule.takes(&look));
         let agent = match ruled {
             Some(rule) => Some(rule.agent.clone()),
-            None => of_key(parts, request.key)?,
+            None => of_key(agents, request.key)?,
         };
         if let (Some(session), Some(agent)) = (session, &agent) {
             sessions.keep(session, agent.clone());
@@ -109,12 +109,12 @@ fn session(key: &Principal, name: &[u8]) -> Session {
     *hasher.finalize().as_bytes()
 }
 
-fn of_key(parts: &GatewayParts, key: &Principal) -> Result<Option<AgentName>, ApiError> {
+fn of_key(agents: &AgentsHandle, key: &Principal) -> Result<Option<AgentName>, ApiError> {
     let Some(name) = key.default_agent() else {
         return Ok(None);
     };
     let known = AgentName::new(name).ok();
-    let known = known.filter(|name| parts.agents.definitions().contains_key(name));
+    let known = known.filter(|name| agents.definitions().contains_key(name));
     known.map(Some).ok_or_else(|| {
         let message = format!("the key `{}` is for the agent `{name}`, which there is not", key.name);
         ApiError::new(code::AGENT_NOT_FOUND, message).hint("GET /v1/agents lists the agents")
