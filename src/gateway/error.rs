@@ -144,6 +144,7 @@ impl ApiError {
             {
                 StatusCode::SERVICE_UNAVAILABLE
             }
+            (id, _) if id == code::DISK_FULL.id => StatusCode::INSUFFICIENT_STORAGE,
             (_, Fault::Invalid) => StatusCode::BAD_REQUEST,
             (_, Fault::NotFound) => StatusCode::NOT_FOUND,
             (_, Fault::Conflict) => StatusCode::CONFLICT,
@@ -162,7 +163,12 @@ impl IntoResponse for ApiError {
         error["message"] = self.message.as_str().into();
         let mut response = (status, Json(json!({ "error": error }))).into_response();
         let headers = response.headers_mut();
-        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
+        let may_pass = [
+            StatusCode::SERVICE_UNAVAILABLE,
+            StatusCode::TOO_MANY_REQUESTS,
+            StatusCode::INSUFFICIENT_STORAGE,
+        ];
+        if may_pass.contains(&status) {
             headers.insert(
                 header::RETRY_AFTER,
                 self.about.retry_after.unwrap_or(RETRY_AFTER_SECONDS).into(),
@@ -191,6 +197,9 @@ impl From<RunsError> for ApiError {
             RunsError::Workspace(_) => answer.hint("give the absolute path of a folder that the daemon can read"),
             RunsError::IdempotencyConflict(_) => answer.hint("use a new Idempotency-Key for a new request"),
             RunsError::TooMany { .. } => answer.hint("nothing was accepted; send it again after Retry-After"),
+            RunsError::DiskFull => {
+                answer.hint("nothing was accepted; work is taken again when there is room on the disk")
+            }
             RunsError::NotFound(_) => answer.hint("GET /v1/runs lists the runs"),
             RunsError::Ended { .. } => answer.hint("POST /v1/runs/{id}/retry makes the same work a new run"),
             RunsError::Active(_) => answer.hint("wait for its end, or cancel it first"),

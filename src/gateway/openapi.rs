@@ -10,6 +10,7 @@ const COMMON: &[(&str, &str)] = &[
     ("429", "TooMany"),
     ("500", "Fault"),
     ("503", "Unavailable"),
+    ("507", "Full"),
 ];
 /// What an operation with a body may answer.
 const COMMON_WITH_BODY: &[(&str, &str)] = &[("408", "TooSlow"), ("413", "TooLarge")];
@@ -41,6 +42,7 @@ pub fn with_common(mut document: Value) -> Value {
     let responses = &mut document["components"]["responses"];
     responses["TooMany"] = too_many;
     responses["TooSlow"] = refusal("The body did not arrive in time (OC-7011), or the wait for an answer has ended.");
+    responses["Full"] = refusal("The disk has no room; nothing was accepted.");
     let operations = document["paths"].as_object_mut().into_iter().flat_map(Map::values_mut);
     for operation in operations.filter_map(Value::as_object_mut).flat_map(Map::values_mut) {
         let (has_body, has_key) = (

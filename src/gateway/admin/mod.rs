@@ -10,4 +10,5 @@ pub mod process;
 pub mod router;
 pub mod secrets;
 pub mod settings;
+pub mod store;
 pub mod tls;

@@ -15,7 +15,7 @@ use crate::gateway::lapse::{Leases, end_with_key};
 use crate::gateway::metrics::{RequestMeter, meter};
 use crate::gateway::parts::GatewayParts;
 
-use super::{audit, keys, openapi, process, secrets, settings, tls};
+use super::{audit, keys, openapi, process, secrets, settings, store, tls};
 
 /// The router; `own` is the address that is listened on.
 pub fn router(parts: GatewayParts, own: Arc<str>) -> Router {
@@ -46,6 +46,9 @@ pub fn router(parts: GatewayParts, own: Arc<str>) -> Router {
         .route("/admin/v1/drain", get(settings::drain_state).post(settings::drain))
         .route("/admin/v1/audit", get(audit::list))
         .route("/admin/v1/audit/verify", post(audit::verify))
+        .route("/admin/v1/store/backup", get(store::backups).post(store::backup))
+        .route("/admin/v1/store/verify", post(store::verify))
+        .route("/admin/v1/store/compact", post(store::compact))
         .route("/openapi.json", get(async || Json(openapi::document())))
         .fallback(async || ApiError::new(code::ROUTE_NOT_FOUND, "nothing is at this address").hint("GET /openapi.json"))
         .method_not_allowed_fallback(async || {

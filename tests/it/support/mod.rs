@@ -2,6 +2,7 @@
 
 pub mod contract;
 pub mod daemon;
+pub mod disk;
 pub mod embedding_server;
 pub mod fault_server;
 pub mod model_server;
