@@ -62,18 +62,17 @@ async fn set(context: &mut Context, dotted: &str, text: &str) -> Result<Exit, Cl
     context.require_home()?;
     let by_daemon = set_by_daemon(context, dotted, text).await?;
     let running = by_daemon.is_some();
-    let value = match by_daemon {
-        Some(value) => value,
-        None => {
-            let change = edit::set(&context.home.config_file(), dotted, text)?;
-            json!({
-                "key": change.key,
-                "old": change.old,
-                "new": change.new,
-                "file": change.file,
-                "live": change.live,
-            })
-        }
+    let value = if let Some(value) = by_daemon {
+        value
+    } else {
+        let change = edit::set(&context.home.config_file(), dotted, text)?;
+        json!({
+            "key": change.key,
+            "old": change.old,
+            "new": change.new,
+            "file": change.file,
+            "live": change.live,
+        })
     };
     context.output.result(&value, |_| {
         let told = |name: &str| value[name].as_str().unwrap_or("default").to_owned();
