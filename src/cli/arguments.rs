@@ -73,6 +73,8 @@ pub enum Command {
     Service(ServiceCommand),
     /// Stop the running daemon; accepted runs go on at the next start.
     Stop(StopArguments),
+    /// Take no new runs; those under way go on.
+    Drain(DrainArguments),
     /// Show whether the daemon runs and how it is.
     Status,
     /// Show the tree of supervised actors.
@@ -188,6 +190,14 @@ pub struct StopArguments {
     /// How long to wait for the end, such as 30s.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_ms)]
     pub timeout: u64,
+}
+
+/// `openclaw drain`.
+#[derive(Debug, Args)]
+pub struct DrainArguments {
+    /// Take new runs again.
+    #[arg(long)]
+    pub off: bool,
 }
 
 /// `openclaw run`.
@@ -690,11 +700,15 @@ pub enum ConfigCommand {
     /// Print the value of a key that is in force.
     Get {
         /// The key, such as gateway.timeout.
+        // An id of its own: that of the API key is `key`, and it holds for every command.
+        #[arg(id = "setting", value_name = "KEY")]
         key: String,
     },
     /// Change a key in openclaw.toml; comments stay.
     Set {
         /// The key, such as gateway.timeout.
+        // An id of its own: that of the API key is `key`, and it holds for every command.
+        #[arg(id = "setting", value_name = "KEY")]
         key: String,
         /// The value.
         #[arg(allow_hyphen_values = true)]

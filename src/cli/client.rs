@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub use reqwest::Method;
@@ -34,6 +35,8 @@ pub struct Target {
     pub url: String,
     /// The key, when there is one.
     pub key: Option<String>,
+    /// For the daemon of a home over TLS: the folder of its authority, by which it is known and shown who asks.
+    pub tls_dir: Option<PathBuf>,
 }
 
 impl Target {
@@ -48,7 +51,11 @@ impl Target {
         };
         if let Some(url) = given(url, &overrides.environment, "OPENCLAW_URL") {
             let key = operator_key(own_key)?;
-            return Ok(Self { url, key });
+            return Ok(Self {
+                url,
+                key,
+                tls_dir: None,
+            });
         }
         if let Some(daemon) = DaemonFile::read(home)? {
             // After a crash the file stays, and anybody may listen on the port by now: the key is not for them.
@@ -62,13 +69,19 @@ impl Target {
             return Ok(Self {
                 url: daemon.gateway,
                 key,
+                tls_dir: Some(home.tls_dir()),
             });
         }
         // No daemon of this home runs. What listens at the configured address is not known, so only a key that was
         // given for it is sent.
         let gateway = load(home, overrides)?.config.gateway;
-        let url = format!("http://{}", std::net::SocketAddr::new(gateway.bind, gateway.port));
-        Ok(Self { url, key: own_key })
+        let scheme = if gateway.tls.mode.is_on() { "https" } else { "http" };
+        let url = format!("{scheme}://{}", std::net::SocketAddr::new(gateway.bind, gateway.port));
+        Ok(Self {
+            url,
+            key: own_key,
+            tls_dir: Some(home.tls_dir()),
+        })
     }
 }
 
@@ -163,12 +176,22 @@ impl Client {
             Some(key) => Some(key),
             None => home.read_operator_key()?,
         };
-        let target = Target { url, key };
-        // A listener without TLS is only ever one on this machine that somebody named.
-        if !target.url.starts_with("https://") {
-            return Self::new(&target);
-        }
-        let folder = home.tls_dir();
+        let target = Target {
+            url,
+            key,
+            tls_dir: Some(home.tls_dir()),
+        };
+        Self::new(&target)
+    }
+
+    /// Makes a client; nothing is sent yet. Towards the daemon of a home it shows the operator's certificate, where TLS
+    /// is spoken.
+    pub fn new(target: &Target) -> Result<Self, CliError> {
+        // A listener without TLS is only ever one on this machine.
+        let folder = target.tls_dir.as_ref().filter(|_| target.url.starts_with("https://"));
+        let Some(folder) = folder else {
+            return Self::build(target, |builder| builder);
+        };
         let (bundle, own) = (folder.join("internal.pem"), folder.join("operator.pem"));
         let unusable = |path: &std::path::Path, source| CliError::Io {
             verb: "read",
@@ -183,12 +206,7 @@ impl Client {
             hint: Some("the daemon of this home makes one at its start".into()),
             source: Box::new(error),
         })?;
-        Self::build(&target, |builder| builder.tls_backend_preconfigured(tls.clone()))
-    }
-
-    /// Makes a client; nothing is sent yet.
-    pub fn new(target: &Target) -> Result<Self, CliError> {
-        Self::build(target, |builder| builder)
+        Self::build(target, |builder| builder.tls_backend_preconfigured(tls.clone()))
     }
 
     fn build(

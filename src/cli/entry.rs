@@ -118,6 +118,7 @@ async fn dispatch(context: &mut Context, command: Command, daemon: &impl DaemonS
         Command::Quickstart(arguments) => command::quickstart::run(context, daemon, &arguments).await,
         Command::Start(arguments) => command::start::run(context, daemon, &arguments).await,
         Command::Service(sub) => command::service::run(context, sub),
+        Command::Drain(arguments) => command::drain::run(context, &arguments).await,
         Command::Stop(arguments) => command::stop::run(context, &arguments).await,
         Command::Status => command::status::run(context).await,
         Command::Tree => command::tree::run(context).await,
@@ -140,7 +141,7 @@ async fn dispatch(context: &mut Context, command: Command, daemon: &impl DaemonS
         Command::Health(arguments) => command::health::run(context, arguments.last).await,
         Command::Backup(sub) => command::backup::run(context, sub).await,
         Command::Store(sub) => command::store::run(context, &sub).await,
-        Command::Config(sub) => command::config::run(context, sub),
+        Command::Config(sub) => command::config::run(context, sub).await,
     }
 }
 

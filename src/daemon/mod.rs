@@ -5,6 +5,8 @@
 pub mod adapters;
 mod checks;
 pub mod config;
+mod config_seen;
+mod desk;
 pub mod guard;
 pub mod layers;
 mod log_files;
@@ -13,6 +15,7 @@ pub mod logging;
 mod measuring;
 pub mod operator_key;
 pub mod programs;
+mod rim;
 pub mod service;
 pub mod start;
 

@@ -1,7 +1,7 @@
 //! The life of a daemon: open the store, build the tree in the one order, serve, end in order.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -25,16 +25,18 @@ use crate::domain::code::{self, Code};
 use crate::domain::id::BootId;
 use crate::domain::name::AgentName;
 use crate::gateway;
-use crate::gateway::admin::listener::Rim;
-use crate::gateway::layer::MetricsListener;
-use crate::gateway::parts::{GatewayParts, GatewaySettings, StoreCare};
+use crate::gateway::layer::{Connections, Listeners, MetricsListener};
+use crate::gateway::limit::limits::Limits;
+use crate::gateway::parts::{GatewayParts, StoreCare};
 use crate::gateway::request_id::RequestIds;
+use crate::gateway::routing::choose::Routing;
 use crate::health;
 use crate::health::alerts::decision::Policy;
 use crate::health::parts::HealthParts;
 use crate::health::recorder::WAITING_MAX as RESTARTS_MAX;
 use crate::identity::audit::{AuditError, AuditLog};
 use crate::identity::authority::handle::{Authority, AuthorityError};
+use crate::identity::authority::listener::{Tls, TlsError};
 use crate::identity::authority::renewal::Renewal;
 use crate::identity::keyring::{KeyError, Keyring};
 use crate::identity::secrets::{KeySources, SecretStore};
@@ -85,10 +87,13 @@ use super::adapters::{
 use super::checks;
 use super::config::model::Stored;
 use super::config::{Config, DaemonFile, Home, HomeError};
+use super::config_seen;
+use super::desk::HomeDesk;
 use super::guard::storage_layer;
 use super::layers::root;
 use super::measuring;
 use super::programs::{self, EgressError};
+use super::rim::{self, Way, reachable};
 use super::service::manager::{self, Starting};
 use super::service::sockets::Handed;
 use super::service::watchdog::{Probe, Watchdog, answers_itself};
@@ -107,6 +112,8 @@ const MEMORY_OPEN_MAX: usize = 256;
 const SCHEDULE_TICK: Duration = Duration::from_secs(30);
 /// Longest wait for the calls under way when the daemon stops.
 const SUSPEND_MAX: Duration = Duration::from_secs(10);
+/// For connections to be gone after their own bound.
+const DRAIN_MORE: Duration = Duration::from_millis(500);
 /// A healthy schedule is looked after every 30 seconds.
 const TICK_MAX: Duration = Duration::from_secs(60);
 /// Room without which a start cannot write its small files.
@@ -146,6 +153,9 @@ pub enum DaemonError {
     /// The internal authority cannot be used.
     #[error("open the internal authority")]
     Authority(#[source] AuthorityError),
+    /// The gateway's certificate cannot be used.
+    #[error("use the gateway's certificate")]
+    Tls(#[source] TlsError),
     /// The keys cannot be read.
     #[error("open the keys")]
     Keys(#[source] KeyError),
@@ -208,6 +218,7 @@ impl DaemonError {
             Self::Restoring => code::RESTORE_UNFINISHED,
             Self::Audit(error) => error.code(),
             Self::Keys(error) => error.code(),
+            Self::Tls(_) => code::TLS_FILES,
             Self::Authority(error) => error.code(),
             Self::Models(_) => code::MODEL_NOT_CONFIGURED,
             Self::Catalogue(_) | Self::CommandSkill { .. } => code::SKILL_DECLARATION,
@@ -221,6 +232,7 @@ impl DaemonError {
         match self.code().id {
             id if id == code::ALREADY_RUNNING.id => Some("`openclaw status` shows the daemon that runs on this home"),
             id if id == code::ADDRESS_IN_USE.id => Some("`openclaw config set gateway.port N` chooses another port"),
+            id if id == code::TLS_FILES.id => Some("gateway.tls.certificate and gateway.tls.key name PEM files"),
             id if id == code::CONFIG_VALUE.id => Some("`openclaw config validate` checks the configuration"),
             id if id == code::STORE_VERSION.id => Some("start the newer program that wrote the store"),
             _ => None,
@@ -236,7 +248,9 @@ pub struct Daemon {
     stop: watch::Sender<bool>,
     home: Home,
     watchdog: Option<Watchdog>,
-    /// Where the gateway listens, with `http://`.
+    connections: Connections,
+    drain: Duration,
+    /// Where the gateway listens, with its scheme.
     pub gateway: String,
     /// Where the operators' listener is, with `https://`.
     pub admin: String,
@@ -357,12 +371,7 @@ async fn listen_for_metrics(config: &Config, handed: &Handed) -> Option<MetricsL
 
 /// What has to answer for the daemon to count as alive: the store commits, the root of the tree answers, schedules are
 /// looked after, and the gateway answers itself over its own socket, at an address that this machine reaches.
-fn vital_signs(
-    committer: &Committer,
-    root: &SupervisorRef,
-    automation: AutomationHandle,
-    gateway: SocketAddr,
-) -> Vec<Probe> {
+fn vital_signs(committer: &Committer, root: &SupervisorRef, automation: AutomationHandle, gateway: Way) -> Vec<Probe> {
     let committer = committer.clone();
     let root = root.clone();
     vec![
@@ -392,7 +401,7 @@ fn vital_signs(
         },
         Probe {
             part: "gateway",
-            ask: Arc::new(move || Box::pin(answers_itself(gateway))),
+            ask: Arc::new(move || Box::pin(answers_itself(gateway.clone()))),
         },
     ]
 }
@@ -430,18 +439,6 @@ async fn open_secrets(secrets: &SecretStore) -> Stored {
         }
     }
     stored
-}
-
-/// Where this machine reaches what listens at an address: no command sends a key to "every address".
-fn reachable(address: SocketAddr) -> SocketAddr {
-    let mut address = address;
-    if address.ip().is_unspecified() {
-        address.set_ip(match address {
-            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        });
-    }
-    address
 }
 
 /// The reserve of the store. A process that starts on a full disk gives up what an earlier one has left of it, because
@@ -526,6 +523,7 @@ impl Daemon {
             home.state_dir(),
         );
         let audit = audit.map_err(DaemonError::Audit)?;
+        config_seen::note_edits(home, &audit).await;
         let keyring = Keyring::open(
             store.clone(),
             committer.clone(),
@@ -536,8 +534,17 @@ impl Daemon {
         let keyring = keyring.map_err(DaemonError::Keys)?;
         let (admin_listener, admin) = listen_for_operators(config).await?;
         let tls_dir = home.tls_dir();
-        let authority = Authority::open(&tls_dir, store.clone(), audit.clone(), clock.clone(), entropy.clone());
+        let names = rim::names(config);
+        let authority = Authority::open(
+            &tls_dir,
+            names,
+            store.clone(),
+            audit.clone(),
+            clock.clone(),
+            entropy.clone(),
+        );
         let authority = authority.await.map_err(DaemonError::Authority)?;
+        let tls = rim::tls(config, &authority, &clock).map_err(DaemonError::Tls)?;
         let identity_layer = identity_layer(&authority);
         let secrets = SecretStore::new(
             store.clone(),
@@ -771,28 +778,29 @@ impl Daemon {
                 })
             }),
             stop: stop.clone(),
-            settings: GatewaySettings {
-                timeout: Duration::from_millis(config.gateway.timeout_ms),
-                keepalive: Duration::from_millis(config.gateway.keepalive_ms),
-                head_deadline: Duration::from_millis(config.gateway.head_timeout_ms),
-                body_bytes_max: config.gateway.body_bytes_max,
-                connections_max: config.gateway.connections_max,
-            },
+            desk: Arc::new(HomeDesk::new(home.clone())),
+            draining: Arc::default(),
+            limits: Limits::new(&config.gateway.limits, &telemetry),
+            routing: Routing::new(config.gateway.rules.clone()),
+            settings: rim::settings(config),
             requests: RequestIds::new(boot),
             openapi: Arc::new(gateway::openapi::document()),
         };
-        let rim = Rim {
-            authority,
-            allow: config.admin.allow.clone().into(),
-            head_deadline: gateway_parts.settings.head_deadline,
-            stop: stop.subscribe(),
+        let way = Way {
+            address: reachable(address),
+            tls_dir: tls.is_some().then_some(tls_dir),
         };
-        let gateway_layer = gateway::layer::layer(
-            &gateway_parts,
-            Arc::new(listener),
+        let listeners = Listeners {
+            gateway: Arc::new(listener),
+            tls,
             metrics,
-            (Arc::new(admin_listener), rim),
-        );
+            admin: Arc::new(admin_listener),
+            admin_tls: Tls::operators(authority),
+            allow: config.admin.allow.clone().into(),
+            bounds: rim::bounds(config),
+            each_max: config.gateway.each_max,
+        };
+        let (gateway_layer, connections) = gateway::layer::layer(&gateway_parts, listeners);
 
         let spec = root([
             ("storage", left.storage),
@@ -809,12 +817,13 @@ impl Daemon {
         .report_to(measuring::restarts(telemetry, restarted));
         let root = Supervisor::start("root", spec).await.map_err(DaemonError::Tree)?;
         tree.set(root.clone()).ok();
-        let gateway = format!("http://{address}");
+        let scheme = if way.tls_dir.is_some() { "https" } else { "http" };
+        let gateway = format!("{scheme}://{address}");
         let file = DaemonFile {
             pid: std::process::id(),
             boot: boot.to_string(),
             // What is listened on everywhere is reached here by this machine.
-            gateway: format!("http://{}", reachable(address)),
+            gateway: way.url(),
             admin: Some(format!("https://{}", reachable(admin))),
             started_at,
         };
@@ -823,7 +832,7 @@ impl Daemon {
             tracing::warn!(%address, "the service manager listens where the configuration does not: nobody answers");
         }
         let serving = format!("serving at {gateway}");
-        let probes = vital_signs(&committer, &root, automation, reachable(address));
+        let probes = vital_signs(&committer, &root, automation, way);
         let watchdog = Watchdog::start(probes, serving.clone()).map_err(DaemonError::Manager)?;
         drop(starting);
         manager::ready(&serving);
@@ -835,6 +844,8 @@ impl Daemon {
             committer,
             stop,
             home: home.clone(),
+            connections,
+            drain: Duration::from_millis(config.gateway.drain_ms),
             gateway,
             admin: format!("https://{admin}"),
         })
@@ -868,7 +879,12 @@ impl Daemon {
             watchdog.stopping();
         }
         self.stop.send_replace(true);
-        let left = self.agents.suspend(SUSPEND_MAX).await;
+        // Both at once: answers that wait are given while the calls under way end.
+        let drained = tokio::time::timeout(self.drain + DRAIN_MORE, self.connections.ended());
+        let (left, drained) = tokio::join!(self.agents.suspend(SUSPEND_MAX), drained);
+        if drained.is_err() {
+            tracing::warn!("connections that did not end in time are cut off");
+        }
         if left > 0 {
             tracing::warn!(sessions = left, "calls that did not end in time are cut off");
         }

@@ -191,6 +191,26 @@ codes! {
     HOME_FILE = "OC-7006", "home_file", Unavailable;
     /// A thing of this name exists already.
     EXISTS = "OC-7007", "exists", Conflict;
+    /// There are as many connections as there may be.
+    TOO_MANY_CONNECTIONS = "OC-7010", "too_many_connections", Overloaded;
+    /// The body of a request did not arrive in time.
+    BODY_TOO_SLOW = "OC-7011", "body_too_slow", TimedOut;
+    /// The gateway's own certificate cannot be used.
+    TLS_FILES = "OC-7012", "tls_files", Invalid;
+    /// A key or an agent is asked more often than it may be.
+    RATE_LIMITED = "OC-7013", "rate_limited", Overloaded;
+    /// A key has as many requests under way as it may.
+    TOO_MANY_AT_ONCE = "OC-7014", "too_many_at_once", Overloaded;
+    /// The gateway answers as many requests as it may.
+    OVERLOADED = "OC-7015", "overloaded", Overloaded;
+    /// Too many keys from one address were not good.
+    LOCKED_OUT = "OC-7016", "locked_out", Overloaded;
+    /// A request says where it comes from, and whoever brought it is no proxy of this gateway.
+    ATTRIBUTION_REFUSED = "OC-7017", "proxy_attribution_required", Denied;
+    /// A key orders more tokens than it may.
+    TOKENS_LIMITED = "OC-7018", "tokens_limited", Overloaded;
+    /// An operator drains the daemon, so it takes no new runs.
+    DRAINING = "OC-7019", "draining", Unavailable;
     /// Nothing is kept under this key.
     MEMORY_NOT_FOUND = "OC-8001", "memory_not_found", NotFound;
     /// Too many questions wait for this part of the memory, or too many parts are open.

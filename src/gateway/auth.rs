@@ -7,8 +7,9 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::domain::code;
-use crate::identity::keyring::Principal;
+use crate::identity::keyring::{KeyError, Principal};
 
+use super::attribution::address_of;
 use super::error::ApiError;
 use super::lapse::Caller;
 use super::parts::GatewayParts;
@@ -44,9 +45,14 @@ impl FromRequestParts<GatewayParts> for Authenticated {
             return Err(ApiError::new(code::KEY_MISSING, "the request has no key")
                 .hint("send `Authorization: Bearer ocl_…`; `openclaw init` made one key"));
         };
-        let principal = parts.keyring.check(key)?;
+        let principal = parts.keyring.check(key).map_err(|error| {
+            let is_guess = matches!(error, KeyError::Text(_) | KeyError::NotValid);
+            let from = address_of(&request.extensions).filter(|_| is_guess);
+            let locked = from.and_then(|from| parts.limits.failed(from, parts.clock.now()));
+            locked.unwrap_or_else(|| error.into())
+        })?;
         if let Some(caller) = request.extensions.get::<Caller>() {
-            caller.is(&principal);
+            caller.enter(&principal, &parts.limits)?;
         }
         Ok(Self(principal))
     }

@@ -1,7 +1,6 @@
 //! Request bodies: read whole, within a size and a time, before anything is done with them.
 
 use std::fmt::Display;
-use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
@@ -14,9 +13,6 @@ use crate::llm::wire::strict;
 
 use super::error::ApiError;
 use super::parts::GatewayParts;
-
-/// Time for a request's body, from its head to its end; a client that drips is closed.
-const BODY_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The body of a request.
 pub struct Body(pub Bytes);
@@ -65,7 +61,8 @@ impl FromRequest<GatewayParts> for Body {
     async fn from_request(request: Request, parts: &GatewayParts) -> Result<Self, ApiError> {
         let limit = parts.settings.body_bytes_max;
         let reading = Limited::new(request.into_body(), limit).collect();
-        match tokio::time::timeout(BODY_DEADLINE, reading).await {
+        let deadline = parts.settings.body_deadline;
+        match tokio::time::timeout(deadline, reading).await {
             Ok(Ok(body)) => Ok(Self(body.to_bytes())),
             Ok(Err(error)) if error.is::<LengthLimitError>() => {
                 let message = format!("the body has more than {limit} bytes");
@@ -73,11 +70,8 @@ impl FromRequest<GatewayParts> for Body {
             }
             Ok(Err(_)) => Err(ApiError::invalid("the body ended early; nothing was accepted")),
             Err(_) => {
-                let message = format!(
-                    "the body did not arrive within {} s; nothing was accepted",
-                    BODY_DEADLINE.as_secs()
-                );
-                Err(ApiError::invalid(message))
+                let message = format!("the body did not arrive within {deadline:?}; nothing was accepted");
+                Err(ApiError::new(code::BODY_TOO_SLOW, message).hint("send it in one go, or raise gateway.bodyTimeout"))
             }
         }
     }

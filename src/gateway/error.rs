@@ -12,8 +12,10 @@ use crate::domain::id::RunId;
 use crate::identity::keyring::KeyError;
 use crate::runs::handle::RunsError;
 
+use super::standing::Standing;
+
 /// Seconds after which a refused client may try again.
-const RETRY_AFTER_SECONDS: &str = "1";
+const RETRY_AFTER_SECONDS: u64 = 1;
 
 /// One error answer.
 #[derive(Debug, Clone)]
@@ -30,6 +32,8 @@ pub struct ApiError {
 struct About {
     param: Option<String>,
     run: Option<RunId>,
+    retry_after: Option<u64>,
+    standing: Option<Standing>,
 }
 
 impl ApiError {
@@ -75,6 +79,20 @@ impl ApiError {
         self
     }
 
+    /// With the seconds after which it may be sent again.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.about.retry_after = Some(seconds);
+        self
+    }
+
+    /// With what is left of the limit that it is over.
+    #[must_use]
+    pub fn standing(mut self, standing: Standing) -> Self {
+        self.about.standing = Some(standing);
+        self
+    }
+
     /// The code.
     pub fn code(&self) -> Code {
         self.code
@@ -115,9 +133,18 @@ impl ApiError {
         match (self.code.id, self.code.fault) {
             (id, _) if id == code::BODY_TOO_LARGE.id => StatusCode::PAYLOAD_TOO_LARGE,
             (id, _) if id == code::KEY_MISSING.id || id == code::KEY_INVALID.id => StatusCode::UNAUTHORIZED,
-            (id, _) if id == code::ANSWER_NOT_READY.id => StatusCode::REQUEST_TIMEOUT,
+            (id, _) if id == code::ANSWER_NOT_READY.id || id == code::BODY_TOO_SLOW.id => StatusCode::REQUEST_TIMEOUT,
+            (id, _)
+                if [
+                    code::TOO_MANY_RUNS.id,
+                    code::TOO_MANY_CONNECTIONS.id,
+                    code::OVERLOADED.id,
+                ]
+                .contains(&id) =>
+            {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             (id, _) if id == code::DISK_FULL.id => StatusCode::INSUFFICIENT_STORAGE,
-            (id, _) if id == code::TOO_MANY_RUNS.id => StatusCode::SERVICE_UNAVAILABLE,
             (_, Fault::Invalid) => StatusCode::BAD_REQUEST,
             (_, Fault::NotFound) => StatusCode::NOT_FOUND,
             (_, Fault::Conflict) => StatusCode::CONFLICT,
@@ -142,7 +169,13 @@ impl IntoResponse for ApiError {
             StatusCode::INSUFFICIENT_STORAGE,
         ];
         if may_pass.contains(&status) {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+            headers.insert(
+                header::RETRY_AFTER,
+                self.about.retry_after.unwrap_or(RETRY_AFTER_SECONDS).into(),
+            );
+        }
+        if let Some(standing) = &self.about.standing {
+            standing.write(headers);
         }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -2,7 +2,8 @@
 //!
 //! A key is checked when a request comes in; an event stream goes on for hours after that. So the body of a stream is
 //! wrapped: when its key is revoked, expires or is rotated out, the client gets one last event that says so, and the
-//! stream ends. Whole layers of routes get this by one line in their router.
+//! stream ends. Whole layers of routes get this by one line in their router, and with it the limits of keys: how a key
+//! stands is told in every answer, and a stream holds its key's place among the requests under way.
 
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -20,32 +21,78 @@ use serde_json::json;
 use crate::domain::code;
 use crate::identity::keyring::{Keyring, Principal};
 
+use super::error::ApiError;
+use super::limit::limits::{Entry, Limits};
+
 /// Where the extractor of the key leaves whose it is.
-#[derive(Debug, Clone, Default)]
-pub struct Caller(Arc<OnceLock<Principal>>);
+#[derive(Debug, Clone)]
+pub struct Caller(Arc<Inside>);
+
+#[derive(Debug)]
+struct Inside {
+    who: OnceLock<Known>,
+    is_limited: bool,
+}
+
+#[derive(Debug)]
+struct Known {
+    principal: Principal,
+    entry: Option<Entry>,
+}
 
 impl Caller {
     /// Says whose request it is; the first word counts.
-    pub fn is(&self, principal: &Principal) {
-        self.0.get_or_init(|| principal.clone());
+    ///
+    /// **Errors**: the key asks more than it may.
+    pub fn enter(&self, principal: &Principal, limits: &Limits) -> Result<(), ApiError> {
+        if self.0.who.get().is_some() {
+            return Ok(());
+        }
+        let entry = self.0.is_limited.then(|| limits.of_key(principal.key)).transpose()?;
+        self.0.who.get_or_init(|| Known {
+            principal: principal.clone(),
+            entry,
+        });
+        Ok(())
     }
 }
 
-/// Ends the streams of keys that are not good any more.
-pub async fn end_with_key(State(keyring): State<Keyring>, mut request: Request, next: Next) -> Response {
-    let caller = Caller::default();
+/// Whose streams end, and whether keys are held to their limits here.
+#[derive(Debug, Clone)]
+pub struct Leases {
+    /// The keys.
+    pub keyring: Keyring,
+    /// Operators are not held up by the limits that they set.
+    pub is_limited: bool,
+}
+
+/// Ends the streams of keys that are not good any more, and tells how a key stands with its limit.
+pub async fn end_with_key(
+    State(Leases { keyring, is_limited }): State<Leases>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let caller = Caller(Arc::new(Inside {
+        who: OnceLock::new(),
+        is_limited,
+    }));
     request.extensions_mut().insert(caller.clone());
-    let response = next.run(request).await;
+    let mut response = next.run(request).await;
+    let standing = caller.0.who.get().and_then(|known| known.entry.as_ref()?.standing);
+    if let Some(standing) = standing {
+        standing.write(response.headers_mut());
+    }
     let content_type = response.headers().get(header::CONTENT_TYPE);
     let is_stream = content_type.is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"));
-    match caller.0.get() {
-        Some(principal) if is_stream => {
-            let principal = principal.clone();
+    match caller.0.who.get() {
+        Some(known) if is_stream => {
+            let principal = known.principal.clone();
             let lapse = async move { keyring.lapse(principal).await };
             response.map(|body| {
                 Body::new(Leased {
                     body,
                     lapse: Some(Box::pin(lapse)),
+                    caller: Some(caller),
                 })
             })
         }
@@ -58,6 +105,9 @@ struct Leased {
     body: Body,
     /// None when it has lapsed and the client was told.
     lapse: Option<BoxFuture<'static, ()>>,
+    /// Holds the key's place until the stream has ended.
+    #[expect(dead_code, reason = "its drop is its use")]
+    caller: Option<Caller>,
 }
 
 /// The last event of a stream whose key has lapsed.
@@ -107,6 +157,7 @@ mod tests {
         let leased = Body::new(Leased {
             body: Body::from("data: 1\n\n"),
             lapse,
+            caller: None,
         });
         let bytes = leased.collect().await.expect("read").to_bytes();
         String::from_utf8(bytes.to_vec()).expect("text")

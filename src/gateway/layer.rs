@@ -15,80 +15,187 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::to_bytes;
+use axum::response::IntoResponse as _;
+use futures_util::FutureExt as _;
 use supervisors::{ChildSpec, StartContext, Strategy, SupervisorSpec, TaskSupervisor, Tasks};
 use tokio::net::TcpListener;
 
-use super::admin::listener::{Rim, guarded};
+use crate::domain::code;
+use crate::identity::authority::listener::Tls;
+use crate::runtime::telemetry::GATEWAY_REFUSED;
+
+use super::admin::listener::allowed;
 use super::admin::router::router as admin_router;
+use super::error::ApiError;
 use super::face::scribe::{SCRIBES_MAX, Scribes};
 use super::metrics::{self, Upkeep};
 use super::parts::GatewayParts;
+use super::rim::acceptor::Acceptor;
+use super::rim::bounds::Bounds;
+use super::rim::crowd::Crowd;
+use super::rim::network::Network;
+use super::rim::serve::{Serve, over_tls, plain};
 use super::route::router::router;
-use super::server::{Acceptor, Serve, plain};
 
 /// A listener for metrics with the address that it listens on.
 pub type MetricsListener = (Arc<TcpListener>, Arc<str>);
 
-/// The operators' listener, and what its connections have to pass.
-pub type AdminListener = (Arc<TcpListener>, Rim);
+/// The sockets that listen, and what their connections have to pass.
+pub struct Listeners {
+    /// The gateway's.
+    pub gateway: Arc<TcpListener>,
+    /// Its TLS; none when it speaks in clear.
+    pub tls: Option<Tls>,
+    /// Of the metrics; none when their address was taken.
+    pub metrics: Option<MetricsListener>,
+    /// The operators'.
+    pub admin: Arc<TcpListener>,
+    /// Its TLS.
+    pub admin_tls: Tls,
+    /// Who may come to the operators' listener.
+    pub allow: Arc<[Network]>,
+    /// Limits of every connection.
+    pub bounds: Bounds,
+    /// Connections of one address to the gateway.
+    pub each_max: usize,
+}
 
 /// Connections of operators at once.
 const OPERATORS_MAX: usize = 64;
 /// Scrapes at once.
 const SCRAPES_MAX: usize = 16;
+/// Longest answer to a connection over a bound.
+const REFUSAL_BYTES_MAX: usize = 64 * 1024;
+
+/// The open connections of all listeners.
+pub struct Connections(Vec<Tasks>);
+
+impl Connections {
+    /// Resolves when all have ended and no listener accepts any more.
+    ///
+    /// **Cancel**: nothing is left.
+    pub async fn ended(&self) {
+        for tasks in &self.0 {
+            tasks.idle().await;
+        }
+    }
+}
+
+/// What a client is told whose connection is over a bound, as one whole answer of HTTP/1.1.
+fn refusal() -> Arc<[u8]> {
+    let error = ApiError::new(
+        code::TOO_MANY_CONNECTIONS,
+        "there are too many connections; nothing was read",
+    )
+    .hint("use connections again, or raise gateway.maxConnections or gateway.maxConnectionsPerAddress");
+    let response = error.into_response();
+    let mut bytes = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\n".to_vec();
+    for (name, value) in response.headers() {
+        bytes.extend_from_slice(name.as_str().as_bytes());
+        bytes.extend_from_slice(b": ");
+        bytes.extend_from_slice(value.as_bytes());
+        bytes.extend_from_slice(b"\r\n");
+    }
+    let body = to_bytes(response.into_body(), REFUSAL_BYTES_MAX);
+    let body = body.now_or_never().and_then(Result::ok).unwrap_or_default();
+    bytes.extend_from_slice(format!("content-length: {}\r\n\r\n", body.len()).as_bytes());
+    bytes.extend_from_slice(&body);
+    bytes.into()
+}
 
 /// Makes the branch over sockets that listen already.
-pub fn layer(
-    parts: &GatewayParts,
-    listener: Arc<TcpListener>,
-    metrics: Option<MetricsListener>,
-    (admin, rim): AdminListener,
-) -> SupervisorSpec {
-    let acceptor = |name: &'static str, listener: Arc<TcpListener>, serve: Serve, connections: Tasks| {
-        let acceptor = Acceptor {
-            name,
-            listener,
-            connections,
-            stop: parts.stop.subscribe(),
-            serve,
-        };
-        move |_: StartContext| (acceptor.clone(), ())
+pub fn layer(parts: &GatewayParts, listeners: Listeners) -> (SupervisorSpec, Connections) {
+    let stop = || parts.stop.subscribe();
+    let bounds = listeners.bounds;
+    let acceptor = |name: &'static str, listener: Arc<TcpListener>, serve: Serve, connections: Tasks| Acceptor {
+        name,
+        listener,
+        crowd: Crowd::new(connections.capacity()),
+        connections,
+        stop: stop(),
+        serve,
+        proxies: Arc::default(),
+        refused: parts.telemetry.counter(&GATEWAY_REFUSED, &["connections"]),
+        refusal: Arc::default(),
     };
-    let open = |router: axum::Router| plain(router, parts.stop.subscribe(), parts.settings.head_deadline);
-    let tasks = TaskSupervisor::new(parts.settings.connections_max + 1);
-    let connections = tasks.handle();
+    let child = |acceptor: Acceptor| move |_: StartContext| (acceptor.clone(), ());
+    let mut all = Vec::new();
+    let mut tasks = |capacity: usize| {
+        // The accept loop is one of them.
+        let tasks = TaskSupervisor::new(capacity + 1);
+        let handle = tasks.handle();
+        all.push(handle.clone());
+        (tasks, handle)
+    };
+
     let writing = TaskSupervisor::new(SCRIBES_MAX);
     let scribes = Scribes::new(writing.handle());
-    let (telemetry, actors) = (parts.telemetry.clone(), parts.measure_actors.clone());
-    let upkeep = ChildSpec::actor("upkeep", move |_| (Upkeep(telemetry.clone(), actors.clone()), ()));
+    let (supervisor, connections) = tasks(parts.settings.connections_max);
+    let routes = router(parts.clone(), scribes);
+    let is_clear = listeners.tls.is_none();
+    let serve = match listeners.tls {
+        Some(tls) => over_tls(routes, tls, bounds, stop()),
+        None => plain(routes, bounds, stop()),
+    };
+    let gateway = Acceptor {
+        crowd: Crowd::new(listeners.each_max),
+        proxies: parts.settings.proxies.clone(),
+        // Over TLS nobody could read it without a handshake, which costs more than is to be saved.
+        refusal: if is_clear { refusal() } else { Arc::default() },
+        ..acceptor("the gateway", listeners.gateway, serve, connections)
+    };
+    let for_upkeep = (
+        parts.telemetry.clone(),
+        parts.limits.clone(),
+        parts.measure_actors.clone(),
+    );
+    let upkeep = ChildSpec::actor("upkeep", move |_| {
+        let (telemetry, limits, actors) = for_upkeep.clone();
+        let upkeep = Upkeep {
+            telemetry,
+            limits,
+            actors,
+        };
+        (upkeep, ())
+    });
     let mut spec = SupervisorSpec::new(Strategy::RestForOne)
         .intensity(5, Duration::from_secs(30))
         .child(ChildSpec::tasks("scribes", writing))
-        .child(ChildSpec::tasks("connections", tasks))
-        .child(ChildSpec::actor(
-            "acceptor",
-            acceptor(
-                "the gateway",
-                listener,
-                open(router(parts.clone(), scribes)),
-                connections,
-            ),
-        ))
+        .child(ChildSpec::tasks("connections", supervisor))
+        .child(ChildSpec::actor("acceptor", child(gateway)))
         .child(upkeep);
-    if let Some((listener, address)) = metrics {
-        let tasks = TaskSupervisor::new(SCRAPES_MAX + 1);
-        let connections = tasks.handle();
-        let serve = open(metrics::router(parts.telemetry.clone(), address));
-        spec = spec.child(ChildSpec::tasks("scrapes", tasks)).child(ChildSpec::actor(
-            "metrics",
-            acceptor("the metrics", listener, serve, connections),
-        ));
+    if let Some((listener, address)) = listeners.metrics {
+        let (supervisor, connections) = tasks(SCRAPES_MAX);
+        let serve = plain(metrics::router(parts.telemetry.clone(), address), bounds, stop());
+        let metrics = acceptor("the metrics", listener, serve, connections);
+        spec = spec
+            .child(ChildSpec::tasks("scrapes", supervisor))
+            .child(ChildSpec::actor("metrics", child(metrics)));
     }
-    let tasks = TaskSupervisor::new(OPERATORS_MAX + 1);
-    let connections = tasks.handle();
-    let serve = guarded(admin_router(parts.clone(), parts.admin.clone()), rim);
-    spec.child(ChildSpec::tasks("operators", tasks)).child(ChildSpec::actor(
-        "admin",
-        acceptor("the operators", admin, serve, connections),
-    ))
+    let (supervisor, connections) = tasks(OPERATORS_MAX);
+    let routes = admin_router(parts.clone(), parts.admin.clone());
+    let serve = allowed(listeners.allow, over_tls(routes, listeners.admin_tls, bounds, stop()));
+    let admin = acceptor("the operators", listeners.admin, serve, connections);
+    let spec = spec
+        .child(ChildSpec::tasks("operators", supervisor))
+        .child(ChildSpec::actor("admin", child(admin)));
+    (spec, Connections(all))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_over_a_bound_is_told_so_in_one_whole_answer() {
+        let refusal = refusal();
+        let text = std::str::from_utf8(&refusal).expect("text");
+        let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+        assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+        assert!(head.contains("\r\nretry-after: "), "{head}");
+        assert!(head.contains(&format!("content-length: {}", body.len())), "{head}");
+        let body: serde_json::Value = serde_json::from_str(body).expect("JSON");
+        assert_eq!(body["error"]["code"], "OC-7010", "{body}");
+    }
 }

@@ -21,6 +21,7 @@ use crate::runtime::timer::Timer;
 
 use super::auth::refuse_other_hosts;
 use super::error::ApiError;
+use super::limit::limits::Limits;
 use super::parts::MeasureActors;
 
 /// How often the waiting values of histograms are taken in.
@@ -112,8 +113,16 @@ const TREE_MAX: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct UpkeepDue;
 
-/// Takes the waiting values of histograms in at an interval, whether anybody reads them or not.
-pub struct Upkeep(pub Telemetry, pub MeasureActors);
+/// Takes the waiting values of histograms in at an interval, whether anybody reads them or not, and forgets whom limits
+/// need not know any more.
+pub struct Upkeep {
+    /// What is measured.
+    pub telemetry: Telemetry,
+    /// The limits.
+    pub limits: Limits,
+    /// Counts the actors of the tree.
+    pub actors: MeasureActors,
+}
 
 impl Actor for Upkeep {
     type Msg = UpkeepDue;
@@ -130,8 +139,9 @@ impl Actor for Upkeep {
         UpkeepDue: UpkeepDue,
         timer: &mut Timer,
     ) -> Result<(), ActorProcessingErr> {
-        self.0.upkeep();
-        tokio::time::timeout(TREE_MAX, (self.1)()).await.ok();
+        self.telemetry.upkeep();
+        self.limits.forget();
+        tokio::time::timeout(TREE_MAX, (self.actors)()).await.ok();
         *timer = Timer::after(&myself, UPKEEP, || UpkeepDue);
         Ok(())
     }

@@ -4,17 +4,22 @@
 //! client that leaves stops nothing; every write needs a key; every error has a code and a hint.
 
 pub mod admin;
+pub mod attribution;
 pub mod auth;
 pub mod body;
+pub mod desk;
 pub mod error;
 pub mod face;
 mod lapse;
 pub mod layer;
+pub mod limit;
 pub mod metrics;
 pub mod openapi;
 pub mod parts;
+pub mod query;
 pub mod request_id;
+pub mod rim;
 pub mod route;
-pub mod server;
-pub mod stall;
+pub mod routing;
+pub mod standing;
 pub mod wire;

@@ -1,6 +1,7 @@
 //! What the routes stand on.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -8,8 +9,14 @@ use tokio::sync::watch;
 
 use crate::agents::handle::AgentsHandle;
 use crate::automation::handle::AutomationHandle;
+use crate::domain::code;
 use crate::domain::id::BootId;
+use crate::gateway::desk::Desk;
+use crate::gateway::error::ApiError;
+use crate::gateway::limit::limits::Limits;
 use crate::gateway::request_id::RequestIds;
+use crate::gateway::rim::network::Network;
+use crate::gateway::routing::choose::Routing;
 use crate::health::handle::HealthHandle;
 use crate::identity::audit::AuditLog;
 use crate::identity::authority::handle::Authority;
@@ -35,12 +42,14 @@ pub struct GatewaySettings {
     pub timeout: Duration,
     /// Between two signs of life on a stream.
     pub keepalive: Duration,
-    /// For a request's head, and between two requests of a connection.
-    pub head_deadline: Duration,
+    /// For a request's body, from its head to its end.
+    pub body_deadline: Duration,
     /// Bytes of a request's body.
     pub body_bytes_max: usize,
     /// Connections at once.
     pub connections_max: usize,
+    /// Who brings the clients of others.
+    pub proxies: Arc<[Network]>,
 }
 
 /// Counts the actors of the tree.
@@ -124,10 +133,33 @@ pub struct GatewayParts {
     pub actor: ActorSource,
     /// Set when the process is asked to stop.
     pub stop: watch::Sender<bool>,
+    /// The configuration's files and the log.
+    pub desk: Arc<dyn Desk>,
+    /// Whether new runs are refused because an operator drains the daemon.
+    pub draining: Arc<AtomicBool>,
+    /// Limits on what clients ask.
+    pub limits: Limits,
+    /// Which agent gets a request that names none.
+    pub routing: Routing,
     /// Limits and times.
     pub settings: GatewaySettings,
     /// Numbers of requests.
     pub requests: RequestIds,
     /// The description of the API.
     pub openapi: Arc<Value>,
+}
+
+impl GatewayParts {
+    /// Refuses new work when the daemon stops or is drained.
+    pub fn takes_work(&self) -> Result<(), ApiError> {
+        if *self.stop.borrow() {
+            let message = "the daemon is stopping; nothing was accepted";
+            return Err(ApiError::new(code::STOPPING, message));
+        }
+        if self.draining.load(Ordering::Relaxed) {
+            let message = "the daemon is being drained; nothing was accepted";
+            return Err(ApiError::new(code::DRAINING, message).hint("`openclaw drain --off` takes new work again"));
+        }
+        Ok(())
+    }
 }

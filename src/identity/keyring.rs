@@ -29,7 +29,7 @@ use crate::storage::trust::KeyRow;
 
 use super::api_key::{ApiKey, KeyTextError};
 use super::audit::AuditLog;
-use super::scope::{GRANT_PREFIX, covers, is_scope};
+use super::scope::{AGENT_PREFIX, GRANT_PREFIX, covers, is_scope};
 
 pub use super::scope::SCOPE_ALL;
 
@@ -187,6 +187,11 @@ impl Principal {
     /// How the audit log names it.
     pub fn actor(&self) -> String {
         format!("{} ({})", self.key, self.name)
+    }
+
+    /// Who gets its requests that name no agent; none when the key does not say.
+    pub fn default_agent(&self) -> Option<&str> {
+        self.scopes.iter().find_map(|scope| scope.strip_prefix(AGENT_PREFIX))
     }
 
     /// What the runs that it submits may touch at most; none when the key does not say.

@@ -1,11 +1,15 @@
-//! What a key may do, as words: `runs:read`, `runs:*`, `*`; and what its runs may touch at most: `grant:exec:git`.
+//! What a key may do, as words: `runs:read`, `runs:*`, `*`; what its runs may touch at most: `grant:exec:git`; and which
+//! agent gets its requests that name none: `agent:coder`.
 
 use crate::domain::capability::Capability;
+use crate::domain::name::AgentName;
 
 /// The scope that allows everything.
 pub const SCOPE_ALL: &str = "*";
 /// Scopes that begin so bound what the runs of a key may touch.
 pub const GRANT_PREFIX: &str = "grant:";
+/// A scope that begins so names the agent for requests that name none. It allows nothing.
+pub const AGENT_PREFIX: &str = "agent:";
 /// Bytes of one scope.
 const SCOPE_BYTES_MAX: usize = 64;
 
@@ -13,6 +17,9 @@ const SCOPE_BYTES_MAX: usize = 64;
 pub fn is_scope(text: &str) -> bool {
     if let Some(granted) = text.strip_prefix(GRANT_PREFIX) {
         return granted.parse::<Capability>().is_ok();
+    }
+    if let Some(agent) = text.strip_prefix(AGENT_PREFIX) {
+        return AgentName::new(agent).is_ok();
     }
     let is_word = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
     text == SCOPE_ALL
@@ -52,6 +59,10 @@ mod tests {
         check("log-level:write", true);
         check("grant:exec:git", true);
         check("grant:net:*.rs:443", true);
+        check("agent:coder", true);
+        check("agent:coder_2", true);
+        check("agent:*", false);
+        check("agent:", false);
         check("grant:root", false);
         check("grant:*", false);
         check("runs", false);

@@ -93,6 +93,7 @@ metrics_table! {
     ACTOR_RESTARTS = "openclaw_actor_restarts_total", MetricKind::Counter, ["supervisor", "kind", "reason"], "Restarts that supervisors made by themselves.";
     GATEWAY_REQUESTS = "openclaw_gateway_requests_total", MetricKind::Counter, ["route", "method", "status"], "Requests to the gateway.";
     GATEWAY_DURATION = "openclaw_gateway_request_duration_seconds", MetricKind::Histogram(SHORT), ["route"], "Time from a request's head to the head of its answer; a stream goes on after that.";
+    GATEWAY_REFUSED = "openclaw_gateway_refused_total", MetricKind::Counter, ["why"], "Requests and connections over a limit: connections, overload, key_rate, key_at_once, agent_rate, token_rate, locked_out.";
     COMMIT_DURATION = "openclaw_store_commit_duration_seconds", MetricKind::Histogram(SHORT), [], "Time of one transaction, its sync included.";
     COMMIT_BATCH = "openclaw_store_commit_batch_size", MetricKind::Histogram(SIZES), [], "Batches in one transaction.";
     MODEL_OPEN = "openclaw_model_gate_open", MetricKind::Gauge, ["model"], "1 while requests to the model are let through; 0 while its breaker is open or it cools down.";

@@ -188,6 +188,13 @@ impl Tasks {
         self.hall.table().running.len()
     }
 
+    /// Resolves when no task runs; at once when there is none.
+    ///
+    /// **Cancel**: nothing is left.
+    pub async fn idle(&self) {
+        self.hall.empty().await;
+    }
+
     /// How many tasks there may be.
     pub fn capacity(&self) -> usize {
         self.hall.admission.capacity()

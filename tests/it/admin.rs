@@ -364,3 +364,83 @@ fn an_address_that_is_not_on_the_allow_list_is_turned_away_before_anything_is_re
         }
     });
 }
+
+#[test]
+fn an_edit_of_the_configuration_is_in_the_audit_log_whoever_made_it() {
+    let home = TestHome::new("[gateway]\n# kept\ntimeout = 60000\n");
+    let daemon = home.start();
+    let (exit, value) = cli(&home, &["config", "set", "gateway.timeout", "70000"]);
+    assert_eq!((exit, value["old"].as_str()), (0, Some("60000")), "{value}");
+    assert!(cli(&home, &["config", "set", "gateway.timeout", "soon"]).0 != 0);
+    let text = read(&home.path().join("openclaw.toml"));
+    assert!(text.contains("# kept\n") && text.contains("timeout = 70000"), "{text}");
+    let rows = |action: &str| -> Vec<(String, String)> {
+        let (_, log) = cli(&home, &["audit", "--limit", "100"]);
+        let rows = log["rows"].as_array().expect("rows").iter().rev();
+        let rows = rows.filter(|row| row["action"] == action);
+        let text = |row: &Value, name: &str| row[name].as_str().expect("text").to_owned();
+        rows.map(|row| (text(row, "object"), text(row, "detail"))).collect()
+    };
+    assert_eq!(rows("config.set"), [("gateway.timeout".to_owned(), "70000".to_owned())]);
+    let read_at_start = rows("config.read");
+    assert_eq!(read_at_start.len(), 1, "{read_at_start:?}");
+    assert!(daemon.terminate().success());
+    // By hand, while nobody looks.
+    std::fs::write(home.path().join("openclaw.toml"), text + "# by hand\n").expect("written");
+    std::fs::create_dir_all(home.path().join("agents")).expect("a folder");
+    std::fs::write(home.path().join("agents/alma.toml"), "role = \"coder\"\n").expect("written");
+    let _daemon = home.start();
+    let found = rows("config.read");
+    let found: Vec<&str> = found[1..].iter().map(|(file, _)| file.as_str()).collect();
+    assert_eq!(found, ["agents/alma.toml", "openclaw.toml"]);
+}
+
+#[test]
+fn a_drained_daemon_takes_no_new_runs_and_a_log_level_is_changed_while_it_runs() {
+    let home = TestHome::new("[log]\nlevel = \"warn\"\n");
+    let daemon = home.start();
+    let operator = Operator::of(&home);
+    let client = operator.client();
+    let put = async |path: &str, body: Value| {
+        let request = client.request(Method::PUT, format!("{}{path}", operator.url));
+        let key = operator.key.as_deref().expect("a key");
+        let sent = request
+            .bearer_auth(key)
+            .body(body.to_string())
+            .send()
+            .await
+            .expect("an answer");
+        let status = sent.status().as_u16();
+        let bytes = sent.bytes().await.expect("a body");
+        (status, serde_json::from_slice::<Value>(&bytes).unwrap_or_default())
+    };
+    let submit = || {
+        let body = json!({ "task": "x", "agent": "executor", "workspace": home.workspace() });
+        let client = daemon.client();
+        block_on(async move { client.post("/v1/runs", &body).await })
+            .expect("an answer")
+            .0
+    };
+    assert_eq!(submit(), 202);
+    let (exit, value) = cli(&home, &["drain"]);
+    assert_eq!((exit, &value["draining"]), (0, &json!(true)), "{value}");
+    assert_eq!(submit(), 503);
+    let ready = || {
+        let client = daemon.client();
+        block_on(async move { client.get("/readyz").await })
+            .expect("an answer")
+            .0
+    };
+    assert_eq!(ready(), 503);
+    assert_eq!(cli(&home, &["drain", "--off"]).0, 0);
+    assert_eq!((submit(), ready()), (202, 200));
+
+    assert!(!home.words().contains(" INFO "), "{}", home.words());
+    let (status, level) = block_on(put("/admin/v1/log-level", json!({ "level": "debug" })));
+    assert_eq!((status, &level["level"]), (200, &json!("debug")), "{level}");
+    let (status, error) = block_on(put("/admin/v1/log-level", json!({ "level": "loud" })));
+    assert_eq!((status, &error["error"]["code"]), (400, &json!("OC-1001")), "{error}");
+    assert!(daemon.terminate().success());
+    assert!(home.words().contains(" INFO stopping"), "{}", home.words());
+    drop(client);
+}

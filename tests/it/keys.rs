@@ -164,11 +164,11 @@ fn an_audit_log_that_was_cut_off_at_its_end_is_told_from_a_whole_one() {
     let daemon = home.start();
     done(&home, &["key", "create", "ci", "--scope", "runs:read"]);
     assert!(daemon.terminate().success());
-    // The store of before the second life, beside the checkpoints of that life: the third writes its fifth row anew.
+    // The store of before the second life, beside the checkpoints of that life: the third writes its sixth row anew.
     std::fs::write(home.store_file(), earlier).expect("written");
     let _daemon = home.start();
     let (exit, value) = cli(&home, &["audit", "--verify"]);
     assert_eq!((exit, value["error"]["code"].as_str()), (1, Some("OC-2010")), "{value}");
     let message = text(&value["error"], "message");
-    assert!(message.contains("row 5"), "{message}");
+    assert!(message.contains("row 6"), "{message}");
 }

@@ -182,7 +182,7 @@ fn a_daemon_as_it_comes_passes_its_own_security_check_and_what_is_opened_is_repo
     assert_eq!(exit, if unchecked.count() == 0 { 0 } else { 2 }, "{value}");
     assert!(daemon.terminate().success());
 
-    let home = TestHome::new("[metrics]\nport = 0\n[gateway]\nbind = \"0.0.0.0\"\n");
+    let home = TestHome::new("[metrics]\nport = 0\n[gateway]\nbind = \"0.0.0.0\"\ntls.mode = \"proxy\"\n");
     let _daemon = home.start();
     let (exit, value) = cli(&home, &["security", "check"]);
     let checks = value["checks"].as_array().unwrap_or_else(|| panic!("{value}"));

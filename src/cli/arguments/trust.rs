@@ -15,7 +15,7 @@ pub enum KeyCommand {
     Create {
         /// A name for people.
         name: String,
-        /// What it may do, such as runs:read, runs:* or *; may be given several times.
+        /// What it may do, such as runs:read, runs:* or *; agent:NAME for requests that name no agent; several times.
         #[arg(long = "scope", value_name = "SCOPE", required = true)]
         scopes: Vec<String>,
         /// It ends by itself after this time, such as 90d.

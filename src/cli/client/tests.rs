@@ -11,6 +11,7 @@ fn client(url: &str) -> Client {
     let target = Target {
         url: url.to_owned(),
         key: Some("ocl_1_2".into()),
+        tls_dir: None,
     };
     Client::new(&target).expect("a client")
 }
@@ -103,6 +104,7 @@ fn a_key_does_not_leave_this_machine_in_clear_text() {
         let target = Target {
             url: url.into(),
             key: None,
+            tls_dir: None,
         };
         assert_eq!(Client::new(&target).is_ok(), allowed, "{url}");
     };

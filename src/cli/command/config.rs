@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::cli::arguments::ConfigCommand;
+use crate::cli::client::{Method, Request};
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Exit};
 use crate::cli::output::{Output, Tone, table};
@@ -11,10 +12,10 @@ use crate::daemon::config::setting::{Setting, show};
 use crate::daemon::config::{ConfigError, DaemonFile, Place, edit};
 
 /// Does one of them.
-pub fn run(context: &mut Context, command: ConfigCommand) -> Result<Exit, CliError> {
+pub async fn run(context: &mut Context, command: ConfigCommand) -> Result<Exit, CliError> {
     match command {
         ConfigCommand::Get { key } => get(context, &key),
-        ConfigCommand::Set { key, value } => set(context, &key, &value),
+        ConfigCommand::Set { key, value } => set(context, &key, &value).await,
         ConfigCommand::List => list(context),
         ConfigCommand::Validate => validate(context),
     }
@@ -36,23 +37,47 @@ fn get(context: &mut Context, dotted: &str) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
-fn set(context: &mut Context, dotted: &str, text: &str) -> Result<Exit, CliError> {
-    // A mistyped key is the likelier fault, so it is named first.
+/// Through the running daemon, which writes it into the audit log; none when there is no daemon that answers.
+async fn set_by_daemon(context: &Context, dotted: &str, text: &str) -> Result<Option<Value>, CliError> {
+    let is_running = DaemonFile::read(&context.home)?.is_some_and(|daemon| daemon.is_alive());
+    if !is_running {
+        return Ok(None);
+    }
+    let body = json!({ "key": dotted, "value": text });
+    let request = Request {
+        method: Method::PUT,
+        body: Some(&body),
+        ..Request::get("/admin/v1/config")
+    };
+    match context.admin()?.send(&request).await {
+        Ok(value) => Ok(Some(value)),
+        Err(CliError::Unreachable { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+async fn set(context: &mut Context, dotted: &str, text: &str) -> Result<Exit, CliError> {
+    // A mistyped key is the likelier fault, so it is named first, and a value that is not allowed then.
     edit::lookup(dotted)?;
     context.require_home()?;
-    let change = edit::set(&context.home.config_file(), dotted, text)?;
-    let running = matches!(DaemonFile::read(&context.home), Ok(Some(_)));
-    let value = json!({
-        "key": change.key,
-        "old": change.old,
-        "new": change.new,
-        "file": change.file,
-        "live": change.live,
-    });
+    let by_daemon = set_by_daemon(context, dotted, text).await?;
+    let running = by_daemon.is_some();
+    let value = if let Some(value) = by_daemon {
+        value
+    } else {
+        let change = edit::set(&context.home.config_file(), dotted, text)?;
+        json!({
+            "key": change.key,
+            "old": change.old,
+            "new": change.new,
+            "file": change.file,
+            "live": change.live,
+        })
+    };
     context.output.result(&value, |_| {
-        let old = change.old.as_deref().unwrap_or("default");
-        let mut text = format!("{}: {old} → {}\n", change.key, change.new);
-        if running && change.live {
+        let told = |name: &str| value[name].as_str().unwrap_or("default").to_owned();
+        let mut text = format!("{}: {} → {}\n", told("key"), told("old"), told("new"));
+        if running && value["live"] == true {
             text.push_str("a running daemon picks it up on reload or restart\n");
         } else if running {
             text.push_str("a running daemon takes it at its next start\n");

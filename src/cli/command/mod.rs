@@ -7,6 +7,7 @@ pub mod budget;
 pub mod config;
 pub mod cron;
 pub mod doctor;
+pub mod drain;
 pub mod health;
 pub mod incident;
 pub mod init;

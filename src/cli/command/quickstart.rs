@@ -69,6 +69,7 @@ pub async fn run(
     let client = Client::new(&Target {
         url: ready.gateway,
         key: context.home.read_operator_key()?,
+        tls_dir: Some(context.home.tls_dir()),
     })?;
     let operators = Client::of_operator(&context.home, &context.overrides, Some(&ready.admin), None)?;
     context.output.note(&format!("ready at {}", client.url()));

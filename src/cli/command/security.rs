@@ -73,7 +73,7 @@ pub async fn run(context: &mut Context, SecurityCommand::Check: SecurityCommand)
     let status = context.client()?.send(&Request::get("/v1/status")).await?;
     let mut checks = Checks::default();
     let gateway = context.target()?.url;
-    gateway_checks(&mut checks, &gateway).await;
+    gateway_checks(&mut checks, context, &gateway).await;
     match status["metrics"].as_str() {
         Some(url) => metrics_checks(&mut checks, url).await,
         None => checks.unchecked("metrics", "whether it answers to strangers", "metrics are not served"),
@@ -212,13 +212,50 @@ async fn not_from_outside(checks: &mut Checks, listener: &'static str, url: &str
     }
 }
 
-async fn gateway_checks(checks: &mut Checks, url: &str) {
+/// The operator's certificates: authorities and own; none where they cannot be read.
+fn certificates(context: &Context) -> Option<(String, String)> {
+    let folder = context.home.tls_dir();
+    let bundle = read_at_most(&folder.join("internal.pem"), PEM_BYTES_MAX).ok().flatten();
+    Some((bundle?, read_private(&folder.join("operator.pem")).ok().flatten()?))
+}
+
+async fn gateway_checks(checks: &mut Checks, context: &Context, url: &str) {
     const NAME: &str = "gateway";
-    let Some(client) = plain_client() else {
+    let made = if url.starts_with("https://") {
+        let tls = certificates(context).and_then(|(bundle, own)| client_config(&bundle, Some(&own)).ok());
+        tls.and_then(|tls| client(|builder| builder.tls_backend_preconfigured(tls.clone())))
+    } else {
+        plain_client()
+    };
+    let Some(client) = made else {
         return checks.unchecked(NAME, "who gets in", "no client can be made");
     };
+    if let (true, Some(clear)) = (url.starts_with("https://"), plain_client()) {
+        let clear = tried(
+            &clear,
+            Method::GET,
+            &format!("{}/livez", url.replace("https://", "http://")),
+            &[],
+        )
+        .await;
+        checks.put(NAME, "refuses requests without TLS", is_refused(clear));
+    }
     without_a_key(checks, NAME, &client, url, &openapi::document()).await;
     foreign_names(checks, NAME, &client, &format!("{url}/livez")).await;
+    let forged = [("x-forwarded-for", "127.0.0.1"), ("x-client-identity", "CN=operator")];
+    for (name, value) in forged {
+        let tried = tried(&client, Method::GET, &format!("{url}/livez"), &[(name, value)]).await;
+        // Where this machine itself is named as a proxy, its words count.
+        if tried == Ok(200) {
+            checks.unchecked(
+                NAME,
+                format!("refuses {name} from strangers"),
+                "this machine is a trusted proxy",
+            );
+        } else {
+            checks.put(NAME, format!("refuses {name} from strangers"), is(403, tried));
+        }
+    }
     let mut open = Vec::new();
     for (method, path) in guarded(&admin::openapi::document()) {
         if let Err(seen) = is(404, tried(&client, method.clone(), &format!("{url}{path}"), &[]).await) {
@@ -250,10 +287,7 @@ async fn issued(operators: &Client, identity: &str, life_s: u64) -> Result<(Stri
 
 async fn admin_checks(checks: &mut Checks, context: &Context, url: &str) -> Result<(), CliError> {
     const NAME: &str = "admin";
-    let folder = context.home.tls_dir();
-    let bundle = read_at_most(&folder.join("internal.pem"), PEM_BYTES_MAX).ok().flatten();
-    let own = read_private(&folder.join("operator.pem")).ok().flatten();
-    let (Some(bundle), Some(own)) = (bundle, own) else {
+    let Some((bundle, own)) = certificates(context) else {
         checks.unchecked(NAME, "who gets in", "the operator's certificate cannot be read");
         return Ok(());
     };

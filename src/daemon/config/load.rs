@@ -14,6 +14,7 @@ use super::approval;
 use super::command_skill::{CommandSkill, command_skills};
 use super::document::{Source, found};
 use super::error::{BadValue, ConfigError, Place, Warning};
+use super::gateway::{GatewayConfig, gateway};
 use super::health::HealthConfig;
 use super::home::Home;
 use super::key::{self, KEYS, Path};
@@ -30,7 +31,7 @@ use crate::domain::approval::ApprovalRules;
 use crate::domain::name::{ModelAlias, SkillName};
 use crate::domain::schedule::definition::{CatchUp, Schedule};
 use crate::domain::schedule::document::Defaults;
-use crate::gateway::admin::allow::Network;
+use crate::gateway::rim::network::Network;
 use crate::runs::retention::decision::Limits;
 use crate::skills::sandbox::policy::SandboxSettings;
 
@@ -53,25 +54,6 @@ impl Overrides {
             flags: Vec::new(),
         }
     }
-}
-
-/// The network rim.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GatewayConfig {
-    /// Where it listens.
-    pub bind: IpAddr,
-    /// Its port; 0 takes any free one.
-    pub port: u16,
-    /// Longest wait of a request for a run, in milliseconds.
-    pub timeout_ms: u64,
-    /// Time between comments on idle event streams, in milliseconds.
-    pub keepalive_ms: u64,
-    /// Time for a request's head and between two requests of a connection, in milliseconds.
-    pub head_timeout_ms: u64,
-    /// Largest request body.
-    pub body_bytes_max: usize,
-    /// Connections at once.
-    pub connections_max: usize,
 }
 
 /// The operators' listener.
@@ -245,17 +227,7 @@ pub fn load(home: &Home, overrides: &Overrides) -> Result<Loaded, ConfigError> {
     let pipelines = pipelines(home, &mut bad)?;
     let schedule_defaults = schedule_defaults(&settings);
     let schedules = schedules(home, &schedule_defaults, &mut bad)?;
-    let gateway = gateway(&settings);
-    if !gateway.bind.is_loopback() {
-        let origin = settings.get(&["gateway", "bind"]).map(|setting| setting.origin.clone());
-        warnings.push(Warning {
-            place: origin.unwrap_or(Place::Default),
-            text: format!(
-                "gateway.bind is {}: other machines can reach the gateway, without TLS",
-                gateway.bind
-            ),
-        });
-    }
+    let gateway = gateway(&settings, home.config_dir(), &agents, &mut bad);
     let metrics = metrics(&settings, &mut bad);
     let admin = admin(&settings, &mut bad);
     let health = HealthConfig::of(&settings, home.config_dir(), &mut bad);
@@ -491,19 +463,6 @@ fn number(settings: &Settings, path: &[&str]) -> u64 {
     settings
         .number(path)
         .expect("the key has a default, and only allowed values replace it")
-}
-
-fn gateway(settings: &Settings) -> GatewayConfig {
-    let bind = settings.text(&["gateway", "bind"]).and_then(|text| text.parse().ok());
-    GatewayConfig {
-        bind: bind.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-        port: number(settings, &["gateway", "port"]) as u16,
-        timeout_ms: number(settings, &["gateway", "timeout"]),
-        keepalive_ms: number(settings, &["gateway", "keepalive"]),
-        head_timeout_ms: number(settings, &["gateway", "headTimeout"]),
-        body_bytes_max: number(settings, &["gateway", "maxBodyBytes"]) as usize,
-        connections_max: number(settings, &["gateway", "maxConnections"]) as usize,
-    }
 }
 
 fn schedule_defaults(settings: &Settings) -> Defaults {

@@ -17,6 +17,7 @@ pub mod document;
 pub mod edit;
 pub mod error;
 pub mod file;
+pub mod gateway;
 pub mod health;
 pub mod home;
 pub mod key;

@@ -1,7 +1,7 @@
 //! The audit log: `/admin/v1/audit`.
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -11,6 +11,7 @@ use crate::domain::fault::in_one_line;
 use crate::gateway::auth::Authenticated;
 use crate::gateway::error::ApiError;
 use crate::gateway::parts::GatewayParts;
+use crate::gateway::query::Query;
 use crate::gateway::wire::run::time;
 use crate::identity::audit::AuditError;
 

@@ -2,7 +2,6 @@
 //!
 //! On a listener of its own, which asks for a certificate before it reads anything, and for a key then.
 
-pub mod allow;
 pub mod audit;
 pub mod keys;
 pub mod listener;
@@ -10,5 +9,6 @@ pub mod openapi;
 pub mod process;
 pub mod router;
 pub mod secrets;
+pub mod settings;
 pub mod store;
 pub mod tls;

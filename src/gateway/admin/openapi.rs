@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
+use crate::gateway::openapi::with_common;
+
 /// The document; a test holds it against the routes.
 pub fn document() -> Value {
-    serde_json::from_str(include_str!("openapi.json")).expect("the file is JSON; a test reads it")
+    with_common(serde_json::from_str(include_str!("openapi.json")).expect("the file is JSON; a test reads it"))
 }

@@ -11,14 +11,18 @@ use axum::{Json, Router};
 use crate::domain::code;
 use crate::gateway::auth::{refuse_other_hosts, refuse_other_origins};
 use crate::gateway::error::ApiError;
-use crate::gateway::lapse::end_with_key;
+use crate::gateway::lapse::{Leases, end_with_key};
 use crate::gateway::metrics::{RequestMeter, meter};
 use crate::gateway::parts::GatewayParts;
 
-use super::{audit, keys, openapi, process, secrets, store, tls};
+use super::{audit, keys, openapi, process, secrets, settings, store, tls};
 
 /// The router; `own` is the address that is listened on.
 pub fn router(parts: GatewayParts, own: Arc<str>) -> Router {
+    let leases = Leases {
+        keyring: parts.keyring.clone(),
+        is_limited: false,
+    };
     Router::new()
         .route("/admin/v1/tree", get(process::tree))
         .route("/admin/v1/stop", post(process::stop))
@@ -34,6 +38,12 @@ pub fn router(parts: GatewayParts, own: Arc<str>) -> Router {
         .route("/admin/v1/tls/rotate", post(tls::rotate))
         .route("/admin/v1/secrets", get(secrets::list))
         .route("/admin/v1/secrets/{name}", put(secrets::set).delete(secrets::remove))
+        .route("/admin/v1/config", get(settings::config).put(settings::set))
+        .route(
+            "/admin/v1/log-level",
+            get(settings::log_level).put(settings::set_log_level),
+        )
+        .route("/admin/v1/drain", get(settings::drain_state).post(settings::drain))
         .route("/admin/v1/audit", get(audit::list))
         .route("/admin/v1/audit/verify", post(audit::verify))
         .route("/admin/v1/store/backup", get(store::backups).post(store::backup))
@@ -44,7 +54,7 @@ pub fn router(parts: GatewayParts, own: Arc<str>) -> Router {
         .method_not_allowed_fallback(async || {
             ApiError::new(code::ROUTE_NOT_FOUND, "this address does not take this method").hint("GET /openapi.json")
         })
-        .layer(from_fn_with_state(parts.keyring.clone(), end_with_key))
+        .layer(from_fn_with_state(leases, end_with_key))
         .layer(from_fn_with_state(own, check_names))
         .layer(from_fn_with_state(RequestMeter::new(parts.telemetry.clone()), meter))
         .with_state(parts)

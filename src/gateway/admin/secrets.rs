@@ -1,7 +1,7 @@
 //! Secrets: `/admin/v1/secrets`. A value comes in and never goes out.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde_json::{Value, json};
 
 use crate::domain::fault::in_one_line;
@@ -9,6 +9,7 @@ use crate::gateway::auth::Authenticated;
 use crate::gateway::body::Body;
 use crate::gateway::error::ApiError;
 use crate::gateway::parts::GatewayParts;
+use crate::gateway::query::Path;
 use crate::gateway::wire::run::time;
 use crate::identity::secrets::SecretStoreError;
 

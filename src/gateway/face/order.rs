@@ -17,6 +17,7 @@ use crate::domain::text::{cut, preview};
 use crate::gateway::auth::Authenticated;
 use crate::gateway::error::ApiError;
 use crate::gateway::parts::GatewayParts;
+use crate::gateway::routing::choose::{Routing, Unnamed};
 use crate::llm::config::Provider;
 use crate::runs::handle::Idempotency;
 use crate::runtime::live::LiveReader;
@@ -36,9 +37,34 @@ pub struct Served {
     pub bare: Option<ModelAlias>,
 }
 
+/// A model of this name stands for whoever the gateway chooses.
+const WHOEVER: &[&str] = &["openclaw", "openclaw/default"];
+
+/// Who answers a request: whoever the header names, else the model, else whoever the gateway chooses.
+///
+/// **Errors**: there is no such agent or model.
+pub fn chosen(parts: &GatewayParts, request: &Unnamed<'_>, model: &str) -> Result<Served, ApiError> {
+    let agent = if WHOEVER.contains(&model) {
+        parts.routing.agent(&parts.agents, request)?
+    } else {
+        Routing::named(&parts.agents, request.headers)?
+    };
+    match agent {
+        Some(agent) => served(parts, agent.as_str()),
+        None => served(parts, model),
+    }
+}
+
 /// The agent or model of a name.
 pub fn served(parts: &GatewayParts, name: &str) -> Result<Served, ApiError> {
     let definitions = parts.agents.definitions();
+    let executor = || definitions.values().find(|agent| agent.role == Role::Executor);
+    if WHOEVER.contains(&name)
+        && let Some(agent) = executor().cloned()
+    {
+        return Ok(Served { agent, bare: None });
+    }
+    let name = name.strip_prefix("openclaw/").unwrap_or(name);
     let agent = AgentName::new(name)
         .ok()
         .and_then(|name| definitions.get(&name).cloned());
@@ -49,8 +75,7 @@ pub fn served(parts: &GatewayParts, name: &str) -> Result<Served, ApiError> {
         .ok()
         .filter(|alias| parts.models.get(alias).is_ok());
     // A model has no account of its own: an executor's is charged.
-    let executor = definitions.values().find(|agent| agent.role == Role::Executor);
-    let agent = executor.or_else(|| definitions.values().next()).cloned();
+    let agent = executor().or_else(|| definitions.values().next()).cloned();
     if let (Some(alias), Some(agent)) = (alias, agent) {
         let bare = Some(alias);
         return Ok(Served { agent, bare });
@@ -87,11 +112,21 @@ pub async fn accept(
     (face, asked, body): (Face, Asked, &[u8]),
     before: Vec<Message>,
 ) -> Result<Accepted, ApiError> {
-    if *parts.stop.borrow() {
-        let message = "the daemon is stopping; nothing was accepted";
-        return Err(ApiError::new(code::STOPPING, message));
-    }
-    let served = served(parts, &asked.model)?;
+    parts.takes_work()?;
+    let request = Unnamed {
+        key: &key.0,
+        path: match face {
+            Face::OpenAiChat => "/v1/chat/completions",
+            Face::OpenAiResponses => "/v1/responses",
+            Face::Anthropic => "/v1/messages",
+        },
+        headers,
+        bytes: body.len(),
+    };
+    let served = chosen(parts, &request, &asked.model)?;
+    let answer_tokens = asked.output_tokens_max.unwrap_or(served.agent.output_tokens_max);
+    let agent = Some(&served.agent.name);
+    parts.limits.order(key.0.key, agent, body.len(), answer_tokens.into())?;
     check_stop(parts, &served, &asked)?;
     let own_from = before.len() as u32;
     let mut messages = before;

@@ -102,9 +102,10 @@ impl Vendor {
         if !Self::may_repeat(error) {
             headers.insert("x-should-retry", HeaderValue::from_static("false"));
         }
-        for name in [header::RETRY_AFTER, header::WWW_AUTHENTICATE] {
-            if let Some(value) = response.headers().get(&name) {
-                headers.insert(name, value.clone());
+        for (name, value) in response.headers() {
+            let is_limit = name.as_str().contains("ratelimit-");
+            if is_limit || name == header::RETRY_AFTER || name == header::WWW_AUTHENTICATE {
+                headers.insert(name.clone(), value.clone());
             }
         }
         shaped

@@ -1,7 +1,7 @@
 //! Agents.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde_json::{Value, json};
 
 use crate::domain::agent::AgentDefinition;
@@ -11,6 +11,7 @@ use crate::domain::name::AgentName;
 use crate::gateway::auth::Authenticated;
 use crate::gateway::error::ApiError;
 use crate::gateway::parts::GatewayParts;
+use crate::gateway::query::Path;
 use crate::gateway::wire::money::usd;
 
 /// `GET /v1/agents`.

@@ -1,7 +1,7 @@
 //! Answers of persons: calls that need a yes, calls of which nobody knows whether they happened.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde_json::{Value, json};
 
 use crate::domain::approval::Given;
@@ -13,6 +13,7 @@ use crate::gateway::auth::Authenticated;
 use crate::gateway::body::Body;
 use crate::gateway::error::ApiError;
 use crate::gateway::parts::GatewayParts;
+use crate::gateway::query::Path;
 use crate::gateway::wire::question::{ApproveWire, ResolveWire, view};
 use crate::gateway::wire::run;
 use crate::runs::answering::Which;

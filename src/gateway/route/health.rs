@@ -1,5 +1,7 @@
 //! Probes. They need no key and say nothing but yes or no.
 
+use std::sync::atomic::Ordering;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -18,7 +20,8 @@ pub async fn ready(State(parts): State<GatewayParts>) -> Response {
     let stopping = *parts.stop.borrow();
     let commits = parts.committer.barrier().await.is_ok();
     let recovered = parts.runs.is_recovered();
-    let good = commits && recovered && !stopping;
+    let draining = parts.draining.load(Ordering::Relaxed);
+    let good = commits && recovered && !stopping && !draining;
     let status = if good {
         StatusCode::OK
     } else {
@@ -27,7 +30,7 @@ pub async fn ready(State(parts): State<GatewayParts>) -> Response {
     let word = if good { "ok" } else { "not ready" };
     (
         status,
-        Json(json!({ "status": word, "store": commits, "recovered": recovered, "stopping": stopping })),
+        Json(json!({ "status": word, "store": commits, "recovered": recovered, "stopping": stopping, "draining": draining })),
     )
         .into_response()
 }

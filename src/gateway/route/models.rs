@@ -1,7 +1,7 @@
 //! What clients of vendors' protocols may name as a model: each agent, and each configured model.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -11,6 +11,7 @@ use crate::gateway::auth::Authenticated;
 use crate::gateway::error::ApiError;
 use crate::gateway::face::vendor::is_of_anthropic;
 use crate::gateway::parts::GatewayParts;
+use crate::gateway::query::{Path, Query};
 use crate::gateway::wire::run::time;
 
 /// Names of one page, when the client does not say and at most.

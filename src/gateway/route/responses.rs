@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
@@ -24,6 +24,7 @@ use crate::gateway::face::told::Told;
 use crate::gateway::face::write_responses::{input_items, object, response_id, run_of};
 use crate::gateway::face::{order, read_responses, replay};
 use crate::gateway::parts::GatewayParts;
+use crate::gateway::query::{Path, Query};
 use crate::llm::estimate::Fixed;
 
 /// Rows of one page of input items, when the client does not say and at most.

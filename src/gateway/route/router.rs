@@ -1,15 +1,19 @@
 //! All routes of the gateway.
 
-use axum::middleware::from_fn_with_state;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 
 use crate::domain::code;
+use crate::gateway::attribution::attribute;
 use crate::gateway::auth::check_host;
 use crate::gateway::error::ApiError;
 use crate::gateway::face::scribe::Scribes;
 use crate::gateway::face::vendor::{Vendor, shaped};
-use crate::gateway::lapse::end_with_key;
+use crate::gateway::lapse::{Leases, end_with_key};
+use crate::gateway::limit::limits::Limits;
 use crate::gateway::metrics::{RequestMeter, meter};
 use crate::gateway::parts::GatewayParts;
 
@@ -29,8 +33,26 @@ async fn no_method() -> ApiError {
     ApiError::new(code::ROUTE_NOT_FOUND, "this address does not take this method").hint("GET /openapi.json")
 }
 
+/// What is asked to find out how the daemon is, which is most wanted when it has much to do.
+const PROBES: &[&str] = &["/livez", "/readyz", "/healthz"];
+
+/// Refuses what is too much for the whole gateway before anything of it is read.
+async fn begin(State(limits): State<Limits>, request: Request, next: Next) -> Response {
+    if PROBES.contains(&request.uri().path()) {
+        return next.run(request).await;
+    }
+    match limits.begin() {
+        Ok(_place) => next.run(request).await,
+        Err(refused) => refused.into_response(),
+    }
+}
+
 /// The router.
 pub fn router(parts: GatewayParts, scribes: Scribes) -> Router {
+    let leases = Leases {
+        keyring: parts.keyring.clone(),
+        is_limited: true,
+    };
     let openai = Router::new()
         .route("/v1/chat/completions", post(chat::create))
         .route("/v1/responses", post(responses::create))
@@ -103,8 +125,10 @@ pub fn router(parts: GatewayParts, scribes: Scribes) -> Router {
         .route("/openapi.json", get(status::openapi))
         .fallback(async || ApiError::new(code::ROUTE_NOT_FOUND, "nothing is at this address").hint("GET /openapi.json"))
         .method_not_allowed_fallback(no_method)
-        .layer(from_fn_with_state(parts.keyring.clone(), end_with_key))
+        .layer(from_fn_with_state(leases, end_with_key))
+        .layer(from_fn_with_state(parts.clone(), attribute))
         .layer(from_fn_with_state(parts.clone(), check_host))
+        .layer(from_fn_with_state(parts.limits.clone(), begin))
         .layer(from_fn_with_state(RequestMeter::new(parts.telemetry.clone()), meter))
         .with_state(parts)
 }

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -22,6 +22,9 @@ use crate::gateway::auth::Authenticated;
 use crate::gateway::body::{Body, take};
 use crate::gateway::error::ApiError;
 use crate::gateway::parts::GatewayParts;
+use crate::gateway::query::{Path, Query};
+use crate::gateway::rim::connection::stopped;
+use crate::gateway::routing::choose::Unnamed;
 use crate::gateway::wire::event::{delta, event, line, step_of};
 use crate::gateway::wire::run::{header as header_view, time, view};
 use crate::gateway::wire::submission::SubmissionWire;
@@ -34,6 +37,8 @@ const FACTS_AT_ONCE: usize = 64;
 /// Rows of one page.
 const PAGE_MAX: usize = 200;
 const PAGE_DEFAULT: usize = 50;
+/// After a stop, for the next daemon to be there.
+const COME_BACK: Duration = Duration::from_secs(2);
 
 fn run_id(text: &str) -> Result<RunId, ApiError> {
     text.parse().map_err(|_| {
@@ -61,17 +66,25 @@ pub async fn submit(
     body: Body,
 ) -> Result<Response, ApiError> {
     key.needs("runs:write")?;
-    if *parts.stop.borrow() {
-        return Err(ApiError::new(
-            code::STOPPING,
-            "the daemon is stopping; nothing was accepted",
-        ));
-    }
+    parts.takes_work()?;
     let value = body.json()?;
     let body_hash = *blake3::hash(crate::domain::json::canonical(&value).as_bytes()).as_bytes();
     let mut wire: SubmissionWire = take(value)?;
     let tape = wire.take_tape()?;
-    let spec = wire.into_spec(parts.clock.now(), key.0.grant())?;
+    let mut spec = wire.into_spec(parts.clock.now(), key.0.grant())?;
+    if spec.agent.is_none() && spec.plan.is_none() {
+        let request = Unnamed {
+            key: &key.0,
+            path: "/v1/runs",
+            headers: &headers,
+            bytes: body.0.len(),
+        };
+        spec.agent = parts.routing.agent(&parts.agents, &request)?;
+    }
+    let tokens = spec.tokens_max.unwrap_or(0);
+    parts
+        .limits
+        .order(key.0.key, spec.agent.as_ref(), body.0.len(), tokens)?;
     // Refused now rather than by every step; what clients send never becomes the name of a row or a label.
     // A cassette answers for models that nobody configured here.
     let is_replay = tape.as_ref().is_some_and(|tape| tape.replay.is_some());
@@ -108,9 +121,12 @@ async fn answer(parts: &GatewayParts, accepted: Accepted, wait: Option<u64>) -> 
     let mut ended = false;
     if let Some(wait) = wait {
         let bound = Duration::from_millis(wait).min(parts.settings.timeout);
-        ended = tokio::time::timeout(bound, end_of(parts, run))
-            .await
-            .is_ok_and(|result| result.is_ok());
+        let mut stop = parts.stop.subscribe();
+        ended = tokio::select! {
+            ended = tokio::time::timeout(bound, end_of(parts, run)) => ended.is_ok_and(|result| result.is_ok()),
+            // The run goes on when the daemon is back; its address says how it went.
+            () = stopped(&mut stop) => false,
+        };
     }
     let view = current(parts, run)?;
     let status = if ended { StatusCode::OK } else { StatusCode::ACCEPTED };
@@ -306,12 +322,7 @@ pub async fn retry(
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     key.needs("runs:write")?;
-    if *parts.stop.borrow() {
-        return Err(ApiError::new(
-            code::STOPPING,
-            "the daemon is stopping; nothing was accepted",
-        ));
-    }
+    parts.takes_work()?;
     let accepted = parts.runs.retry(run_id(&id)?, key.0.grant()).await?;
     answer(&parts, accepted, None).await
 }
@@ -353,6 +364,13 @@ fn piece(heard: Heard) -> Event {
         Heard::Lagged(count) => ("delta", json!({ "type": "lagged", "missed": count })),
     };
     Event::default().event(word).data(data.to_string())
+}
+
+/// The last word of a stream whose daemon stops: when to come back, and from where. Nothing of it is an event.
+fn goodbye(seen: u64) -> Event {
+    Event::default()
+        .retry(COME_BACK)
+        .comment(format!("stopping; resume with Last-Event-ID: {seen}"))
 }
 
 struct Following {
@@ -416,8 +434,10 @@ fn facts_after(parts: GatewayParts, run: RunId, after: u64) -> impl Stream<Item 
                     biased;
                     heard = state.live.next() => return Some((Ok(piece(heard)), state)),
                     () = state.watch.past(state.seen) => state.is_read = false,
-                    // The client comes back with the last id that it has seen.
-                    _ = stop.wait_for(|stop| *stop) => return None,
+                    () = stopped(&mut stop) => {
+                        state.ended = true;
+                        return Some((Ok(goodbye(state.seen)), state));
+                    }
                 }
                 continue;
             }

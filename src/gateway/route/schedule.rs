@@ -1,7 +1,7 @@
 //! Schedules and their ledger.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -18,6 +18,7 @@ use crate::gateway::auth::Authenticated;
 use crate::gateway::body::Body;
 use crate::gateway::error::ApiError;
 use crate::gateway::parts::GatewayParts;
+use crate::gateway::query::{Path, Query};
 use crate::gateway::wire::run::time;
 
 /// Slots that are shown ahead when nobody says how many.

@@ -1,7 +1,7 @@
 //! Skills: those that can be called, the packages that can be read, and the servers whose tools are skills.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde_json::{Value, json};
 
 use crate::domain::code;
@@ -11,6 +11,7 @@ use crate::domain::skill::SkillManifest;
 use crate::gateway::auth::Authenticated;
 use crate::gateway::error::ApiError;
 use crate::gateway::parts::GatewayParts;
+use crate::gateway::query::Path;
 use crate::skills::mcp::handle::RestartError;
 use crate::skills::package::folder::PackageFolder;
 use crate::skills::package::library::{Package, Shelf};

@@ -2,10 +2,11 @@
 
 use std::sync::atomic::Ordering;
 
-use axum::Json;
 use axum::extract::State;
+use axum::{Extension, Json};
 use serde_json::{Value, json};
 
+use crate::gateway::attribution::Client;
 use crate::gateway::auth::Authenticated;
 use crate::gateway::error::ApiError;
 use crate::gateway::parts::GatewayParts;
@@ -13,8 +14,15 @@ use crate::gateway::wire::run::time;
 use crate::llm::gate::state::GateView;
 
 /// `GET /v1/status`.
-pub async fn status(State(parts): State<GatewayParts>, key: Authenticated) -> Result<Json<Value>, ApiError> {
+pub async fn status(
+    State(parts): State<GatewayParts>,
+    key: Authenticated,
+    client: Option<Extension<Client>>,
+) -> Result<Json<Value>, ApiError> {
     key.needs("status:read")?;
+    let client = client.map(
+        |Extension(client)| json!({ "address": client.address.to_string(), "identity": client.identity.as_deref() }),
+    );
     let now = parts.clock.now();
     let figures = parts.committer.figures();
     let gates = parts.models.gates(now);
@@ -52,6 +60,7 @@ pub async fn status(State(parts): State<GatewayParts>, key: Authenticated) -> Re
         "disk": { "free": parts.room.state().disk.free, "total": parts.room.state().disk.total, "full": parts.room.is_low() },
         "models": models,
         "sandbox": parts.sandbox.to_json(),
+        "client": client,
     })))
 }
 

@@ -5,10 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use rustls::ServerConfig;
-use rustls::pki_types::{CertificateDer, UnixTime};
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::version::TLS13;
+use rustls::pki_types::CertificateDer;
 use tokio::sync::{Mutex, watch};
 
 use crate::domain::code::{self, Code};
@@ -24,11 +21,12 @@ use crate::storage::error::StoreError;
 use crate::storage::record::certificate::CertificateRecord;
 use crate::storage::store::Store;
 
-use super::client::{ClientError, certificates, key, roots};
+use super::client::{ClientError, certificates};
 use super::files::{Authorities, AuthorityFiles, FilesError};
 use super::issue::{IssueError, Issued, SigningAuthority, Wanted, renew_at};
 use super::name::Identity;
-use super::trust::{AdminVerifier, Peer, PeerRefused, Trust, peer_of};
+use super::serving::{Shown, ShownError, shown};
+use super::trust::{Peer, PeerRefused, Trust, peer_of};
 
 /// Life of the certificates that renew themselves.
 const OWN_LIFE_MS: u64 = 24 * 3600 * 1000;
@@ -73,6 +71,15 @@ pub enum AuthorityError {
     /// Another step comes first.
     #[error("rotate the authority: the next step is `{}`", .0.as_str())]
     Step(Step),
+}
+
+impl From<ShownError> for AuthorityError {
+    fn from(error: ShownError) -> Self {
+        match error {
+            ShownError::Check(error) => Self::Issue(error),
+            ShownError::Use(error) => Self::Use(error),
+        }
+    }
 }
 
 impl AuthorityError {
@@ -159,11 +166,13 @@ struct Inside {
     revision: watch::Sender<u64>,
     /// Of this daemon's renewals, from 0 to 1000.
     jitter: u64,
+    /// Names of the daemon beside those of this machine to itself.
+    names: Vec<String>,
 }
 
 /// What the daemon shows, and by what it checks others.
 struct Served {
-    config: Arc<ServerConfig>,
+    shown: Arc<Shown>,
     own: Arc<Issued>,
     issuing: u32,
 }
@@ -175,52 +184,12 @@ fn trust_of(records: Vec<CertificateRecord>, authorities: &Authorities) -> Trust
     }
 }
 
-/// Makes the configuration, after the check that a client of the daemon will make.
-fn serve(
-    trust: &Arc<ArcSwap<Trust>>,
-    bundle: &str,
-    own: &Issued,
-    now: UtcMillis,
-) -> Result<ServerConfig, AuthorityError> {
-    let roots = Arc::new(roots(bundle).map_err(AuthorityError::Use)?);
-    let der = CertificateDer::from(own.der.clone());
-    let at = UnixTime::since_unix_epoch(Duration::from_millis(now.0));
-    let read = webpki::EndEntityCert::try_from(&der);
-    read.and_then(|read| {
-        let usage = webpki::KeyUsage::server_auth();
-        read.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &roots.roots, &[], at, usage, None, None)
-            .map(drop)
-    })
-    .map_err(|error| AuthorityError::Issue(IssueError::Check(error)))?;
-    let failed = |error: rustls::Error| AuthorityError::Use(ClientError::Tls(error));
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let chain = WebPkiClientVerifier::builder_with_provider(roots, provider.clone())
-        .build()
-        .map_err(|error| failed(rustls::Error::General(error.to_string())))?;
-    let verifier = AdminVerifier {
-        chain,
-        trust: trust.clone(),
-    };
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&TLS13])
-        .map_err(failed)?
-        .with_client_cert_verifier(Arc::new(verifier))
-        .with_single_cert(
-            certificates("the new certificate", &own.pem).map_err(AuthorityError::Use)?,
-            key("the new key", &own.key_pem).map_err(AuthorityError::Use)?,
-        )
-        .map_err(failed)?;
-    // A resumed session would not be checked again: a revoked certificate could come back by its ticket.
-    config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.send_tls13_tickets = 0;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
-}
-
 impl Authority {
-    /// The authority of `folder`. Makes what is missing: the first authority, and the operator's certificate.
+    /// The authority of `folder`. Makes what is missing: the first authority, and the operator's certificate. `names`
+    /// are those of the daemon beside `localhost` and the loopback addresses.
     pub async fn open(
         folder: &Path,
+        names: Vec<String>,
         store: Store,
         audit: AuditLog,
         clock: Clock,
@@ -248,6 +217,7 @@ impl Authority {
             clock: &clock,
             entropy: &entropy,
             by: DAEMON,
+            names: &names,
             ops,
         };
         let own = draft.own(&authorities)?;
@@ -255,10 +225,10 @@ impl Authority {
         audit.commit_all(draft.ops).await.map_err(AuthorityError::Commit)?;
         let records = store.certificates().map_err(AuthorityError::Store)?;
         trust.store(Arc::new(trust_of(records, &authorities)));
-        let config = serve(&trust, &authorities.bundle(), &own, now)?;
+        let shown = shown(&trust, &authorities.bundle(), &own, now)?;
         write_operator(&files, operator.as_ref())?;
         let served = Served {
-            config: Arc::new(config),
+            shown: Arc::new(shown),
             own: Arc::new(own),
             issuing: authorities.issuing,
         };
@@ -267,6 +237,7 @@ impl Authority {
             store,
             audit,
             jitter: jitter(&entropy),
+            names,
             clock,
             entropy,
             trust,
@@ -277,8 +248,8 @@ impl Authority {
     }
 
     /// TLS for the next connection.
-    pub fn server_config(&self) -> Arc<ServerConfig> {
-        self.0.served.load().config.clone()
+    pub fn shown(&self) -> Arc<Shown> {
+        self.0.served.load().shown.clone()
     }
 
     /// Who showed this certificate, when it is let in.
@@ -450,6 +421,7 @@ impl Authority {
             clock: &self.0.clock,
             entropy: &self.0.entropy,
             by,
+            names: &self.0.names,
             ops,
         }
     }
@@ -481,10 +453,10 @@ impl Authority {
         }
         let records = inside.store.certificates().map_err(AuthorityError::Store)?;
         inside.trust.store(Arc::new(trust_of(records, authorities)));
-        let config = serve(&inside.trust, &authorities.bundle(), &own, now)?;
+        let shown = shown(&inside.trust, &authorities.bundle(), &own, now)?;
         write_operator(&inside.files, operator.as_ref())?;
         inside.served.store(Arc::new(Served {
-            config: Arc::new(config),
+            shown: Arc::new(shown),
             own,
             issuing: authorities.issuing,
         }));
@@ -513,6 +485,7 @@ struct Draft<'draft> {
     clock: &'draft Clock,
     entropy: &'draft Entropy,
     by: &'draft str,
+    names: &'draft [String],
     ops: Vec<Op>,
 }
 
@@ -536,7 +509,7 @@ impl Draft<'_> {
         let wanted = Wanted {
             identity: Identity::daemon(),
             life_ms: OWN_LIFE_MS,
-            dns: Vec::new(),
+            dns: self.names.to_vec(),
         };
         self.issue(authorities, &wanted)
     }

@@ -14,6 +14,8 @@ pub mod client;
 pub mod files;
 pub mod handle;
 pub mod issue;
+pub mod listener;
 pub mod name;
 pub mod renewal;
+pub mod serving;
 pub mod trust;

@@ -23,8 +23,8 @@ pub enum PeerRefused {
     /// The certificate names nobody, or several.
     #[error("its certificate does not name one identity of this installation")]
     Nameless,
-    /// The certificate names something else than an operator.
-    #[error("its certificate is not of the kind admin/")]
+    /// The certificate names something that this listener is not for.
+    #[error("its certificate is of a kind that this listener is not for")]
     Kind,
     /// The store knows no such certificate.
     #[error("its certificate is not one that was issued here")]
@@ -89,12 +89,13 @@ pub fn peer_of(certificate: &CertificateDer<'_>) -> Result<Peer, PeerRefused> {
 
 /// Checks clients in the handshake: the chain as the library does, then who it is and whether that still counts.
 #[derive(Debug)]
-pub(super) struct AdminVerifier {
+pub(super) struct IdentityVerifier {
     pub(super) chain: Arc<dyn ClientCertVerifier>,
     pub(super) trust: Arc<ArcSwap<Trust>>,
+    pub(super) kinds: &'static [IdentityKind],
 }
 
-impl ClientCertVerifier for AdminVerifier {
+impl ClientCertVerifier for IdentityVerifier {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         self.chain.root_hint_subjects()
     }
@@ -107,7 +108,7 @@ impl ClientCertVerifier for AdminVerifier {
     ) -> Result<ClientCertVerified, TlsError> {
         let verified = self.chain.verify_client_cert(end_entity, intermediates, now)?;
         let admitted = peer_of(end_entity).and_then(|peer| {
-            if peer.identity.kind != IdentityKind::Admin {
+            if !self.kinds.contains(&peer.identity.kind) {
                 return Err(PeerRefused::Kind);
             }
             self.trust

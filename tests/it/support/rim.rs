@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::contract;
 use super::daemon::TestDaemon;
 use super::wait::until;
 
@@ -115,7 +116,9 @@ impl Rim {
     /// Sends a request and reads the answer.
     pub fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
         let stream = self.open(method, path, headers, body);
-        answer(stream).unwrap_or_else(|heard| panic!("{method} {path}: no answer: {heard}"))
+        let reply = answer(stream).unwrap_or_else(|heard| panic!("{method} {path}: no answer: {heard}"));
+        contract::check(method, path, reply.status, &reply.body);
+        reply
     }
 
     /// Reads the answer of what was opened.
@@ -252,7 +255,8 @@ impl Iterator for EventStream {
                 continue;
             }
             match line.split_once(':').expect("a field or a comment") {
-                ("", _) => {}
+                // A comment, or when to come back.
+                ("" | "retry", _) => {}
                 ("id", value) => event.id = value.trim().parse().expect("a number"),
                 ("event", value) => value.trim().clone_into(&mut event.kind),
                 ("data", value) => event.data = serde_json::from_str(value).expect("JSON"),

@@ -122,6 +122,13 @@ fn the_architecture_is_part_of_the_documentation_and_names_tests_that_exist() {
 }
 
 #[test]
+fn the_table_of_incidents_names_tests_that_exist() {
+    let table = file("tests/it/incidents.rs");
+    assert!(table.text.matches("Test: ").count() >= 14, "a row for each incident");
+    assert_none("incidents", pages::of_tests(&table, &all_rust()));
+}
+
+#[test]
 fn links_of_documents_lead_somewhere() {
     let mut documents = vec![file("README.md"), file("CHANGELOG.md"), file("src/ARCHITECTURE.md")];
     documents.extend(files(&["ops"], ".md"));

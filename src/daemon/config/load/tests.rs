@@ -236,12 +236,6 @@ fn unknown_keys_warn_with_the_nearest_name() {
 }
 
 #[test]
-fn a_bind_that_others_can_reach_is_pointed_out() {
-    let house = house(&[("openclaw.toml", "[gateway]\nbind = \"0.0.0.0\"\n")]);
-    insta::assert_snapshot!(house.warnings().join("\n"), @"openclaw.toml:2: gateway.bind is 0.0.0.0: other machines can reach the gateway, without TLS");
-}
-
-#[test]
 fn an_agent_file_replaces_a_built_in_agent_and_fills_in_defaults() {
     let house = house(&[
         (

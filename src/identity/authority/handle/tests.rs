@@ -38,6 +38,7 @@ impl Stage {
         let folder = self.folder.path().join("tls");
         let opened = Authority::open(
             &folder,
+            Vec::new(),
             self.store.clone(),
             self.audit.clone(),
             self.clock.clone(),

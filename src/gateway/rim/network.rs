@@ -1,4 +1,4 @@
-//! Which addresses may come to the operators' listener at all.
+//! Networks: which addresses may come to the operators' listener, and which are proxies.
 
 use std::fmt;
 use std::net::IpAddr;

@@ -13,9 +13,6 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// Longest time in which a client may take nothing.
-pub const STALL_MAX: Duration = Duration::from_secs(30);
-
 /// A connection whose writes have to get on.
 #[derive(Debug)]
 pub struct Unstalled<S> {
@@ -105,7 +102,7 @@ mod tests {
     #[tokio::test]
     async fn the_wait_begins_anew_with_everything_that_a_client_takes() {
         let (ours, mut theirs) = tokio::io::duplex(64);
-        let mut ours = Unstalled::new(ours, STALL_MAX);
+        let mut ours = Unstalled::new(ours, Duration::from_secs(30));
         for round in 0..20 {
             while ours.write(&[0; 16]).now_or_never().is_some() {}
             assert!(ours.waiting.is_some(), "round {round}: it waits for the client");
