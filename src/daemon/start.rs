@@ -36,7 +36,6 @@ use crate::identity::secrets::{KeySources, SecretStore};
 use crate::llm::registry::{Models, RegistryError};
 use crate::memory;
 use crate::memory::handle::MemoryHandle;
-use crate::memory::index::graph::build::GraphPolicy;
 use crate::memory::indexing::Indexing;
 use crate::memory::parts::MemoryParts;
 use crate::runs;
@@ -511,7 +510,7 @@ impl Daemon {
             open_max: MEMORY_OPEN_MAX,
             upkeep: upkeep(config, &telemetry),
             embedding: embedding(config, &stored, &telemetry),
-            indexing: Indexing::new(GraphPolicy::default(), &telemetry),
+            indexing: Indexing::new(config.memory.graph, &telemetry),
         });
         let (skills_layer, skills) = skills(home, config, network, runner, memory.clone(), &telemetry, &stored)?;
         let skills_layer = skills_layer.child(ChildSpec::supervisor("egress", egress_layer));
@@ -555,6 +554,7 @@ impl Daemon {
             skills: skills.clone(),
             planner: planner(config)?,
             pipelines: pipelines(config),
+            redactor: models.redactor().and(stored.0.values().map(String::as_str)),
             skill_timeout_ms: config.agent.timeout_ms,
         };
         let (runs_layer, runs) = runs::layer::layer(runs_parts, config.steps_concurrent_max);
