@@ -1,5 +1,6 @@
 //! The one definition of every command and flag; help texts come from the comments here.
 
+mod care;
 mod cron;
 mod trust;
 
@@ -14,6 +15,7 @@ use crate::domain::id::RunId;
 use crate::domain::money::MicroUsd;
 use crate::domain::name::{AgentName, ModelAlias, PackageName, ServerName, SkillName};
 
+pub use care::{BackupCommand, StoreCommand};
 pub use cron::{CronAddArguments, CronCommand};
 pub use trust::{AuditArguments, KeyCommand, SecretCommand, SecurityCommand, TlsCommand};
 
@@ -114,6 +116,12 @@ pub enum Command {
     Security(SecurityCommand),
     /// Show what was changed of trust and configuration; --verify checks that the log still holds.
     Audit(AuditArguments),
+    /// Make, check and restore backups.
+    #[command(subcommand)]
+    Backup(BackupCommand),
+    /// Look after the store.
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Read and change the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),

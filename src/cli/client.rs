@@ -16,7 +16,7 @@ use super::error::CliError;
 use crate::daemon::config::{DaemonFile, Home, Overrides, load};
 use crate::identity::authority::client::client_config;
 use crate::runtime::file::{read_at_most, read_private};
-use crate::runtime::tls::install_provider;
+use crate::runtime::tls::http_client;
 
 /// Largest answer that is read.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -183,7 +183,7 @@ impl Client {
             hint: Some("the daemon of this home makes one at its start".into()),
             source: Box::new(error),
         })?;
-        Self::build(&target, |builder| builder.tls_backend_preconfigured(tls))
+        Self::build(&target, |builder| builder.tls_backend_preconfigured(tls.clone()))
     }
 
     /// Makes a client; nothing is sent yet.
@@ -193,7 +193,7 @@ impl Client {
 
     fn build(
         target: &Target,
-        with: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
+        with: impl Fn(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
     ) -> Result<Self, CliError> {
         let hint = "an address looks like http://127.0.0.1:8080";
         let base = Url::parse(&target.url)
@@ -215,13 +215,13 @@ impl Client {
                 ));
             }
         }
-        install_provider();
-        let builder = reqwest::Client::builder()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(Duration::from_millis(CONNECT_MS))
-            .user_agent(concat!("openclaw/", env!("CARGO_PKG_VERSION")));
-        let http = with(builder).build().map_err(|error| CliError::Unreachable {
+        let http = http_client(|builder| {
+            let builder = builder
+                .connect_timeout(Duration::from_millis(CONNECT_MS))
+                .user_agent(concat!("openclaw/", env!("CARGO_PKG_VERSION")));
+            with(builder)
+        });
+        let http = http.map_err(|error| CliError::Unreachable {
             url: target.url.clone(),
             source: Some(error.into()),
         })?;

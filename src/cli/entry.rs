@@ -109,6 +109,8 @@ async fn dispatch(context: &mut Context, command: Command, daemon: &impl DaemonS
         Command::Secret(sub) => command::secret::run(context, sub).await,
         Command::Security(sub) => command::security::run(context, sub).await,
         Command::Audit(arguments) => command::audit::run(context, &arguments).await,
+        Command::Backup(sub) => command::backup::run(context, sub).await,
+        Command::Store(sub) => command::store::run(context, &sub).await,
         Command::Config(sub) => command::config::run(context, sub),
     }
 }

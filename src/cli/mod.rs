@@ -30,6 +30,7 @@ mod found;
 mod in_this_process;
 pub mod memory_part;
 pub mod model_check;
+pub mod offline;
 pub mod output;
 pub mod progress;
 mod prompt;

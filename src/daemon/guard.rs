@@ -9,6 +9,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use supervisors::{ChildSpec, Strategy, SupervisorSpec, TaskRef, TaskSupervisor, Tasks};
 
 use crate::runtime::committer::Committer;
+use crate::runtime::room::watcher::RoomWatcher;
 
 /// Told when a commit has failed.
 #[derive(Debug)]
@@ -54,7 +55,7 @@ impl Actor for StoreGuard {
 }
 
 /// The branch of the storage layer.
-pub fn storage_layer(committer: &Committer) -> SupervisorSpec {
+pub fn storage_layer(committer: &Committer, room: RoomWatcher) -> SupervisorSpec {
     let tasks = TaskSupervisor::new(1);
     let watching = tasks.handle();
     let committer = committer.clone();
@@ -67,9 +68,14 @@ pub fn storage_layer(committer: &Committer) -> SupervisorSpec {
             (),
         )
     });
+    // Under a supervisor of its own: a crash of the watch over the disk is not a failed commit.
+    let disk = SupervisorSpec::new(Strategy::OneForOne)
+        .intensity(5, Duration::from_secs(30))
+        .child(ChildSpec::actor("room", move |_| (room.clone(), ())));
     SupervisorSpec::new(Strategy::RestForOne)
         // A second look at a failed commit cannot help.
         .intensity(0, Duration::from_secs(60))
         .child(ChildSpec::tasks("watching", tasks))
         .child(guard)
+        .child(ChildSpec::supervisor("disk", disk))
 }

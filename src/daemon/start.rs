@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ use crate::domain::name::AgentName;
 use crate::gateway;
 use crate::gateway::admin::listener::Rim;
 use crate::gateway::layer::MetricsListener;
-use crate::gateway::parts::{GatewayParts, GatewaySettings};
+use crate::gateway::parts::{GatewayParts, GatewaySettings, StoreCare};
 use crate::gateway::request_id::RequestIds;
 use crate::identity::audit::{AuditError, AuditLog};
 use crate::identity::authority::handle::{Authority, AuthorityError};
@@ -40,12 +41,15 @@ use crate::memory::indexing::Indexing;
 use crate::memory::parts::MemoryParts;
 use crate::runs;
 use crate::runs::parts::RunsParts;
+use crate::runs::retention::collector::Retention;
 use crate::runtime::bus::Bus;
 use crate::runtime::clock::Clock;
 use crate::runtime::committer::Committer;
 use crate::runtime::crash_point::CrashPoint;
 use crate::runtime::entropy::Entropy;
 use crate::runtime::live::Live;
+use crate::runtime::room::handle::room;
+use crate::runtime::room::watcher::{RoomWatcher, disk_of};
 use crate::runtime::telemetry::Telemetry;
 use crate::skills::catalogue::{Catalogue, CatalogueError};
 use crate::skills::command::{CommandSkill, CommandSurroundings};
@@ -62,7 +66,10 @@ use crate::skills::process::runner::ProcessRunner;
 use crate::skills::sandbox::policy::SandboxMode;
 use crate::skills::skill::Skill;
 use crate::skills::spool::{Spool, SpoolError};
+use crate::storage::backup::create::Places;
+use crate::storage::backup::restore::is_unfinished;
 use crate::storage::error::StoreError;
+use crate::storage::reserve::{RESERVE_BYTES_MAX, Reserve};
 use crate::storage::store::Store;
 
 use super::adapters::{
@@ -95,6 +102,10 @@ const SCHEDULE_TICK: Duration = Duration::from_secs(30);
 const SUSPEND_MAX: Duration = Duration::from_secs(10);
 /// A healthy schedule is looked after every 30 seconds.
 const TICK_MAX: Duration = Duration::from_secs(60);
+/// Room without which a start cannot write its small files.
+const START_BYTES_MIN: u64 = 512 * 1024;
+/// Longest wait for that room.
+const START_ROOM_MAX: Duration = Duration::from_secs(600);
 /// Longest orderly end; what has not ended by then resumes at the next start.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(25);
 
@@ -104,6 +115,15 @@ pub enum DaemonError {
     /// The store cannot be opened or written.
     #[error("open the store")]
     Store(#[source] StoreError),
+    /// There is no room on the disk to start with.
+    #[error("start: there is no room on the disk of {}", folder.display())]
+    DiskFull {
+        /// The state folder.
+        folder: PathBuf,
+    },
+    /// A restore was begun and not ended.
+    #[error("start: a restore into this home was begun and not ended")]
+    Restoring,
     /// The address cannot be listened on.
     #[error("listen on {address}")]
     Listen {
@@ -177,6 +197,8 @@ impl DaemonError {
             Self::Listen { .. } | Self::NoPlanner | Self::Network(_) | Self::Egress(EgressError::Secret { .. }) => {
                 code::CONFIG_VALUE
             }
+            Self::DiskFull { .. } => code::DISK_FULL,
+            Self::Restoring => code::RESTORE_UNFINISHED,
             Self::Audit(error) => error.code(),
             Self::Keys(error) => error.code(),
             Self::Authority(error) => error.code(),
@@ -415,6 +437,29 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     address
 }
 
+/// The reserve of the store. A process that starts on a full disk gives up what an earlier one has left of it, because
+/// a start writes small files; where even that makes no room it waits, for as long as a start may take.
+async fn reserve(home: &Home, config: &Config) -> Result<Arc<Reserve>, DaemonError> {
+    let folder = home.state_dir();
+    let bytes = (config.store_free_min / 4).min(RESERVE_BYTES_MAX);
+    let free = || disk_of(folder).map_or(u64::MAX, |disk| disk.free);
+    if free() >= config.store_free_min {
+        return Ok(Arc::new(Reserve::of(&home.store_file(), bytes)));
+    }
+    let reserve = Reserve::given_up(&home.store_file(), bytes);
+    let waiting = async {
+        if free() < START_BYTES_MIN {
+            tracing::error!(folder = %folder.display(), "waiting for room on the disk");
+        }
+        while free() < START_BYTES_MIN {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    let waited = tokio::time::timeout(START_ROOM_MAX, waiting).await;
+    waited.map_err(|_| DaemonError::DiskFull { folder: folder.into() })?;
+    Ok(Arc::new(reserve))
+}
+
 /// Renews what the authority has given to the daemon itself.
 fn identity_layer(authority: &Authority) -> SupervisorSpec {
     let authority = authority.clone();
@@ -444,7 +489,12 @@ impl Daemon {
         // Opening a large store after a kill takes its time; until everything is up, more of it is asked for.
         let starting = Starting::begin("opening the store").map_err(DaemonError::Manager)?;
         let handed = Handed::from_environment();
-        let store = Store::open(&home.store_file(), config.store_cache_bytes).map_err(DaemonError::Store)?;
+        if is_unfinished(home.state_dir()) {
+            return Err(DaemonError::Restoring);
+        }
+        let reserve = reserve(home, config).await?;
+        let store = Store::open_reserved(&home.store_file(), config.store_cache_bytes, reserve.clone());
+        let store = store.map_err(DaemonError::Store)?;
         let wanted = SocketAddr::new(config.gateway.bind, config.gateway.port);
         let listening = handed.listen(wanted).await;
         let listener = listening.map_err(|source| DaemonError::Listen {
@@ -514,8 +564,18 @@ impl Daemon {
         });
         let (skills_layer, skills) = skills(home, config, network, runner, memory.clone(), &telemetry, &stored)?;
         let skills_layer = skills_layer.child(ChildSpec::supervisor("egress", egress_layer));
+        let (teller, room) = room();
+        let watcher = RoomWatcher {
+            folder: home.state_dir().to_path_buf(),
+            free_min: config.store_free_min,
+            reserve,
+            teller,
+            committer: committer.clone(),
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+        };
         let left = LeftBranches {
-            storage: storage_layer(&committer),
+            storage: storage_layer(&committer, watcher),
             llm: llm_layer,
             skills: skills_layer,
         };
@@ -549,6 +609,7 @@ impl Daemon {
             boot,
             store: store.clone(),
             committer: committer.clone(),
+            room: room.clone(),
             bus,
             agents: agents.clone(),
             skills: skills.clone(),
@@ -557,7 +618,14 @@ impl Daemon {
             redactor: models.redactor().and(stored.0.values().map(String::as_str)),
             skill_timeout_ms: config.agent.timeout_ms,
         };
-        let (runs_layer, runs) = runs::layer::layer(runs_parts, config.steps_concurrent_max);
+        let retention = Retention {
+            store: store.clone(),
+            committer: committer.clone(),
+            audit: audit.clone(),
+            clock: clock.clone(),
+            limits: config.retention,
+        };
+        let (runs_layer, runs) = runs::layer::layer(runs_parts, config.steps_concurrent_max, retention);
 
         let automation_parts = AutomationParts {
             clock: clock.clone(),
@@ -602,6 +670,15 @@ impl Daemon {
             boot,
             started_at,
             home: shown(home.state_dir()),
+            care: StoreCare {
+                places: Places {
+                    config: home.config_dir().to_path_buf(),
+                    state: home.state_dir().to_path_buf(),
+                    backups: home.backups_dir(),
+                },
+                backup_keep: config.backup_keep,
+            },
+            room,
             address: address.to_string().into(),
             keyring,
             secrets,

@@ -117,6 +117,18 @@ codes! {
     SECRET_TERMS = "OC-2017", "secret_terms", Invalid;
     /// The secrets cannot be sealed or opened with the key that is there.
     SECRET_SEALED = "OC-2018", "secret_sealed", Unavailable;
+    /// There is no room on the disk for more.
+    DISK_FULL = "OC-2020", "disk_full", Overloaded;
+    /// There is no such backup.
+    BACKUP_NOT_FOUND = "OC-2021", "backup_not_found", NotFound;
+    /// A backup is not what was written.
+    BACKUP_DAMAGED = "OC-2022", "backup_damaged", Corrupt;
+    /// The files beside the store are too many or too large for a backup.
+    BACKUP_TOO_LARGE = "OC-2023", "backup_too_large", Invalid;
+    /// The store cannot be compacted now.
+    STORE_BUSY = "OC-2024", "store_busy", Conflict;
+    /// A restore was begun and not ended, so nothing starts on this home.
+    RESTORE_UNFINISHED = "OC-2025", "restore_unfinished", Conflict;
     /// Another process has the store open.
     STORE_LOCKED = "OC-3001", "store_locked", Conflict;
     /// The disk refused a read or a write.

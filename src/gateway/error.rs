@@ -116,6 +116,7 @@ impl ApiError {
             (id, _) if id == code::BODY_TOO_LARGE.id => StatusCode::PAYLOAD_TOO_LARGE,
             (id, _) if id == code::KEY_MISSING.id || id == code::KEY_INVALID.id => StatusCode::UNAUTHORIZED,
             (id, _) if id == code::ANSWER_NOT_READY.id => StatusCode::REQUEST_TIMEOUT,
+            (id, _) if id == code::DISK_FULL.id => StatusCode::INSUFFICIENT_STORAGE,
             (id, _) if id == code::TOO_MANY_RUNS.id => StatusCode::SERVICE_UNAVAILABLE,
             (_, Fault::Invalid) => StatusCode::BAD_REQUEST,
             (_, Fault::NotFound) => StatusCode::NOT_FOUND,
@@ -135,7 +136,12 @@ impl IntoResponse for ApiError {
         error["message"] = self.message.as_str().into();
         let mut response = (status, Json(json!({ "error": error }))).into_response();
         let headers = response.headers_mut();
-        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
+        let may_pass = [
+            StatusCode::SERVICE_UNAVAILABLE,
+            StatusCode::TOO_MANY_REQUESTS,
+            StatusCode::INSUFFICIENT_STORAGE,
+        ];
+        if may_pass.contains(&status) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
         }
         if status == StatusCode::UNAUTHORIZED {
@@ -158,6 +164,9 @@ impl From<RunsError> for ApiError {
             RunsError::Workspace(_) => answer.hint("give the absolute path of a folder that the daemon can read"),
             RunsError::IdempotencyConflict(_) => answer.hint("use a new Idempotency-Key for a new request"),
             RunsError::TooMany { .. } => answer.hint("nothing was accepted; send it again after Retry-After"),
+            RunsError::DiskFull => {
+                answer.hint("nothing was accepted; work is taken again when there is room on the disk")
+            }
             RunsError::NotFound(_) => answer.hint("GET /v1/runs lists the runs"),
             RunsError::Ended { .. } => answer.hint("POST /v1/runs/{id}/retry makes the same work a new run"),
             RunsError::Active(_) => answer.hint("wait for its end, or cancel it first"),

@@ -20,9 +20,11 @@ use crate::runs::handle::RunsHandle;
 use crate::runtime::clock::Clock;
 use crate::runtime::committer::Committer;
 use crate::runtime::live::Live;
+use crate::runtime::room::handle::Room;
 use crate::runtime::telemetry::Telemetry;
 use crate::skills::handle::SkillsHandle;
 use crate::skills::sandbox::report::SandboxReport;
+use crate::storage::backup::create::Places;
 use crate::storage::store::Store;
 
 /// Limits and times of the gateway.
@@ -47,6 +49,15 @@ pub type TreeSource =
 /// Finds the running actor at a path of the tree.
 pub type ActorSource =
     Arc<dyn Fn(Box<str>) -> futures_util::future::BoxFuture<'static, Option<ractor::ActorCell>> + Send + Sync>;
+
+/// What is needed to look after the store.
+#[derive(Debug, Clone)]
+pub struct StoreCare {
+    /// Where files are that belong into a backup, and where backups go.
+    pub places: Places,
+    /// Backups that are kept.
+    pub backup_keep: usize,
+}
 
 /// Everything that the routes use.
 #[derive(Clone)]
@@ -91,6 +102,10 @@ pub struct GatewayParts {
     pub live: Live,
     /// Memory.
     pub memory: MemoryHandle,
+    /// Backups.
+    pub care: StoreCare,
+    /// Room on the disk.
+    pub room: Room,
     /// For figures.
     pub committer: Committer,
     /// For figures.

@@ -9,7 +9,7 @@ use crate::domain::time::UtcMillis;
 use crate::runtime::clock::Clock;
 use crate::runtime::committer::{CommitError, Committer};
 use crate::runtime::entropy::Entropy;
-use crate::storage::audit::AuditHead;
+use crate::storage::audit::{AuditHead, cut_note};
 use crate::storage::batch::{Batch, Op};
 use crate::storage::error::StoreError;
 use crate::storage::store::Store;
@@ -18,6 +18,9 @@ use super::checkpoint::{Checkpoints, SealError};
 
 /// Bytes of each text of a row; longer ones are cut.
 const TEXT_BYTES_MAX: usize = 512;
+
+/// Rows that are cut at once, at least.
+pub const CUT_ROWS_MIN: u64 = 100;
 
 /// Why the log cannot be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -125,6 +128,38 @@ impl AuditLog {
             checkpoints: known.sealed.len(),
             forged: known.forged,
         })
+    }
+
+    /// Cuts rows that were written before a time, up to a sealed one, and says how many. A few are left until there are
+    /// [`CUT_ROWS_MIN`], because each cut is a row too.
+    pub async fn cut(&self, before: UtcMillis) -> Result<u64, AuditError> {
+        let known = self.checkpoints.read().map_err(AuditError::Seal)?;
+        let mut sealed: Vec<u64> = known.sealed.iter().map(|(seq, _)| *seq).collect();
+        sealed.sort_unstable();
+        let row = |place: u64| -> Result<Option<AuditEntry>, AuditError> {
+            let found = self.rows(Some(place.saturating_add(1)), 1)?;
+            Ok(found.into_iter().next().filter(|row| row.seq == place))
+        };
+        // The last sealed row that is old enough; rows are written in the order of their times.
+        let (mut low, mut high) = (0, sealed.len());
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            let is_old = row(sealed[middle])?.is_none_or(|row| row.note.at < before);
+            (low, high) = if is_old { (middle + 1, high) } else { (low, middle) };
+        }
+        let Some(through) = low.checked_sub(1).map(|last| sealed[last]) else {
+            return Ok(0);
+        };
+        let first = self.store.audit_first().map_err(AuditError::Store)?.unwrap_or(u64::MAX);
+        let rows = (through + 1).saturating_sub(first);
+        if rows < CUT_ROWS_MIN {
+            return Ok(0);
+        }
+        let note = cut_note(through, self.clock.now());
+        let cut = self.commit(vec![Op::AuditCut(through)], note).await;
+        cut.map_err(AuditError::Commit)?;
+        self.checkpoints.forget_before(through).map_err(AuditError::Seal)?;
+        Ok(rows)
     }
 
     fn seal(&self) -> Result<(), AuditError> {

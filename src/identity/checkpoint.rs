@@ -127,6 +127,18 @@ impl Checkpoints {
         Ok(())
     }
 
+    /// Removes the checkpoints of rows before this one, whose own stays: the log begins after it.
+    pub fn forget_before(&self, first: u64) -> Result<(), SealError> {
+        // Nothing is sealed meanwhile.
+        let _last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = file::read_at_most(&self.path, FILE_BYTES_MAX).map_err(failed("read", &self.path))?;
+        // What is no checkpoint stays, to be told.
+        let stays = |line: &&str| parse(line).is_none_or(|(seq, ..)| seq >= first);
+        let text = text.unwrap_or_default();
+        let left: String = text.lines().filter(stays).flat_map(|line| [line, "\n"]).collect();
+        file::replace(&self.path, left.as_bytes(), 0o600).map_err(failed("write", &self.path))
+    }
+
     /// All checkpoints.
     pub fn read(&self) -> Result<Known, SealError> {
         let text = file::read_at_most(&self.path, FILE_BYTES_MAX).map_err(failed("read", &self.path))?;

@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::domain::conversation::{ModelAnswer, ModelRequest};
 use crate::domain::failure::FailureClass;
 use crate::domain::text;
-use crate::runtime::tls::install_provider;
+use crate::runtime::tls::http_client;
 
 use super::config::{ModelConfig, Secret};
 use super::dialect::anthropic;
@@ -122,18 +122,18 @@ impl Connections {
         if let Some(client) = clients.get(&connect_ms) {
             return Ok(client.clone());
         }
-        install_provider();
-        let mut builder = Client::builder()
-            .connect_timeout(Duration::from_millis(connect_ms))
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .http2_keep_alive_interval(PING_EVERY)
-            .http2_keep_alive_timeout(PING_WAIT)
-            .user_agent(concat!("openclaw/", env!("CARGO_PKG_VERSION")));
-        if !self.roots.is_empty() {
-            builder = builder.tls_certs_merge(self.roots.iter().cloned());
-        }
-        let client = builder.build()?;
+        let client = http_client(|builder| {
+            let builder = builder
+                .connect_timeout(Duration::from_millis(connect_ms))
+                .http2_keep_alive_interval(PING_EVERY)
+                .http2_keep_alive_timeout(PING_WAIT)
+                .user_agent(concat!("openclaw/", env!("CARGO_PKG_VERSION")));
+            if self.roots.is_empty() {
+                builder
+            } else {
+                builder.tls_certs_merge(self.roots.iter().cloned())
+            }
+        })?;
         clients.insert(connect_ms, client.clone());
         Ok(client)
     }

@@ -86,6 +86,9 @@ pub enum RunsError {
         /// How many may be.
         limit: usize,
     },
+    /// The disk is full.
+    #[error("accept a run: there is too little room on the disk")]
+    DiskFull,
     /// There is no such run.
     #[error("find {0}")]
     NotFound(RunId),
@@ -135,6 +138,7 @@ impl RunsError {
             Self::Workspace(_) => code::WORKSPACE_INVALID,
             Self::IdempotencyConflict(_) => code::IDEMPOTENCY_CONFLICT,
             Self::TooMany { .. } | Self::Commit(CommitError::Overloaded) => code::TOO_MANY_RUNS,
+            Self::DiskFull => code::DISK_FULL,
             Self::NotFound(_) => code::RUN_NOT_FOUND,
             Self::Ended { .. } => code::RUN_ENDED,
             Self::Active(_) => code::RUN_ACTIVE,
@@ -196,6 +200,9 @@ impl RunsHandle {
         changes: impl FnOnce(RunId) -> Vec<Op> + Send,
     ) -> Result<Accepted, RunsError> {
         let parts = &self.inside.parts;
+        if parts.room.is_low() {
+            return Err(RunsError::DiskFull);
+        }
         let now = parts.clock.now();
         let facts = self.first_facts(&spec, now)?;
         let run = RunId::new(now, parts.entropy.u128());

@@ -5,7 +5,8 @@
 //! ├── checking: tasks that make checks
 //! ├── dispatcher: grants slots
 //! ├── active (dynamic, transient): one actor for each active run
-//! └── steward: takes up what has no actor
+//! ├── steward: takes up what has no actor
+//! └── collector: lets go what was kept long enough
 //! ```
 
 use std::time::Duration;
@@ -22,13 +23,16 @@ use super::dispatcher::state::SlotLimits;
 use super::handle::RunsHandle;
 use super::message::{RunArgument, RunMessage};
 use super::parts::{RunsInside, RunsParts};
+use super::retention::collector::{Collector, Retention};
 use super::steward::Steward;
 
 /// Checks that may be made at once.
 const CHECKS_MAX: usize = 1024;
+/// Tasks of the layer itself: the dispatcher's watch over the room on the disk, of two lives while one ends.
+const WATCHES_MAX: usize = 2;
 
 /// Makes the branch and the handle to it.
-pub fn layer(parts: RunsParts, steps_concurrent_max: u32) -> (SupervisorSpec, RunsHandle) {
+pub fn layer(parts: RunsParts, steps_concurrent_max: u32, retention: Retention) -> (SupervisorSpec, RunsHandle) {
     let limits = SlotLimits {
         global: steps_concurrent_max,
         per_agent: parts
@@ -38,7 +42,7 @@ pub fn layer(parts: RunsParts, steps_concurrent_max: u32) -> (SupervisorSpec, Ru
             .map(|agent| (agent.name.clone(), agent.concurrency))
             .collect(),
     };
-    let checks = TaskSupervisor::new(CHECKS_MAX);
+    let checks = TaskSupervisor::new(CHECKS_MAX + WATCHES_MAX);
     let checking = checks.handle();
 
     // The run actors need a handle to the dispatcher and it one to them: both handles exist before either starts.
@@ -57,11 +61,14 @@ pub fn layer(parts: RunsParts, steps_concurrent_max: u32) -> (SupervisorSpec, Ru
     let actors = active.handle();
 
     let for_dispatcher = actors.clone();
+    let (room, watching) = (parts.room.clone(), checking.clone());
     let dispatcher = ChildSpec::actor("dispatcher", move |_| {
         (
             Dispatcher {
                 limits: limits.clone(),
                 runs: for_dispatcher.clone(),
+                room: room.clone(),
+                watching: watching.clone(),
             },
             (),
         )
@@ -92,6 +99,9 @@ pub fn layer(parts: RunsParts, steps_concurrent_max: u32) -> (SupervisorSpec, Ru
         .child(ChildSpec::tasks("checking", checks))
         .child(dispatcher)
         .child(ChildSpec::dynamic("active", active))
-        .child(steward);
+        .child(steward)
+        .child(ChildSpec::actor("collector", move |_| {
+            (Collector(retention.clone()), ())
+        }));
     (spec, RunsHandle::new(inside, is_recovered))
 }

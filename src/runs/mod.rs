@@ -15,6 +15,7 @@ pub mod lesson;
 pub mod message;
 pub mod parts;
 pub mod question;
+pub mod retention;
 pub mod state;
 pub mod steward;
 mod surroundings;

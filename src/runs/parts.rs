@@ -13,6 +13,7 @@ use crate::runtime::bus::Bus;
 use crate::runtime::clock::Clock;
 use crate::runtime::committer::Committer;
 use crate::runtime::entropy::Entropy;
+use crate::runtime::room::handle::Room;
 use crate::skills::handle::SkillsHandle;
 use crate::storage::store::Store;
 
@@ -44,6 +45,8 @@ pub struct RunsParts {
     pub store: Store,
     /// Writes.
     pub committer: Committer,
+    /// Room on the disk.
+    pub room: Room,
     /// Committed facts.
     pub bus: Bus,
     /// The agents.

@@ -49,6 +49,12 @@ impl Actor for Steward {
         timer: &mut Option<Timer>,
     ) -> Result<(), ActorProcessingErr> {
         let mut taken = 0;
+        if self.inside.parts.room.is_low() {
+            // They wait where they are; the daemon itself is as ready as it can be.
+            self.recovered.send_replace(true);
+            *timer = Some(Timer::after(&myself, ROUND, || StewardMessage::RoundDue));
+            return Ok(());
+        }
         for run in self.inside.parts.store.active_runs()? {
             if self.inside.actors.get(run.to_string()).is_some() {
                 continue;

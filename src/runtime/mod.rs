@@ -10,6 +10,7 @@ pub mod entropy;
 pub mod file;
 pub mod live;
 mod metering;
+pub mod room;
 pub mod telemetry;
 pub mod timer;
 pub mod tls;

@@ -10,11 +10,10 @@ use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, LOCATION};
-use reqwest::redirect::Policy;
 use reqwest::{Client, Method, Response, StatusCode, Url};
 
 use crate::domain::fault::in_one_line;
-use crate::runtime::tls::install_provider;
+use crate::runtime::tls::http_client;
 
 use super::network::{NetworkPolicy, Passage, why_refused};
 
@@ -132,16 +131,14 @@ impl Fetcher {
         if let Some(client) = slot {
             return Ok(client.clone());
         }
-        install_provider();
-        let client = Client::builder()
-            .no_proxy()
-            .redirect(Policy::none())
-            .referer(false)
-            .connect_timeout(CONNECT_MAX)
-            .user_agent(concat!("openclaw/", env!("CARGO_PKG_VERSION")))
-            .dns_resolver(Arc::new(JudgingResolver { passage }))
-            .build()
-            .map_err(FetchStop::Client)?;
+        let client = http_client(|builder| {
+            builder
+                .referer(false)
+                .connect_timeout(CONNECT_MAX)
+                .user_agent(concat!("openclaw/", env!("CARGO_PKG_VERSION")))
+                .dns_resolver(Arc::new(JudgingResolver { passage }))
+        })
+        .map_err(FetchStop::Client)?;
         Ok(slot.insert(client).clone())
     }
 }

@@ -1,11 +1,13 @@
 //! The audit log: rows that are bound to each other by hashes, written in the transaction of what they tell.
 //!
-//! **Invariant**: a row is never changed or removed by this program. What changes the file behind its back breaks the
-//! chain, and [`Store::verify_audit`] names the first row that does not hold.
+//! **Invariant**: a row is never changed by this program, and removed only from the front, up to a sealed row, with a
+//! row that tells it. What changes the file behind its back breaks the chain, and [`Store::verify_audit`] names the
+//! first row that does not hold.
 
 use redb::{ReadableDatabase, ReadableTable};
 
 use crate::domain::audit::{AuditBreak, AuditEntry, AuditNote};
+use crate::domain::time::UtcMillis;
 
 use super::codec;
 use super::error::{StoreError, step};
@@ -33,6 +35,33 @@ pub(super) fn append(tables: &mut Tables<'_>, note: &AuditNote) -> Result<(), St
     Ok(())
 }
 
+/// What the row says that tells of a cut.
+fn cut_object(through: u64) -> String {
+    format!("rows up to {through}")
+}
+
+/// The action of that row.
+const CUT: &str = "audit.cut";
+
+/// Removes the oldest rows, up to and with this one, and tells it in a row of its own.
+pub(super) fn cut(tables: &mut Tables<'_>, through: u64) -> Result<(), StoreError> {
+    let audit = tables.audit()?;
+    audit
+        .retain_in(..=through, |_, _| false)
+        .map_err(step("cut the audit log"))
+}
+
+/// The row that tells of a cut; comes with it.
+pub fn cut_note(through: u64, at: UtcMillis) -> AuditNote {
+    AuditNote {
+        at,
+        actor: "this daemon".into(),
+        action: CUT.into(),
+        object: cut_object(through).into(),
+        detail: "they are older than store.keepAudit".into(),
+    }
+}
+
 fn read(seq: u64, bytes: &[u8]) -> Result<AuditRecord, StoreError> {
     codec::decode(|| format!("audit row {seq}"), bytes)
 }
@@ -53,6 +82,16 @@ impl Store {
         .collect()
     }
 
+    /// Place of the first row that is left.
+    pub fn audit_first(&self) -> Result<Option<u64>, StoreError> {
+        let transaction = self.database().begin_read().map_err(step("begin reading"))?;
+        let Some(table) = open(&transaction, AUDIT, "open the audit log")? else {
+            return Ok(None);
+        };
+        let first = table.first().map_err(step("read the audit log"))?;
+        Ok(first.map(|(seq, _)| seq.value()))
+    }
+
     /// Place and hash of the last row.
     pub fn audit_head(&self) -> Result<AuditHead, StoreError> {
         Ok(self.audit(None, 1)?.first().map(|last| (last.seq, last.hash)))
@@ -67,7 +106,20 @@ impl Store {
         let mut sealed: Vec<_> = sealed.to_vec();
         sealed.sort_unstable();
         let mut sealed = sealed.into_iter().peekable();
+        let mut cut = None;
         if let Some(table) = open(&transaction, AUDIT, "open the audit log")? {
+            if let Some((first, _)) = table.first().map_err(step("read the audit log"))?
+                && first.value() > 1
+            {
+                // What is left begins after a sealed row, and some row has to tell of the cut.
+                let through = first.value() - 1;
+                while sealed.next_if(|(place, _)| *place < through).is_some() {}
+                match sealed.next_if(|(place, _)| *place == through) {
+                    Some(base) => head = Some(base),
+                    None => return broken(through, "it is missing, and no signed checkpoint ends with it"),
+                }
+                cut = Some(through);
+            }
             for row in table.iter().map_err(step("read the audit log"))? {
                 let (seq, value) = row.map_err(step("read the audit log"))?;
                 let (seq, (last, previous)) = (seq.value(), head.unwrap_or_default());
@@ -92,7 +144,14 @@ impl Store {
                     }
                 }
                 head = Some((seq, record.hash));
+                let note = record.into_domain().note;
+                if cut.is_some_and(|through| *note.action == *CUT && *note.object == *cut_object(through)) {
+                    cut = None;
+                }
             }
+        }
+        if let Some(through) = cut {
+            return broken(through, "it is missing, and no row tells that it was cut");
         }
         match sealed.next() {
             Some((seq, _)) => {
@@ -110,7 +169,6 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::time::UtcMillis;
     use crate::storage::batch::{Batch, Op};
     use crate::storage::writer::Writer;
 
@@ -158,6 +216,39 @@ mod tests {
         transaction.commit().expect("committed");
         let found = store.verify_audit(&[head]).expect("read");
         assert_eq!(found.err().map(|broken| broken.seq), expected, "{what}");
+    }
+
+    #[test]
+    fn a_log_that_was_cut_holds_and_one_whose_front_is_just_gone_does_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(&folder.path().join("s.redb"), 1 << 20).expect("opens");
+        let mut writer = Writer::new(store.clone()).expect("a writer");
+        let mut commit = |ops: Vec<Op>| {
+            writer.commit(&[Batch::ops(ops)]).expect("committed");
+        };
+        for text in ["a", "b", "c", "d"] {
+            commit(vec![Op::AuditAppend(note(text))]);
+        }
+        let row = |place: u64| {
+            let row = store.audit(Some(place + 1), 1).expect("read").remove(0);
+            (row.seq, row.hash)
+        };
+        let sealed = [row(1), row(2), row(4)];
+        let verify =
+            |sealed: &[(u64, [u8; 32])]| store.verify_audit(sealed).expect("read").map_err(|broken| broken.seq);
+        commit(vec![Op::AuditCut(2)]);
+        assert_eq!(verify(&sealed), Err(2), "nothing tells of the cut");
+        commit(vec![Op::AuditAppend(cut_note(2, UtcMillis(9)))]);
+        assert_eq!(verify(&sealed).map(|head| head.map(|(seq, _)| seq)), Ok(Some(5)));
+        assert_eq!(
+            verify(&sealed[2..]),
+            Err(2),
+            "no checkpoint of the row that it ends with"
+        );
+        let forged = [(2, [7; 32]), sealed[2]];
+        assert_eq!(verify(&forged), Err(3), "it does not follow from the checkpoint");
+        commit(vec![Op::AuditCut(3)]);
+        assert_eq!(verify(&sealed), Err(3), "more is gone than was told");
     }
 
     #[test]

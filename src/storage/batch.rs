@@ -141,6 +141,16 @@ pub enum Op {
     KeyTermsPut([u8; 16], KeyTermsRecord),
     /// Keeps when the key with this public id was last used.
     KeyUsed([u8; 16], UtcMillis),
+    /// Removes everything that is kept of runs that have ended.
+    RunsDrop(Vec<RunId>),
+    /// Removes submissions by their keys.
+    SubmissionsDrop(Vec<[u8; 32]>),
+    /// A search for blobs that nothing refers to begins: what is written from now on stays.
+    BlobsMark,
+    /// Removes blobs that such a search has found.
+    BlobsSweep(Vec<[u8; 32]>),
+    /// Removes the oldest rows of the audit log, up to and with this one, which is sealed.
+    AuditCut(u64),
     /// Appends a row to the audit log: comes with the change that it tells.
     AuditAppend(AuditNote),
     /// Puts the record of a certificate.

@@ -69,6 +69,17 @@ impl StoreError {
         }
     }
 
+    /// Whether the file system had no room left.
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            Self::Folder { source, .. } => is_full(source),
+            Self::Open { source, .. } | Self::Redb { source, .. } => {
+                matches!(&**source, redb::Error::Io(source) if is_full(source))
+            }
+            Self::Locked { .. } | Self::Version { .. } | Self::Corrupt { .. } => false,
+        }
+    }
+
     /// What a caller has to act on.
     pub fn fault(&self) -> Fault {
         match self {
@@ -77,6 +88,14 @@ impl StoreError {
             Self::Folder { .. } | Self::Open { .. } | Self::Redb { .. } => Fault::Unavailable,
         }
     }
+}
+
+/// Whether an operation failed for want of room: the disk's, or the user's share of it.
+pub(crate) fn is_full(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
+    )
 }
 
 /// Short for a `map_err` over any of redb's error types.

@@ -8,8 +8,11 @@
 //! journaled for a run that has ended; a record that cannot be read is reported, never repaired silently.
 
 pub mod audit;
+pub mod backup;
 pub mod batch;
 pub mod codec;
+pub mod compaction;
+pub mod copy;
 pub mod error;
 pub mod exchange;
 pub mod journal;
@@ -22,6 +25,9 @@ mod memory_upkeep;
 pub mod memory_verify;
 pub mod memory_write;
 pub mod record;
+pub mod reserve;
+mod retention;
+pub mod review;
 mod schedules;
 pub mod statistics;
 pub mod store;

@@ -1,7 +1,7 @@
 //! The main file: opening it, and everything that is read from it by key.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use redb::{Database, ReadableDatabase, ReadableTable};
 
@@ -19,6 +19,7 @@ use super::record::header::HeaderRecord;
 use super::record::incident::IncidentRecord;
 use super::record::key::KeyRecord;
 use super::record::statistics::{day_prefix, read_statistics_row, statistics_row};
+use super::reserve::{Reserve, ReservedFile};
 use super::statistics::{self, Statistics};
 use super::table::{
     ACTIVE, BLOBS, BUDGETS, INCIDENTS, JOURNAL, KEYS, LAYOUT_VERSION, META, RUNS, SNAPSHOTS, STATISTICS, SUBMISSIONS,
@@ -30,7 +31,8 @@ pub const CACHE_BYTES_DEFAULT: usize = 8 * 1024 * 1024;
 /// The open main file. Cheap to clone; readers never wait for the writer.
 #[derive(Clone)]
 pub struct Store {
-    database: Arc<Database>,
+    /// Locked for reading while a transaction begins, for writing by a compaction alone.
+    database: Arc<RwLock<Database>>,
     path: Arc<Path>,
 }
 
@@ -56,6 +58,24 @@ impl Store {
             Self::make(path, cache_bytes)?;
         }
         let opened = Database::builder().set_cache_size(cache_bytes).create(path);
+        Self::from_database(path, opened)
+    }
+
+    /// Opens the file as [`Self::open`] does; a write that finds the disk full uses the reserve.
+    pub fn open_reserved(path: &Path, cache_bytes: usize, reserve: Arc<Reserve>) -> Result<Self, StoreError> {
+        if !path.exists() {
+            drop(Self::open(path, cache_bytes)?);
+        }
+        let file = std::fs::OpenOptions::new().read(true).write(true).open(path);
+        let file = file.map_err(|source| StoreError::Folder {
+            path: path.to_owned(),
+            source,
+        })?;
+        let opened = redb::backends::FileBackend::new(file).map(|file| ReservedFile::new(file, reserve));
+        let opened = opened.and_then(|file| {
+            let mut builder = Database::builder();
+            builder.set_cache_size(cache_bytes).create_with_backend(file)
+        });
         Self::from_database(path, opened)
     }
 
@@ -105,7 +125,7 @@ impl Store {
             }
         };
         let store = Self {
-            database: Arc::new(database),
+            database: Arc::new(RwLock::new(database)),
             path: path.into(),
         };
         store.check_layout()?;
@@ -115,7 +135,7 @@ impl Store {
     /// Makes the tables of a new file and refuses the file of a newer program.
     fn check_layout(&self) -> Result<(), StoreError> {
         {
-            let transaction = self.database.begin_read().map_err(step("begin reading"))?;
+            let transaction = self.database().begin_read().map_err(step("begin reading"))?;
             match transaction.open_table(META) {
                 Ok(meta) => match meta.get("layout").map_err(step("read the layout"))? {
                     Some(found) if found.value() == LAYOUT_VERSION => {
@@ -134,7 +154,7 @@ impl Store {
                 Err(error) => return Err(step("open the numbers")(error)),
             }
         }
-        let mut transaction = self.database.begin_write().map_err(step("begin writing"))?;
+        let mut transaction = self.database().begin_write().map_err(step("begin writing"))?;
         transaction.set_quick_repair(true);
         {
             let mut meta = transaction.open_table(META).map_err(step("make the tables"))?;
@@ -164,7 +184,7 @@ impl Store {
             Err(error) => return Err(step("open the figures")(error)),
         }
         let sums = self.fold_statistics()?;
-        let mut transaction = self.database.begin_write().map_err(step("begin writing"))?;
+        let mut transaction = self.database().begin_write().map_err(step("begin writing"))?;
         transaction.set_quick_repair(true);
         {
             let mut table = transaction.open_table(STATISTICS).map_err(step("make the tables"))?;
@@ -173,8 +193,12 @@ impl Store {
         transaction.commit().map_err(step("commit the tables"))
     }
 
-    pub(super) fn database(&self) -> &Database {
-        &self.database
+    pub(super) fn database(&self) -> RwLockReadGuard<'_, Database> {
+        self.database.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn database_alone(&self) -> RwLockWriteGuard<'_, Database> {
+        self.database.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where the file is.
@@ -189,7 +213,7 @@ impl Store {
 
     /// The place that the next fact gets.
     pub(super) fn next_seq(&self) -> Result<u64, StoreError> {
-        let transaction = self.database.begin_read().map_err(step("begin reading"))?;
+        let transaction = self.database().begin_read().map_err(step("begin reading"))?;
         let meta = transaction.open_table(META).map_err(step("open the numbers"))?;
         let next = meta
             .get("next_seq")
@@ -200,7 +224,7 @@ impl Store {
 
     /// The runs that have neither ended nor been parked, oldest first.
     pub fn active_runs(&self) -> Result<Vec<RunId>, StoreError> {
-        let transaction = self.database.begin_read().map_err(step("begin reading"))?;
+        let transaction = self.database().begin_read().map_err(step("begin reading"))?;
         let active = transaction.open_table(ACTIVE).map_err(step("open the active runs"))?;
         let mut runs = Vec::new();
         for entry in active.iter().map_err(step("read the active runs"))? {
@@ -213,7 +237,7 @@ impl Store {
 
     /// The header of a run.
     pub fn header(&self, run: RunId) -> Result<Option<RunHeader>, StoreError> {
-        let transaction = self.database.begin_read().map_err(step("begin reading"))?;
+        let transaction = self.database().begin_read().map_err(step("begin reading"))?;
         let runs = transaction.open_table(RUNS).map_err(step("open the runs"))?;
         let Some(value) = runs.get(&run.to_bytes()).map_err(step("read a header"))? else {
             return Ok(None);
@@ -229,7 +253,7 @@ impl Store {
         limit: usize,
         status: Option<RunStatus>,
     ) -> Result<Vec<RunHeader>, StoreError> {
-        let transaction = self.database.begin_read().map_err(step("begin reading"))?;
+        let transaction = self.database().begin_read().map_err(step("begin reading"))?;
         let runs = transaction.open_table(RUNS).map_err(step("open the runs"))?;
         let end = before.map_or([0xff; 16], RunId::to_bytes);
         let mut headers = Vec::new();
@@ -250,7 +274,7 @@ impl Store {
 
     /// The committed balance of an account.
     pub fn balance(&self, account: &Account) -> Result<Balance, StoreError> {
-        let transaction = self.database.begin_read().map_err(step("begin reading"))?;
+        let transaction = self.database().begin_read().map_err(step("begin reading"))?;
         let budgets = transaction.open_table(BUDGETS).map_err(step("open the budgets"))?;
         let key = account_key(account);
         let Some(value) = budgets.get(key.as_str()).map_err(step("read a balance"))? else {
@@ -261,7 +285,7 @@ impl Store {
 
     /// The record of an API key.
     pub fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, StoreError> {
-        let transaction = self.database.begin_read().map_err(step("begin reading"))?;
+        let transaction = self.database().begin_read().map_err(step("begin reading"))?;
         let keys = transaction.open_table(KEYS).map_err(step("open the keys"))?;
         let Some(value) = keys.get(&id.to_bytes()).map_err(step("read a key"))? else {
             return Ok(None);
@@ -271,7 +295,7 @@ impl Store {
 
     /// The newest incidents, newest first.
     pub fn incidents(&self, limit: usize) -> Result<Vec<Incident>, StoreError> {
-        let transaction = self.database.begin_read().map_err(step("begin reading"))?;
+        let transaction = self.database().begin_read().map_err(step("begin reading"))?;
         let incidents = transaction.open_table(INCIDENTS).map_err(step("open the incidents"))?;
         let mut found = Vec::new();
         for entry in incidents.iter().map_err(step("read the incidents"))?.rev().take(limit) {
@@ -305,7 +329,7 @@ impl Store {
 
     /// Figures of a run; nothing when no model was asked.
     pub fn statistics_of_run(&self, run: RunId) -> Result<Figures, StoreError> {
-        let transaction = self.database.begin_read().map_err(step("begin reading"))?;
+        let transaction = self.database().begin_read().map_err(step("begin reading"))?;
         let table = transaction.open_table(STATISTICS).map_err(step("open the figures"))?;
         let row = statistics_row(&StatisticsKey::Run(run));
         let value = table.get(row.as_str()).map_err(step("read figures"))?;
@@ -318,7 +342,7 @@ impl Store {
     }
 
     fn statistics_between(&self, from: &str, to: &str) -> Result<Statistics, StoreError> {
-        let transaction = self.database.begin_read().map_err(step("begin reading"))?;
+        let transaction = self.database().begin_read().map_err(step("begin reading"))?;
         let table = transaction.open_table(STATISTICS).map_err(step("open the figures"))?;
         let mut found = Statistics::new();
         for entry in table.range::<&str>(from..to).map_err(step("read the figures"))? {
@@ -338,7 +362,7 @@ impl Store {
     pub fn fold_statistics(&self) -> Result<Statistics, StoreError> {
         let mut sums = Statistics::new();
         let runs: Vec<RunId> = {
-            let transaction = self.database.begin_read().map_err(step("begin reading"))?;
+            let transaction = self.database().begin_read().map_err(step("begin reading"))?;
             let runs = transaction.open_table(RUNS).map_err(step("open the runs"))?;
             let keys = runs.iter().map_err(step("read the headers"))?;
             let keys = keys.map(|entry| Ok(RunId::from_bytes(*entry.map_err(step("read the headers"))?.0.value())));

@@ -1,6 +1,8 @@
 //! The tables of the main file. A table's name carries the version of its key layout.
 
-use redb::TableDefinition;
+use redb::{Key, TableDefinition, Value};
+
+use super::error::StoreError;
 
 /// The layout of the file as a whole; a file with a higher number is refused.
 pub const LAYOUT_VERSION: u64 = 1;
@@ -75,3 +77,50 @@ pub const SECRETS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("secr
 pub const INCIDENTS: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("incidents-1");
 /// Figures of agents, days and runs.
 pub const STATISTICS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("statistics-1");
+
+/// Does one thing with tables of any types.
+pub(super) trait EachTable {
+    /// Does it with one table.
+    fn table<K: Key + 'static, V: Value + 'static>(
+        &mut self,
+        table: TableDefinition<'static, K, V>,
+    ) -> Result<(), StoreError>;
+}
+
+/// Does one thing with every table that a file may have, the numbers of the file last: a copy that was cut off has no
+/// layout and is no store.
+pub(super) fn each_table(each: &mut impl EachTable) -> Result<(), StoreError> {
+    each.table(JOURNAL)?;
+    each.table(BLOBS)?;
+    each.table(SNAPSHOTS)?;
+    each.table(RUNS)?;
+    each.table(ACTIVE)?;
+    each.table(SUBMISSIONS)?;
+    each.table(BUDGETS)?;
+    each.table(FIRST_MEMORY)?;
+    each.table(MEMORY_SHARDS)?;
+    each.table(MEMORY_ENTRIES)?;
+    each.table(MEMORY_KEYS)?;
+    each.table(MEMORY_HASHES)?;
+    each.table(MEMORY_VECTORS)?;
+    each.table(MEMORY_DUE)?;
+    each.table(MEMORY_CHANGES)?;
+    each.table(MEMORY_EMBEDDED)?;
+    each.table(MEMORY_NUMBERS)?;
+    each.table(MEMORY_QUARANTINE)?;
+    each.table(TAPES)?;
+    each.table(TRAFFIC)?;
+    each.table(SCHEDULES)?;
+    each.table(SLOTS)?;
+    each.table(EXCHANGES)?;
+    each.table(SHOWN)?;
+    each.table(KEYS)?;
+    each.table(KEY_TERMS)?;
+    each.table(KEY_USES)?;
+    each.table(AUDIT)?;
+    each.table(CERTIFICATES)?;
+    each.table(SECRETS)?;
+    each.table(INCIDENTS)?;
+    each.table(STATISTICS)?;
+    each.table(META)
+}

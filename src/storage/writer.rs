@@ -34,6 +34,7 @@ use super::record::memory::FirstMemoryRecord;
 use super::record::schedule::{ScheduleRecord, SlotRecord, read_slot, slot_key};
 use super::record::submission::SubmissionRecord;
 use super::record::traffic::{TapeRecord, TrafficRecord};
+use super::retention;
 use super::statistics::{self, Statistics};
 use super::store::Store;
 use super::table::{FIRST_MEMORY, JournalKey};
@@ -53,6 +54,8 @@ pub struct Writer {
     active: BTreeSet<RunId>,
     counting: Counting,
     happened: Vec<Happening>,
+    /// Blobs that were written since the last search for unused ones began.
+    written: BTreeSet<[u8; 32]>,
 }
 
 /// What a transaction has changed in memory so far; taken over when it commits.
@@ -63,6 +66,9 @@ struct Draft {
     /// Balances touched, written once at the end of the transaction.
     balances: BTreeMap<Account, Balance>,
     dropped: BTreeSet<Account>,
+    written: BTreeSet<[u8; 32]>,
+    /// Whether a search for unused blobs begins.
+    marked: bool,
     counting: Counting,
     happened: Vec<Happening>,
 }
@@ -78,6 +84,7 @@ impl Writer {
             store,
             counting: Counting::default(),
             happened: Vec::new(),
+            written: BTreeSet::new(),
         })
     }
 
@@ -92,6 +99,8 @@ impl Writer {
             left: BTreeSet::new(),
             balances: BTreeMap::new(),
             dropped: BTreeSet::new(),
+            written: BTreeSet::new(),
+            marked: false,
             // Not given back when the commit fails: then this writer must not be used again.
             counting: std::mem::take(&mut self.counting),
             happened: Vec::new(),
@@ -122,6 +131,10 @@ impl Writer {
         self.active.retain(|run| !draft.left.contains(run));
         self.counting = draft.counting;
         self.happened = draft.happened;
+        if draft.marked {
+            self.written.clear();
+        }
+        self.written.append(&mut draft.written);
         Ok(verdicts)
     }
 
@@ -152,7 +165,7 @@ impl Writer {
             receipt.first_seq = draft.next_seq;
             draft.next_seq += append.facts.len() as u64;
             receipt.last_seq = draft.next_seq - 1;
-            write_entry(tables, append, receipt.first_seq)?;
+            write_entry(tables, draft, append, receipt.first_seq)?;
             let is_new = batch.submission.is_some();
             if !is_new && !draft.counting.knows(append.run) {
                 // Accepted by an earlier life: nothing of it has been written in this one, so what is committed is all
@@ -165,7 +178,12 @@ impl Writer {
             }
         }
         for op in &batch.ops {
-            write_op(tables, draft, op)?;
+            if let Op::BlobsSweep(hashes) = op {
+                let written = |hash: &[u8; 32]| self.written.contains(hash) || draft.written.contains(hash);
+                retention::sweep_blobs(tables, hashes, written)?;
+            } else {
+                write_op(tables, draft, op)?;
+            }
         }
         Ok(Ok(receipt))
     }
@@ -284,7 +302,7 @@ fn write_header(tables: &mut Tables<'_>, header: &RunHeader) -> Result<(), Store
     Ok(())
 }
 
-fn write_entry(tables: &mut Tables<'_>, append: &Append, first_seq: u64) -> Result<(), StoreError> {
+fn write_entry(tables: &mut Tables<'_>, draft: &mut Draft, append: &Append, first_seq: u64) -> Result<(), StoreError> {
     let mut value = Vec::with_capacity(append.encoded.len() + 1);
     if append.encoded.len() > INLINE_BYTES_MAX {
         let hash = *blake3::hash(&append.encoded).as_bytes();
@@ -292,6 +310,7 @@ fn write_entry(tables: &mut Tables<'_>, append: &Append, first_seq: u64) -> Resu
         blobs
             .insert(&hash, append.encoded.as_slice())
             .map_err(step("write a blob"))?;
+        draft.written.insert(hash);
         value.push(IN_BLOB);
         value.extend_from_slice(&hash);
     } else {
@@ -439,6 +458,7 @@ fn write_op(tables: &mut Tables<'_>, draft: &mut Draft, op: &Op) -> Result<(), S
             if let (Some(hash), Some(text)) = (&hash, replay) {
                 let blobs = tables.blobs()?;
                 blobs.insert(hash, text).map_err(step("write a cassette"))?;
+                draft.written.insert(*hash);
             }
             let record = codec::encode(&TapeRecord { replay: hash });
             let tapes = tables.tapes()?;
@@ -483,6 +503,16 @@ fn write_op(tables: &mut Tables<'_>, draft: &mut Draft, op: &Op) -> Result<(), S
             let uses = tables.key_uses()?;
             uses.insert(id, at.0).map_err(step("write the use of a key"))?;
         }
+        Op::RunsDrop(runs) => {
+            for account in retention::drop_runs(tables, runs)? {
+                draft.balances.remove(&account);
+            }
+        }
+        Op::SubmissionsDrop(keys) => retention::drop_submissions(tables, keys)?,
+        Op::BlobsMark => draft.marked = true,
+        // It needs what this writer knows of earlier transactions, so it is done above.
+        Op::BlobsSweep(_) => {}
+        Op::AuditCut(through) => audit::cut(tables, *through)?,
         Op::AuditAppend(note) => audit::append(tables, note)?,
         Op::CertificatePut(record) => {
             let certificates = tables.certificates()?;

@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod audit;
+pub mod backup;
 pub mod budget;
 pub mod config;
 pub mod cron;
@@ -21,5 +22,6 @@ pub mod skill;
 pub mod start;
 pub mod status;
 pub mod stop;
+pub mod store;
 pub mod tls;
 pub mod tree;

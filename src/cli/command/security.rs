@@ -21,7 +21,7 @@ use crate::daemon::config::DaemonFile;
 use crate::gateway::{admin, openapi};
 use crate::identity::authority::client::{client_config, old_client_config};
 use crate::runtime::file::{read_at_most, read_private};
-use crate::runtime::tls::install_provider;
+use crate::runtime::tls::http_client;
 
 /// Time for one try.
 const TRY: Duration = Duration::from_secs(5);
@@ -90,12 +90,13 @@ pub async fn run(context: &mut Context, SecurityCommand::Check: SecurityCommand)
     Ok(tell(context, &checks.0))
 }
 
-fn plain() -> reqwest::ClientBuilder {
-    install_provider();
-    reqwest::Client::builder()
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .timeout(TRY)
+/// A client for one try.
+fn client(with: impl Fn(reqwest::ClientBuilder) -> reqwest::ClientBuilder) -> Option<reqwest::Client> {
+    http_client(|builder| with(builder.timeout(TRY))).ok()
+}
+
+fn plain_client() -> Option<reqwest::Client> {
+    client(|builder| builder)
 }
 
 async fn tried(client: &reqwest::Client, method: Method, url: &str, headers: &[(&str, &str)]) -> Tried {
@@ -213,7 +214,7 @@ async fn not_from_outside(checks: &mut Checks, listener: &'static str, url: &str
 
 async fn gateway_checks(checks: &mut Checks, url: &str) {
     const NAME: &str = "gateway";
-    let Ok(client) = plain().build() else {
+    let Some(client) = plain_client() else {
         return checks.unchecked(NAME, "who gets in", "no client can be made");
     };
     without_a_key(checks, NAME, &client, url, &openapi::document()).await;
@@ -231,7 +232,7 @@ async fn gateway_checks(checks: &mut Checks, url: &str) {
 
 async fn metrics_checks(checks: &mut Checks, url: &str) {
     const NAME: &str = "metrics";
-    let Ok(client) = plain().build() else {
+    let Some(client) = plain_client() else {
         return checks.unchecked(NAME, "who gets in", "no client can be made");
     };
     let tried = tried(&client, Method::GET, url, &[("host", STRANGER)]).await;
@@ -257,11 +258,11 @@ async fn admin_checks(checks: &mut Checks, context: &Context, url: &str) -> Resu
         return Ok(());
     };
     let path = format!("{url}/openapi.json");
-    let client = |own: Option<&str>| {
+    let with = |own: Option<&str>| {
         let tls = client_config(&bundle, own).ok()?;
-        plain().tls_backend_preconfigured(tls).build().ok()
+        client(|builder| builder.tls_backend_preconfigured(tls.clone()))
     };
-    let Some(good) = client(Some(&own)) else {
+    let Some(good) = with(Some(&own)) else {
         checks.unchecked(NAME, "who gets in", "the operator's certificate cannot be used");
         return Ok(());
     };
@@ -291,7 +292,7 @@ async fn admin_checks(checks: &mut Checks, context: &Context, url: &str) -> Resu
             // It lasts a second; so long has it to wait at most.
             tokio::time::sleep(Duration::from_millis(1_100)).await;
         }
-        match client(own) {
+        match with(own) {
             Some(client) => {
                 let tried = tried(&client, Method::GET, &path, &[]).await;
                 checks.put(NAME, format!("refuses {what}"), is_refused(tried));
@@ -301,17 +302,15 @@ async fn admin_checks(checks: &mut Checks, context: &Context, url: &str) -> Resu
     }
     let body = json!({ "serial": service_serial });
     operators.send(&Request::post("/admin/v1/tls/revoke", &body)).await?;
-    match old_client_config(&bundle, &own)
-        .ok()
-        .and_then(|tls| plain().tls_backend_preconfigured(tls).build().ok())
-    {
+    let old = old_client_config(&bundle, &own).ok();
+    match old.and_then(|tls| client(|builder| builder.tls_backend_preconfigured(tls.clone()))) {
         Some(old) => {
             let tried = tried(&old, Method::GET, &path, &[]).await;
             checks.put(NAME, "refuses TLS 1.2", is_refused(tried));
         }
         None => checks.unchecked(NAME, "refuses TLS 1.2", "no client can be made"),
     }
-    if let Ok(clear) = plain().build() {
+    if let Some(clear) = plain_client() {
         let tried = tried(&clear, Method::GET, &path.replace("https://", "http://"), &[]).await;
         checks.put(NAME, "refuses requests without TLS", is_refused(tried));
     }

@@ -98,8 +98,25 @@ impl Home {
         }
     }
 
-    /// The home of this process: the flag, then `OPENCLAW_HOME`, then the folders of a systemd unit, then XDG.
+    /// The folders of the service.
+    fn of_service() -> Self {
+        Self {
+            config: "/etc/openclaw".into(),
+            state: "/var/lib/openclaw".into(),
+        }
+    }
+
+    /// The home of this process: the flag, then `OPENCLAW_HOME`, then the folders of a systemd unit, then XDG; and
+    /// where a person has none of their own, that of the service when one runs on this machine and they may see it.
     pub fn find(flag: Option<&Path>, environment: &BTreeMap<String, String>) -> Result<Self, HomeError> {
+        Self::find_beside(flag, environment, Self::of_service())
+    }
+
+    fn find_beside(
+        flag: Option<&Path>,
+        environment: &BTreeMap<String, String>,
+        service: Self,
+    ) -> Result<Self, HomeError> {
         let variable = |name: &str| {
             environment
                 .get(name)
@@ -121,11 +138,14 @@ impl Home {
         };
         let config = base("XDG_CONFIG_HOME", ".config").ok_or(HomeError::Nowhere)?;
         let state = base("XDG_STATE_HOME", ".local/state").ok_or(HomeError::Nowhere)?;
-        Self {
+        let own = Self {
             config: config.join("openclaw"),
             state: state.join("openclaw"),
+        };
+        if !own.config.exists() && !own.state.exists() && service.daemon_file().exists() {
+            return service.checked();
         }
-        .checked()
+        own.checked()
     }
 
     fn checked(self) -> Result<Self, HomeError> {
@@ -180,6 +200,11 @@ impl Home {
     /// The main store.
     pub fn store_file(&self) -> PathBuf {
         self.state.join("openclaw.redb")
+    }
+
+    /// The folder of backups.
+    pub fn backups_dir(&self) -> PathBuf {
+        self.state.join("backups")
     }
 
     /// The folder of what servers of the Model Context Protocol keep.
@@ -333,6 +358,26 @@ mod tests {
         check(None, &own, "/o", "/o/state");
         check(Some("/f"), &own, "/f", "/f/state");
         assert!(matches!(Home::find(None, &environment(&[])), Err(HomeError::Nowhere)));
+    }
+
+    #[test]
+    fn the_home_of_a_running_service_is_for_those_who_have_none_of_their_own() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let service = Home::under(&folder.path().join("service"));
+        let check = |is_running: bool, has_own: bool, expected: &str| {
+            let own = folder.path().join(format!("{is_running}-{has_own}"));
+            if has_own {
+                fs::create_dir_all(own.join(".config/openclaw")).expect("made");
+            }
+            let own = own.display().to_string();
+            let home = Home::find_beside(None, &environment(&[("HOME", &own)]), service.clone()).expect("found");
+            assert!(home.config_dir().ends_with(expected), "{home:?}");
+        };
+        check(false, false, ".config/openclaw");
+        fs::create_dir_all(service.state_dir()).expect("made");
+        fs::write(service.daemon_file(), "{}").expect("written");
+        check(true, false, "service");
+        check(true, true, ".config/openclaw");
     }
 
     #[test]

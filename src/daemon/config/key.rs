@@ -162,6 +162,11 @@ pub const KEYS: &[Key] = &[
     key("log.level", Kind::Word(&["error", "warn", "info", "debug", "trace"]), "info", "", true, "Least important line that is logged."),
     key("log.format", Kind::Word(&["text", "json"]), "text", "", false, "Form of the log lines."),
     key("store.cacheBytes", integer(1 << 20, 64 << 30), "8388608", "bytes", false, "Memory that the store may use as its cache."),
+    key("store.minFreeBytes", integer(0, 1 << 50), "67108864", "bytes", false, "Room on the disk of the state below which new work is refused and runs start no further step."),
+    key("store.keepRuns", integer(3_600, 100 * 365 * 24 * 3600), "7776000", "s", false, "How long runs are kept after their end; parked and unknown ones stay until somebody settles them."),
+    key("store.keepBytes", integer(1 << 20, 1 << 50), "17179869184", "bytes", false, "Bytes of all kept runs together; the oldest go when there are more."),
+    key("store.keepAudit", integer(86_400, 100 * 365 * 24 * 3600), "34560000", "s", false, "How long rows of the audit log are kept."),
+    key("store.backupKeep", integer(1, 10_000), "7", "", true, "Backups that are kept; the oldest go when a new one was made."),
 ];
 
 /// The keys of a file in `agents/`.

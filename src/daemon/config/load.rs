@@ -30,6 +30,7 @@ use crate::domain::name::{ModelAlias, SkillName};
 use crate::domain::schedule::definition::{CatchUp, Schedule};
 use crate::domain::schedule::document::Defaults;
 use crate::gateway::admin::allow::Network;
+use crate::runs::retention::decision::Limits;
 use crate::skills::sandbox::policy::SandboxSettings;
 
 /// What comes from outside the files.
@@ -151,6 +152,12 @@ pub struct Config {
     pub log: LogConfig,
     /// Memory that the store may use as its cache.
     pub store_cache_bytes: usize,
+    /// Free bytes on the disk of the state below which new work is refused.
+    pub store_free_min: u64,
+    /// Backups that are kept.
+    pub backup_keep: usize,
+    /// How long runs and the audit log are kept.
+    pub retention: Limits,
     /// The agents, sorted by name.
     pub agents: Vec<AgentDefinition>,
     /// The models.
@@ -253,6 +260,13 @@ pub fn load(home: &Home, overrides: &Overrides) -> Result<Loaded, ConfigError> {
             },
         },
         store_cache_bytes: number(&settings, &["store", "cacheBytes"]) as usize,
+        store_free_min: number(&settings, &["store", "minFreeBytes"]),
+        retention: Limits {
+            runs_ms: number(&settings, &["store", "keepRuns"]).saturating_mul(1_000),
+            bytes: number(&settings, &["store", "keepBytes"]),
+            audit_ms: number(&settings, &["store", "keepAudit"]).saturating_mul(1_000),
+        },
+        backup_keep: number(&settings, &["store", "backupKeep"]) as usize,
         agents,
         models,
         command_skills,

@@ -10,4 +10,5 @@ pub mod openapi;
 pub mod process;
 pub mod router;
 pub mod secrets;
+pub mod store;
 pub mod tls;

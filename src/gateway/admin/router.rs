@@ -15,7 +15,7 @@ use crate::gateway::lapse::end_with_key;
 use crate::gateway::metrics::{RequestMeter, meter};
 use crate::gateway::parts::GatewayParts;
 
-use super::{audit, keys, openapi, process, secrets, tls};
+use super::{audit, keys, openapi, process, secrets, store, tls};
 
 /// The router; `own` is the address that is listened on.
 pub fn router(parts: GatewayParts, own: Arc<str>) -> Router {
@@ -36,6 +36,9 @@ pub fn router(parts: GatewayParts, own: Arc<str>) -> Router {
         .route("/admin/v1/secrets/{name}", put(secrets::set).delete(secrets::remove))
         .route("/admin/v1/audit", get(audit::list))
         .route("/admin/v1/audit/verify", post(audit::verify))
+        .route("/admin/v1/store/backup", get(store::backups).post(store::backup))
+        .route("/admin/v1/store/verify", post(store::verify))
+        .route("/admin/v1/store/compact", post(store::compact))
         .route("/openapi.json", get(async || Json(openapi::document())))
         .fallback(async || ApiError::new(code::ROUTE_NOT_FOUND, "nothing is at this address").hint("GET /openapi.json"))
         .method_not_allowed_fallback(async || {

@@ -141,6 +141,12 @@ async fn keep(
     key: Option<Arc<str>>,
     put: Put,
 ) -> Result<(), ApiError> {
+    if parts.room.is_low() {
+        return Err(ApiError::new(
+            code::DISK_FULL,
+            "keep a text: there is too little room on the disk",
+        ));
+    }
     let now = parts.clock.now();
     let by = match &put.source {
         Some(source) => source_of(source)?,

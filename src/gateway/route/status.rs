@@ -53,6 +53,7 @@ pub async fn status(State(parts): State<GatewayParts>, key: Authenticated) -> Re
             "last_commit_us": figures.last_micros.load(Ordering::Relaxed),
             "queue": parts.committer.depth(),
         },
+        "disk": { "free": parts.room.state().disk.free, "total": parts.room.state().disk.total, "full": parts.room.is_low() },
         "models": models,
         "sandbox": parts.sandbox.to_json(),
     })))

@@ -17,7 +17,7 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 
 use crate::domain::fault::Fault;
-use crate::runtime::tls::install_provider;
+use crate::runtime::tls::http_client;
 
 use super::vector::Quantised;
 
@@ -206,14 +206,12 @@ impl Endpoint {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
-        install_provider();
-        let client = Client::builder()
-            .connect_timeout(CONNECT_MAX)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .user_agent(concat!("openclaw/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(EndpointError::Client)?;
+        let client = http_client(|builder| {
+            builder
+                .connect_timeout(CONNECT_MAX)
+                .user_agent(concat!("openclaw/", env!("CARGO_PKG_VERSION")))
+        })
+        .map_err(EndpointError::Client)?;
         Ok(self.client.get_or_init(|| client))
     }
 }

@@ -43,6 +43,8 @@ pub struct Dispatch {
     queue: BTreeMap<Reverse<Priority>, (SlotKey, Holder)>,
     queued: HashMap<SlotKey, Priority>,
     asked: u64,
+    /// Whether nothing is granted for now.
+    withheld: bool,
 }
 
 impl Dispatch {
@@ -95,6 +97,12 @@ impl Dispatch {
         self.grant()
     }
 
+    /// Whether slots are withheld: wishes wait, and what runs keeps its slot.
+    pub fn withhold(&mut self, withheld: bool) -> Vec<SlotKey> {
+        self.withheld = withheld;
+        self.grant()
+    }
+
     /// Slots in use.
     pub fn running(&self) -> usize {
         self.running.len()
@@ -136,6 +144,9 @@ impl Dispatch {
 
     fn grant(&mut self) -> Vec<SlotKey> {
         let mut granted = Vec::new();
+        if self.withheld {
+            return granted;
+        }
         let mut chosen = Vec::new();
         // A wish whose agent or resource is busy is passed over, not waited for: others may fit.
         for (priority, (key, holder)) in &self.queue {
@@ -245,6 +256,17 @@ mod tests {
         dispatch.rejoin(run(1), &[kept].into());
         assert_eq!((dispatch.running(), dispatch.waiting()), (1, 0));
         assert_eq!(names(&dispatch.want(run(1), wish("kept", "a", &[], 1))), ["kept"]);
+    }
+
+    #[test]
+    fn withheld_slots_are_granted_later_and_nobody_loses_one() {
+        let mut dispatch = Dispatch::new(limits(2, 9));
+        dispatch.want(run(1), wish("runs", "a", &[], 1));
+        assert!(dispatch.withhold(true).is_empty());
+        assert!(dispatch.want(run(1), wish("waits", "a", &[], 1)).is_empty());
+        assert_eq!(names(&dispatch.want(run(1), wish("runs", "a", &[], 1))), ["runs"]);
+        assert_eq!((dispatch.running(), dispatch.waiting()), (1, 1));
+        assert_eq!(names(&dispatch.withhold(false)), ["waits"]);
     }
 
     proptest! {

@@ -26,6 +26,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 use crate::domain::effect::EffectKey;
+use crate::runtime::tls::http_client;
 use crate::skills::process::confiner::{Confined, Launch};
 use crate::skills::process::orphans::SHIM_KEY_VARIABLE;
 use crate::skills::process::runner::ProcessRunner;
@@ -157,12 +158,7 @@ pub async fn link(
             futures_util::future::Either::Left(serving)
         }
         Way::Http { url, bearer } => {
-            let client = reqwest::Client::builder()
-                .no_proxy()
-                .redirect(reqwest::redirect::Policy::none())
-                .connect_timeout(CONNECT_MAX)
-                .build()
-                .map_err(LinkError::Client)?;
+            let client = http_client(|builder| builder.connect_timeout(CONNECT_MAX)).map_err(LinkError::Client)?;
             let mut settings = StreamableHttpClientTransportConfig::with_uri(url.as_str())
                 .max_concurrent_requests(config.concurrency as usize)
                 .max_sse_event_size(MESSAGE_BYTES_MAX)

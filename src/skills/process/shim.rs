@@ -2,8 +2,8 @@
 //!
 //! It reads one order, runs the program in a group of its own, and gives one report. Refuses to know: tokio,
 //! actors, who asks. Invariants: whatever the end (its own, a time-out, the daemon's death), nothing that the
-//! program started is alive when the shim reports; a report is durable in the spool before it is given; memory
-//! does not grow with the output.
+//! program started is alive when the shim reports; a report is durable in the spool before it is given,
+//! unless there is no room for it; memory does not grow with the output.
 
 use std::io::{self, BufRead, Read, Write};
 use std::process::{Child, ExitCode, Stdio};
@@ -23,11 +23,12 @@ use super::capture::Capture;
 use super::descent::end_all_descendants;
 use super::event::Event;
 use super::launch::launch;
-use super::spool::{read_report, write_report};
+use super::spool::{SpoolError, read_report, write_report};
 use super::trace;
 use super::wire::{DOCUMENT_BYTES_MAX, EndedWire, OrderWire, ReportWire, WIRE_VERSION};
 use crate::domain::fault::in_one_line;
 use crate::skills::sandbox::stage::{NOT_STARTED_CODE, NOT_STARTED_MARK};
+use crate::storage::error::is_full;
 
 /// Longest wait for the rest of the output after everything that could write it has been killed.
 const DRAIN_MAX: Duration = Duration::from_secs(1);
@@ -62,7 +63,12 @@ fn carry_out() -> Result<ReportWire, String> {
     trace::stopped(&order, &report);
     let is_known = !matches!(report.ended, EndedWire::Interrupted);
     if let Some(spool) = order.spool.as_deref().filter(|_| is_known) {
-        write_report(spool, &report).map_err(|error| in_one_line(&error))?;
+        match write_report(spool, &report) {
+            // On a full disk the daemon still hears it. Should it end before it has committed what it heard, the call
+            // is unknown, as if nothing had been heard.
+            Err(SpoolError::Write { source, .. }) if is_full(&source) => {}
+            written => written.map_err(|error| in_one_line(&error))?,
+        }
     }
     Ok(report)
 }

@@ -1,6 +1,7 @@
 //! What tests of the running program share.
 
 pub mod daemon;
+pub mod disk;
 pub mod embedding_server;
 pub mod fault_server;
 pub mod model_server;

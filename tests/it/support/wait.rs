@@ -7,13 +7,24 @@ use std::time::{Duration, Instant};
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// Looks until something is there; after the bound, fails with the last that was seen.
-pub fn until<T, S: Debug>(what: &str, within: Duration, mut look: impl FnMut() -> Result<T, S>) -> T {
+pub fn until<T, S: Debug>(what: &str, within: Duration, look: impl FnMut() -> Result<T, S>) -> T {
+    until_each(PAUSE, what, within, look)
+}
+
+/// The same with a pause of one's own, for looks that start programs: they would take the processor from what is
+/// waited for.
+pub fn until_each<T, S: Debug>(
+    pause: Duration,
+    what: &str,
+    within: Duration,
+    mut look: impl FnMut() -> Result<T, S>,
+) -> T {
     let began = Instant::now();
     loop {
         match look() {
             Ok(found) => return found,
             Err(seen) if began.elapsed() > within => panic!("{what}: not within {within:?}; last seen: {seen:?}"),
-            Err(_) => std::thread::sleep(PAUSE),
+            Err(_) => std::thread::sleep(pause),
         }
     }
 }

@@ -1,0 +1,205 @@
+//! Lets go what has been kept long enough, every hour.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+
+use crate::domain::fault::in_one_line;
+use crate::domain::id::RunId;
+use crate::domain::time::UtcMillis;
+use crate::identity::audit::{AuditError, AuditLog};
+use crate::runtime::clock::Clock;
+use crate::runtime::committer::{CommitError, Committer};
+use crate::runtime::timer::Timer;
+use crate::storage::batch::{Batch, Op};
+use crate::storage::error::StoreError;
+use crate::storage::store::Store;
+
+use super::decision::{Candidate, Fate, Limits, fate};
+
+/// Between two rounds.
+const ROUND_EVERY: Duration = Duration::from_secs(3_600);
+/// The first round comes soon after the start.
+const FIRST_AFTER: Duration = Duration::from_secs(60);
+/// Runs of one transaction: few enough that nobody waits for it.
+const GROUP: usize = 64;
+/// Blobs of one transaction.
+const BLOBS_GROUP: usize = 256;
+/// Headers that are read at once.
+const PAGE: usize = 1_000;
+
+/// Why a round ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum RetentionError {
+    /// The store cannot be read.
+    #[error("read what is kept")]
+    Store(#[source] StoreError),
+    /// What goes cannot be written.
+    #[error("let go what was kept long enough")]
+    Commit(#[source] CommitError),
+    /// The audit log cannot be cut.
+    #[error("cut the audit log")]
+    Audit(#[source] AuditError),
+    /// The thread that read crashed.
+    #[error("read what is kept: the reading crashed")]
+    Crashed,
+}
+
+/// What a round came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RetentionReport {
+    /// Runs that went because of their age.
+    pub old: u64,
+    /// Runs that went because all took too much room.
+    pub spare: u64,
+    /// Payloads that nothing referred to any more.
+    pub blobs: u64,
+    /// Rows of the audit log.
+    pub audit: u64,
+}
+
+/// Does the rounds.
+#[derive(Clone)]
+pub struct Retention {
+    /// Reads.
+    pub store: Store,
+    /// Writes.
+    pub committer: Committer,
+    /// The audit log.
+    pub audit: AuditLog,
+    /// Tells the time.
+    pub clock: Clock,
+    /// How much is kept.
+    pub limits: Limits,
+}
+
+async fn aside<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, RetentionError> {
+    let read = tokio::task::spawn_blocking(read).await;
+    read.map_err(|_| RetentionError::Crashed)?
+        .map_err(RetentionError::Store)
+}
+
+impl Retention {
+    /// One round.
+    pub async fn round(&self) -> Result<RetentionReport, RetentionError> {
+        let now = self.clock.now();
+        let mut report = RetentionReport::default();
+        let store = self.store.clone();
+        let mut over = aside(move || store.bytes_of_runs())
+            .await?
+            .saturating_sub(self.limits.bytes);
+        let mut after = None;
+        loop {
+            let store = self.store.clone();
+            let page = aside(move || store.headers_before(now, after, PAGE)).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.run);
+            let mut going = Vec::new();
+            for header in &page {
+                let candidate = Candidate {
+                    run: header.run,
+                    status: header.status,
+                    ended_at: header.ended_at,
+                };
+                match fate(&candidate, &self.limits, now) {
+                    Fate::Old => report.old += 1,
+                    Fate::Spare if over > 0 => report.spare += 1,
+                    Fate::Spare | Fate::Stays => continue,
+                }
+                let bytes = self.store.bytes_of_run(header.run).map_err(RetentionError::Store)?;
+                over = over.saturating_sub(bytes);
+                going.push(header.run);
+            }
+            self.drop_runs(&going).await?;
+            let is_young = now.since(last.accepted_at) < self.limits.runs_ms;
+            if is_young && over == 0 {
+                // Whatever follows was accepted later, and did not end earlier.
+                break;
+            }
+        }
+        if report.old + report.spare > 0 {
+            report.blobs = self.sweep().await?;
+        }
+        report.audit = self.cut_audit(now).await?;
+        Ok(report)
+    }
+
+    async fn drop_runs(&self, runs: &[RunId]) -> Result<(), RetentionError> {
+        for group in runs.chunks(GROUP) {
+            let set: BTreeSet<RunId> = group.iter().copied().collect();
+            let store = self.store.clone();
+            let keys = aside(move || store.submissions_of(&set)).await?;
+            let ops = vec![Op::RunsDrop(group.to_vec()), Op::SubmissionsDrop(keys)];
+            let committed = self.committer.commit(Batch::ops(ops)).await;
+            committed.map_err(RetentionError::Commit)?;
+        }
+        Ok(())
+    }
+
+    async fn sweep(&self) -> Result<u64, RetentionError> {
+        let marked = self.committer.commit(Batch::ops(vec![Op::BlobsMark])).await;
+        marked.map_err(RetentionError::Commit)?;
+        let store = self.store.clone();
+        let unused = aside(move || store.unused_blobs()).await?;
+        for group in unused.chunks(BLOBS_GROUP) {
+            let sweep = Op::BlobsSweep(group.to_vec());
+            let committed = self.committer.commit(Batch::ops(vec![sweep])).await;
+            committed.map_err(RetentionError::Commit)?;
+        }
+        Ok(unused.len() as u64)
+    }
+
+    async fn cut_audit(&self, now: UtcMillis) -> Result<u64, RetentionError> {
+        if self.limits.audit_ms == u64::MAX {
+            return Ok(0);
+        }
+        let before = UtcMillis(now.0.saturating_sub(self.limits.audit_ms));
+        self.audit.cut(before).await.map_err(RetentionError::Audit)
+    }
+}
+
+/// What the collector is told.
+#[derive(Debug)]
+pub enum CollectorMessage {
+    /// It is time.
+    RoundDue,
+}
+
+/// The actor.
+pub struct Collector(pub Retention);
+
+impl Actor for Collector {
+    type Msg = CollectorMessage;
+    type State = Timer;
+    type Arguments = ();
+
+    async fn pre_start(&self, myself: ActorRef<CollectorMessage>, (): ()) -> Result<Timer, ActorProcessingErr> {
+        Ok(Timer::after(&myself, FIRST_AFTER, || CollectorMessage::RoundDue))
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<CollectorMessage>,
+        CollectorMessage::RoundDue: CollectorMessage,
+        timer: &mut Timer,
+    ) -> Result<(), ActorProcessingErr> {
+        match self.0.round().await {
+            Ok(report) if report == RetentionReport::default() => {}
+            Ok(RetentionReport {
+                old,
+                spare,
+                blobs,
+                audit,
+            }) => {
+                tracing::info!(old, spare, blobs, audit, "what was kept long enough is gone");
+            }
+            // The next round finds what is left.
+            Err(error) => tracing::warn!(error = in_one_line(&error), "a round of retention ended early"),
+        }
+        *timer = Timer::after(&myself, ROUND_EVERY, || CollectorMessage::RoundDue);
+        Ok(())
+    }
+}

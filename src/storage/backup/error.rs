@@ -1,0 +1,81 @@
+//! Why a backup was not made, read or restored.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::domain::code::{self, Code};
+use crate::storage::error::{StoreError, is_full};
+
+/// Failures of backups.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// A file or folder cannot be used.
+    #[error("{verb} {}", path.display())]
+    File {
+        /// What was tried.
+        verb: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The store cannot be copied or opened.
+    #[error("copy the store")]
+    Store(#[source] StoreError),
+    /// The files beside the store are too many or too large.
+    #[error("back up {}: it has more than {limit} {unit}", path.display())]
+    TooLarge {
+        /// The folder.
+        path: PathBuf,
+        /// How much may be.
+        limit: u64,
+        /// Of what.
+        unit: &'static str,
+    },
+    /// There is no such backup.
+    #[error("find a backup at {}", path.display())]
+    NotFound {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// The backup is not what was written.
+    #[error("use the backup at {}: {}", path.display(), findings.join("; "))]
+    Damaged {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        findings: Vec<String>,
+    },
+    /// A process has the store open that would be replaced.
+    #[error("restore into {}: a daemon runs on it", path.display())]
+    Live {
+        /// The folder of the state.
+        path: PathBuf,
+    },
+}
+
+impl BackupError {
+    /// The code that users see.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::File { source, .. } if is_full(source) => code::DISK_FULL,
+            Self::File { .. } => code::HOME_FILE,
+            Self::Store(StoreError::Locked { .. }) | Self::Live { .. } => code::STORE_LOCKED,
+            Self::Store(error) if error.is_disk_full() => code::DISK_FULL,
+            Self::Store(_) => code::STORE_FAILED,
+            Self::TooLarge { .. } => code::BACKUP_TOO_LARGE,
+            Self::NotFound { .. } => code::BACKUP_NOT_FOUND,
+            Self::Damaged { .. } => code::BACKUP_DAMAGED,
+        }
+    }
+}
+
+/// Short for a `map_err` over a file operation.
+pub(super) fn file(verb: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> BackupError {
+    move |source| BackupError::File {
+        verb,
+        path: path.into(),
+        source,
+    }
+}
