@@ -271,6 +271,8 @@ mod tests {
     use crate::domain::memory::{EarlierVectors, MemoryEdit, MemoryScope, MemorySource, MemoryVector, NewMemory};
     use crate::domain::time::UtcMillis;
 
+    type VectorTable<'txn> = redb::Table<'txn, &'static [u8; 16], &'static [u8]>;
+
     fn shard() -> ShardName {
         ShardName {
             scope: MemoryScope::Global,
@@ -443,7 +445,7 @@ mod tests {
             "what does not serve supplants nobody"
         );
 
-        let sabotage = |change: &dyn Fn(&mut redb::Table<'_, &'static [u8; 16], &'static [u8]>)| {
+        let sabotage = |change: &dyn Fn(&mut VectorTable<'_>)| {
             let transaction = store.database().begin_write().expect("begins");
             change(&mut transaction.open_table(MEMORY_EMBEDDED).expect("opens"));
             transaction.commit().expect("commits");

@@ -277,8 +277,12 @@ fn changed_after(
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Told {
     /// The entries in order, with their uses and what made their vectors; none for one that is lost.
-    pub(super) entries: Vec<(u64, Option<(u64, Option<String>)>)>,
+    pub(super) entries: Vec<(u64, Option<ToldEntry>)>,
 }
+
+/// How often an entry was used, and what made its vector.
+#[cfg(test)]
+pub(super) type ToldEntry = (u64, Option<String>);
 
 #[cfg(test)]
 impl Follower for Told {

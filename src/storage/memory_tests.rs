@@ -3,7 +3,7 @@
 use super::*;
 use crate::domain::memory::{MemorySource, MemoryVector};
 use crate::storage::batch::{Batch, Op};
-use crate::storage::memory_follow::{Stand, Told};
+use crate::storage::memory_follow::{Stand, Told, ToldEntry};
 use crate::storage::store::Store;
 use crate::storage::table::FIRST_MEMORY;
 use crate::storage::writer::Writer;
@@ -114,9 +114,8 @@ impl Open {
     fn live(&self) -> Vec<u64> {
         let (stand, told) = self.follow(0);
         assert!(stand.damaged.is_empty(), "{stand:?}");
-        let has_vector = |(_, entry): &(u64, Option<(u64, Option<String>)>)| {
-            entry.as_ref().is_some_and(|(_, embedder)| embedder.is_some())
-        };
+        let has_vector =
+            |(_, entry): &(u64, Option<ToldEntry>)| entry.as_ref().is_some_and(|(_, embedder)| embedder.is_some());
         assert!(told.entries.iter().all(has_vector), "{told:?}");
         told.entries.iter().map(|(id, _)| *id).collect()
     }

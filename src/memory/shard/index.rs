@@ -54,7 +54,7 @@ struct Place {
 #[derive(Debug, Default)]
 struct Lists {
     numbers: HashMap<Arc<[Arc<str>]>, u32, RandomState>,
-    lists: Vec<Arc<[Arc<str>]>>,
+    all: Vec<Arc<[Arc<str>]>>,
     /// The list that was asked for last: most entries in a row have the same.
     last: u32,
 }
@@ -62,20 +62,20 @@ struct Lists {
 impl Lists {
     fn number(&mut self, words: &[&str]) -> u32 {
         let is_it = |list: &Arc<[Arc<str>]>| list.iter().map(|word| &**word).eq(words.iter().copied());
-        if self.lists.get(self.last as usize).is_some_and(is_it) {
+        if self.all.get(self.last as usize).is_some_and(is_it) {
             return self.last;
         }
         let list: Arc<[Arc<str>]> = words.iter().map(|word| Arc::from(*word)).collect();
-        let next = self.lists.len() as u32;
+        let next = self.all.len() as u32;
         self.last = *self.numbers.entry(list.clone()).or_insert(next);
         if self.last == next {
-            self.lists.push(list);
+            self.all.push(list);
         }
         self.last
     }
 
     fn of(&self, number: u32) -> &[Arc<str>] {
-        &self.lists[number as usize]
+        &self.all[number as usize]
     }
 }
 
