@@ -11,42 +11,19 @@ use crate::domain::time::UtcMillis;
 
 use super::codec;
 use super::error::{StoreError, step};
-use super::memory_embed::{COMPLETE, cursor_name, embedder_name, refused_name};
+use super::memory_embed::{COMPLETE, cursor_name, cursors_of, embedder_name, embedders_of, refused_name};
 use super::memory_read::number;
 use super::memory_row::{embedded_row, entry_row, read_embedded_row};
 use super::memory_write::MemoryTables;
 use super::record::memory::{ShardRecord, read_shard_row};
 use super::store::Store;
-use super::table::{MEMORY_EMBEDDED, MEMORY_NUMBERS, MEMORY_SHARDS};
+use super::table::{MEMORY_EMBEDDED, MEMORY_SHARDS};
 
 /// Rows that one look goes through at most.
 const LOOK_MAX: usize = 8_192;
 
 /// Where a look for earlier vectors goes on: a shard's number and the number of an entry in it.
 pub type EarlierPlace = (u32, u64);
-
-/// The embedders that are known to have made vectors of a shard, by number.
-pub(super) fn embedders_of(transaction: &ReadTransaction, shard: u32) -> Result<Vec<u64>, StoreError> {
-    let numbers = match transaction.open_table(MEMORY_NUMBERS) {
-        Ok(numbers) => numbers,
-        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
-        Err(error) => return Err(step("open the memory's numbers")(error)),
-    };
-    let (from, to) = cursors_of(shard);
-    let mut found = Vec::new();
-    let rows = numbers.range::<&str>(from.as_str()..to.as_str());
-    for row in rows.map_err(step("read the memory's numbers"))? {
-        let (name, _) = row.map_err(step("read the memory's numbers"))?;
-        found.extend(name.value().strip_prefix(&from).and_then(|of| of.parse::<u64>().ok()));
-    }
-    Ok(found)
-}
-
-/// The names of all cursors of a shard lie from the first to before the second.
-fn cursors_of(shard: u32) -> (String, String) {
-    // The colon ends the number, and a semicolon is the character behind it.
-    (format!("embedded:{shard}:"), format!("embedded:{shard};"))
-}
 
 impl MemoryTables<'_> {
     /// Removes vectors of other embedders than the one that is kept, if that one serves the shard.

@@ -6,19 +6,18 @@
 
 use std::sync::Arc;
 
-use redb::{ReadableDatabase, ReadableTable};
+use redb::{ReadTransaction, ReadableDatabase, ReadableTable};
 
 use crate::domain::memory::{MemoryState, NewVectors, ShardName};
 
 use super::codec;
 use super::error::{StoreError, step};
-use super::memory_earlier::embedders_of;
 use super::memory_read::{number, shard_record};
 use super::memory_row::{EntryRow, embedded_row, entry_row, number_of};
 use super::memory_write::{CHANGED, MemoryTables};
 use super::record::memory::{EntryRecord, ShardRecord, VectorRecord, read_shard_row};
 use super::store::Store;
-use super::table::{MEMORY_ENTRIES, MEMORY_SHARDS};
+use super::table::{MEMORY_ENTRIES, MEMORY_NUMBERS, MEMORY_SHARDS};
 
 /// Set in a cursor once it has reached the end of its shard: from then on the shard is searched by its vectors.
 pub(super) const COMPLETE: u64 = 1 << 63;
@@ -35,6 +34,29 @@ pub(super) fn cursor_name(shard: u32, embedder: u64) -> String {
 
 pub(super) fn refused_name(shard: u32, embedder: u64) -> String {
     format!("refused:{shard}:{embedder}")
+}
+
+/// The embedders that are known to have made vectors of a shard, by number.
+pub(super) fn embedders_of(transaction: &ReadTransaction, shard: u32) -> Result<Vec<u64>, StoreError> {
+    let numbers = match transaction.open_table(MEMORY_NUMBERS) {
+        Ok(numbers) => numbers,
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+        Err(error) => return Err(step("open the memory's numbers")(error)),
+    };
+    let (from, to) = cursors_of(shard);
+    let mut found = Vec::new();
+    let rows = numbers.range::<&str>(from.as_str()..to.as_str());
+    for row in rows.map_err(step("read the memory's numbers"))? {
+        let (name, _) = row.map_err(step("read the memory's numbers"))?;
+        found.extend(name.value().strip_prefix(&from).and_then(|of| of.parse::<u64>().ok()));
+    }
+    Ok(found)
+}
+
+/// The names of all cursors of a shard lie from the first to before the second.
+pub(super) fn cursors_of(shard: u32) -> (String, String) {
+    // The colon ends the number, and a semicolon is the character behind it.
+    (format!("embedded:{shard}:"), format!("embedded:{shard};"))
 }
 
 /// Entries of a shard that lack a vector.

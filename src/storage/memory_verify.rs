@@ -11,8 +11,7 @@ use crate::domain::memory::{CHANGES_KEPT, MemoryState, MemoryVector, ShardName};
 
 use super::codec;
 use super::error::{StoreError, step};
-use super::memory_earlier::embedders_of;
-use super::memory_embed::{COMPLETE, cursor_name, embedder_name, refused_name};
+use super::memory_embed::{COMPLETE, cursor_name, embedder_name, embedders_of, refused_name};
 use super::memory_read::{number, shard_record};
 use super::memory_row::{
     EntryRow, due_row, embedded_row, entry_row, hash_row, key_row, number_of, read_due_row, read_embedded_row,
