@@ -43,7 +43,6 @@ use crate::identity::secrets::{KeySources, SecretStore};
 use crate::llm::registry::{Models, RegistryError};
 use crate::memory;
 use crate::memory::handle::MemoryHandle;
-use crate::memory::index::graph::build::GraphPolicy;
 use crate::memory::indexing::Indexing;
 use crate::memory::parts::MemoryParts;
 use crate::runs;
@@ -574,7 +573,7 @@ impl Daemon {
             open_max: MEMORY_OPEN_MAX,
             upkeep: upkeep(config, &telemetry),
             embedding: embedding(config, &stored, &telemetry),
-            indexing: Indexing::new(GraphPolicy::default(), &telemetry),
+            indexing: Indexing::new(config.memory.graph, &telemetry),
         });
         let launcher = minder::child(&runner);
         let (skills_layer, skills) = skills(home, config, network, runner, memory.clone(), &telemetry, &stored)?;
@@ -632,6 +631,7 @@ impl Daemon {
             skills: skills.clone(),
             planner: planner(config)?,
             pipelines: pipelines(config),
+            redactor: models.redactor().and(stored.0.values().map(String::as_str)),
             skill_timeout_ms: config.agent.timeout_ms,
         };
         let retention = Retention {

@@ -142,6 +142,18 @@ pub struct MemoryVector {
     pub codes: Box<[i8]>,
 }
 
+impl MemoryVector {
+    /// The cosine with another one; 0 when another embedder made that.
+    pub fn cosine(&self, other: &Self) -> f32 {
+        if self.embedder != other.embedder || self.codes.len() != other.codes.len() {
+            return 0.0;
+        }
+        let pairs = self.codes.iter().zip(&other.codes);
+        let dot: i32 = pairs.map(|(a, b)| i32::from(*a) * i32::from(*b)).sum();
+        dot as f32 * self.scale * other.scale
+    }
+}
+
 /// Vectors that an embedder made of entries after they were put.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewVectors {
@@ -156,6 +168,21 @@ pub struct NewVectors {
     /// Up to this number no entry waits for a vector any more.
     pub through: u64,
     /// Whether no entry is behind it: from then on the shard is searched by these vectors.
+    pub is_end: bool,
+    /// When.
+    pub at: UtcMillis,
+}
+
+/// Vectors of embedders from before the one that is configured, which nobody searches by any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EarlierVectors {
+    /// Where.
+    pub shard: ShardName,
+    /// The embedder that has gone through the shard since; its vectors stay.
+    pub kept: Arc<str>,
+    /// Numbers of the entries whose earlier vectors go.
+    pub ids: Vec<u64>,
+    /// Whether no others are left.
     pub is_end: bool,
     /// When.
     pub at: UtcMillis,

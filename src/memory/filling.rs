@@ -14,6 +14,7 @@ use crate::domain::fault::in_one_line;
 use crate::domain::memory::{MemoryVector, NewVectors};
 use crate::runtime::timer::Timer;
 use crate::storage::batch::{Batch, Op};
+use crate::storage::memory_earlier::EarlierPlace;
 use crate::storage::memory_embed::Lacking;
 
 use super::embed::endpoint::{BATCH_MAX, Endpoint, EndpointError};
@@ -48,6 +49,8 @@ pub struct Filler {
 
 /// What it holds.
 pub struct FillerState {
+    /// Where the last look for vectors of earlier embedders ended.
+    earlier: Option<EarlierPlace>,
     next: Timer,
     again_after: Duration,
     /// Texts of the next batch at most: fewer for a server that is too slow for more.
@@ -75,6 +78,7 @@ impl Actor for Filler {
 
     async fn pre_start(&self, myself: ActorRef<FillerMessage>, (): ()) -> Result<FillerState, ActorProcessingErr> {
         Ok(FillerState {
+            earlier: None,
             next: later(&myself, Duration::ZERO),
             again_after: AGAIN_AFTER,
             batch: BATCH_MAX,
@@ -87,7 +91,11 @@ impl Actor for Filler {
         FillerMessage::Work: FillerMessage,
         state: &mut FillerState,
     ) -> Result<(), ActorProcessingErr> {
-        let after = match self.work(state.batch).await? {
+        let mut worked = self.work(state.batch).await?;
+        if matches!(worked, Worked::Done) && self.forget_earlier(&mut state.earlier).await? {
+            worked = Worked::On;
+        }
+        let after = match worked {
             Worked::On => {
                 state.again_after = AGAIN_AFTER;
                 Duration::ZERO
@@ -138,6 +146,21 @@ impl Filler {
         self.commit(lacking, vectors, refused).await?;
         self.parts.embedding.note_batch(embedded, refused, None);
         Ok(Worked::On)
+    }
+
+    /// Removes some vectors of embedders from before, which nobody searches by any more. Whether there may be more.
+    async fn forget_earlier(&self, place: &mut Option<EarlierPlace>) -> Result<bool, ActorProcessingErr> {
+        let (store, endpoint, at) = (self.parts.store.clone(), self.endpoint.clone(), self.parts.clock.now());
+        let after = *place;
+        let look = tokio::task::spawn_blocking(move || store.memory_earlier(endpoint.name(), after, at));
+        let Some((earlier, through)) = look.await?? else {
+            *place = None;
+            return Ok(false);
+        };
+        *place = Some(through);
+        let batch = Batch::ops(vec![Op::MemoryVectorsForget(Box::new(earlier))]);
+        self.parts.committer.commit(batch).await?;
+        Ok(true)
     }
 
     async fn commit(

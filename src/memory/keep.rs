@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::domain::memory::{IMPORTANCE_DEFAULT, MemoryKey, MemorySource, MemoryVector, NewMemory, ShardName};
 use crate::domain::time::UtcMillis;
-use crate::storage::memory_write::text_hash;
+use crate::storage::memory_row::text_hash;
 
 use super::embed::table::{EMBEDDER, embed_quantised};
 

@@ -11,8 +11,8 @@ use crate::domain::time::UtcMillis;
 use crate::storage::batch::Op;
 use crate::storage::error::StoreError;
 use crate::storage::memory_embed::EmbeddedFigures;
+use crate::storage::memory_row::text_hash;
 use crate::storage::memory_verify::ShardReview;
-use crate::storage::memory_write::text_hash;
 use crate::storage::store::Store;
 
 use super::collect::actor::CollectorMessage;

@@ -384,7 +384,7 @@ impl RunActor {
             attempt: attempt.number,
             output,
         };
-        let wish = lesson_of(&ended).into_iter();
+        let wish = lesson_of(&ended, &self.inside.parts.redactor).into_iter();
         wish.map(|wish| Op::MemoryPut(Box::new(wish.prepare(now)))).collect()
     }
 

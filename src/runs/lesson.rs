@@ -1,7 +1,8 @@
 //! What a step that failed on the way teaches later ones: what was tried, why it failed, and what worked then.
 //!
 //! Refuses to know: the store, other runs. Invariants: pure; a step without a failed attempt that said something about
-//! the work teaches nothing; the same task of the same agent has the same key, so a newer lesson supersedes the older.
+//! the work teaches nothing; the same task of the same agent has the same key, so a newer lesson supersedes the older;
+//! no secret that is known, or looks like one, is in a lesson: it is told to other agents and models.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use crate::domain::id::RunId;
 use crate::domain::memory::{MemoryScope, MemorySource, ShardName};
 use crate::domain::name::AgentName;
 use crate::domain::text::preview;
+use crate::llm::cassette::redact::Redactor;
 use crate::memory::keep::Wish;
 
 /// The tag of all lessons.
@@ -45,7 +47,7 @@ pub struct Ended<'s> {
 }
 
 /// What is kept of it.
-pub fn lesson_of(ended: &Ended<'_>) -> Option<Wish> {
+pub fn lesson_of(ended: &Ended<'_>, redactor: &Redactor) -> Option<Wish> {
     // A spent budget, a passed deadline or a cancel says nothing about how the work is done.
     let lessons = ended.lessons.iter();
     let lessons: Vec<&Lesson> = lessons
@@ -54,6 +56,8 @@ pub fn lesson_of(ended: &Ended<'_>) -> Option<Wish> {
     if lessons.is_empty() {
         return None;
     }
+    // Before anything is cut: half a key would not be known any more.
+    let preview = |text: &str, bytes| preview(&redactor.text(text), bytes);
     let mut text = format!("Lesson of a task: {}", preview(ended.task, PART_BYTES));
     for lesson in &lessons[lessons.len().saturating_sub(ATTEMPTS_MAX)..] {
         let reason = preview(&lesson.reason, PART_BYTES);
@@ -126,6 +130,8 @@ mod tests {
             attempt: 2,
             output: Some("\"set RUST_LOG first\""),
         };
+        let redactor = Redactor::new(["hunter2-hunter2"]);
+        let lesson_of = |ended: &Ended<'_>| lesson_of(ended, &redactor);
         let kept = lesson_of(&ended).expect("a lesson");
         let expected = "Lesson of a task: Make the tests pass\nAttempt 1 failed (check): check 0: exit code 1; tried: \
                         cargo test --all\nAttempt 2 worked: \"set RUST_LOG first\"";
@@ -156,5 +162,24 @@ mod tests {
             ..ended
         };
         assert_eq!(lesson_of(&over_budget), None, "money says nothing about the work");
+        let key = format!("sk-{}", "a1".repeat(20));
+        let careless = [Lesson {
+            reason: format!("{}401 for {key}", "x".repeat(PART_BYTES - 12)).into(),
+            tried: vec!["curl -u me:hunter2-hunter2 localhost".into()],
+            ..lessons[0].clone()
+        }];
+        let told = lesson_of(&Ended {
+            task: "Log in with hunter2-hunter2",
+            lessons: &careless,
+            output: Some("\"hunter2-hunter2 works\""),
+            ..ended
+        })
+        .expect("a lesson");
+        assert!(
+            !told.text.contains("hunter2") && !told.text.contains("sk-"),
+            "{}",
+            told.text
+        );
+        assert_eq!(told.text.matches("(secret)").count(), 3, "{}", told.text);
     }
 }

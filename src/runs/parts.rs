@@ -8,6 +8,7 @@ use crate::agents::handle::AgentsHandle;
 use crate::domain::id::BootId;
 use crate::domain::name::AgentName;
 use crate::domain::plan::Plan;
+use crate::llm::cassette::redact::Redactor;
 use crate::runtime::bus::Bus;
 use crate::runtime::clock::Clock;
 use crate::runtime::committer::Committer;
@@ -56,6 +57,8 @@ pub struct RunsParts {
     pub planner: AgentName,
     /// Plans kept as files.
     pub pipelines: Arc<[Pipeline]>,
+    /// Takes secrets out of what is kept for later runs.
+    pub redactor: Redactor,
     /// How long a step done by a skill may take when the plan does not say, in milliseconds.
     pub skill_timeout_ms: u64,
 }

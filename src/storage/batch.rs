@@ -9,7 +9,7 @@ use crate::domain::exchange::{Exchange, Shown};
 use crate::domain::fact::{Fact, Stamped};
 use crate::domain::id::{AlertId, IncidentId, RunId};
 use crate::domain::incident::{Incident, IncidentChange};
-use crate::domain::memory::{MemoryCopy, MemoryDue, MemoryEdit, NewMemory, NewVectors, ShardName};
+use crate::domain::memory::{EarlierVectors, MemoryCopy, MemoryDue, MemoryEdit, NewMemory, NewVectors, ShardName};
 use crate::domain::name::ScheduleName;
 use crate::domain::schedule::slot::{Kept, SlotRow, SlotState};
 use crate::domain::time::UtcMillis;
@@ -88,6 +88,8 @@ pub enum Op {
     },
     /// Gives memory entries the vectors that an embedder made of them later.
     MemoryVectors(Box<NewVectors>),
+    /// Removes vectors that an embedder made before another one went through the same shard.
+    MemoryVectorsForget(Box<EarlierVectors>),
     /// Says when the memory was last pruned.
     MemoryPruned(UtcMillis),
     /// Keeps the shortest list of facts that folds to the state up to `through`.

@@ -5,7 +5,8 @@
 //! of every earlier version stay readable.
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
-use bincode::{Decode, Encode};
+use bincode::error::DecodeError;
+use bincode::{BorrowDecode, Decode, Encode};
 
 use super::error::StoreError;
 
@@ -28,10 +29,28 @@ pub fn encode<R: Encode>(record: &R) -> Vec<u8> {
 
 /// Decodes a record; bytes left over count as damage.
 pub fn decode<R: Decode<()>>(what: impl FnOnce() -> String, bytes: &[u8]) -> Result<R, StoreError> {
+    decoded(what, bytes, |body| bincode::decode_from_slice(body, configuration()))
+}
+
+/// The same for a view that borrows its texts from the bytes.
+pub fn decode_borrowed<'r, R: BorrowDecode<'r, ()>>(
+    what: impl FnOnce() -> String,
+    bytes: &'r [u8],
+) -> Result<R, StoreError> {
+    decoded(what, bytes, |body| {
+        bincode::borrow_decode_from_slice(body, configuration())
+    })
+}
+
+fn decoded<'r, R>(
+    what: impl FnOnce() -> String,
+    bytes: &'r [u8],
+    decode: impl FnOnce(&'r [u8]) -> Result<(R, usize), DecodeError>,
+) -> Result<R, StoreError> {
     let corrupt = |what: String, reason: String| StoreError::Corrupt { what, reason };
     match bytes.split_first() {
         None => Err(corrupt(what(), "it is empty".into())),
-        Some((&RECORD_VERSION, body)) => match bincode::decode_from_slice::<R, _>(body, configuration()) {
+        Some((&RECORD_VERSION, body)) => match decode(body) {
             Ok((record, used)) if used == body.len() => Ok(record),
             Ok((_, used)) => Err(corrupt(what(), format!("{} bytes are left over", body.len() - used))),
             Err(error) => Err(corrupt(what(), error.to_string())),

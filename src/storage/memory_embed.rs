@@ -6,33 +6,57 @@
 
 use std::sync::Arc;
 
-use redb::{ReadableDatabase, ReadableTable};
+use redb::{ReadTransaction, ReadableDatabase, ReadableTable};
 
 use crate::domain::memory::{MemoryState, NewVectors, ShardName};
 
 use super::codec;
 use super::error::{StoreError, step};
-use super::memory_read::{number, number_of, shard_record};
-use super::memory_write::{CHANGED, EntryRow, MemoryTables, embedded_row, entry_row};
+use super::memory_read::{number, shard_record};
+use super::memory_row::{EntryRow, embedded_row, entry_row, number_of};
+use super::memory_write::{CHANGED, MemoryTables};
 use super::record::memory::{EntryRecord, ShardRecord, VectorRecord, read_shard_row};
 use super::store::Store;
-use super::table::{MEMORY_ENTRIES, MEMORY_SHARDS};
+use super::table::{MEMORY_ENTRIES, MEMORY_NUMBERS, MEMORY_SHARDS};
 
 /// Set in a cursor once it has reached the end of its shard: from then on the shard is searched by its vectors.
-const COMPLETE: u64 = 1 << 63;
+pub(super) const COMPLETE: u64 = 1 << 63;
 /// Entries that one look goes through at most, whether they lack something or not.
 const LOOK_MAX: usize = 4_096;
 
-fn embedder_name(embedder: &str) -> String {
+pub(super) fn embedder_name(embedder: &str) -> String {
     format!("embedder:{embedder}")
 }
 
-fn cursor_name(shard: u32, embedder: u64) -> String {
+pub(super) fn cursor_name(shard: u32, embedder: u64) -> String {
     format!("embedded:{shard}:{embedder}")
 }
 
-fn refused_name(shard: u32, embedder: u64) -> String {
+pub(super) fn refused_name(shard: u32, embedder: u64) -> String {
     format!("refused:{shard}:{embedder}")
+}
+
+/// The embedders that are known to have made vectors of a shard, by number.
+pub(super) fn embedders_of(transaction: &ReadTransaction, shard: u32) -> Result<Vec<u64>, StoreError> {
+    let numbers = match transaction.open_table(MEMORY_NUMBERS) {
+        Ok(numbers) => numbers,
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+        Err(error) => return Err(step("open the memory's numbers")(error)),
+    };
+    let (from, to) = cursors_of(shard);
+    let mut found = Vec::new();
+    let rows = numbers.range::<&str>(from.as_str()..to.as_str());
+    for row in rows.map_err(step("read the memory's numbers"))? {
+        let (name, _) = row.map_err(step("read the memory's numbers"))?;
+        found.extend(name.value().strip_prefix(&from).and_then(|of| of.parse::<u64>().ok()));
+    }
+    Ok(found)
+}
+
+/// The names of all cursors of a shard lie from the first to before the second.
+pub(super) fn cursors_of(shard: u32) -> (String, String) {
+    // The colon ends the number, and a semicolon is the character behind it.
+    (format!("embedded:{shard}:"), format!("embedded:{shard};"))
 }
 
 /// Entries of a shard that lack a vector.
@@ -59,6 +83,8 @@ pub struct EmbeddedFigures {
     pub due: u64,
     /// Texts that it has no vector for.
     pub refused: u64,
+    /// Shards in which vectors of other embedders wait to be removed, or may serve until it has gone through them.
+    pub earlier: u64,
 }
 
 impl MemoryTables<'_> {
@@ -146,7 +172,7 @@ impl MemoryTables<'_> {
         Ok(next)
     }
 
-    fn kept_number(&self, name: &str) -> Result<u64, StoreError> {
+    pub(super) fn kept_number(&self, name: &str) -> Result<u64, StoreError> {
         let numbers = self.numbers()?;
         let found = numbers.get(name).map_err(step("read the memory's numbers"))?;
         Ok(found.map_or(0, |number| number.value()))
@@ -248,6 +274,8 @@ impl Store {
             figures.shards += 1;
             figures.complete += u64::from(cursor & COMPLETE != 0);
             figures.due += (shard.next_id - 1).saturating_sub(cursor & !COMPLETE);
+            let mut others = embedders_of(&transaction, shard.number)?.into_iter();
+            figures.earlier += u64::from(others.any(|other| other != embedder));
             figures.refused += number(&transaction, &refused_name(shard.number, embedder))?.unwrap_or(0);
         }
         Ok(figures)
@@ -257,13 +285,15 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::super::batch::{Batch, Op};
-    use super::super::memory_read::Follow;
-    use super::super::memory_write::text_hash;
+    use super::super::memory_follow::Told;
+    use super::super::memory_row::text_hash;
     use super::super::table::MEMORY_EMBEDDED;
     use super::super::writer::Writer;
     use super::*;
-    use crate::domain::memory::{MemoryEdit, MemoryScope, MemorySource, MemoryVector, NewMemory};
+    use crate::domain::memory::{EarlierVectors, MemoryEdit, MemoryScope, MemorySource, MemoryVector, NewMemory};
     use crate::domain::time::UtcMillis;
+
+    type VectorTable<'txn> = redb::Table<'txn, &'static [u8; 16], &'static [u8]>;
 
     fn shard() -> ShardName {
         ShardName {
@@ -343,22 +373,18 @@ mod tests {
             (lacking("a"), served("a"), served("b")),
             (Some((vec![4], 4, true)), Some(1), None)
         );
-        let (stand, _) = store.memory_follow(&shard(), 0, Some(1)).expect("readable");
+        let follow = |after| {
+            let mut told = Told::default();
+            let stand = store.memory_follow(&shard(), after, Some(1), &mut told);
+            (stand.expect("readable"), told)
+        };
+        let stand = follow(0).0.through;
         commit(vectors("a", &[4], 4, true));
         assert_eq!(lacking("a"), None);
-        let (_, follow) = store.memory_follow(&shard(), stand, Some(1)).expect("readable");
-        let Follow::Changes(changes) = follow else {
-            panic!("{follow:?}")
-        };
-        let told = changes.iter().map(|(id, indexed)| {
-            let vector = indexed.as_ref().and_then(|indexed| indexed.vector.clone());
-            (*id, vector.map(|vector| vector.embedder))
-        });
-        assert_eq!(
-            told.collect::<Vec<_>>(),
-            [(4, Some("a".into()))],
-            "an open index is told"
-        );
+        let (now, told) = follow(stand);
+        assert!(!now.anew, "{now:?}");
+        let expected = [(4, Some((0, Some("a".into()))))];
+        assert_eq!(told.entries, expected, "an open index is told");
         commit(vectors("b", &[1, 2], 2, false));
         assert_eq!((served("a"), served("b"), rows()), (Some(1), None, 6));
         let forget = |id| Op::MemoryEdit {
@@ -384,5 +410,90 @@ mod tests {
             store.memory_embedded_figures("a").expect("readable"),
             EmbeddedFigures::default()
         );
+    }
+    #[test]
+    fn earlier_vectors_go_once_another_embedder_serves_and_a_review_misses_none_of_its_own() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(&folder.path().join("s.redb"), 1 << 20).expect("opens");
+        let mut writer = Writer::new(store.clone()).expect("a writer");
+        let mut commit = |op: Op| {
+            let verdicts = writer.commit(&[Batch::ops(vec![op])]).expect("commits");
+            assert!(verdicts.iter().all(Result::is_ok));
+        };
+        let rows = || {
+            let transaction = store.database().begin_read().expect("begins");
+            let table = transaction.open_table(MEMORY_EMBEDDED).expect("opens");
+            table.iter().expect("reads").count()
+        };
+        let served = |embedder: &str| store.memory_served_by(&shard(), embedder).expect("readable");
+        let earlier = |embedder: &str| store.memory_earlier(embedder, None, UtcMillis(5)).expect("readable");
+        let findings = || store.memory_review(&shard()).expect("readable").findings;
+        for text in ["one", "two", "three"] {
+            commit(put(text));
+        }
+        commit(vectors("a", &[1, 2, 3], 3, true));
+        commit(vectors("b", &[1], 1, false));
+        assert_eq!(earlier("b"), None, "the shard is still searched by the others");
+        assert_eq!(findings(), [] as [String; 0]);
+        commit(vectors("b", &[2, 3], 3, true));
+        let (mut gone, place) = earlier("b").expect("something");
+        assert_eq!(
+            (gone.ids.as_slice(), gone.is_end, place),
+            ([1, 2, 3].as_slice(), true, (1, 3))
+        );
+        // As if it were one of several batches, and the process were killed after it.
+        gone.is_end = false;
+        gone.ids.truncate(2);
+        commit(Op::MemoryVectorsForget(Box::new(gone)));
+        assert_eq!((rows(), served("a"), served("b")), (4, None, Some(2)));
+        assert_eq!(findings(), [] as [String; 0]);
+        let (rest, _) = earlier("b").expect("the rest");
+        assert_eq!((rest.ids.as_slice(), rest.is_end), ([3].as_slice(), true));
+        commit(Op::MemoryVectorsForget(Box::new(rest)));
+        assert_eq!((rows(), earlier("b"), served("b")), (3, None, Some(2)));
+        let lacking = store.memory_lacking("a", 9).expect("readable").expect("everything");
+        assert_eq!(lacking.texts.len(), 3, "coming back makes them anew");
+        let stale = EarlierVectors {
+            shard: shard(),
+            kept: "a".into(),
+            ids: vec![1, 2, 3],
+            is_end: true,
+            at: UtcMillis(6),
+        };
+        commit(Op::MemoryVectorsForget(Box::new(stale)));
+        assert_eq!(
+            (rows(), served("b")),
+            (3, Some(2)),
+            "what does not serve supplants nobody"
+        );
+
+        let sabotage = |change: &dyn Fn(&mut VectorTable<'_>)| {
+            let transaction = store.database().begin_write().expect("begins");
+            change(&mut transaction.open_table(MEMORY_EMBEDDED).expect("opens"));
+            transaction.commit().expect("commits");
+        };
+        let row = |id: u64, embedder: u32| embedded_row(&entry_row(1, id), embedder);
+        let check = |what: &str| {
+            let found = findings();
+            assert!(found.len() == 1 && found[0].contains(what), "{what}: {found:?}");
+        };
+        let kept = {
+            let transaction = store.database().begin_read().expect("begins");
+            let table = transaction.open_table(MEMORY_EMBEDDED).expect("opens");
+            let kept = table.get(&row(2, 2)).expect("reads").expect("there");
+            kept.value().to_vec()
+        };
+        sabotage(&|table| drop(table.remove(&row(2, 2)).expect("removes")));
+        check("1 entries have no vector of embedder 2");
+        sabotage(&|table| drop(table.insert(&row(2, 2), kept.as_slice()).expect("writes")));
+        assert_eq!(findings(), [] as [String; 0]);
+        sabotage(&|table| drop(table.insert(&row(9, 2), kept.as_slice()).expect("writes")));
+        check("belongs to entry 9");
+        sabotage(&|table| drop(table.remove(&row(9, 2)).expect("removes")));
+        for (embedder, bytes) in [(7, kept.as_slice()), (1, kept.as_slice()), (1, [1, 250, 3].as_slice())] {
+            sabotage(&|table| drop(table.insert(&row(1, embedder), bytes).expect("writes")));
+            check("cannot be used");
+            sabotage(&|table| drop(table.remove(&row(1, embedder)).expect("removes")));
+        }
     }
 }

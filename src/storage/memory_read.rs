@@ -1,23 +1,18 @@
-//! Reading memory: by key, and what an index needs to follow the store.
+//! Reading memory: by key, by number, by page, and what is counted of it.
 
 use std::sync::Arc;
 
 use redb::{ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable};
 
-use crate::domain::memory::{
-    HISTORY_MAX, MemoryDue, MemoryEntry, MemoryKey, MemoryState, MemoryVector, ShardCount, ShardName,
-};
+use crate::domain::memory::{HISTORY_MAX, MemoryDue, MemoryEntry, MemoryKey, MemoryState, ShardCount, ShardName};
 use crate::domain::time::UtcMillis;
 
 use super::codec;
 use super::error::{StoreError, step};
-use super::memory_write::{EntryRow, embedded_row, entry_row, hash_row, key_row};
-use super::record::memory::{EntryRecord, ShardRecord, VectorRecord, read_shard_row, shard_row};
+use super::memory_row::{EntryRow, entry_row, hash_row, key_row, number_of, read_due_row};
+use super::record::memory::{EntryRecord, ShardRecord, read_shard_row, shard_row};
 use super::store::Store;
-use super::table::{
-    MEMORY_CHANGES, MEMORY_DUE, MEMORY_EMBEDDED, MEMORY_ENTRIES, MEMORY_HASHES, MEMORY_KEYS, MEMORY_NUMBERS,
-    MEMORY_SHARDS, MEMORY_VECTORS,
-};
+use super::table::{MEMORY_DUE, MEMORY_ENTRIES, MEMORY_HASHES, MEMORY_KEYS, MEMORY_NUMBERS, MEMORY_SHARDS};
 
 /// What is counted of a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,31 +23,6 @@ pub struct ShardFigures {
     pub bytes: u64,
     /// The place of the last change; 0 when there was none.
     pub last_change: u64,
-}
-
-/// An entry as an index takes it in.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Indexed {
-    /// The entry.
-    pub entry: MemoryEntry,
-    /// Its vector, when it has one.
-    pub vector: Option<MemoryVector>,
-}
-
-/// What an index has to do to stand where the store stands.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Follow {
-    /// Nothing.
-    Nothing,
-    /// Take these over, in order: the entry as it is now, or none when it is not found any more.
-    Changes(Vec<(u64, Option<Indexed>)>),
-    /// Begin anew with these, in the order of their numbers. Records that cannot be read are left out and named.
-    Anew {
-        /// The live entries.
-        entries: Vec<Indexed>,
-        /// What cannot be read.
-        damaged: Vec<u64>,
-    },
 }
 
 /// When the memory was last pruned, among its numbers.
@@ -73,7 +43,6 @@ pub struct MemoryPage {
 
 struct Tables {
     entries: ReadOnlyTable<&'static EntryRow, &'static [u8]>,
-    vectors: ReadOnlyTable<&'static EntryRow, &'static [u8]>,
 }
 
 impl Tables {
@@ -83,10 +52,7 @@ impl Tables {
             Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
             Err(error) => return Err(step("open the memory")(error)),
         };
-        let vectors = transaction
-            .open_table(MEMORY_VECTORS)
-            .map_err(step("open the memory"))?;
-        Ok(Some(Self { entries, vectors }))
+        Ok(Some(Self { entries }))
     }
 
     fn entry(&self, shard: u32, id: u64) -> Result<Option<MemoryEntry>, StoreError> {
@@ -101,49 +67,11 @@ impl Tables {
             read => read,
         }
     }
-
-    fn live(&self, shard: u32, id: u64, embedded: Option<&Embedded>) -> Result<Option<Indexed>, StoreError> {
-        let entry = self.sound(shard, id)?;
-        let Some(entry) = entry.filter(|entry| entry.state == MemoryState::Live) else {
-            return Ok(None);
-        };
-        if let Some(embedded) = embedded {
-            let vector = embedded.vector(shard, id)?;
-            return Ok(Some(Indexed { entry, vector }));
-        }
-        let found = self.vectors.get(&entry_row(shard, id)).map_err(step("read a vector"))?;
-        // A damaged vector is made anew from the text.
-        let vector = found.and_then(|value| vector(value.value()));
-        Ok(Some(Indexed { entry, vector }))
-    }
-}
-
-/// The vectors of one embedder that is not the built-in one.
-struct Embedded {
-    rows: ReadOnlyTable<&'static [u8; 16], &'static [u8]>,
-    embedder: u32,
-}
-
-impl Embedded {
-    fn vector(&self, shard: u32, id: u64) -> Result<Option<MemoryVector>, StoreError> {
-        let row = embedded_row(&entry_row(shard, id), self.embedder);
-        let found = self.rows.get(&row).map_err(step("read a vector"))?;
-        Ok(found.and_then(|value| vector(value.value())))
-    }
 }
 
 fn entry(shard: u32, id: u64, bytes: &[u8]) -> Result<MemoryEntry, StoreError> {
     let record: EntryRecord = codec::decode(|| format!("memory entry {id} of shard {shard}"), bytes)?;
     Ok(record.into_domain(id))
-}
-
-fn vector(bytes: &[u8]) -> Option<MemoryVector> {
-    let record: VectorRecord = codec::decode(|| "a vector".into(), bytes).ok()?;
-    Some(record.into())
-}
-
-pub(super) fn number_of(row: &EntryRow) -> u64 {
-    u64::from_be_bytes(row[4..].try_into().expect("a row ends with 8 bytes"))
 }
 
 impl Store {
@@ -333,43 +261,6 @@ impl Store {
         Ok(number(&transaction, LAST_PRUNE)?.map(UtcMillis))
     }
 
-    /// What an index that stands at change `after` has to do, and where it stands then; with the vectors of the embedder
-    /// of this number, none stands for the built-in one.
-    pub fn memory_follow(
-        &self,
-        name: &ShardName,
-        after: u64,
-        embedder: Option<u32>,
-    ) -> Result<(u64, Follow), StoreError> {
-        let transaction = self.database().begin_read().map_err(step("begin reading"))?;
-        let (Some(shard), Some(tables)) = (shard_record(&transaction, name)?, Tables::open(&transaction)?) else {
-            return Ok((0, Follow::Nothing));
-        };
-        let embedded = match embedder {
-            Some(embedder) => {
-                let rows = transaction.open_table(MEMORY_EMBEDDED);
-                let rows = rows.map_err(step("open the memory"))?;
-                Some(Embedded { rows, embedder })
-            }
-            None => None,
-        };
-        let through = shard.last_change;
-        if after == through {
-            return Ok((through, Follow::Nothing));
-        }
-        if after > 0
-            && let Some(ids) = changed_after(&transaction, shard.number, after, through)?
-        {
-            let mut changes = Vec::with_capacity(ids.len());
-            for id in ids {
-                changes.push((id, tables.live(shard.number, id, embedded.as_ref())?));
-            }
-            return Ok((through, Follow::Changes(changes)));
-        }
-        let (entries, damaged) = whole(&tables, shard.number, embedded.as_ref())?;
-        Ok((through, Follow::Anew { entries, damaged }))
-    }
-
     /// Due times that have come, earliest first. The names of their shards are for the caller to fill in.
     pub fn memory_due(&self, now: UtcMillis, limit: usize) -> Result<Vec<MemoryDue>, StoreError> {
         let transaction = self.database().begin_read().map_err(step("begin reading"))?;
@@ -387,16 +278,6 @@ impl Store {
             found.push(read_due_row(key.value()));
         }
         Ok(found)
-    }
-}
-
-pub(super) fn read_due_row(row: &[u8; 20]) -> MemoryDue {
-    let word = |from: usize, to: usize| row[from..to].iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
-    MemoryDue {
-        at: UtcMillis(word(0, 8)),
-        shard: word(8, 12) as u32,
-        name: None,
-        id: word(12, 20),
     }
 }
 
@@ -422,81 +303,4 @@ pub(super) fn shard_record(transaction: &ReadTransaction, name: &ShardName) -> R
     found
         .map(|value| codec::decode(|| format!("shard {row}"), value.value()))
         .transpose()
-}
-
-/// The entries that changed after a place, each once, in the order of their last change; none when the log does not
-/// reach back so far.
-fn changed_after(
-    transaction: &ReadTransaction,
-    shard: u32,
-    after: u64,
-    through: u64,
-) -> Result<Option<Vec<u64>>, StoreError> {
-    let changes = transaction
-        .open_table(MEMORY_CHANGES)
-        .map_err(step("open the memory"))?;
-    let from = entry_row(shard, after + 1);
-    let to = entry_row(shard, through);
-    let mut ids: Vec<u64> = Vec::new();
-    let mut expected = after + 1;
-    for row in changes
-        .range::<&EntryRow>(&from..=&to)
-        .map_err(step("read the changes"))?
-    {
-        let (key, value) = row.map_err(step("read the changes"))?;
-        let bytes: Option<[u8; 8]> = value.value().get(1..9).and_then(|bytes| bytes.try_into().ok());
-        let (Some(bytes), true) = (bytes, number_of(key.value()) == expected) else {
-            return Ok(None);
-        };
-        expected += 1;
-        ids.push(u64::from_be_bytes(bytes));
-    }
-    if expected != through + 1 {
-        return Ok(None);
-    }
-    let mut seen = std::collections::HashSet::new();
-    let mut once: Vec<u64> = ids.into_iter().rev().filter(|id| seen.insert(*id)).collect();
-    once.reverse();
-    Ok(Some(once))
-}
-
-fn whole(tables: &Tables, shard: u32, embedded: Option<&Embedded>) -> Result<(Vec<Indexed>, Vec<u64>), StoreError> {
-    let (from, to) = (entry_row(shard, 0), entry_row(shard, u64::MAX));
-    let rows = tables
-        .entries
-        .range::<&EntryRow>(&from..=&to)
-        .map_err(step("read the entries"))?;
-    let mut vectors = tables
-        .vectors
-        .range::<&EntryRow>(&from..=&to)
-        .map_err(step("read the vectors"))?
-        .peekable();
-    let (mut entries, mut damaged) = (Vec::new(), Vec::new());
-    for row in rows {
-        let (key, value) = row.map_err(step("read the entries"))?;
-        let id = number_of(key.value());
-        let Ok(entry) = entry(shard, id, value.value()) else {
-            damaged.push(id);
-            continue;
-        };
-        if entry.state != MemoryState::Live {
-            continue;
-        }
-        // Both tables are in the order of the rows, so their heads are walked together.
-        let mut own = None;
-        while let Some(next) = vectors.next_if(|next| {
-            next.as_ref()
-                .is_ok_and(|(vector_key, _)| number_of(vector_key.value()) <= id)
-        }) {
-            let (vector_key, value) = next.map_err(step("read the vectors"))?;
-            if number_of(vector_key.value()) == id {
-                own = vector(value.value());
-            }
-        }
-        if let Some(embedded) = embedded {
-            own = embedded.vector(shard, id)?;
-        }
-        entries.push(Indexed { entry, vector: own });
-    }
-    Ok((entries, damaged))
 }

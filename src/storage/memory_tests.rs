@@ -3,7 +3,7 @@
 use super::*;
 use crate::domain::memory::{MemorySource, MemoryVector};
 use crate::storage::batch::{Batch, Op};
-use crate::storage::memory_read::Follow;
+use crate::storage::memory_follow::{Stand, Told, ToldEntry};
 use crate::storage::store::Store;
 use crate::storage::table::FIRST_MEMORY;
 use crate::storage::writer::Writer;
@@ -112,13 +112,18 @@ impl Open {
     }
 
     fn live(&self) -> Vec<u64> {
-        let Follow::Anew { entries, damaged } = self.store.memory_follow(&shard("a"), 0, None).expect("readable").1
-        else {
-            return Vec::new();
-        };
-        assert!(damaged.is_empty(), "{damaged:?}");
-        assert!(entries.iter().all(|indexed| indexed.vector.is_some()));
-        entries.iter().map(|indexed| indexed.entry.id).collect()
+        let (stand, told) = self.follow(0);
+        assert!(stand.damaged.is_empty(), "{stand:?}");
+        let has_vector =
+            |(_, entry): &(u64, Option<ToldEntry>)| entry.as_ref().is_some_and(|(_, embedder)| embedder.is_some());
+        assert!(told.entries.iter().all(has_vector), "{told:?}");
+        told.entries.iter().map(|(id, _)| *id).collect()
+    }
+
+    fn follow(&self, after: u64) -> (Stand, Told) {
+        let mut told = Told::default();
+        let stand = self.store.memory_follow(&shard("a"), after, None, &mut told);
+        (stand.expect("readable"), told)
     }
 }
 
@@ -166,6 +171,43 @@ fn a_key_that_is_put_again_supersedes_with_history_and_an_equal_text_joins() {
 }
 
 #[test]
+fn texts_with_one_core_are_one_entry_where_their_vectors_are_near_and_two_where_not() {
+    let mut open = Open::new();
+    open.put(new("a", None, "Use tabs for indentation in this project", 1));
+    open.put(new("a", None, "In this project, use tabs for indentation.", 2));
+    assert_eq!(open.live(), [1]);
+    let joined = open.entry(1);
+    assert_eq!(
+        &*joined.text, "Use tabs for indentation in this project",
+        "what was kept first stays"
+    );
+    let sources: Vec<&str> = joined.sources.iter().map(|source| &*source.by).collect();
+    assert_eq!((sources, joined.version), (vec!["person:1", "person:2"], 2));
+    let far = |text: &str, at| {
+        let mut far = new("a", None, text, at);
+        far.vector.as_mut().expect("a vector").codes = Box::new([2, 1]);
+        far
+    };
+    open.put(far("Please use tabs for indentation in the project", 3));
+    open.put(far("Please use tabs for indentation in the project", 4));
+    assert_eq!(
+        (open.live(), open.entry(2).version),
+        (vec![1, 2], 2),
+        "and each is found again"
+    );
+    open.put(new("a", None, "use tabs for indentation in this project!", 5));
+    assert_eq!((open.live(), open.entry(1).version), (vec![1, 2], 3));
+    open.clean();
+    // What an earlier program kept has the row of all its words.
+    let mut old = new("a", None, "The logo is also grey", 6);
+    old.hash = words_hash(&old.text);
+    open.put(old);
+    open.put(new("a", None, "The logo is also grey", 7));
+    assert_eq!(open.live(), [1, 2, 3]);
+    open.clean();
+}
+
+#[test]
 fn what_is_forgotten_is_gone_with_its_history_and_what_is_archived_comes_back() {
     let mut open = Open::new();
     open.put(new("a", Some("k"), "one", 1));
@@ -196,22 +238,21 @@ fn an_index_follows_by_changes_and_begins_anew_when_it_is_too_far_behind() {
     for number in 0..3u64 {
         open.put(new("a", None, &format!("text {number}"), number));
     }
-    let (through, follow) = open.store.memory_follow(&shard("a"), 0, None).expect("readable");
-    assert!(matches!(follow, Follow::Anew { entries, .. } if entries.len() == 3));
+    let (first, told) = open.follow(0);
+    assert!(first.anew && told.entries.len() == 3, "{told:?}");
     open.edit(1, MemoryEdit::Forget);
     open.edit(2, MemoryEdit::Used { times: 2 });
     open.edit(2, MemoryEdit::Used { times: 1 });
-    let (now, follow) = open.store.memory_follow(&shard("a"), through, None).expect("readable");
-    let Follow::Changes(changes) = follow else {
-        panic!("{follow:?}");
-    };
-    let seen: Vec<(u64, Option<u64>)> = changes
+    let (now, told) = open.follow(first.through);
+    assert!(!now.anew, "{now:?}");
+    let seen: Vec<(u64, Option<u64>)> = told
+        .entries
         .iter()
-        .map(|(id, indexed)| (*id, indexed.as_ref().map(|indexed| indexed.entry.uses)))
+        .map(|(id, entry)| (*id, entry.as_ref().map(|(uses, _)| *uses)))
         .collect();
     assert_eq!(seen, [(1, None), (2, Some(3))]);
-    let again = open.store.memory_follow(&shard("a"), now, None).expect("readable");
-    assert_eq!(again, (now, Follow::Nothing));
+    let again = open.follow(now.through);
+    assert_eq!(again, (now.clone(), Told::default()), "nothing has happened");
     let ops: Vec<Op> = (0..=CHANGES_KEPT)
         .map(|_| Op::MemoryEdit {
             shard: shard("a"),
@@ -221,8 +262,7 @@ fn an_index_follows_by_changes_and_begins_anew_when_it_is_too_far_behind() {
         })
         .collect();
     open.writer.commit(&[Batch::ops(ops)]).expect("commits");
-    let (_, follow) = open.store.memory_follow(&shard("a"), now, None).expect("readable");
-    assert!(matches!(follow, Follow::Anew { .. }), "{follow:?}");
+    assert!(open.follow(now.through).0.anew);
 }
 
 #[test]
@@ -394,7 +434,7 @@ fn an_empty_shard_is_removed_and_its_name_begins_anew_for_every_index() {
     };
     open.commit(drop.clone());
     assert_eq!(open.live(), [1], "one that holds something stays");
-    let (through, _) = open.store.memory_follow(&shard("a"), 0, None).expect("readable");
+    let through = open.follow(0).0.through;
     open.edit(1, MemoryEdit::Forget);
     open.commit(drop);
     assert_eq!(open.store.memory_shards().expect("readable"), []);
@@ -409,9 +449,9 @@ fn an_empty_shard_is_removed_and_its_name_begins_anew_for_every_index() {
         .map(|count| count.number)
         .collect();
     assert_eq!(numbers, [3, 2], "no number is given twice");
-    let (_, follow) = open.store.memory_follow(&shard("a"), through, None).expect("readable");
+    let (stand, told) = open.follow(through);
     assert!(
-        matches!(follow, Follow::Anew { entries, .. } if entries.len() == 2),
+        stand.anew && told.entries.len() == 2,
         "an index of the old one starts anew"
     );
     open.clean();
@@ -448,10 +488,11 @@ fn a_damaged_record_fails_nothing_and_is_put_aside_with_an_incident() {
             ([1].as_slice(), false),
             "{name}"
         );
-        let (_, follow) = open.store.memory_follow(&shard("a"), 0, None).expect("readable");
-        assert!(
-            matches!(&follow, Follow::Anew { entries, damaged } if entries.len() == 1 && damaged == &[1]),
-            "{name}: {follow:?}"
+        let (stand, told) = open.follow(0);
+        assert_eq!(
+            (stand.damaged.as_slice(), told.entries.len()),
+            ([1].as_slice(), 1),
+            "{name}"
         );
         let found = open.store.memory_entries(&shard("a"), &[1, 2]).expect("readable");
         assert_eq!(found.len(), 1, "{name}: others are found");

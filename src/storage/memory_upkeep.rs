@@ -13,7 +13,8 @@ use crate::domain::time::UtcMillis;
 
 use super::codec;
 use super::error::{StoreError, step};
-use super::memory_write::{EntryRow, MemoryTables, due_row, entry_row, join_sources, key_row};
+use super::memory_row::{EntryRow, due_row, entry_row, key_row};
+use super::memory_write::{CHANGED, GONE, MemoryTables, join_sources};
 use super::record::memory::{EntryRecord, ShardRecord, shard_row};
 use super::table::MEMORY_QUARANTINE;
 
@@ -88,7 +89,7 @@ impl MemoryTables<'_> {
         self.remove_vectors(&row)?;
         self.unname(number, id)?;
         (shard.live, shard.bytes) = self.recount(number)?;
-        self.log(shard, id, super::memory_write::GONE)?;
+        self.log(shard, id, GONE)?;
         let what = format!("entry {id} of memory shard {number} cannot be read");
         self.tell(at, &bytes, what, reason);
         Ok(())
@@ -215,7 +216,7 @@ impl MemoryTables<'_> {
                         self.move_due(shard.number, own.id, own.expires_at, joined.expires_at)?;
                     }
                     self.write_entry(shard.number, &joined, hash)?;
-                    self.log(&mut shard, own.id, super::memory_write::CHANGED)?;
+                    self.log(&mut shard, own.id, CHANGED)?;
                 }
             }
             Some((own, _)) if own.updated_at >= entry.updated_at => {}

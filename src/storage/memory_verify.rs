@@ -3,20 +3,25 @@
 //! Reads one snapshot, so that writers go on meanwhile; walks the tables row by row, so that it needs the memory of one
 //! row and of what it finds. It changes nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use redb::{ReadOnlyTable, ReadTransaction, ReadableDatabase};
 
-use crate::domain::memory::{CHANGES_KEPT, MemoryState, ShardName};
+use crate::domain::memory::{CHANGES_KEPT, MemoryState, MemoryVector, ShardName};
 
 use super::codec;
 use super::error::{StoreError, step};
-use super::memory_read::{number_of, read_due_row, shard_record};
-use super::memory_write::{EntryRow, due_of, due_row, entry_row, hash_row, key_row};
+use super::memory_embed::{COMPLETE, cursor_name, embedder_name, embedders_of, refused_name};
+use super::memory_read::{number, shard_record};
+use super::memory_row::{
+    EntryRow, due_row, embedded_row, entry_row, hash_row, key_row, number_of, read_due_row, read_embedded_row,
+};
+use super::memory_write::due_of;
 use super::record::memory::{EntryRecord, ShardRecord, VectorRecord};
 use super::store::Store;
 use super::table::{
-    MEMORY_CHANGES, MEMORY_DUE, MEMORY_ENTRIES, MEMORY_HASHES, MEMORY_KEYS, MEMORY_QUARANTINE, MEMORY_VECTORS,
+    MEMORY_CHANGES, MEMORY_DUE, MEMORY_EMBEDDED, MEMORY_ENTRIES, MEMORY_HASHES, MEMORY_KEYS, MEMORY_NUMBERS,
+    MEMORY_QUARANTINE, MEMORY_VECTORS,
 };
 
 /// Findings that are told of one shard; the rest is counted.
@@ -99,6 +104,7 @@ impl Store {
         entries(&tables, &shard, &mut review)?;
         pointers(&tables, shard.number, &mut review)?;
         vectors(&tables, shard.number, &mut review)?;
+        embedded(&transaction, shard.number, &mut review)?;
         changes(&tables, &shard, &mut review)?;
         review.quarantined = quarantined(&transaction, shard.number)?;
         Ok(review)
@@ -251,6 +257,94 @@ fn vectors(tables: &Tables, shard: u32, review: &mut ShardReview) -> Result<(), 
         }
     }
     Ok(())
+}
+
+/// What embedders made of a shard: each vector belongs to an entry, and an embedder that the shard is searched by has
+/// one of every entry but those that it refused.
+fn embedded(transaction: &ReadTransaction, shard: u32, review: &mut ShardReview) -> Result<(), StoreError> {
+    let table = match transaction.open_table(MEMORY_EMBEDDED) {
+        Ok(table) => table,
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(()),
+        Err(error) => return Err(step("open the memory")(error)),
+    };
+    let names = embedder_names(transaction)?;
+    let mut made: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
+    let from = embedded_row(&entry_row(shard, 0), 0);
+    let to = embedded_row(&entry_row(shard, u64::MAX), u32::MAX);
+    let rows = table.range::<&[u8; 16]>(&from..=&to);
+    for row in rows.map_err(step("read the vectors"))? {
+        let (row, value) = row.map_err(step("read the vectors"))?;
+        let (id, embedder) = read_embedded_row(row.value());
+        let name = names.get(&u64::from(embedder));
+        let vector = codec::decode::<VectorRecord>(|| "a vector".into(), value.value());
+        let vector = vector.ok().filter(VectorRecord::is_usable).map(MemoryVector::from);
+        if name.is_none() || vector.is_none_or(|vector| Some(&*vector.embedder) != name.map(String::as_str)) {
+            review.find(format!(
+                "the vector that embedder {embedder} made of entry {id} cannot be used; the entry is found by its words"
+            ));
+            continue;
+        }
+        made.entry(embedder.into()).or_default().insert(id);
+    }
+    let nothing = BTreeSet::new();
+    for (embedder, has) in &made {
+        // A superseded entry has no vectors, so these are the live ones and the archived.
+        for id in has.difference(&review.live).copied().collect::<Vec<_>>() {
+            let entries = transaction
+                .open_table(MEMORY_ENTRIES)
+                .map_err(step("open the memory"))?;
+            let known = entries.get(&entry_row(shard, id)).map_err(step("read an entry"))?;
+            let record = known.map(|value| codec::decode::<EntryRecord>(|| "an entry".into(), value.value()));
+            let is_kept = match record {
+                // A damaged one was counted where the entries were walked.
+                Some(Err(_)) => true,
+                Some(Ok(record)) => !matches!(record.into_domain(id).state, MemoryState::Superseded { .. }),
+                None => false,
+            };
+            if !is_kept {
+                review.find(format!(
+                    "a vector of embedder {embedder} belongs to entry {id}, which nobody searches or restores"
+                ));
+            }
+        }
+    }
+    for embedder in embedders_of(transaction, shard)? {
+        let cursor = number(transaction, &cursor_name(shard, embedder))?.unwrap_or(0);
+        if cursor & COMPLETE == 0 {
+            continue;
+        }
+        let refused = number(transaction, &refused_name(shard, embedder))?.unwrap_or(0);
+        let has = made.get(&embedder).unwrap_or(&nothing);
+        let due = review.live.range(..=cursor & !COMPLETE);
+        let lacking = due.filter(|id| !has.contains(id)).count() as u64;
+        if lacking > refused {
+            review.find(format!(
+                "{lacking} entries have no vector of embedder {embedder}, which searches them and refused {refused}"
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn embedder_names(transaction: &ReadTransaction) -> Result<BTreeMap<u64, String>, StoreError> {
+    let numbers = match transaction.open_table(MEMORY_NUMBERS) {
+        Ok(numbers) => numbers,
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(BTreeMap::new()),
+        Err(error) => return Err(step("open the memory's numbers")(error)),
+    };
+    let prefix = embedder_name("");
+    let mut names = BTreeMap::new();
+    for row in numbers
+        .range::<&str>(prefix.as_str()..)
+        .map_err(step("read the memory's numbers"))?
+    {
+        let (row, number) = row.map_err(step("read the memory's numbers"))?;
+        let Some(name) = row.value().strip_prefix(&prefix) else {
+            break;
+        };
+        names.insert(number.value(), name.to_owned());
+    }
+    Ok(names)
 }
 
 /// The log has to reach to the last change without a gap, as far back as it is kept.

@@ -8,19 +8,22 @@ use crate::domain::memory::{
     CHANGES_KEPT, HISTORY_MAX, IMPORTANCE_DEFAULT, MemoryEdit, MemoryEntry, MemoryKey, MemoryScope, MemorySource,
     MemoryState, MemoryVector, NewMemory, SOURCES_MAX, ShardName,
 };
-use crate::domain::sameness::each_word;
 use crate::domain::time::UtcMillis;
 
 use super::codec;
 use super::error::{StoreError, step};
+use super::memory_row::{EntryRow, beside_hash, due_row, entry_row, hash_row, key_row, text_hash, words_hash};
 use super::record::memory::{EntryRecord, FirstMemoryRecord, ShardRecord, VectorRecord, shard_row};
 use super::table::{
     MEMORY_CHANGES, MEMORY_DUE, MEMORY_EMBEDDED, MEMORY_ENTRIES, MEMORY_HASHES, MEMORY_KEYS, MEMORY_NUMBERS,
     MEMORY_SHARDS, MEMORY_VECTORS,
 };
 
-/// Row of an entry or vector: 4 bytes shard, 8 bytes number.
-pub(super) type EntryRow = [u8; 12];
+/// An entry and the hash that its text is found by.
+pub(super) type Kept = (MemoryEntry, [u8; 16]);
+
+/// From this cosine on, two texts with the same core are one entry.
+const NEAR: f32 = 0.9;
 
 /// What a change log says happened to an entry.
 pub(super) const CHANGED: u8 = 1;
@@ -40,52 +43,6 @@ pub(super) struct MemoryTables<'txn> {
     pub(super) embedded: Table<'txn, &'static [u8; 16], &'static [u8]>,
     pub(super) due: Table<'txn, &'static [u8; 20], ()>,
     pub(super) changes: Table<'txn, &'static EntryRow, &'static [u8]>,
-}
-
-pub(super) fn entry_row(shard: u32, id: u64) -> EntryRow {
-    let mut row = [0; 12];
-    row[..4].copy_from_slice(&shard.to_be_bytes());
-    row[4..].copy_from_slice(&id.to_be_bytes());
-    row
-}
-
-/// Row of a vector that came later: the row of its entry and 4 bytes number of its embedder.
-pub(super) fn embedded_row(entry: &EntryRow, embedder: u32) -> [u8; 16] {
-    let mut row = [0; 16];
-    row[..12].copy_from_slice(entry);
-    row[12..].copy_from_slice(&embedder.to_be_bytes());
-    row
-}
-
-pub(super) fn key_row(shard: u32, key: &str) -> Vec<u8> {
-    let mut row = shard.to_be_bytes().to_vec();
-    row.extend_from_slice(key.as_bytes());
-    row
-}
-
-pub(super) fn hash_row(shard: u32, hash: [u8; 16]) -> [u8; 20] {
-    let mut row = [0; 20];
-    row[..4].copy_from_slice(&shard.to_be_bytes());
-    row[4..].copy_from_slice(&hash);
-    row
-}
-
-pub(super) fn due_row(at: UtcMillis, shard: u32, id: u64) -> [u8; 20] {
-    let mut row = [0; 20];
-    row[..8].copy_from_slice(&at.0.to_be_bytes());
-    row[8..].copy_from_slice(&entry_row(shard, id));
-    row
-}
-
-/// Hash of a text without what makes no difference between two entries.
-pub fn text_hash(text: &str) -> [u8; 16] {
-    let mut hasher = blake3::Hasher::new();
-    each_word(text, |word| {
-        hasher.update(word.as_bytes());
-        hasher.update(b" ");
-    });
-    let hash = hasher.finalize();
-    hash.as_bytes()[..16].try_into().expect("a hash has 32 bytes")
 }
 
 /// The time at which the store is to look at an entry again.
@@ -128,22 +85,58 @@ impl<'txn> MemoryTables<'txn> {
     /// Puts an entry: supersedes the one of its key, joins the one of its text, or adds a new one.
     pub(super) fn put(&mut self, new: &NewMemory) -> Result<(), StoreError> {
         let (row, mut shard) = self.shard(&new.shard, new.at)?;
-        let holder = match &new.key {
-            Some(key) => self.id_of_key(shard.number, key)?,
-            None => self.id_of_hash(shard.number, new.hash)?,
+        let Some(key) = &new.key else {
+            match self.same(&mut shard, new)? {
+                // What was kept first stays.
+                Ok((entry, hash)) => self.join(&mut shard, entry, hash, new)?,
+                Err(hash) => self.add(&mut shard, None, new, hash)?,
+            }
+            return self.write_shard(&row, &shard);
         };
-        let held = match holder {
+        let held = match self.id_of_key(shard.number, key)? {
             Some(id) => self.sound_entry(&mut shard, id, new.at)?,
             None => None,
         };
         match held {
-            // What is under a key is what was put last, to the letter; without a key what was kept first stays.
-            Some((entry, hash)) if new.key.is_none() || entry.text == new.text => {
-                self.join(&mut shard, entry, hash, new)?;
-            }
-            held => self.add(&mut shard, held, new)?,
+            // What is under a key is what was put last, to the letter.
+            Some((entry, hash)) if entry.text == new.text => self.join(&mut shard, entry, hash, new)?,
+            held => self.add(&mut shard, held, new, new.hash)?,
         }
         self.write_shard(&row, &shard)
+    }
+
+    /// The entry without a key that says the same, with its hash; or the hash under which the new text is found again.
+    fn same(&mut self, shard: &mut ShardRecord, new: &NewMemory) -> Result<Result<Kept, [u8; 16]>, StoreError> {
+        let words = words_hash(&new.text);
+        if let Some(id) = self.id_of_hash(shard.number, new.hash)?
+            && let Some(held) = self.sound_entry(shard, id, new.at)?
+        {
+            if words_hash(&held.0.text) == words || self.is_near(shard.number, id, new.vector.as_ref())? {
+                return Ok(Ok(held));
+            }
+            // The core is taken by what says something else.
+            let beside = beside_hash(words);
+            let held = match self.id_of_hash(shard.number, beside)? {
+                Some(id) => self.sound_entry(shard, id, new.at)?,
+                None => None,
+            };
+            return Ok(held.ok_or(beside));
+        }
+        if words != new.hash
+            && let Some(id) = self.id_of_hash(shard.number, words)?
+            && let Some(held) = self.sound_entry(shard, id, new.at)?
+        {
+            return Ok(Ok(held));
+        }
+        Ok(Err(new.hash))
+    }
+
+    /// Whether an entry's vector is near to another one by the same embedder.
+    fn is_near(&self, shard: u32, id: u64, vector: Option<&MemoryVector>) -> Result<bool, StoreError> {
+        let Some(vector) = vector else { return Ok(false) };
+        let found = self.vectors.get(&entry_row(shard, id)).map_err(step("read a vector"))?;
+        let own = found.and_then(|value| codec::decode::<VectorRecord>(|| "a vector".into(), value.value()).ok());
+        Ok(own.is_some_and(|own| MemoryVector::from(own).cosine(vector) >= NEAR))
     }
 
     /// An entry of the first layout: its version and time stay. Its vector is made when an index first wants it.
@@ -204,8 +197,9 @@ impl<'txn> MemoryTables<'txn> {
     fn add(
         &mut self,
         shard: &mut ShardRecord,
-        held: Option<(MemoryEntry, [u8; 16])>,
+        held: Option<Kept>,
         new: &NewMemory,
+        own_hash: [u8; 16],
     ) -> Result<(), StoreError> {
         let mut entry = MemoryEntry {
             id: shard.next_id,
@@ -226,7 +220,7 @@ impl<'txn> MemoryTables<'txn> {
         if let Some((old, hash)) = held {
             entry.version = old.version + 1;
             entry.previous = Some(old.id);
-            if hash == new.hash {
+            if hash == own_hash {
                 // Said again in other words: who said it first still counts.
                 let mut sources = old.sources.clone();
                 join_sources(&mut sources, &entry.sources);
@@ -234,7 +228,7 @@ impl<'txn> MemoryTables<'txn> {
             }
             self.supersede(shard, old, hash, new.at)?;
         }
-        self.insert(shard, &entry, new.hash, new.vector.as_ref())
+        self.insert(shard, &entry, own_hash, new.vector.as_ref())
     }
 
     /// Puts an entry behind the one that gets the next number.

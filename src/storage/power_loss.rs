@@ -11,7 +11,7 @@ use redb::StorageBackend;
 use serde_json::json;
 
 use super::batch::{Batch, Op, Refused, Submission};
-use super::memory_write::text_hash;
+use super::memory_row::text_hash;
 use super::store::Store;
 use super::writer::Writer;
 use crate::domain::fact::{Attempt, Fact};

@@ -442,6 +442,7 @@ fn write_op(tables: &mut Tables<'_>, draft: &mut Draft, op: &Op) -> Result<(), S
         Op::MemoryDue { due, now, until } => tables.memory()?.settle_due(due, *now, *until)?,
         Op::MemoryShardDrop { shard, at } => tables.memory()?.drop_shard(shard, *at)?,
         Op::MemoryVectors(new) => tables.memory()?.embed(new)?,
+        Op::MemoryVectorsForget(earlier) => tables.memory()?.forget_earlier(earlier)?,
         Op::MemoryPruned(at) => tables.memory()?.keep_number(LAST_PRUNE, at.0)?,
         Op::Snapshot { run, through, facts } => {
             let snapshots = tables.snapshots()?;

@@ -1,5 +1,5 @@
 //! How much of the marked evidence memory finds, and what each part of the ranking adds:
-//! `cargo run --release -p bench --bin recall`.
+//! `cargo run --release -p bench --bin recall`; with arguments like `second=0,asks=0.1` what other weights find.
 //!
 //! Ends with 1 when the ranking as it is finds less than the target among the first ten, in either half of the friends'
 //! conversations. The weights were chosen on one half; the other, and the conversations at work, show that they hold.
@@ -13,7 +13,7 @@ use openclaw::memory::ranking::weights::Weights;
 #[path = "../recall/mod.rs"]
 mod recall;
 
-use recall::material::{Conversation, friends, work};
+use recall::material::{Conversation, cousins, friends, together, work};
 use recall::measure::{Asked, Shelf, ask_all};
 
 /// Part of the evidence among the first ten.
@@ -56,6 +56,8 @@ fn ladder() -> Vec<(&'static str, Weights)> {
     steps.push(("+ answers before questions", now));
     now.second = full.second;
     steps.push(("+ second round", now));
+    now.answers = full.answers;
+    steps.push(("+ answers behind questions", now));
     now.prior = full.prior;
     steps.push(("as it is (+ prior)", now));
     assert_eq!(now, full, "the last step is the ranking as it is");
@@ -70,15 +72,95 @@ async fn shelves(of: fn(u64) -> Conversation) -> Vec<Shelf> {
     shelves
 }
 
+/// Changes one weight by its name.
+fn set(weights: &mut Weights, name: &str, value: f32) -> Option<()> {
+    let weight = match name {
+        "words" => &mut weights.words,
+        "words_around" => &mut weights.words_around,
+        "meaning" => &mut weights.meaning,
+        "meaning_pair" => &mut weights.meaning_pair,
+        "neighbour" => &mut weights.neighbour,
+        "neighbour_far" => &mut weights.neighbour_far,
+        "speaker" => &mut weights.speaker,
+        "name" => &mut weights.name,
+        "time" => &mut weights.time,
+        "asks" => &mut weights.asks,
+        "second" => &mut weights.second,
+        "answers" => &mut weights.answers,
+        "rarity" => &mut weights.rarity,
+        "prior" => &mut weights.prior,
+        _ => return None,
+    };
+    *weight = value;
+    Some(())
+}
+
+/// What each list of changed weights (`name=value,…`, one an argument) finds in each world, in one line.
+async fn compare(lists: &[String]) -> ExitCode {
+    let worlds = [
+        ("friends", friends as fn(u64) -> Conversation),
+        ("work", work),
+        ("cousins", cousins),
+        ("together", together),
+    ];
+    let mut known = Vec::new();
+    for (name, of) in worlds {
+        known.push((name, shelves(of).await));
+    }
+    for list in lists {
+        let mut weights = Weights::default();
+        for change in list.split(',').filter(|change| !change.is_empty()) {
+            let changed = change
+                .split_once('=')
+                .and_then(|(name, value)| set(&mut weights, name, value.parse().ok()?));
+            if changed.is_none() {
+                println!("there is no weight like {change}");
+                return ExitCode::FAILURE;
+            }
+        }
+        print!("{list:40}");
+        for (name, shelves) in &mut known {
+            for asked in [Asked::Plain, Asked::Reworded] {
+                let (found, kinds) = ask_all(shelves, &weights, asked, None);
+                if found.questions == 0 {
+                    continue;
+                }
+                print!(
+                    " {name}.{asked:.1?} {:.3}/{:.3}/{:.3} (",
+                    found.at_5, found.at_10, found.mrr
+                );
+                for (kind, of) in kinds.iter().filter(|(_, of)| of.questions > 0) {
+                    print!("{}{:.3} ", &kind.as_str()[..1], of.at_10);
+                }
+                print!(")");
+            }
+        }
+        println!();
+    }
+    ExitCode::SUCCESS
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
+    let lists: Vec<String> = std::env::args().skip(1).collect();
+    if !lists.is_empty() {
+        return compare(&lists).await;
+    }
     let mut missed = false;
-    for (name, of) in [("friends", friends as fn(u64) -> Conversation), ("work", work)] {
+    for (name, of) in [
+        ("friends", friends as fn(u64) -> Conversation),
+        ("work", work),
+        ("cousins", cousins),
+        ("together", together),
+    ] {
         let mut shelves = shelves(of).await;
         let turns: usize = shelves.iter().map(|shelf| shelf.conversation.turns.len()).sum();
         println!("{name}: 3 conversations, {turns} turns");
         for asked in [Asked::Plain, Asked::Reworded] {
             let (counted, kinds) = ask_all(&mut shelves, &Weights::default(), asked, None);
+            if counted.questions == 0 {
+                continue;
+            }
             print!(
                 "\n{:28} {:>6} {:>6} {:>6}  at 10:",
                 format!("{asked:?} ({})", counted.questions),

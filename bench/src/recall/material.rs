@@ -3,9 +3,9 @@
 //!
 //! **Shape** of a file of scenes: `= name` begins a scene; `A text` and `B text` are its turns, where `@A` and `@B` stand
 //! for the names of the two; `? kind text | evidence` is a question, its evidence the numbers of turns in the scene
-//! (from 1), or `scene.number`. Those questions are in other words than the answers. The files of plain questions have
-//! one a line, `scene kind text | evidence`, asked as people ask who remember some of the words. Kinds: `s` one fact, `m` several turns needed, `t` time, `o` open, `a` asked of the wrong
-//! person.
+//! (from 1), or `scene.number`. Those questions are in other words than the answers, but for the cousins', which are asked
+//! as people ask who remember some of the words. The files of plain questions have such ones, one a line, `scene kind
+//! text | evidence`. Kinds: `s` one fact, `m` several turns needed, `t` time, `o` open, `a` asked of the wrong person.
 
 use std::collections::HashMap;
 
@@ -97,22 +97,73 @@ pub struct Conversation {
 pub fn friends(seed: u64) -> Conversation {
     const NAMES: [(&str, &str); 3] = [("Hanna", "Viktor"), ("Melissa", "Jerome"), ("Tuan", "Beatriz")];
     let (a, b) = NAMES[seed as usize % NAMES.len()];
-    let files = (
-        include_str!("material/friends.txt"),
+    let mut dice = Dice(seed);
+    let parts = talked(scenes(include_str!("material/friends.txt")), &mut dice);
+    assemble(
+        "friends",
+        parts,
         include_str!("material/friends-plain.txt"),
-    );
-    assemble("friends", files, a, b, seed)
+        a,
+        b,
+        &mut dice,
+    )
+}
+
+/// Two cousins over a year and a half, with no small talk but their own: long turns about the same few things. No weight
+/// was chosen on them.
+pub fn cousins(seed: u64) -> Conversation {
+    const NAMES: [(&str, &str); 3] = [("Nadia", "Owen"), ("Giulia", "Ferran"), ("Abeni", "Lukas")];
+    let (a, b) = NAMES[seed as usize % NAMES.len()];
+    let mut dice = Dice(seed);
+    let sessions = scenes(include_str!("material/cousins.txt"));
+    let plan = sessions.into_iter().map(|scene| Part {
+        scene,
+        begins: true,
+        chatter: 0,
+        plain: true,
+    });
+    assemble("cousins", plan.collect(), "", a, b, &mut dice)
+}
+
+/// The friends' scenes between the cousins' sessions, as if two people had lived both: three times as much to choose
+/// from, with pets, families and jobs twice.
+pub fn together(seed: u64) -> Conversation {
+    const NAMES: [(&str, &str); 3] = [("Salma", "Pieter"), ("Ruth", "Anders"), ("Ines", "Kofi")];
+    let (a, b) = NAMES[seed as usize % NAMES.len()];
+    let mut dice = Dice(seed);
+    let mut parts = talked(scenes(include_str!("material/friends.txt")), &mut dice);
+    let sessions = scenes(include_str!("material/cousins.txt"));
+    let step = parts.len() / sessions.len();
+    for (number, scene) in sessions.into_iter().enumerate() {
+        let mut at = number * (step + 1);
+        while !parts.get(at).is_none_or(|part| part.begins) {
+            at += 1;
+        }
+        let part = Part {
+            scene,
+            begins: true,
+            chatter: 2,
+            plain: true,
+        };
+        parts.insert(at, part);
+    }
+    assemble(
+        "friends",
+        parts,
+        include_str!("material/friends-plain.txt"),
+        a,
+        b,
+        &mut dice,
+    )
 }
 
 /// An engineer and an agent over a year of work.
 pub fn work(seed: u64) -> Conversation {
     const NAMES: [(&str, &str); 3] = [("Marit", "Atlas"), ("Devon", "Scout"), ("Ilse", "Coder")];
     let (a, b) = NAMES[seed as usize % NAMES.len()];
-    let files = (
-        include_str!("material/work.txt"),
-        include_str!("material/work-plain.txt"),
-    );
-    assemble("work", files, a, b, seed)
+    let mut dice = Dice(seed);
+    let parts = talked(scenes(include_str!("material/work.txt")), &mut dice);
+    assemble("work", parts, include_str!("material/work-plain.txt"), a, b, &mut dice)
 }
 
 struct Scene {
@@ -226,16 +277,42 @@ impl Dice {
     }
 }
 
-fn assemble(name: &'static str, files: (&str, &str), a: &str, b: &str, seed: u64) -> Conversation {
-    let world = name;
-    let scenes = scenes(files.0);
+/// A scene and what is around it.
+struct Part {
+    scene: Scene,
+    /// Whether a new session begins with it.
+    begins: bool,
+    /// Turns of small talk behind it; with some, a session begins with greetings.
+    chatter: usize,
+    /// Whether its questions are in the words of the answers.
+    plain: bool,
+}
+
+/// Scenes in sessions of two to four, with small talk behind each.
+fn talked(scenes: Vec<Scene>, dice: &mut Dice) -> Vec<Part> {
+    let mut left_in_session = 0;
+    let part = |scene| {
+        let begins = left_in_session == 0;
+        if begins {
+            left_in_session = 2 + dice.below(3);
+        }
+        left_in_session -= 1;
+        Part {
+            scene,
+            begins,
+            chatter: 4 + dice.below(5),
+            plain: false,
+        }
+    };
+    scenes.into_iter().map(part).collect()
+}
+
+fn assemble(world: &'static str, parts: Vec<Part>, plain: &str, a: &str, b: &str, dice: &mut Dice) -> Conversation {
     let chatter = Chatter::new();
-    let mut dice = Dice(seed);
     let mut turns: Vec<Turn> = Vec::new();
     let mut places: HashMap<(String, usize), usize> = HashMap::new();
     let mut at = BEGIN_MS;
     let mut by_a = true;
-    let mut left_in_session = 0;
     let say = |turns: &mut Vec<Turn>, by_a: bool, text: &str, at: &mut u64| {
         let (speaker, other) = if by_a { (a, b) } else { (b, a) };
         let text = text.replace("@A", a).replace("@B", b).replace("@O", other);
@@ -246,35 +323,35 @@ fn assemble(name: &'static str, files: (&str, &str), a: &str, b: &str, seed: u64
             at_ms: *at,
         });
     };
-    for scene in &scenes {
-        if left_in_session == 0 {
+    for part in &parts {
+        if part.begins {
             at += DAY_MS * (5 + dice.below(14) as u64) + 1_800_000 * dice.below(9) as u64;
-            left_in_session = 2 + dice.below(3);
-            for greeting in [true, true, false] {
-                say(&mut turns, by_a, &chatter.turn(world, &mut dice, greeting), &mut at);
+            let greetings: &[bool] = if part.plain { &[] } else { &[true, true, false] };
+            for greeting in greetings {
+                say(&mut turns, by_a, &chatter.turn(world, dice, *greeting), &mut at);
                 by_a = !by_a;
             }
         }
-        left_in_session -= 1;
-        for (number, (is_a, text)) in scene.turns.iter().enumerate() {
+        for (number, (is_a, text)) in part.scene.turns.iter().enumerate() {
             say(&mut turns, *is_a, text, &mut at);
-            places.insert((scene.name.clone(), number + 1), turns.len() - 1);
+            places.insert((part.scene.name.clone(), number + 1), turns.len() - 1);
             by_a = !is_a;
         }
-        for _ in 0..4 + dice.below(5) {
-            say(&mut turns, by_a, &chatter.turn(world, &mut dice, false), &mut at);
+        for _ in 0..part.chatter {
+            say(&mut turns, by_a, &chatter.turn(world, dice, false), &mut at);
             by_a = !by_a;
         }
     }
     let mut asked: Vec<(usize, bool, Asked)> = Vec::new();
-    for line in files.1.lines() {
+    for line in plain.lines() {
         let (scene, question) = line.split_once(' ').expect("a scene and a question");
-        let number = scenes.iter().position(|known| known.name == scene);
+        let number = parts.iter().position(|part| part.scene.name == scene);
         let number = number.unwrap_or_else(|| panic!("there is no scene `{scene}`"));
         asked.push((number, false, Asked::read(scene, question)));
     }
-    for (number, scene) in scenes.into_iter().enumerate() {
-        asked.extend(scene.questions.into_iter().map(|question| (number, true, question)));
+    for (number, part) in parts.into_iter().enumerate() {
+        let of_scene = part.scene.questions.into_iter();
+        asked.extend(of_scene.map(|question| (number, !part.plain, question)));
     }
     let questions = asked.into_iter().map(|(number, reworded, question)| {
         let evidence = question.evidence.into_iter().map(|place| {
@@ -303,5 +380,9 @@ fn assemble(name: &'static str, files: (&str, &str), a: &str, b: &str, seed: u64
         })
         .collect();
     questions.extend(swapped);
-    Conversation { name, turns, questions }
+    Conversation {
+        name: world,
+        turns,
+        questions,
+    }
 }

@@ -176,6 +176,8 @@ pub const KEYS: &[Key] = &[
     key("memory.maxEntries", integer(1, 1 << 32), "2000000", "", false, "Entries of one part of the memory: a session, a project, or the global one."),
     key("memory.maxBytes", integer(1_024, 1 << 50), "8589934592", "bytes", false, "Text of all memory entries together."),
     key("memory.whenFull", Kind::Word(&["evict", "refuse"]), "evict", "", false, "At those limits the least valuable entries are archived to make room, or nothing more is taken."),
+    key("memory.graph.kind", Kind::Word(&["compact", "hnsw_rs", "off"]), "compact", "", false, "Graph that finds near vectors in large parts: the program's own, that of hnsw_rs, or none (always a scan)."),
+    key("memory.graph.fromEntries", integer(1_000, 1 << 32), "50000", "", false, "A part with fewer entries has no graph: an exact scan takes less than a question may."),
     key("memory.embedder.provider", Kind::Word(&["built-in", "openai"]), "built-in", "", false, "What makes the vectors of memory: the program itself, or a server that speaks the OpenAI form."),
     key("memory.embedder.baseUrl", Kind::Url, "http://127.0.0.1:11434/v1", "", false, "Where that server is, before /embeddings."),
     key("memory.embedder.model", Kind::Text { bytes_max: 128 }, "nomic-embed-text", "", false, "The model's name there; for another, entries get new vectors in the background."),

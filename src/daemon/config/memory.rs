@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use crate::memory::index::graph::build::{GraphKind, GraphPolicy};
 use crate::memory::limits::{WhenFull, prune_period};
 
 use super::model::SecretSource;
@@ -23,6 +24,8 @@ pub struct MemoryConfig {
     pub bytes_max: u64,
     /// What happens at those limits.
     pub when_full: WhenFull,
+    /// When a part has a graph, and which.
+    pub graph: GraphPolicy,
     /// What makes vectors beside the built-in embedder, if anything does.
     pub embedder: Option<EmbedderConfig>,
 }
@@ -67,7 +70,21 @@ impl MemoryConfig {
             entries_max: number("maxEntries"),
             bytes_max: number("maxBytes"),
             when_full: WhenFull::from_word(word("whenFull")).unwrap_or(WhenFull::Evict),
+            graph: graph_policy(settings),
             embedder: EmbedderConfig::of(settings, folder),
         }
+    }
+}
+
+fn graph_policy(settings: &Settings) -> GraphPolicy {
+    let kind = settings.text(&["memory", "graph", "kind"]).unwrap_or_default();
+    // The one word that is no kind is `off`.
+    let Some(kind) = GraphKind::from_word(kind) else {
+        return GraphPolicy::NEVER;
+    };
+    let from = settings.number(&["memory", "graph", "fromEntries"]);
+    GraphPolicy {
+        kind,
+        from_places: from.map_or(GraphPolicy::default().from_places, |from| from as usize),
     }
 }

@@ -281,6 +281,7 @@ fn hit(found: &FoundEntry, explain: bool) -> Value {
             "neighbour": rounded(parts.neighbour),
             "fit": rounded(parts.fit),
             "second": rounded(parts.second),
+            "answers": rounded(parts.answers),
             "prior": rounded(parts.prior),
             "cosine": rounded(parts.cosine),
             "covered": rounded(parts.covered),

@@ -131,6 +131,7 @@ fn embedder(parts: &GatewayParts) -> Result<Value, ApiError> {
         "built_in": false,
         "parts": figures.shards,
         "parts_complete": figures.complete,
+        "parts_earlier": figures.earlier,
         "due": figures.due,
         "refused": figures.refused,
         "failure": failure.as_deref(),

@@ -1,4 +1,4 @@
-//! Secrets out of text that leaves the machine: values that are configured, and what looks like a key of a known kind.
+//! Secrets out of text that leaves the machine or is kept for others: values that are configured, and what looks like a key of a known kind.
 
 use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
@@ -49,6 +49,12 @@ impl Redactor {
         values.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         values.dedup();
         Self { values: values.into() }
+    }
+
+    /// The same with more values.
+    #[must_use]
+    pub fn and<'value>(&'value self, values: impl IntoIterator<Item = &'value str>) -> Self {
+        Self::new(self.values.iter().map(String::as_str).chain(values))
     }
 
     /// The text without secrets.

@@ -44,11 +44,31 @@ impl Codes {
     ///
     /// Returns whether it was taken.
     pub fn put(&mut self, place: u32, vector: &Quantised) -> bool {
-        if self.dimensions == 0 {
-            self.dimensions = vector.codes.len();
-        }
-        if vector.codes.len() != self.dimensions || self.dimensions == 0 {
+        let Some(row) = self.slot(place, vector.codes.len(), vector.scale) else {
             return false;
+        };
+        row.copy_from_slice(&vector.codes);
+        true
+    }
+
+    /// The same for a row as the store has it: signed codes as bytes.
+    pub fn put_bytes(&mut self, place: u32, scale: f32, codes: &[u8]) -> bool {
+        let Some(row) = self.slot(place, codes.len(), scale) else {
+            return false;
+        };
+        for (slot, code) in row.iter_mut().zip(codes) {
+            *slot = code.cast_signed();
+        }
+        true
+    }
+
+    /// Room for the row of a place, with its scale in place.
+    fn slot(&mut self, place: u32, dimensions: usize, scale: f32) -> Option<&mut [i8]> {
+        if self.dimensions == 0 {
+            self.dimensions = dimensions;
+        }
+        if dimensions != self.dimensions || dimensions == 0 {
+            return None;
         }
         let at = place as usize;
         while self.places <= at {
@@ -57,6 +77,11 @@ impl Codes {
             }
             let last = self.chunks.len() - 1;
             let chunk = Arc::make_mut(&mut self.chunks[last]);
+            if chunk.scales.is_empty() && last > 0 {
+                // The first chunk may be of a small shard; the others are filled.
+                chunk.scales.reserve_exact(CHUNK_ROWS);
+                chunk.codes.reserve_exact(CHUNK_ROWS * self.dimensions);
+            }
             chunk.scales.push(0.0);
             chunk.codes.resize(chunk.scales.len() * self.dimensions, 0);
             self.places += 1;
@@ -66,9 +91,8 @@ impl Codes {
         if chunk.scales[row] != 0.0 {
             self.version = Version::default();
         }
-        chunk.scales[row] = vector.scale;
-        chunk.codes[row * self.dimensions..(row + 1) * self.dimensions].copy_from_slice(&vector.codes);
-        true
+        chunk.scales[row] = scale;
+        Some(&mut chunk.codes[row * dimensions..(row + 1) * dimensions])
     }
 
     /// Takes the vector of a place away.

@@ -7,11 +7,10 @@
 //! the words of a question are often in the turns before an answer, and sometimes after it. It needs no postings of its
 //! own, because its counts are weighted sums of the first field's.
 
-use std::collections::HashMap;
+use smallvec::SmallVec;
 
-use foldhash::fast::RandomState;
-
-use super::terms::terms;
+use super::terms::{Word, terms_of, words};
+use super::words::Words;
 
 /// Saturation of a term's count. **Source**: the usual value for short texts.
 const K1: f32 = 1.2;
@@ -23,8 +22,10 @@ const BEFORE: [f32; 3] = [0.7, 0.5, 0.34];
 const AFTER: [f32; 2] = [0.3, 0.15];
 /// When more than one in so many places has a score, all are cleared: that is faster than one by one.
 const CLEAR_PART: usize = 16;
-/// No place.
+/// No place, and no term.
 const NONE: u32 = u32::MAX;
+/// Words whose terms are remembered, for speed only.
+const REMEMBERED_MAX: usize = 32_768;
 
 #[derive(Debug, Clone, Copy)]
 struct Posting {
@@ -35,23 +36,30 @@ struct Posting {
 /// The index. Places are given by the caller, from 0, without large gaps.
 #[derive(Debug, Default)]
 pub struct Lexical {
-    numbers: HashMap<Box<str>, u32, RandomState>,
-    postings: Vec<Vec<Posting>>,
+    /// The terms.
+    numbers: Words,
+    /// Words as they are written, for speed only, and the term of each; [`NONE`] of a stop word.
+    remembered: Words,
+    remembered_terms: Vec<u32>,
+    /// Most terms are in few entries.
+    postings: Vec<SmallVec<[Posting; 2]>>,
     lengths: Vec<u16>,
     previous: Vec<u32>,
     next: Vec<u32>,
     is_live: Vec<bool>,
     /// Lengths in the second field.
     around: Vec<f32>,
-    /// The different terms of each place.
-    terms_of: Vec<Box<[u32]>>,
+    /// The different terms of all places, each place's in a row and in order; those of removed places stay.
+    terms: Vec<u32>,
+    /// Where the terms of each place begin, and how many they are.
+    terms_at: Vec<(u32, u32)>,
     /// Live places that have a term.
     live_in: Vec<u32>,
     live: usize,
     live_length: u64,
     live_around: f64,
-    /// Term counts of the text that is being added, kept for its allocation.
-    counting: HashMap<u32, u16, RandomState>,
+    /// The terms of the text that is being added, kept for its allocation.
+    adding: Vec<u32>,
 }
 
 /// Scores of one query, one a place; kept by the caller so that a query allocates nothing.
@@ -113,8 +121,18 @@ impl Saturation {
 }
 
 impl Lexical {
-    /// Adds a text at a place, after another of the same source where there is one. A place is used once.
-    pub fn add(&mut self, place: u32, text: &str, previous: Option<u32>) {
+    /// Makes room for so many entries.
+    pub fn reserve(&mut self, entries: usize) {
+        self.lengths.reserve(entries);
+        self.previous.reserve(entries);
+        self.next.reserve(entries);
+        self.is_live.reserve(entries);
+        self.around.reserve(entries);
+        self.terms_at.reserve(entries);
+    }
+
+    /// Adds a text, in parts, at a place, after another of the same source where there is one. A place is used once.
+    pub fn add(&mut self, place: u32, texts: &[&str], previous: Option<u32>) {
         let at = place as usize;
         if self.lengths.len() <= at {
             self.lengths.resize(at + 1, 0);
@@ -122,32 +140,25 @@ impl Lexical {
             self.next.resize(at + 1, NONE);
             self.is_live.resize(at + 1, false);
             self.around.resize(at + 1, 0.0);
-            self.terms_of.resize(at + 1, Box::default());
+            self.terms_at.resize(at + 1, (0, 0));
         }
-        let mut counting = std::mem::take(&mut self.counting);
-        let mut length = 0u16;
-        terms(text, |term| {
-            length = length.saturating_add(1);
-            let number = if let Some(number) = self.numbers.get(term) {
-                *number
-            } else {
-                let number = self.postings.len() as u32;
-                self.numbers.insert(term.into(), number);
-                self.postings.push(Vec::new());
-                self.live_in.push(0);
-                number
-            };
-            let count = counting.entry(number).or_default();
-            *count = count.saturating_add(1);
-        });
-        let mut terms_of: Vec<u32> = counting.keys().copied().collect();
-        terms_of.sort_unstable();
-        self.terms_of[at] = terms_of.into();
-        for (number, count) in counting.drain() {
+        let mut adding = std::mem::take(&mut self.adding);
+        for text in texts {
+            words(text, |word| self.take(word, &mut adding));
+        }
+        let length = u16::try_from(adding.len()).unwrap_or(u16::MAX);
+        adding.sort_unstable();
+        let begin = self.terms.len();
+        for same in adding.chunk_by(|a, b| a == b) {
+            let number = same[0];
+            let count = u16::try_from(same.len()).unwrap_or(u16::MAX);
+            self.terms.push(number);
             self.postings[number as usize].push(Posting { place, count });
             self.live_in[number as usize] += 1;
         }
-        self.counting = counting;
+        self.terms_at[at] = (begin as u32, (self.terms.len() - begin) as u32);
+        adding.clear();
+        self.adding = adding;
         self.lengths[at] = length;
         self.is_live[at] = true;
         self.live += 1;
@@ -165,6 +176,37 @@ impl Lexical {
         self.measure_around(place);
     }
 
+    /// Adds the terms of a word to a list.
+    fn take(&mut self, word: Word<'_>, list: &mut Vec<u32>) {
+        let Word::Simple(simple) = word else {
+            return terms_of(word, |term| list.push(self.numbered(term)));
+        };
+        if self.remembered.len() >= REMEMBERED_MAX {
+            self.remembered.clear();
+            self.remembered_terms.clear();
+        }
+        let (at, is_new) = self.remembered.take(simple);
+        if is_new {
+            let mut of_word = NONE;
+            terms_of(word, |term| of_word = self.numbered(term));
+            self.remembered_terms.push(of_word);
+        }
+        let of_word = self.remembered_terms[at as usize];
+        if of_word != NONE {
+            list.push(of_word);
+        }
+    }
+
+    /// The number of a term, given when it is first seen.
+    fn numbered(&mut self, term: &str) -> u32 {
+        let (number, is_new) = self.numbers.take(term);
+        if is_new {
+            self.postings.push(SmallVec::new());
+            self.live_in.push(0);
+        }
+        number
+    }
+
     /// Removes a place. Its neighbours become each other's.
     pub fn remove(&mut self, place: u32) {
         let at = place as usize;
@@ -175,8 +217,9 @@ impl Lexical {
         self.live -= 1;
         self.live_length -= u64::from(self.lengths[at]);
         self.live_around -= f64::from(std::mem::take(&mut self.around[at]));
-        for term in std::mem::take(&mut self.terms_of[at]) {
-            self.live_in[term as usize] -= 1;
+        let (begin, count) = std::mem::take(&mut self.terms_at[at]);
+        for term in &self.terms[begin as usize..(begin + count) as usize] {
+            self.live_in[*term as usize] -= 1;
         }
         self.is_live[at] = false;
         self.previous[at] = NONE;
@@ -275,12 +318,15 @@ impl Lexical {
 
     /// The number of a term, when an entry has it or had it.
     pub fn number(&self, term: &str) -> Option<u32> {
-        self.numbers.get(term).copied()
+        self.numbers.number(term)
     }
 
     /// The different terms of a live place, by number.
     pub fn terms_of(&self, place: u32) -> &[u32] {
-        self.terms_of.get(place as usize).map_or(&[], |terms| terms)
+        let at = self.terms_at.get(place as usize);
+        at.map_or(&[], |(begin, count)| {
+            &self.terms[*begin as usize..(*begin + *count) as usize]
+        })
     }
 
     /// How many terms a live place has, repeats included.
@@ -385,8 +431,11 @@ fn rarity(live: f32, found: f32) -> f32 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use proptest::prelude::*;
 
+    use super::super::terms::terms;
     use super::*;
 
     fn saturated(count: f32, length: f32, mean: f32) -> f32 {
@@ -425,7 +474,7 @@ mod tests {
             let mut index = Lexical::default();
             for (place, text) in texts.iter().enumerate() {
                 let previous = (chained && place > 0).then(|| place as u32 - 1);
-                index.add(place as u32, text, previous);
+                index.add(place as u32, &[text.as_str()], previous);
             }
             let mut own: Vec<Option<HashMap<String, f32>>> = texts
                 .iter()

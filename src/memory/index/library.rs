@@ -65,6 +65,8 @@ pub struct Parts {
     pub fit: f32,
     /// Words that the best hits share, 0 to 1 over this query.
     pub second: f32,
+    /// How well the entry before it asks what is asked, 0 to 1, when somebody else said that.
+    pub answers: f32,
     /// The prior, 0 to 1.
     pub prior: f32,
     /// Cosine with the question as it is: comparable between questions.
@@ -129,17 +131,17 @@ pub struct Wanted {
 }
 
 impl Library {
-    /// Adds an entry at a new place: its text, which may begin with a date and a speaker, and what else its words are
-    /// (a key, the day it was put).
-    pub fn add(&mut self, place: u32, label: &str, text: &str, vector: Option<&Quantised>, previous: Option<u32>) {
-        let whole: String;
-        let indexed = if label.is_empty() {
-            text
-        } else {
-            whole = format!("{label} {text}");
-            &whole
-        };
-        self.lexical.add(place, indexed, previous);
+    /// Makes room for so many entries.
+    pub fn reserve(&mut self, entries: usize) {
+        self.lexical.reserve(entries);
+        self.marks.reserve(entries);
+    }
+
+    /// Adds an entry at a new place: what its words are beside the text (a key, the day it was put), and last its text,
+    /// which may begin with a date and a speaker.
+    pub fn add(&mut self, place: u32, texts: &[&str], vector: Option<&Quantised>, previous: Option<u32>) {
+        let text = texts.last().copied().unwrap_or_default();
+        self.lexical.add(place, texts, previous);
         if let Some(vector) = vector {
             self.set_vector(place, vector);
         }
@@ -225,6 +227,11 @@ impl Library {
             self.graph = None;
         }
         self.codes.put(place, vector)
+    }
+
+    /// Gives a new place its vector as the store has it: signed codes as bytes. Returns whether it was taken.
+    pub fn set_row(&mut self, place: u32, scale: f32, codes: &[u8]) -> bool {
+        self.codes.put_bytes(place, scale, codes)
     }
 
     /// The graph that is to be built now, if any.
@@ -406,9 +413,15 @@ impl Library {
                 0.0
             }
         };
+        let answers = |place: u32| match self.lexical.neighbours(place).0 {
+            Some(before) if self.marks[before as usize].speaker != self.marks[place as usize].speaker => {
+                self.marks[before as usize].asks * signals.words.of(signals.scores.own[before as usize])
+            }
+            _ => 0.0,
+        };
         let mut best = Best::new(limit);
         for place in close {
-            let sum = first(place) + weights.second * second(place);
+            let sum = first(place) + weights.second * second(place) + weights.answers * answers(place) * fit(place);
             // The prior is asked only where it can matter.
             if sum <= 0.0 || !best.may_take(sum) {
                 continue;
@@ -425,6 +438,7 @@ impl Library {
                     neighbour: self.neighbour(place, fused, weights),
                     fit: fit(place),
                     second: second(place),
+                    answers: answers(place),
                     prior,
                     cosine: gathered.cosines[place as usize],
                     covered: self.covered(place, wanted),
@@ -622,7 +636,7 @@ mod tests {
     fn library(texts: &[&str]) -> Library {
         let mut library = Library::default();
         for (place, text) in (0u32..).zip(texts) {
-            library.add(place, "", text, embed_quantised(text).as_ref(), None);
+            library.add(place, &[text], embed_quantised(text).as_ref(), None);
         }
         library
     }
@@ -691,7 +705,7 @@ mod tests {
         let texts: Vec<&str> = told.iter().copied().chain((0..40).map(|at| chatter[at % 4])).collect();
         let mut library = Library::default();
         for (place, text) in (0u32..).zip(texts) {
-            library.add(place, "", text, embed_quantised(text).as_ref(), place.checked_sub(1));
+            library.add(place, &[text], embed_quantised(text).as_ref(), place.checked_sub(1));
         }
         library
     }
@@ -755,7 +769,7 @@ mod tests {
         let mut with = Library::default();
         for number in 0..600 {
             let text = text(number);
-            with.add(number as u32, "", &text, embed_quantised(&text).as_ref(), None);
+            with.add(number as u32, &[&text], embed_quantised(&text).as_ref(), None);
         }
         let queries: Vec<String> = (0..20)
             .map(|number| format!("where is the {}", text(number * 37 + 5)))
@@ -830,7 +844,7 @@ mod tests {
             let has_words = |place: &u32| texts[*place as usize].split(' ').any(|word| word == "blue" || word == "apple");
             for text in &unrelated {
                 let place = library.lexical.places() as u32;
-                library.add(place, "", text, embed_quantised(text).as_ref(), None);
+                library.add(place, &[text], embed_quantised(text).as_ref(), None);
             }
             let after: Vec<u32> = ask(&library, &mut room).into_iter().map(|(place, _)| place).collect();
             for (place, _) in before.iter().filter(|(place, _)| has_words(place)) {

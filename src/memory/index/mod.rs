@@ -7,3 +7,4 @@ pub mod lexical;
 pub mod library;
 pub mod nearest;
 pub mod terms;
+pub mod words;

@@ -167,38 +167,80 @@ thread_local! {
     });
 }
 
+/// A word of a text, before it is a term.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Word<'t> {
+    /// ASCII letters, of which only the first may be a capital: at most one term.
+    Simple(&'t str),
+    /// Another word: itself and its parts.
+    Other(&'t str),
+    /// A term as it is, of a script without blanks.
+    Ready(&'t str),
+}
+
+/// Calls `each` with every word of the text, in order.
+pub fn words(text: &str, mut each: impl FnMut(Word<'_>)) {
+    let mut before: Option<char> = None;
+    for word in text.unicode_words() {
+        // A possessive or contraction counts as its first part: "Anna's" is about Anna, "don't" about nothing.
+        let plain = match word.bytes().position(|byte| byte == b'\'' || !byte.is_ascii()) {
+            None => word,
+            Some(_) => word.split(['\'', '\u{2019}']).next().unwrap_or(word),
+        };
+        if is_simple(plain) {
+            before = None;
+            each(Word::Simple(plain));
+            continue;
+        }
+        let mut characters = word.chars();
+        let first = characters.next().expect("a word has a character");
+        if characters.next().is_none() && is_unspaced(first) {
+            // One character of a script without blanks: alone, and with the one before it.
+            if let Some(before) = before {
+                let mut both = String::from(before);
+                both.push(first);
+                each(Word::Ready(&both));
+            }
+            each(Word::Ready(word));
+            before = Some(first);
+            continue;
+        }
+        before = None;
+        each(Word::Other(plain));
+    }
+}
+
+/// Calls `each` with the terms of one word, in order.
+pub fn terms_of(word: Word<'_>, mut each: impl FnMut(&str)) {
+    STEMS.with_borrow_mut(|stems| stems.of(word, &mut String::new(), &mut each));
+}
+
 /// Calls `each` with every term of the text, in order, repeats included.
 pub fn terms(text: &str, mut each: impl FnMut(&str)) {
     STEMS.with_borrow_mut(|stems| {
         let mut lower = String::new();
-        let mut before: Option<char> = None;
-        for word in text.unicode_words() {
-            let mut characters = word.chars();
-            let first = characters.next().expect("a word has a character");
-            if characters.next().is_none() && is_unspaced(first) {
-                // One character of a script without blanks: alone, and with the one before it.
-                lower.clear();
-                if let Some(before) = before {
-                    lower.push(before);
-                    lower.push(first);
-                    each(&lower);
-                    lower.clear();
-                }
-                lower.push(first);
-                each(&lower);
-                before = Some(first);
-                continue;
-            }
-            before = None;
-            // A possessive or contraction counts as its first part: "Anna's" is about Anna, "don't" about nothing.
-            let plain = word.split(['\'', '\u{2019}']).next().unwrap_or(word);
-            stems.take(plain, &mut lower, &mut each);
-            parts(plain, |part| stems.take(part, &mut lower, &mut each));
-        }
+        words(text, |word| stems.of(word, &mut lower, &mut each));
     });
 }
 
+/// Whether a word has no inner border that anybody could see.
+fn is_simple(word: &str) -> bool {
+    matches!(word.as_bytes(), [first, rest @ ..]
+        if first.is_ascii_alphabetic() && rest.iter().all(u8::is_ascii_lowercase))
+}
+
 impl Stems {
+    fn of(&mut self, word: Word<'_>, lower: &mut String, each: &mut impl FnMut(&str)) {
+        match word {
+            Word::Simple(word) => self.take(word, lower, each),
+            Word::Other(word) => {
+                self.take(word, lower, each);
+                parts(word, |part| self.take(part, lower, each));
+            }
+            Word::Ready(term) => each(term),
+        }
+    }
+
     fn take(&mut self, word: &str, lower: &mut String, each: &mut impl FnMut(&str)) {
         lower.clear();
         if word.is_ascii() {
@@ -238,11 +280,7 @@ impl Stems {
 
 /// The parts of an identifier; nothing for a word that has no inner border.
 fn parts(word: &str, mut each: impl FnMut(&str)) {
-    // Most words: letters of which only the first may be a capital.
-    if let [first, rest @ ..] = word.as_bytes()
-        && first.is_ascii_alphabetic()
-        && rest.iter().all(u8::is_ascii_lowercase)
-    {
+    if is_simple(word) {
         return;
     }
     let characters: Vec<(usize, char)> = word.char_indices().collect();

@@ -109,6 +109,9 @@ impl<'t> Speech<'t> {
 
     /// The part of the body's sentences that are questions, 0 to 1.
     pub fn asks(&self) -> f32 {
+        if !self.body.contains(['?', '？']) {
+            return 0.0;
+        }
         let (mut questions, mut others) = (0u32, 0u32);
         let mut before = ' ';
         for character in self.body.chars() {
@@ -123,23 +126,38 @@ impl<'t> Speech<'t> {
             }
             before = character;
         }
-        if questions == 0 {
-            0.0
-        } else {
-            questions as f32 / (questions + others) as f32
-        }
+        questions as f32 / (questions + others) as f32
     }
 }
 
-/// Whether a word is one of a time, in whatever case. This is asked for every word that is kept: ASCII needs no copy.
+/// Whether a word is one of a time, in whatever case. This is asked for every word that is kept, so it is looked for
+/// among those with its first letter only.
 fn is_time_word(word: &str) -> bool {
-    if word.is_ascii() {
-        let lower = || word.bytes().map(|byte| byte.to_ascii_lowercase());
-        TIME_WORDS.binary_search_by(|known| known.bytes().cmp(lower())).is_ok()
-    } else {
-        TIME_WORDS.binary_search(&word.to_lowercase().as_str()).is_ok()
+    let Some(first) = word.bytes().next().map(|byte| byte.to_ascii_lowercase()) else {
+        return false;
+    };
+    if !first.is_ascii_lowercase() {
+        return false;
     }
+    let (begin, end) = BY_LETTER[usize::from(first - b'a')];
+    let mut known = TIME_WORDS[begin..end].iter();
+    known.any(|known| known.eq_ignore_ascii_case(word))
 }
+
+/// Where the time words with each first letter begin and end.
+const BY_LETTER: [(usize, usize); 26] = {
+    let mut places = [(0, 0); 26];
+    let mut at = 0;
+    while at < TIME_WORDS.len() {
+        let letter = (TIME_WORDS[at].as_bytes()[0] - b'a') as usize;
+        if places[letter].1 == 0 {
+            places[letter].0 = at;
+        }
+        places[letter].1 = at + 1;
+        at += 1;
+    }
+    places
+};
 
 /// Whether a question asks for a time.
 pub fn wants_time(question: &str) -> bool {

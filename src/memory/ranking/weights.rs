@@ -26,6 +26,8 @@ pub struct Weights {
     pub asks: f32,
     /// The second round: words that the best hits have in common and the question has not.
     pub second: f32,
+    /// What an entry gains that follows a question with the words that are asked for.
+    pub answers: f32,
     /// How much a word's rarity decides its weight in the question's vector, 0 to 1.
     pub rarity: f32,
     /// How much of the score the prior can take away.
@@ -35,17 +37,18 @@ pub struct Weights {
 impl Default for Weights {
     fn default() -> Self {
         Self {
-            words: 0.4,
+            words: 0.2,
             words_around: 0.8,
             meaning: 0.4,
             meaning_pair: 0.4,
             neighbour: 0.3,
-            neighbour_far: 0.15,
+            neighbour_far: 0.2,
             speaker: 0.2,
             name: 0.0,
-            time: 0.15,
+            time: 0.3,
             asks: 0.25,
             second: 0.2,
+            answers: 0.3,
             rarity: 0.7,
             prior: 0.15,
         }
@@ -66,6 +69,7 @@ impl Weights {
         time: 0.0,
         asks: 0.0,
         second: 0.0,
+        answers: 0.0,
         rarity: 0.0,
         prior: 0.0,
     };

@@ -3,11 +3,12 @@
 //! Refuses to know: actors, other shards. Invariants: it is never behind the store when it answers, because it follows
 //! the store's changes first; what it answers are numbers of entries, and the texts come from the store.
 
-use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::domain::memory::{MemoryEntry, MemoryVector, ShardName};
+use foldhash::fast::RandomState;
+
+use crate::domain::memory::{MemoryEntry, ShardName};
 use crate::domain::time::UtcMillis;
 use crate::memory::embed::table::{EMBEDDER, embed_quantised};
 use crate::memory::embed::vector::Quantised;
@@ -18,7 +19,7 @@ use crate::memory::ranking::distinct::says_the_same;
 use crate::memory::ranking::pack::pack;
 use crate::memory::ranking::weights::Weights;
 use crate::storage::error::StoreError;
-use crate::storage::memory_read::{Follow, Indexed};
+use crate::storage::memory_follow::{Follower, Seen, SeenVector};
 use crate::storage::store::Store;
 
 /// Days after which an entry that nobody used counts half as fresh.
@@ -30,6 +31,8 @@ const CONTEXT_GAP_MS: u64 = 3_600_000;
 const REMOVED_PART: usize = 4;
 /// Removed places that are never worth it.
 const REMOVED_FEW: usize = 1_000;
+/// Entries that room is made for at once.
+const RESERVED_MAX: usize = 1 << 22;
 /// Hits more than asked for: some fall out by the limit of tokens or have gone meanwhile.
 const SPARE: usize = 8;
 
@@ -37,13 +40,43 @@ const SPARE: usize = 8;
 #[derive(Debug)]
 struct Place {
     id: u64,
-    tags: Vec<Arc<str>>,
-    sources: Vec<Arc<str>>,
     created_at: UtcMillis,
     updated_at: UtcMillis,
     used_at: UtcMillis,
-    expires_at: Option<UtcMillis>,
+    /// The end of time when it does not end.
+    expires_at: UtcMillis,
+    tags: u32,
+    sources: u32,
     importance: u8,
+}
+
+/// Lists of words that many entries have alike: each is kept once.
+#[derive(Debug, Default)]
+struct Lists {
+    numbers: HashMap<Arc<[Arc<str>]>, u32, RandomState>,
+    all: Vec<Arc<[Arc<str>]>>,
+    /// The list that was asked for last: most entries in a row have the same.
+    last: u32,
+}
+
+impl Lists {
+    fn number(&mut self, words: &[&str]) -> u32 {
+        let is_it = |list: &Arc<[Arc<str>]>| list.iter().map(|word| &**word).eq(words.iter().copied());
+        if self.all.get(self.last as usize).is_some_and(is_it) {
+            return self.last;
+        }
+        let list: Arc<[Arc<str>]> = words.iter().map(|word| Arc::from(*word)).collect();
+        let next = self.all.len() as u32;
+        self.last = *self.numbers.entry(list.clone()).or_insert(next);
+        if self.last == next {
+            self.all.push(list);
+        }
+        self.last
+    }
+
+    fn of(&self, number: u32) -> &[Arc<str>] {
+        &self.all[number as usize]
+    }
 }
 
 /// The index.
@@ -57,8 +90,10 @@ pub struct ShardIndex {
     followed: u64,
     library: Library,
     places: Vec<Place>,
-    place_of: HashMap<u64, u32>,
-    last_of_source: HashMap<Arc<str>, u32>,
+    place_of: HashMap<u64, u32, RandomState>,
+    tags: Lists,
+    sources: Lists,
+    last_of_source: HashMap<Arc<str>, u32, RandomState>,
     removed: usize,
     day: Day,
     room: Room,
@@ -104,7 +139,102 @@ pub struct IndexReview {
     pub documents: usize,
 }
 
+impl Follower for ShardIndex {
+    fn begin_anew(&mut self, live: u64) {
+        self.forget_all(self.space);
+        let live = usize::try_from(live).unwrap_or(0).min(RESERVED_MAX);
+        self.library.reserve(live);
+        self.places.reserve(live);
+        self.place_of.reserve(live);
+    }
+
+    fn take(&mut self, entry: &Seen<'_>) {
+        let sources = self.sources.number(entry.sources);
+        let known = Place {
+            id: entry.id,
+            created_at: entry.created_at,
+            updated_at: entry.updated_at,
+            used_at: entry.used_at,
+            expires_at: entry.expires_at.unwrap_or(UtcMillis(u64::MAX)),
+            tags: self.tags.number(entry.tags),
+            sources,
+            importance: entry.importance,
+        };
+        if let Some(place) = self.place_of.get(&entry.id).copied() {
+            // The text of a number never changes: only what is known beside it.
+            self.places[place as usize] = known;
+            if let (Some(vector), Some(_), false) = (self.own(entry), self.space, self.library.has_vector(place)) {
+                let codes: Vec<i8> = vector.codes.iter().map(|code| code.cast_signed()).collect();
+                let scale = vector.scale;
+                self.library.set_vector(
+                    place,
+                    &Quantised {
+                        scale,
+                        codes: codes.into(),
+                    },
+                );
+            }
+            return;
+        }
+        let place = self.places.len() as u32;
+        let source = self.sources.of(sources).first().cloned();
+        let previous = source
+            .as_ref()
+            .and_then(|source| self.last_of_source.get(source).copied())
+            .filter(|last| {
+                let last = &self.places[*last as usize];
+                entry.created_at.0.abs_diff(last.created_at.0) <= CONTEXT_GAP_MS
+            });
+        let texts = [entry.key.unwrap_or_default(), self.day.of(entry.created_at), entry.text];
+        self.library.add(place, &texts, None, previous);
+        match self.own(entry) {
+            Some(vector) => {
+                self.library.set_row(place, vector.scale, vector.codes);
+            }
+            // The built-in vector is made from the text where it is not stored; another is not, and until it is there
+            // the entry is found by its words.
+            None if self.space.is_none() => {
+                if let Some(vector) = embed_quantised(entry.text) {
+                    self.library.set_vector(place, &vector);
+                }
+            }
+            None => {}
+        }
+        if let Some(source) = source {
+            self.last_of_source.insert(source, place);
+        }
+        self.place_of.insert(entry.id, place);
+        self.places.push(known);
+    }
+
+    fn lose(&mut self, id: u64) {
+        let Some(place) = self.place_of.remove(&id) else { return };
+        // The next entry of the source follows the one before this one.
+        let before = self.library.neighbours(place).0;
+        if let Some(source) = self.sources.of(self.places[place as usize].sources).first()
+            && self.last_of_source.get(source) == Some(&place)
+        {
+            match before {
+                Some(before) => self.last_of_source.insert(source.clone(), before),
+                None => self.last_of_source.remove(source),
+            };
+        }
+        self.library.remove(place);
+        self.removed += 1;
+    }
+}
+
 impl ShardIndex {
+    /// The vector of an entry in the space that is searched.
+    fn own<'s>(&self, entry: &Seen<'s>) -> Option<SeenVector<'s>> {
+        let name = self
+            .wanted
+            .as_deref()
+            .filter(|_| self.space.is_some())
+            .unwrap_or(EMBEDDER);
+        entry.vector.filter(|vector| vector.embedder == name)
+    }
+
     /// What is in it.
     pub fn review(&self) -> IndexReview {
         IndexReview {
@@ -128,8 +258,10 @@ impl ShardIndex {
             followed: 0,
             library: Library::default(),
             places: Vec::new(),
-            place_of: HashMap::new(),
-            last_of_source: HashMap::new(),
+            place_of: HashMap::default(),
+            tags: Lists::default(),
+            sources: Lists::default(),
+            last_of_source: HashMap::default(),
             removed: 0,
             day: Day::default(),
             room: Room::default(),
@@ -156,33 +288,17 @@ impl ShardIndex {
         // Vectors of two embedders are never in one index.
         if is_sparse || space != self.space {
             // As far behind as can be: the store gives all that is live.
-            self.begin_anew(space);
+            self.forget_all(space);
         }
-        let (through, follow) = store.memory_follow(&self.name, self.followed, self.space)?;
-        let mut followed = Followed::default();
-        match follow {
-            Follow::Nothing => {}
-            Follow::Changes(changes) => {
-                for (id, indexed) in changes {
-                    match indexed {
-                        Some(indexed) => self.take(indexed),
-                        None => self.remove(id),
-                    }
-                }
-            }
-            Follow::Anew { entries, damaged } => {
-                self.begin_anew(self.space);
-                for indexed in entries {
-                    self.take(indexed);
-                }
-                followed = Followed { damaged, anew: true };
-            }
-        }
-        self.followed = through;
-        Ok(followed)
+        let stand = store.memory_follow(&self.name.clone(), self.followed, self.space, self)?;
+        self.followed = stand.through;
+        Ok(Followed {
+            damaged: stand.damaged,
+            anew: stand.anew,
+        })
     }
 
-    fn begin_anew(&mut self, space: Option<u32>) {
+    fn forget_all(&mut self, space: Option<u32>) {
         *self = Self {
             space,
             ..Self::of(self.name.clone(), self.wanted.take())
@@ -202,71 +318,6 @@ impl ShardIndex {
     /// How much of what the scan finds the graph found, when the last question was one of those that are checked.
     pub fn take_recall(&mut self) -> Option<f32> {
         self.room.take_recall()
-    }
-
-    fn take(&mut self, indexed: Indexed) {
-        let Indexed { entry, vector } = indexed;
-        let sources: Vec<Arc<str>> = entry.sources.iter().map(|source| source.by.clone()).collect();
-        if let Some(place) = self.place_of.get(&entry.id) {
-            // The text of a number never changes: only what is known beside it.
-            self.places[*place as usize] = Place::of(&entry, sources);
-            let later = vector.filter(|_| self.space.is_some() && !self.library.has_vector(*place));
-            if let Some(vector) = later.and_then(|vector| self.direction(Some(vector), &entry.text)) {
-                self.library.set_vector(*place, &vector);
-            }
-            return;
-        }
-        let vector = self.direction(vector, &entry.text);
-        let place = self.places.len() as u32;
-        let source = sources.first().cloned();
-        let previous = source
-            .as_ref()
-            .and_then(|source| self.last_of_source.get(source).copied())
-            .filter(|last| {
-                let last = &self.places[*last as usize];
-                entry.created_at.0.abs_diff(last.created_at.0) <= CONTEXT_GAP_MS
-            });
-        let label = label(entry.key.as_deref(), self.day.of(entry.created_at));
-        self.library.add(place, &label, &entry.text, vector.as_ref(), previous);
-        if let Some(source) = source {
-            self.last_of_source.insert(source, place);
-        }
-        self.place_of.insert(entry.id, place);
-        self.places.push(Place::of(&entry, sources));
-    }
-
-    /// The vector of an entry in the space that is searched. The built-in one is made from the text where it is not
-    /// stored; another is not, and until it is there the entry is found by its words.
-    fn direction(&self, stored: Option<MemoryVector>, text: &str) -> Option<Quantised> {
-        let name = self
-            .wanted
-            .as_deref()
-            .filter(|_| self.space.is_some())
-            .unwrap_or(EMBEDDER);
-        match stored {
-            Some(vector) if *vector.embedder == *name => Some(Quantised {
-                scale: vector.scale,
-                codes: vector.codes,
-            }),
-            _ if self.space.is_some() => None,
-            _ => embed_quantised(text),
-        }
-    }
-
-    fn remove(&mut self, id: u64) {
-        let Some(place) = self.place_of.remove(&id) else { return };
-        // The next entry of the source follows the one before this one.
-        let before = self.library.neighbours(place).0;
-        if let Some(source) = self.places[place as usize].sources.first()
-            && self.last_of_source.get(source) == Some(&place)
-        {
-            match before {
-                Some(before) => self.last_of_source.insert(source.clone(), before),
-                None => self.last_of_source.remove(source),
-            };
-        }
-        self.library.remove(place);
-        self.removed += 1;
     }
 
     /// The best entries for a question, best first. The index must have followed the store.
@@ -324,10 +375,15 @@ impl ShardIndex {
             vector,
             weights: *weights,
         };
-        let places = &self.places;
+        let (places, tags, sources) = (&self.places, &self.tags, &self.sources);
+        let passes = |place: &Place| {
+            place.passes(question, now)
+                && (question.tags.is_empty() || has_all(tags.of(place.tags), &question.tags))
+                && (question.source.as_ref()).is_none_or(|begin| has_one(sources.of(place.sources), begin))
+        };
         let hits = self.library.query(
             &asked,
-            |place| places[place as usize].passes(question, now),
+            |place| passes(&places[place as usize]),
             |place| places[place as usize].prior(now),
             limit + SPARE,
             &mut self.room,
@@ -371,35 +427,17 @@ impl ShardIndex {
     }
 }
 
-/// What an entry's words are beside its text: its key and the day it was put.
-fn label<'d>(key: Option<&str>, day: &'d str) -> Cow<'d, str> {
-    match key {
-        Some(key) => format!("{key} {day}").into(),
-        None => day.into(),
-    }
+fn has_all(tags: &[Arc<str>], wanted: &[Arc<str>]) -> bool {
+    wanted.iter().all(|tag| tags.contains(tag))
+}
+
+fn has_one(sources: &[Arc<str>], begin: &str) -> bool {
+    sources.iter().any(|source| source.starts_with(begin))
 }
 
 impl Place {
-    fn of(entry: &MemoryEntry, sources: Vec<Arc<str>>) -> Self {
-        Self {
-            id: entry.id,
-            tags: entry.tags.clone(),
-            sources,
-            created_at: entry.created_at,
-            updated_at: entry.updated_at,
-            used_at: entry.used_at,
-            expires_at: entry.expires_at,
-            importance: entry.importance,
-        }
-    }
-
     fn passes(&self, question: &Question, now: UtcMillis) -> bool {
-        self.expires_at.is_none_or(|at| at > now)
-            && question.tags.iter().all(|tag| self.tags.contains(tag))
-            && question
-                .source
-                .as_ref()
-                .is_none_or(|wanted| self.sources.iter().any(|source| source.starts_with(&**wanted)))
+        self.expires_at > now
             && question.since.is_none_or(|since| self.updated_at >= since)
             && question.until.is_none_or(|until| self.updated_at < until)
     }

@@ -1,6 +1,6 @@
 //! Memory entries and shards.
 
-use bincode::{Decode, Encode};
+use bincode::{BorrowDecode, Decode, Encode};
 
 use crate::domain::id::RunId;
 use crate::domain::memory::{MemoryEntry, MemoryScope, MemorySource, MemoryState, MemoryVector, ShardName};
@@ -144,6 +144,53 @@ impl EntryRecord {
     }
 }
 
+/// The same record as [`EntryRecord`] with its texts where they lie: half of the time of reading a shard was copies.
+#[derive(Debug, PartialEq, BorrowDecode)]
+pub struct EntryView<'r> {
+    /// Under which key, if any.
+    pub key: Option<&'r str>,
+    /// The text.
+    pub text: &'r str,
+    hash: [u8; 16],
+    /// Words to filter by.
+    pub tags: Vec<&'r str>,
+    /// Who said it, and in which run.
+    pub sources: Vec<(&'r str, Option<[u8; 16]>)>,
+    /// 0 to 100.
+    pub importance: u8,
+    /// When it was first put, in milliseconds since 1970.
+    pub created_at: u64,
+    /// When it was last put.
+    pub updated_at: u64,
+    /// When it was last used.
+    pub used_at: u64,
+    /// How often.
+    pub uses: u64,
+    /// When it ends by itself.
+    pub expires_at: Option<u64>,
+    version: u64,
+    previous: Option<u64>,
+    state: StateRecord,
+}
+
+impl EntryView<'_> {
+    /// Whether it is found.
+    pub fn is_live(&self) -> bool {
+        self.state == StateRecord::Live
+    }
+}
+
+/// The same record as [`VectorRecord`], borrowed.
+#[derive(Debug, PartialEq, BorrowDecode)]
+pub struct VectorView<'r> {
+    /// What made it.
+    pub embedder: &'r str,
+    /// The scale.
+    pub scale: f32,
+    /// One signed code a dimension, as its byte.
+    pub codes: &'r [u8],
+}
+
 impl VectorRecord {
     /// Whether it points somewhere.
     pub fn is_usable(&self) -> bool {
@@ -194,4 +241,77 @@ pub struct FirstMemoryRecord {
     pub version: u64,
     /// When it was last put.
     pub updated_at: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::codec;
+
+    #[test]
+    fn a_view_shows_the_record_in_each_of_its_states() {
+        let states = [
+            StateRecord::Live,
+            StateRecord::Superseded { by: 7, at: 1 << 40 },
+            StateRecord::Archived {
+                at: 3,
+                why: "old".into(),
+            },
+            StateRecord::ArchivedUntil {
+                at: 3,
+                why: "expired".into(),
+                until: 300,
+            },
+        ];
+        for (number, state) in (0u64..).zip(states) {
+            let record = EntryRecord {
+                key: (number % 2 == 0).then(|| "schlüssel".into()),
+                text: "Grüße \u{0} 🙂".repeat(number as usize),
+                hash: [number as u8; 16],
+                tags: vec!["a".into(), String::new()],
+                sources: vec![("agent:x".into(), Some([9; 16])), ("person:cli".into(), None)],
+                importance: 200,
+                created_at: 1 << 41,
+                updated_at: 250,
+                used_at: 251,
+                uses: 252,
+                expires_at: Some(70_000),
+                version: 3,
+                previous: Some(1),
+                state: state.clone(),
+            };
+            let bytes = codec::encode(&record);
+            let view: EntryView<'_> = codec::decode_borrowed(|| "an entry".into(), &bytes).expect("readable");
+            let expected = EntryView {
+                key: record.key.as_deref(),
+                text: &record.text,
+                hash: record.hash,
+                tags: record.tags.iter().map(String::as_str).collect(),
+                sources: record.sources.iter().map(|(by, run)| (by.as_str(), *run)).collect(),
+                importance: record.importance,
+                created_at: record.created_at,
+                updated_at: record.updated_at,
+                used_at: record.used_at,
+                uses: record.uses,
+                expires_at: record.expires_at,
+                version: record.version,
+                previous: record.previous,
+                state,
+            };
+            assert_eq!(view, expected);
+            let mut cut = bytes.clone();
+            cut.pop();
+            let damaged: Result<EntryView<'_>, _> = codec::decode_borrowed(|| "an entry".into(), &cut);
+            assert!(damaged.is_err(), "{number}");
+        }
+        let record = VectorRecord {
+            embedder: "e".into(),
+            scale: 0.5,
+            codes: vec![-128, -1, 0, 1, 127],
+        };
+        let bytes = codec::encode(&record);
+        let view: VectorView<'_> = codec::decode_borrowed(|| "a vector".into(), &bytes).expect("readable");
+        let codes: Vec<i8> = view.codes.iter().map(|code| code.cast_signed()).collect();
+        assert_eq!((view.embedder, view.scale, codes), ("e", 0.5, record.codes.clone()));
+    }
 }

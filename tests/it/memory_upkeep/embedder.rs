@@ -169,15 +169,28 @@ fn a_change_of_embedder_goes_on_after_a_kill_while_the_old_vectors_answer() {
     let rim = Rim::of(&daemon);
     by_meaning(&rim);
     server.is(Mood::Well);
-    wait(&rim, "all to have a vector of the other model", is_done);
+    wait(
+        &rim,
+        "all to have a vector of the other model, and of no other",
+        |embedder| is_done(embedder) && embedder["parts_earlier"] == 0,
+    );
     assert_eq!(ask(&rim, "quanfrotz").0, "The zibblewick stands behind the harbour.");
+    let verified = rim.post("/v1/memory/verify", &json!({}));
+    assert_eq!(
+        (verified.status, &verified.body["clean"]),
+        (200, &json!(true)),
+        "{verified:?}"
+    );
     daemon.kill();
 
-    // What was made before is kept: back at once, without the server.
+    // What was made before has gone: back to it is a change like any other.
     configure(&home, &server.config("alpha", 8));
     server.is(Mood::WellFor(0));
     let daemon = start(&home);
-    let back = wait(&Rim::of(&daemon), "the vectors of before", is_done);
+    let rim = Rim::of(&daemon);
+    by_meaning(&rim);
+    server.is(Mood::Well);
+    let back = wait(&rim, "the vectors of before, made anew", is_done);
     assert_eq!(back["name"], "openai:alpha:8");
     daemon.kill();
     configure(&home, "");

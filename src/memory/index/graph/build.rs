@@ -48,6 +48,14 @@ pub struct GraphPolicy {
     pub from_places: usize,
 }
 
+impl GraphPolicy {
+    /// Every question is answered by a scan.
+    pub const NEVER: Self = Self {
+        kind: GraphKind::Compact,
+        from_places: usize::MAX,
+    };
+}
+
 impl Default for GraphPolicy {
     fn default() -> Self {
         Self {
