@@ -205,9 +205,9 @@ fn get(url: &str) -> Value {
 impl Prometheus {
     /// Scrapes every second; rules wait for nothing.
     fn start(folder: &Path, target: &str) -> Self {
+        let wait = regex::Regex::new(r"for: \w+").expect("a pattern");
         for name in ["recording.rules.yml", "alerts.rules.yml"] {
             let text = fs::read_to_string(ops("prometheus").join(name)).expect("read");
-            let wait = regex::Regex::new(r"for: \w+").expect("a pattern");
             fs::write(folder.join(name), wait.replace_all(&text, "for: 0s").as_ref()).expect("written");
         }
         let text = fs::read_to_string(ops("prometheus/prometheus.yml")).expect("read");
