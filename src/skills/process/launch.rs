@@ -62,14 +62,18 @@ pub(in crate::skills) fn launch(start: &StartWire, streams: Streams) -> io::Resu
     let group = start.cgroup.as_ref();
     let group = group.map(|(home, name)| home.make(name, start.limits.processes, start.bounds.memory_bytes));
     let cgroup = group.transpose().map_err(described)?;
-    let mut launched = spawn(start, cgroup.as_ref().map(Cgroup::folder), streams).map_err(described)?;
+    let (group, streams, stdin) = spawn(start, cgroup.as_ref().map(Cgroup::folder), streams).map_err(described)?;
     // Only now: before it, this process must have one thread.
     if let Some(relay) = relay {
         relay.serve();
     }
-    launched.cgroup = cgroup;
-    launched._temp = temp;
-    Ok(launched)
+    Ok(Launched {
+        group,
+        streams,
+        stdin,
+        cgroup,
+        _temp: temp,
+    })
 }
 
 /// The ends of the program's pipes that it gets itself.
@@ -78,7 +82,10 @@ struct Ends {
     outputs: Option<[PipeWriter; 2]>,
 }
 
-fn spawn(start: &StartWire, cgroup: Option<&Path>, streams: Streams) -> io::Result<Launched> {
+/// The program's process, and this end of its pipes: of all three, or of its input alone.
+type Spawned = (Pid, Option<(PipeWriter, [PipeReader; 2])>, Option<PipeWriter>);
+
+fn spawn(start: &StartWire, cgroup: Option<&Path>, streams: Streams) -> io::Result<Spawned> {
     demand_one_thread()?;
     let policy = start.policy.clone().map(|policy| PolicyWire {
         cgroup: cgroup.map(Path::to_owned),
@@ -114,16 +121,9 @@ fn spawn(start: &StartWire, cgroup: Option<&Path>, streams: Streams) -> io::Resu
             let group = Pid::from_raw(pid).ok_or_else(|| io::Error::other("a process without a number"))?;
             // The copy does the same: whoever comes first, neither has to wait for the other.
             let _ = setpgid(Some(group), Some(group));
-            let (streams, stdin) = match own {
-                Some(outputs) => (Some((input, outputs)), None),
-                None => (None, Some(input)),
-            };
-            Ok(Launched {
-                group,
-                streams,
-                stdin,
-                cgroup: None,
-                _temp: None,
+            Ok(match own {
+                Some(outputs) => (group, Some((input, outputs)), None),
+                None => (group, None, Some(input)),
             })
         }
     }

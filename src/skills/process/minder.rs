@@ -79,8 +79,7 @@ impl Actor for Minder {
         };
         let task = self.waiting.spawn("launcher", waiting, move |exit| {
             let reason = match exit {
-                TaskExit::Done(reason) => reason,
-                TaskExit::Panicked(reason) => reason,
+                TaskExit::Done(reason) | TaskExit::Panicked(reason) => reason,
                 TaskExit::Cancelled => return,
             };
             myself.cast(MinderMessage::LauncherEnded(reason)).ok();
