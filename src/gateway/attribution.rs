@@ -82,9 +82,12 @@ fn client(visitor: &Visitor, headers: &HeaderMap, proxies: &[Network]) -> Result
         .is_some_and(|identity| identity.starts_with("service/"));
     let peer = visitor.address.ip();
     if is_service || proxies.iter().any(|network| network.has(peer)) {
+        let brings = FORWARDED.iter().any(|name| headers.contains_key(*name));
+        let own = visitor.identity.clone();
         return Ok(Client {
             address: forwarded_for(headers, proxies).unwrap_or(peer),
-            identity: identity(headers).or_else(|| visitor.identity.clone()),
+            // The proxy's own identity is not that of whom it brings.
+            identity: identity(headers).or(own.filter(|_| !brings)),
         });
     }
     if let Some(name) = FORWARDED.iter().find(|name| headers.contains_key(**name)) {
