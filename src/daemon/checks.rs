@@ -23,7 +23,7 @@ use crate::runtime::committer::Committer;
 use crate::runtime::file::{read_at_most, read_private};
 use crate::runtime::room::handle::Room;
 use crate::runtime::telemetry::Telemetry;
-use crate::runtime::tls::install_provider;
+use crate::runtime::tls::http_client;
 use crate::skills::handle::SkillsHandle;
 
 use super::config::Home;
@@ -82,7 +82,6 @@ fn failed(why: impl Into<Arc<str>>, action: &str) -> Verdict {
 
 /// All checks: of the parts, then those of the configuration.
 pub fn checks(parts: Parts, config: &HealthConfig) -> Arc<[Check]> {
-    install_provider();
     let http = plain_client();
     let mut checks = of_listeners(&parts, &http);
     checks.extend(of_parts(&parts));
@@ -94,13 +93,7 @@ pub fn checks(parts: Parts, config: &HealthConfig) -> Arc<[Check]> {
 
 /// A client that follows nothing and goes through no proxy: what is checked is what was named.
 fn plain_client() -> reqwest::Client {
-    install_provider();
-    let builder = reqwest::Client::builder()
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none());
-    builder
-        .build()
-        .expect("a client of the platform's own certificates can be built")
+    http_client(|builder| builder).expect("a client with no settings of its own can be made")
 }
 
 async fn answers(http: &reqwest::Client, url: &str) -> Verdict {
@@ -151,11 +144,7 @@ async fn ask_admin(address: SocketAddr, tls: &Path) -> Verdict {
         Ok(config) => config,
         Err(error) => return failed(crate::domain::fault::in_one_line(&error), action),
     };
-    let client = reqwest::Client::builder()
-        .no_proxy()
-        .tls_backend_preconfigured(config)
-        .build();
-    match client {
+    match http_client(|builder| builder.tls_backend_preconfigured(config.clone())) {
         Ok(client) => answers(&client, &format!("https://{address}/openapi.json")).await,
         Err(error) => failed(error.to_string(), action),
     }

@@ -558,6 +558,7 @@ fn runs_are_given_followed_listed_shown_cancelled_and_retried() {
             "agents",
             "runs",
             "automation",
+            "health",
             "gateway"
         ]
     );

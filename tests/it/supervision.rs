@@ -31,7 +31,11 @@ async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Result<T, String>) 
 
 /// The parts that are declared, whatever is under way: path and whether it runs.
 fn shape(tree: &TreeSnapshot) -> BTreeMap<String, bool> {
-    let is_passing = |path: &str| path.starts_with("root/runs/active/") || path.starts_with("root/agents/sessions/");
+    let is_passing = |path: &str| {
+        ["root/runs/active/", "root/agents/sessions/", "root/memory/shards/"]
+            .iter()
+            .any(|prefix| path.starts_with(prefix))
+    };
     let parts = tree.walk().into_iter().filter(|part| !is_passing(&part.path));
     parts
         .map(|part| (part.path.clone(), part.status == ChildStatus::Running))

@@ -71,8 +71,9 @@ fn unit(key: &Key) -> String {
 
 fn example(key: &Key) -> String {
     match key.kind {
-        Kind::Integer { max, .. } if key.default.is_empty() => max.min(1_000_000).to_string(),
-        Kind::Text { .. } if key.default.is_empty() => "\"/etc/openclaw/gateway.pem\"".into(),
+        Kind::Integer { max, .. } if key.default.is_empty() && max < 1_000_000 => max.to_string(),
+        Kind::Integer { .. } if key.default.is_empty() => "1_000_000".into(),
+        Kind::Text { .. } if key.default.is_empty() => "\"folder/file\"".into(),
         Kind::Url if key.default.is_empty() => "\"https://search.example/search\"".into(),
         Kind::Secret if key.default.is_empty() => "\"${EMBEDDER_KEY}\"".into(),
         Kind::Usd if key.default.is_empty() => "2.50".into(),
