@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::sandbox::temp::give_to_owner;
-use super::skill::CallOrder;
+use super::skill::{CallOrder, SkillError};
 use super::stop::Stop;
 use super::workspace::{Workspace, explain};
 
@@ -14,8 +14,15 @@ pub(super) const HOME: &str = ".openclaw/home";
 /// The rule that keeps the folder out of version control.
 const IGNORE_ALL: &str = "*\n";
 
-/// Makes the home that programs see, and says where it is.
+/// Makes the home that programs see, and says where it is. When it cannot be made, nothing has been started.
 pub(super) fn make_home(workspace: &Workspace, root: &Path) -> Result<PathBuf, Stop> {
+    made_home(workspace, root).map_err(|stop| match stop {
+        Stop::Failed(error) => Stop::Failed(SkillError::Prepare(Box::new(error))),
+        other => other,
+    })
+}
+
+fn made_home(workspace: &Workspace, root: &Path) -> Result<PathBuf, Stop> {
     let dir = workspace.dir();
     if !dir.is_dir(HOME) {
         dir.create_dir_all(HOME).map_err(|error| explain(error, "make", HOME))?;

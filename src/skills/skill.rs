@@ -160,6 +160,9 @@ pub enum SkillError {
         #[source]
         source: std::io::Error,
     },
+    /// The surroundings of a program could not be made; it was not started.
+    #[error("failed to prepare a program")]
+    Prepare(#[source] Box<SkillError>),
     /// The thread that did the work ended without a result.
     #[error("failed to finish {skill} on its thread")]
     Thread {
@@ -220,7 +223,20 @@ pub enum SkillError {
 impl SkillError {
     /// Whether it is certain that the call did nothing.
     pub fn nothing_happened(&self) -> bool {
-        matches!(self, Self::NotStarted { .. } | Self::ServerDown { .. })
+        match self {
+            Self::NotStarted { .. }
+            | Self::ServerDown { .. }
+            | Self::OpenWorkspace { .. }
+            | Self::Prepare(_)
+            | Self::Client(_) => true,
+            Self::Process(error) => error.nothing_started(),
+            Self::Files { .. }
+            | Self::Thread { .. }
+            | Self::Memory { .. }
+            | Self::Lost { .. }
+            | Self::ServerLost { .. }
+            | Self::TimedOut { .. } => false,
+        }
     }
 
     /// What a caller has to act on.
@@ -234,9 +250,47 @@ impl SkillError {
             | Self::ServerDown { .. }
             | Self::ServerLost { .. } => Fault::Unavailable,
             Self::Thread { .. } => Fault::Bug,
+            Self::Prepare(error) => error.fault(),
             Self::Process(error) => error.fault(),
             Self::NotStarted { .. } => Fault::Overloaded,
             Self::TimedOut { .. } => Fault::TimedOut,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_failed_before_anything_was_started_is_known_not_to_have_happened() {
+        let full = || std::io::Error::from_raw_os_error(24);
+        let files = || SkillError::Files {
+            doing: "make",
+            path: "x".into(),
+            source: full(),
+        };
+        let check = |error: SkillError, expected: bool| assert_eq!(error.nothing_happened(), expected, "{error:?}");
+        check(
+            SkillError::OpenWorkspace {
+                path: "x".into(),
+                source: full(),
+            },
+            true,
+        );
+        check(SkillError::Prepare(Box::new(files())), true);
+        check(SkillError::Process(ProcessError::Connect(full())), true);
+        check(
+            SkillError::Process(ProcessError::SendOrder {
+                tries: 3,
+                source: full(),
+            }),
+            true,
+        );
+        // Within a skill's own work it may be the second file of two.
+        check(files(), false);
+        check(SkillError::Process(ProcessError::Silent { limit_ms: 1 }), false);
+        check(SkillError::Process(ProcessError::ReadReport(full())), false);
+        check(SkillError::TimedOut { limit_ms: 1 }, false);
     }
 }

@@ -83,6 +83,14 @@ pub enum ProcessError {
 }
 
 impl ProcessError {
+    /// Whether it is certain that no program was started: no shim had read the order.
+    pub fn nothing_started(&self) -> bool {
+        match self {
+            Self::Launch(_) | Self::Connect(_) | Self::WriteOrder(_) | Self::SendOrder { .. } => true,
+            Self::ReadReport(_) | Self::BadReport { .. } | Self::Shim { .. } | Self::Silent { .. } => false,
+        }
+    }
+
     /// What a caller has to act on.
     pub fn fault(&self) -> Fault {
         match self {
