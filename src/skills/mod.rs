@@ -10,6 +10,7 @@ pub mod command;
 mod declare;
 pub mod egress;
 mod environment;
+mod exhaustion;
 mod fetch;
 pub mod first_set;
 pub mod handle;

@@ -16,10 +16,11 @@ use supervisors::{Admission, Permit, TaskExit, TaskRefused, Tasks};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
-use crate::domain::effect::EffectClass;
+use crate::domain::effect::Interrupted;
 use crate::domain::fault::Fault;
 use crate::domain::name::SkillName;
 
+use super::exhaustion::call_patiently;
 use super::meter::{LaneDepth, Meter};
 use super::poison::{CRASHES_MAX, CallName, Poison};
 use super::resource::{self, Resources};
@@ -317,7 +318,7 @@ impl Accepted {
             return self.dead(text);
         }
         let class = self.skill.class_of(&self.order.arguments);
-        let may_repeat = matches!(class, EffectClass::Read | EffectClass::Idempotent | EffectClass::Local);
+        let may_repeat = class.when_interrupted() == Interrupted::MakeAgain;
         if !may_repeat || self.until <= Instant::now() {
             return self.tell(WorkerEnd::Panicked(text));
         }
@@ -401,10 +402,17 @@ async fn work(this: Try) -> WorkerEnd {
     let own_limit = Duration::from_millis(skill.manifest().timeout_ms);
     order.deadline = until.saturating_duration_since(Instant::now()).min(own_limit);
     let (key, limit) = (order.key, order.deadline + margin);
+    let class = skill.class_of(&order.arguments);
+    let call = call_patiently(class, order.deadline, |deadline| {
+        skill.call(CallOrder {
+            deadline,
+            ..order.clone()
+        })
+    });
     let dropped = tokio::select! {
         biased;
         // An end that is there already counts for more than a cancellation that comes too late.
-        ended = timeout(limit, skill.call(order)) => match ended {
+        ended = timeout(limit, call) => match ended {
             Ok(end) => return WorkerEnd::Finished(end),
             Err(_) => WorkerEnd::TimedOut,
         },

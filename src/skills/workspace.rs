@@ -255,9 +255,7 @@ pub(super) fn explain(error: io::Error, doing: &'static str, path: &str) -> Stop
         io::ErrorKind::InvalidFilename => format!("`{path}` has a name that is too long"),
         io::ErrorKind::InvalidInput => format!("`{path}` is not a usable path"),
         io::ErrorKind::AlreadyExists => format!("a part of `{path}` is there and is not a folder"),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::ReadOnlyFilesystem => {
-            format!("cannot {doing} `{path}`: {error}")
-        }
+        io::ErrorKind::ReadOnlyFilesystem => format!("cannot {doing} `{path}`: {error}"),
         // ELOOP of older kernels and of links beneath a handle has no kind on stable.
         _ if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
             format!("`{path}` goes round in links")
