@@ -194,19 +194,12 @@ impl Daemon<'_> {
 
     /// Memory that is resident now, in KiB.
     pub fn rss_kib(&self) -> u64 {
-        self.status_line("VmRSS:")
+        rss_kib(self.child.id())
     }
 
     /// The most that was resident since its start, in KiB.
     pub fn rss_peak_kib(&self) -> u64 {
-        self.status_line("VmHWM:")
-    }
-
-    fn status_line(&self, name: &str) -> u64 {
-        let status = self.proc("status");
-        let line = status.lines().find_map(|line| line.strip_prefix(name));
-        line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse().ok())
-            .unwrap_or(0)
+        status_kib(self.child.id(), "VmHWM:")
     }
 
     /// Processor time used so far.
@@ -241,6 +234,18 @@ impl Drop for Daemon<'_> {
         self.child.kill().ok();
         self.child.wait().ok();
     }
+}
+
+/// Memory of a process that is resident now, in KiB; 0 when it is not there.
+pub fn rss_kib(pid: u32) -> u64 {
+    status_kib(pid, "VmRSS:")
+}
+
+fn status_kib(pid: u32, name: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse().ok())
+        .unwrap_or(0)
 }
 
 /// Processor time, user and system, of a line of `/proc/.../stat`.

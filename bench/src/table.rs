@@ -78,11 +78,11 @@ pub fn render(rows: &[Row]) -> String {
     text
 }
 
-/// The value below which the given part (0 to 1) of the sorted times lies.
-pub fn part(times: &mut [Duration], part: f64) -> Duration {
-    times.sort_unstable();
-    let place = ((times.len().max(1) - 1) as f64 * part).round() as usize;
-    times.get(place).copied().unwrap_or_default()
+/// The value below which the given part (0 to 1) of the sorted values lies.
+pub fn part<T: Copy + Ord + Default>(values: &mut [T], part: f64) -> T {
+    values.sort_unstable();
+    let place = ((values.len().max(1) - 1) as f64 * part).round() as usize;
+    values.get(place).copied().unwrap_or_default()
 }
 
 /// Milliseconds with two decimals.

@@ -1,7 +1,7 @@
 //! Faults on a seeded schedule against a real daemon under load, and a report of what they cost: runs lost, effects
 //! doubled, availability of the gateway, times of recovery, memory. The faults are the programs of `ops/chaos/`.
 //!
-//! Usage: see `--help`. Ends with 0 when every invariant holds, with 1 when one does not.
+//! Usage: see `--help`. Ends with 0 when every invariant holds, with 1 when one does not, with 2 when it cannot be tried.
 
 #![expect(clippy::disallowed_methods, reason = "it measures, and waits for other processes")]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "its output is its purpose")]
@@ -12,6 +12,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use bench::chaos::drill::{Drill, FAULTS, drill};
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
 
 const HELP: &str = "\
 Runs a seeded schedule of faults against a daemon of its own under load, and prints a report.
@@ -26,9 +28,11 @@ Runs a seeded schedule of faults against a daemon of its own under load, and pri
   --scripts DIR    the folder of the faults (ops/chaos)
   --report FILE    also writes the report there
 
-Ends with 0 when nothing was lost or doubled, the tree has its shape and memory did not grow; with 1 otherwise.";
+Ends with 0 when nothing was lost or doubled, the tree has its shape and memory did not grow; with 1 when one of
+these does not hold; with 2 when it could not be tried.";
 
-fn wanted() -> Result<Option<Drill>, Box<dyn Error>> {
+/// What the arguments ask for, and where the report goes too; nothing when only help was wanted.
+fn wanted() -> Outcome<Option<(Drill, Option<PathBuf>)>> {
     let mut drill = Drill {
         length: Duration::from_secs(600),
         seed: fastrand::u64(..),
@@ -65,38 +69,39 @@ fn wanted() -> Result<Option<Drill>, Box<dyn Error>> {
             return Err(format!("no fault `{fault}` in {}", drill.scripts.display()).into());
         }
     }
-    let (text, is_good) = drill_and_tell(&drill)?;
-    println!("{text}");
-    if let Some(path) = report {
-        std::fs::write(path, &text)?;
-    }
-    if !is_good {
-        return Err("an invariant does not hold".into());
-    }
-    Ok(Some(drill))
+    Ok(Some((drill, report)))
 }
 
-fn drill_and_tell(wanted: &Drill) -> Result<(String, bool), Box<dyn Error>> {
+/// True when every invariant holds.
+fn drill_and_tell(wanted: &Drill, path: Option<PathBuf>) -> Outcome<bool> {
     let report = drill(wanted)?;
-    Ok((report.to_string(), report.findings.is_empty()))
+    let text = report.to_string();
+    println!("{text}");
+    if let Some(path) = path {
+        std::fs::write(path, text)?;
+    }
+    Ok(report.findings.is_empty())
+}
+
+fn work() -> Outcome<ExitCode> {
+    // The provider is a process of its own, so that it can be stopped.
+    if std::env::args().nth(1).as_deref() == Some("provider") {
+        bench::chaos::provider::serve()?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let Some((wanted, path)) = wanted()? else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    if drill_and_tell(&wanted, path)? {
+        return Ok(ExitCode::SUCCESS);
+    }
+    eprintln!("error: an invariant does not hold");
+    Ok(ExitCode::FAILURE)
 }
 
 fn main() -> ExitCode {
-    // The provider is a process of its own, so that it can be stopped.
-    if std::env::args().nth(1).as_deref() == Some("provider") {
-        return match bench::chaos::provider::serve() {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("error: {error}");
-                ExitCode::from(2)
-            }
-        };
-    }
-    match wanted() {
-        Ok(_) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    work().unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        ExitCode::from(2)
+    })
 }

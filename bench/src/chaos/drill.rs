@@ -74,11 +74,14 @@ pub fn drill(wanted: &Drill) -> io::Result<Report> {
     let provider = Provider::start()?;
     let listener = TcpListener::bind(("127.0.0.1", 0))?;
     let metrics_port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
-    let (home, marks) = (ground.path().join("home"), ground.path().join("marks"));
+    let home = ground.path().join("home");
+    // The world is not on the disk that is filled: a mark that finds no room would be half a mark.
+    let world = Ground::make(false)?;
+    let marks = world.path();
     let key = furnish(
         wanted,
         &home,
-        &marks,
+        marks,
         listener.local_addr()?.port(),
         metrics_port,
         &provider,
@@ -143,12 +146,13 @@ pub fn drill(wanted: &Drill) -> io::Result<Report> {
     if let Ok(keeper) = Arc::try_unwrap(keeper) {
         keeper.end()?;
     }
-    judge(&mut report, &marks)?;
+    judge(&mut report, marks)?;
     report.findings.extend(shape.err());
     if !report.findings.is_empty() {
+        let kept = [ground.keep(), world.keep()].map(|path| path.display().to_string());
         report
             .findings
-            .push(format!("everything is kept in {}", ground.keep().display()));
+            .push(format!("everything is kept in {}", kept.join(" and ")));
     }
     Ok(report)
 }
@@ -216,7 +220,6 @@ fn furnish(
     if !made.success() {
         return Err(io::Error::other(format!("`openclaw init` ended with {made}")));
     }
-    fs::create_dir_all(marks)?;
     fs::create_dir_all(home.join("../work"))?;
     for file in ["attempts", "ledger"] {
         fs::write(marks.join(file), "")?;
@@ -375,9 +378,9 @@ fn judge(report: &mut Report, marks: &Path) -> io::Result<()> {
     let ledger = fs::read_to_string(marks.join("ledger"))?;
     let mut made: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for line in ledger.lines() {
-        let mut words = line.split(' ');
-        if let (Some(run), Some(step)) = (words.next(), words.next()) {
-            *made.entry((run, step)).or_default() += 1;
+        match line.split(' ').collect::<Vec<_>>()[..] {
+            [run, step, _class] => *made.entry((run, step)).or_default() += 1,
+            _ => report.findings.push(format!("the ledger is damaged: {line:?}")),
         }
     }
     report.effects = made.len();

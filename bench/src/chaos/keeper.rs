@@ -48,15 +48,19 @@ pub struct Place {
 
 /// Keeps a daemon alive until it is told to end it.
 pub struct Keeper {
-    place: Place,
     /// Where the gateway is.
     pub address: SocketAddr,
-    /// Whether the daemon can be shown another time.
-    pub has_faketime: bool,
-    pid: Arc<AtomicU32>,
-    ending: Arc<AtomicBool>,
-    recoveries: Arc<Mutex<Vec<Recovery>>>,
+    kept: Arc<Kept>,
     thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+/// What the thread that keeps it and everybody else know.
+struct Kept {
+    place: Place,
+    address: SocketAddr,
+    pid: AtomicU32,
+    is_ending: AtomicBool,
+    recoveries: Mutex<Vec<Recovery>>,
 }
 
 impl Keeper {
@@ -66,34 +70,59 @@ impl Keeper {
     /// When it cannot be started at all.
     pub fn start(place: Place, listener: TcpListener) -> io::Result<Self> {
         let address = listener.local_addr()?;
-        let has_faketime = Path::new(FAKETIME).is_file();
-        let mut keeper = Self {
+        let kept = Arc::new(Kept {
             place,
             address,
-            has_faketime,
-            pid: Arc::default(),
-            ending: Arc::default(),
-            recoveries: Arc::default(),
-            thread: None,
+            pid: AtomicU32::default(),
+            is_ending: AtomicBool::default(),
+            recoveries: Mutex::default(),
+        });
+        let mut child = kept.spawn(&listener)?;
+        let thread = {
+            let kept = Arc::clone(&kept);
+            std::thread::spawn(move || kept.keep(&mut child, &listener))
         };
-        let mut child = keeper.spawn(&listener)?;
-        let this = keeper.shared();
-        keeper.thread = Some(std::thread::spawn(move || this.keep(&mut child, &listener)));
-        Ok(keeper)
+        Ok(Self {
+            address,
+            kept,
+            thread: Some(thread),
+        })
     }
 
-    fn shared(&self) -> Self {
-        Self {
-            place: self.place.clone(),
-            address: self.address,
-            has_faketime: self.has_faketime,
-            pid: self.pid.clone(),
-            ending: self.ending.clone(),
-            recoveries: self.recoveries.clone(),
-            thread: None,
+    /// The process that runs now, or ran last.
+    pub fn pid(&self) -> u32 {
+        self.kept.pid()
+    }
+
+    /// Every end so far that was followed by a start.
+    pub fn seen(&self) -> Vec<Recovery> {
+        self.kept.recoveries().clone()
+    }
+
+    /// Ends the daemon in order.
+    ///
+    /// # Errors
+    /// When it does not end, or could not be started again meanwhile.
+    pub fn end(mut self) -> io::Result<()> {
+        self.kept.is_ending.store(true, Ordering::Relaxed);
+        let began = Instant::now();
+        let Some(thread) = self.thread.take() else {
+            return Ok(());
+        };
+        while !thread.is_finished() {
+            if began.elapsed() > END_MAX {
+                return Err(io::Error::other("the daemon does not end"));
+            }
+            self.kept.signal(Signal::TERM);
+            std::thread::sleep(Duration::from_millis(50));
         }
+        thread
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("the keeper panicked")))
     }
+}
 
+impl Kept {
     fn spawn(&self, listener: &TcpListener) -> io::Result<Child> {
         let words = OpenOptions::new()
             .create(true)
@@ -107,7 +136,7 @@ impl Keeper {
             .stdin(Stdio::from(OwnedFd::from(listener.try_clone()?)))
             .stdout(words.try_clone()?)
             .stderr(words);
-        if self.has_faketime {
+        if Path::new(FAKETIME).is_file() {
             command
                 .env("LD_PRELOAD", FAKETIME)
                 .env("FAKETIME_TIMESTAMP_FILE", self.place.home.join("faketime"))
@@ -123,7 +152,7 @@ impl Keeper {
         loop {
             let status = wait(child)?;
             let ended = Instant::now();
-            if self.ending.load(Ordering::Relaxed) {
+            if self.is_ending.load(Ordering::Relaxed) {
                 return Ok(());
             }
             let before = length(&self.place.attempts);
@@ -159,36 +188,8 @@ impl Keeper {
         self.recoveries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The process that runs now, or ran last.
-    pub fn pid(&self) -> u32 {
+    fn pid(&self) -> u32 {
         self.pid.load(Ordering::Relaxed)
-    }
-
-    /// Every end so far that was followed by a start.
-    pub fn seen(&self) -> Vec<Recovery> {
-        self.recoveries().clone()
-    }
-
-    /// Ends the daemon in order.
-    ///
-    /// # Errors
-    /// When it does not end, or could not be started again meanwhile.
-    pub fn end(mut self) -> io::Result<()> {
-        self.ending.store(true, Ordering::Relaxed);
-        let began = Instant::now();
-        let Some(thread) = self.thread.take() else {
-            return Ok(());
-        };
-        while !thread.is_finished() {
-            if began.elapsed() > END_MAX {
-                return Err(io::Error::other("the daemon does not end"));
-            }
-            self.signal(Signal::TERM);
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        thread
-            .join()
-            .unwrap_or_else(|_| Err(io::Error::other("the keeper panicked")))
     }
 
     fn signal(&self, signal: Signal) {
@@ -202,8 +203,8 @@ impl Keeper {
 impl Drop for Keeper {
     fn drop(&mut self) {
         if self.thread.is_some() {
-            self.ending.store(true, Ordering::Relaxed);
-            self.signal(Signal::KILL);
+            self.kept.is_ending.store(true, Ordering::Relaxed);
+            self.kept.signal(Signal::KILL);
         }
     }
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use crate::table::part;
+
 use super::keeper::Recovery;
 use super::load::Order;
 use super::watch::Seen;
@@ -34,16 +36,6 @@ pub struct Report {
     pub seen: Seen,
     /// The invariants that do not hold; empty when all do.
     pub findings: Vec<String>,
-}
-
-/// The value below which this part of the values lies; 0 of none.
-pub fn part(values: &mut [u64], part: f64) -> u64 {
-    values.sort_unstable();
-    let place = (values.len() as f64 * part) as usize;
-    values
-        .get(place.min(values.len().saturating_sub(1)))
-        .copied()
-        .unwrap_or(0)
 }
 
 /// Growth of the resident memory between processes of the same age: the last tenth of the drill against its first, in

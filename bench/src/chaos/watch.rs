@@ -107,7 +107,7 @@ impl Watch {
                 (process, since) = (now, Instant::now());
                 before.clear();
             }
-            let kib = rss_kib(process);
+            let kib = crate::daemon::rss_kib(process);
             if kib > 0 {
                 let second = self.began.elapsed().as_secs();
                 self.lock()
@@ -132,13 +132,6 @@ fn manner(answer: &Result<reqwest::Response, reqwest::Error>) -> String {
         Err(error) if error.is_connect() => "not connected".to_owned(),
         Err(_) => "broken off".to_owned(),
     }
-}
-
-fn rss_kib(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse().ok())
-        .unwrap_or(0)
 }
 
 /// The restarts by supervisor, out of the text of the metrics.
