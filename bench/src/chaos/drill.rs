@@ -41,6 +41,8 @@ const LONG: Duration = Duration::from_secs(3_600);
 const DRIFT_MAX: f64 = 0.05;
 /// The same for a shorter one, in which caches fill.
 const DRIFT_SHORT_MAX: f64 = 0.5;
+/// Bytes of ended runs that the home keeps, so that it stays as large as it is whatever the length.
+const KEPT_BYTES: u64 = 32 << 20;
 /// Bytes of a disk of one's own.
 const DISK: &str = "size=512m";
 
@@ -229,7 +231,10 @@ fn furnish(
         format!(
             "[gateway]\nport = {port}\n[metrics]\nport = {metrics}\n[admin]\nport = 0\nchaos = true\n[log]\nlevel = \"warn\"\n"
         ),
-        format!("[skills]\nwritePaths = {}\n", serde_json::json!([marks])),
+        format!(
+            "[store]\nkeepBytes = {KEPT_BYTES}\n[skills]\nwritePaths = {}\n",
+            serde_json::json!([marks])
+        ),
         format!(
             "[models.m0]\nprovider = \"openai\"\nid = \"memory.put/2\"\nbaseUrl = \"{}\"\ncontextTokens = 1000000\n\
              firstByteTimeout = 5000\n",

@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 
 /// Pause of a client before it asks again.
 const AGAIN: Duration = Duration::from_millis(100);
+/// Files and memory entries that all runs share in turn: what is kept must not grow with the length of a drill.
+const PLACES: u64 = 512;
 /// Longest wait of a client for one answer.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
@@ -103,7 +105,7 @@ impl Load {
                     reason: String::new(),
                 },
             );
-            let id = self.submit(&tag).await;
+            let id = self.submit(&tag, number % PLACES).await;
             loop {
                 let run = self.show(&id).await;
                 let text = |name: &str| run[name].as_str().unwrap_or_default().to_owned();
@@ -129,7 +131,7 @@ impl Load {
     }
 
     /// Submits until it is accepted: an answer that was lost is asked for again under the same key.
-    async fn submit(&self, tag: &str) -> String {
+    async fn submit(&self, tag: &str, place: u64) -> String {
         let step = |id: &str, needs: &[&str], skill: &str, inputs: Value| json!({ "id": id, "needs": needs, "skill": skill, "inputs": inputs });
         let body = json!({
             "task": tag,
@@ -138,8 +140,8 @@ impl Load {
             "plan": { "goal": tag, "result": "close", "steps": [
                 step("pay", &[], "mark-once", json!({})),
                 step("ship", &[], "mark-probe", json!({})),
-                step("file", &["pay"], "fs.write", json!({ "path": format!("{tag}.txt"), "content": tag })),
-                step("note", &["ship"], "memory.put", json!({ "scope": "global", "key": format!("{tag}"), "text": tag })),
+                step("file", &["pay"], "fs.write", json!({ "path": format!("{place}.txt"), "content": tag })),
+                step("note", &["ship"], "memory.put", json!({ "scope": "global", "key": format!("place-{place}"), "text": tag })),
                 { "id": "tell", "needs": ["ship"], "agent": "bench", "task": format!("tell of {tag}") },
                 step("close", &["file", "note", "tell"], "mark-idempotent", json!({})),
             ] },

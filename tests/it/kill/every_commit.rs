@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use openclaw::runtime::crash_point::CrashPoint;
+use serde_json::Value;
 
 use crate::process::block_on;
-use crate::support::daemon::TestHome;
+use crate::support::daemon::{TestDaemon, TestHome};
 use crate::support::wait::until_async;
 
 use super::observe::{Submitted, answer_questions, finish, runs};
@@ -17,11 +18,18 @@ const LIFE_MAX: Duration = Duration::from_secs(60);
 /// More commits than the scripted run has when every batch is alone.
 const COMMITS_MAX: u64 = 200;
 
-/// Lives through one crash at this commit; false when the run ended before it came to that commit.
-async fn crashes(home: &TestHome, variable: &'static str, number: u64) -> bool {
-    let scenario = Scenario::scripted("scripted");
-    let headers = [("idempotency-key", "the same each time")];
-    let body = scenario.body(home);
+const HEADERS: [(&str, &str); 1] = [("idempotency-key", "the same each time")];
+
+/// The first life of a run, and the beginning of its second: whether it crashed, the ids that its client got, and the
+/// daemon that nobody kills.
+pub struct Lives {
+    pub crashed: bool,
+    pub answers: Vec<String>,
+    pub daemon: TestDaemon,
+}
+
+/// Submits, and dies at this commit; it did not crash when the run ended before it came to that commit.
+pub async fn crash_at(home: &TestHome, body: &Value, variable: &'static str, number: u64) -> Lives {
     let mut answers = Vec::new();
     let mut crashed = true;
     let text = number.to_string();
@@ -29,7 +37,7 @@ async fn crashes(home: &TestHome, variable: &'static str, number: u64) -> bool {
     // Not until it is ready: that question is a commit of its own.
     if let Ok(mut daemon) = starting.wait_listening() {
         let client = daemon.client();
-        if let Ok((code, answer)) = client.post_with("/v1/runs", &body, &headers).await {
+        if let Ok((code, answer)) = client.post_with("/v1/runs", body, &HEADERS).await {
             assert_eq!(code, 202, "{answer}");
             answers.push(answer["id"].as_str().expect("an id").to_owned());
             crashed = until_async("the crash, or the run's end", LIFE_MAX, async || {
@@ -55,26 +63,44 @@ async fn crashes(home: &TestHome, variable: &'static str, number: u64) -> bool {
     }
     let daemon = home.start();
     // The client that lost its answer, or does not know that it has it, asks again.
-    let again = daemon.client().post_with("/v1/runs", &body, &headers).await;
+    let again = daemon.client().post_with("/v1/runs", body, &HEADERS).await;
     let (code, answer) = again.expect("a daemon that nobody kills answers");
     assert_eq!(code, 202, "{answer}");
     answers.push(answer["id"].as_str().expect("an id").to_owned());
-    let submitted = vec![Submitted { scenario, answers }];
-    let observed = finish(home, daemon, submitted).await;
-    let findings = judge(&observed);
-    assert!(findings.is_empty(), "{variable}={number}:\n{}", findings.join("\n"));
-    crashed
+    Lives {
+        crashed,
+        answers,
+        daemon,
+    }
 }
 
-fn check(variable: &'static str, home: impl Fn() -> TestHome) {
+/// Crashes at each commit in turn, until the run ends before it comes to one. `live` says whether it crashed.
+pub fn at_each_commit(live: impl Fn(u64) -> bool) {
     for number in 1..COMMITS_MAX {
-        if !block_on(crashes(&home(), variable, number)) {
+        if !live(number) {
             // Acceptance, leases, intents, outcomes, the end: fewer would say that the crash point does not work.
             assert!(number > 10, "the run ended after {number} commits");
             return;
         }
     }
-    panic!("the scripted run does not end within {COMMITS_MAX} commits");
+    panic!("the run does not end within {COMMITS_MAX} commits");
+}
+
+fn check(variable: &'static str, home: impl Fn() -> TestHome) {
+    at_each_commit(|number| {
+        block_on(async {
+            let (home, scenario) = (home(), Scenario::scripted("scripted"));
+            let lives = crash_at(&home, &scenario.body(&home), variable, number).await;
+            let submitted = Submitted {
+                scenario,
+                answers: lives.answers,
+            };
+            let observed = finish(&home, lives.daemon, vec![submitted]).await;
+            let findings = judge(&observed);
+            assert!(findings.is_empty(), "{variable}={number}:\n{}", findings.join("\n"));
+            lives.crashed
+        })
+    });
 }
 
 #[test]

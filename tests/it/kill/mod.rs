@@ -12,5 +12,6 @@ mod observe;
 mod poison;
 mod scenario;
 mod storm;
+mod undone;
 mod verdict;
 mod verdict_tests;
