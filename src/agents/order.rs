@@ -12,7 +12,7 @@ use crate::domain::fact::Attempt;
 use crate::domain::failure::FailureClass;
 use crate::domain::handoff::{Finding, Handoff};
 use crate::domain::id::RunId;
-use crate::domain::name::{ModelAlias, SkillName};
+use crate::domain::name::{AgentName, ModelAlias, SkillName};
 use crate::domain::time::UtcMillis;
 
 /// One attempt at one step.
@@ -36,6 +36,8 @@ pub struct SessionOrder {
     pub skills: Option<Vec<SkillName>>,
     /// What its calls may touch at most, by whoever submitted the run; none means that nothing was said.
     pub grant: Option<CapabilitySet>,
+    /// The agent whose plan the step is of; none when it was submitted. What it may not do itself it cannot have done.
+    pub planned_by: Option<AgentName>,
     /// Whether a check of the step judges the exit code of its program.
     pub exit_code_is_checked: bool,
     /// Whether facts of this attempt may be in the journal already.

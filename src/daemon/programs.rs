@@ -58,7 +58,7 @@ pub fn egress(
         Some((secret, value.ok()?))
     });
     let secrets = secrets.map(|(secret, value)| {
-        EgressSecret::new(&secret.server, &secret.header, &value).map_err(|error| EgressError::Secret {
+        EgressSecret::new(&secret.name, &secret.server, &secret.header, &value).map_err(|error| EgressError::Secret {
             reason: format!("{}: {error}", secret.name),
         })
     });

@@ -46,6 +46,7 @@ use crate::memory::handle::MemoryHandle;
 use crate::memory::indexing::Indexing;
 use crate::memory::parts::MemoryParts;
 use crate::runs;
+use crate::runs::grounds::Grounds;
 use crate::runs::parts::RunsParts;
 use crate::runs::retention::collector::Retention;
 use crate::runtime::bus::Bus;
@@ -472,6 +473,16 @@ fn identity_layer(authority: &Authority) -> SupervisorSpec {
         .child(renewal)
 }
 
+fn grounds(home: &Home, config: &Config) -> Grounds {
+    let here = std::env::current_dir().ok();
+    Grounds::new(
+        home.closed(),
+        home.workspace_dir(),
+        here,
+        config.workspaces.iter().cloned(),
+    )
+}
+
 fn planner(config: &Config) -> Result<AgentName, DaemonError> {
     // An agent that is called so, else the first that has the role.
     let planners = || config.agents.iter().filter(|agent| agent.role == Role::Planner);
@@ -619,6 +630,7 @@ impl Daemon {
         };
         let (agents_layer, agents) = agents::layer::layer(&agents_parts);
 
+        let grounds = grounds(home, config);
         let runs_parts = RunsParts {
             clock: clock.clone(),
             entropy: entropy.clone(),
@@ -630,6 +642,7 @@ impl Daemon {
             agents: agents.clone(),
             skills: skills.clone(),
             planner: planner(config)?,
+            grounds: grounds.clone(),
             pipelines: pipelines(config),
             redactor: models.redactor().and(stored.0.values().map(String::as_str)),
             skill_timeout_ms: config.agent.timeout_ms,
@@ -659,7 +672,11 @@ impl Daemon {
                 let paths = config.sandbox.readable.iter().chain(&config.sandbox.writable);
                 paths.cloned().collect()
             }),
-            folder: std::env::current_dir().unwrap_or_default().into(),
+            // Where there is none a schedule without a folder of its own is refused as any other run is.
+            folder: grounds
+                .for_nobody_in_particular()
+                .unwrap_or_else(|_| home.workspace_dir())
+                .into(),
             defaults: config.schedule_defaults.clone(),
             files: Arc::new(SchedulesFolder(home.schedules_dir())),
             tick: SCHEDULE_TICK,

@@ -318,6 +318,12 @@ pub fn effective(parts: &[&CapabilitySet]) -> CapabilitySet {
         .fold((*first).clone(), |so_far, part| so_far.intersection(part))
 }
 
+/// What all of them allow; none when there are none, which says nothing.
+pub fn common<'a>(sets: impl IntoIterator<Item = &'a CapabilitySet>) -> Option<CapabilitySet> {
+    sets.into_iter()
+        .fold(None, |so_far, set| narrower(so_far, Some(set.clone())))
+}
+
 /// What both allow, where none stands for "says nothing".
 pub fn narrower(one: Option<CapabilitySet>, two: Option<CapabilitySet>) -> Option<CapabilitySet> {
     match (one, two) {

@@ -10,6 +10,7 @@ use crate::domain::fault::{Fault, in_one_line};
 use crate::domain::handoff::Finding;
 use crate::domain::id::RunId;
 use crate::identity::keyring::KeyError;
+use crate::runs::grounds::GroundsError;
 use crate::runs::handle::RunsError;
 
 use super::standing::Standing;
@@ -194,6 +195,11 @@ impl From<RunsError> for ApiError {
                 .findings(findings)
                 .hint("each entry of details names a place in the plan"),
             RunsError::NoAgent(_) => answer.hint("GET /v1/agents lists the agents"),
+            RunsError::Workspace(GroundsError::Closed { .. }) => answer
+                .hint("name a folder of the work alone: no run works where the daemon keeps its own files, or above"),
+            RunsError::Workspace(GroundsError::Outside { .. }) => {
+                answer.hint("name a folder within one of agent.workspaces, or have the operator add one")
+            }
             RunsError::Workspace(_) => answer.hint("give the absolute path of a folder that the daemon can read"),
             RunsError::IdempotencyConflict(_) => answer.hint("use a new Idempotency-Key for a new request"),
             RunsError::TooMany { .. } => answer.hint("nothing was accepted; send it again after Retry-After"),

@@ -481,6 +481,7 @@ impl RunActor {
             }),
             resume,
             grant: spec.grant.clone(),
+            planned_by: self.planned_by(run_state),
             // The run's actor may be another incarnation by then; one that is down reads the journal when it is up.
             report: ReportTo::new(move |report| {
                 if let Some(actor) = actors.get(run.to_string()) {
@@ -505,11 +506,16 @@ impl RunActor {
         myself.cast(RunMessage::Reported(report)).ok();
     }
 
+    /// The agent that planned the run's steps.
+    fn planned_by(&self, state: &RunState) -> Option<AgentName> {
+        state.planned_by_agent().then(|| self.inside.parts.planner.clone())
+    }
+
     /// What the checks of a step may touch at most: what its run, its agent and whoever gave it the order may.
     fn bounds(&self, state: &RunState, step: &StepId) -> Vec<CapabilitySet> {
         let definitions = self.inside.parts.agents.definitions();
         let from = state.step(step).and_then(|step| step.handoff.as_ref()?.from.clone());
-        let agents = [agent_of(state, step), from];
+        let agents = [agent_of(state, step), from.or_else(|| self.planned_by(state))];
         let agents = agents.into_iter().flatten();
         let of_agents = agents.filter_map(|agent| definitions.get(&agent)?.capabilities.clone());
         let of_run = state.spec.as_ref().and_then(|spec| spec.grant.clone());

@@ -4,13 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use serde_json::{Value, json};
 
 use crate::agents::handoff::compile;
 use crate::domain::approval::{Approval, ApprovalRules};
-use crate::domain::capability::{CapabilitySet, effective};
+use crate::domain::capability::{CapabilitySet, common, effective};
 use crate::domain::check::{Check, CheckReport, CheckTarget};
 use crate::domain::code;
 use crate::domain::effect::EffectKey;
@@ -19,6 +18,7 @@ use crate::domain::id::RunId;
 use crate::domain::name::{AgentName, SkillName};
 use crate::domain::text::preview;
 use crate::domain::time::UtcMillis;
+use crate::runtime::folder::open_without_links;
 use crate::skills::handle::SkillsHandle;
 use crate::skills::skill::CallOrder;
 
@@ -111,8 +111,9 @@ impl Checking {
     }
 
     fn folder(&self) -> Result<Dir, String> {
-        Dir::open_ambient_dir(&self.workspace, ambient_authority())
-            .map_err(|error| format!("cannot open the workspace: {error}"))
+        let opened = open_without_links(&self.workspace);
+        let opened = opened.map_err(|error| format!("cannot open the workspace: {error}"))?;
+        Ok(Dir::from_std_file(opened.into()))
     }
 
     fn file(&self, path: &str, since: Option<UtcMillis>, bytes_min: u64) -> (bool, String) {
@@ -236,6 +237,7 @@ impl Checking {
             step: self.attempt.step.clone(),
             arguments,
             workspace: self.workspace.clone(),
+            granted: common(&self.bounds).map(Arc::new),
             deadline: Duration::from_millis(timeout_ms),
         };
         match skill.call(order).await {

@@ -28,6 +28,7 @@ use crate::storage::error::StoreError;
 
 use super::cassette;
 use super::decision::AnswerRefused;
+use super::grounds::GroundsError;
 use super::message::{RunArgument, RunMessage};
 use super::parts::RunsInside;
 use super::state::RunState;
@@ -72,9 +73,9 @@ pub enum RunsError {
     /// There is no such agent.
     #[error("accept a run: there is no agent `{0}`")]
     NoAgent(AgentName),
-    /// The workspace cannot be used.
-    #[error("accept a run: {0} is not an absolute path of a folder")]
-    Workspace(String),
+    /// Runs may not work in the workspace.
+    #[error("accept a run: its workspace")]
+    Workspace(#[source] GroundsError),
     /// The idempotency key was used with another body.
     #[error("accept a run: the idempotency key belongs to {0}, which had another body")]
     IdempotencyConflict(RunId),
@@ -255,10 +256,14 @@ impl RunsHandle {
                 spec.task.len()
             )));
         }
-        let folder = Path::new(&*spec.workspace);
-        if !folder.is_absolute() || !folder.is_dir() {
-            return Err(RunsError::Workspace(spec.workspace.to_string()));
-        }
+        let folder = match &*spec.workspace {
+            "" => parts.grounds.for_nobody_in_particular(),
+            named => parts.grounds.admit(Path::new(named)),
+        };
+        let spec = RunSpec {
+            workspace: folder.map_err(RunsError::Workspace)?.to_string_lossy().into(),
+            ..spec.clone()
+        };
         let definitions = parts.agents.definitions();
         if let Some(agent) = spec.agent.as_ref().filter(|agent| !definitions.contains_key(*agent)) {
             return Err(RunsError::NoAgent(agent.clone()));
@@ -276,11 +281,13 @@ impl RunsHandle {
             }
             (None, None) => None,
         };
-        let mut facts = vec![Fact::RunAccepted(Arc::new(spec.clone()))];
-        if let Some(plan) = plan {
+        if let Some(plan) = &plan {
             parts
-                .judge_submitted_plan(&plan, spec.deadline.since(now), spec.tokens_max)
+                .judge_submitted_plan(plan, spec.deadline.since(now), spec.tokens_max)
                 .map_err(RunsError::Plan)?;
+        }
+        let mut facts = vec![Fact::RunAccepted(Arc::new(spec))];
+        if let Some(plan) = plan {
             facts.push(Fact::PlanProposed { round: 1, plan });
             facts.push(Fact::PlanAccepted { round: 1 });
         }

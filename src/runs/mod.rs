@@ -9,6 +9,7 @@ mod cassette;
 pub mod check;
 pub mod decision;
 pub mod dispatcher;
+pub mod grounds;
 pub mod handle;
 pub mod layer;
 pub mod lesson;

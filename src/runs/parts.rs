@@ -19,6 +19,7 @@ use crate::storage::store::Store;
 
 use super::asking::Asking;
 use super::dispatcher::actor::DispatchMessage;
+use super::grounds::Grounds;
 use super::message::RunActors;
 
 /// A plan kept as a file, offered to the planner.
@@ -55,6 +56,8 @@ pub struct RunsParts {
     pub skills: SkillsHandle,
     /// The agent that makes plans.
     pub planner: AgentName,
+    /// Where runs may work.
+    pub grounds: Grounds,
     /// Plans kept as files.
     pub pipelines: Arc<[Pipeline]>,
     /// Takes secrets out of what is kept for later runs.

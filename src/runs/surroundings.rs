@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use crate::agents::handoff;
+use crate::domain::capability::{Capability, CapabilityKind, CapabilitySet};
 use crate::domain::handoff::{ContextEntry, ContextSource, Finding, Handoff};
 use crate::domain::id::BootId;
 use crate::domain::name::AgentName;
@@ -44,7 +45,22 @@ impl Surroundings for RunsParts {
     }
 
     fn judge_handoff(&self, order: &Handoff, now: UtcMillis) -> Vec<Finding> {
-        handoff::judge(order, now)
+        let mut findings = handoff::judge(order, now);
+        let definitions = self.agents.definitions();
+        let giver = order.from.as_ref().and_then(|from| definitions.get(from));
+        let wanted = Capability::new(CapabilityKind::Agent, order.to.as_str());
+        // Without a list an agent may give work to everybody.
+        let may = |list: &CapabilitySet| wanted.is_ok_and(|wanted| list.allows(&wanted));
+        if let Some(giver) = giver
+            && !giver.capabilities.as_ref().is_none_or(may)
+        {
+            let message = format!(
+                "{} may not give work to {}: it lacks agent:{}",
+                giver.name, order.to, order.to
+            );
+            findings.push(Finding::new("/to", message));
+        }
+        findings
     }
 
     fn may_undo(&self, state: &RunState) -> bool {

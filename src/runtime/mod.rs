@@ -8,6 +8,7 @@ pub mod committer;
 pub mod crash_point;
 pub mod entropy;
 pub mod file;
+pub mod folder;
 pub mod live;
 mod metering;
 pub mod panicking;

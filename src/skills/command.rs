@@ -12,6 +12,7 @@ use crate::domain::approval::Approval;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 
+use crate::domain::capability::{Capability, CapabilityKind, CapabilitySet};
 use crate::domain::effect::{EffectClass, EffectKey};
 use crate::domain::handoff::Finding;
 use crate::domain::json;
@@ -20,9 +21,11 @@ use crate::domain::name::SkillName;
 use crate::domain::skill::SkillManifest;
 
 use super::environment;
+use super::needs;
 use super::process::end::{Ended, Rendering};
 use super::process::program;
 use super::process::runner::{ProcessRunner, ProgramOrder};
+use super::program_call::confinement;
 use super::sandbox::policy::Confinement;
 use super::skill::{CallEnd, CallOrder, ProbeAnswer, Skill, SkillError};
 use super::stop::Stop;
@@ -151,7 +154,7 @@ impl CommandSkill {
             rendering: Rendering::Stdout,
             confinement: Confinement {
                 network: self.network.clone(),
-                ..Confinement::to_workspace(order.workspace.to_path_buf())
+                ..confinement(order)
             },
         })
     }
@@ -171,6 +174,14 @@ fn find(argv: &[String], surroundings: &CommandSurroundings) -> Result<PathBuf, 
 impl Skill for CommandSkill {
     fn manifest(&self) -> &SkillManifest {
         &self.manifest
+    }
+
+    /// Its name stands for its program, and the hosts are those that the operator gave it.
+    fn needs(&self, arguments: &Value, workspace: &Path) -> CapabilitySet {
+        let named = needs::of(&self.manifest.name, arguments, workspace);
+        let hosts = self.network.iter();
+        let hosts = hosts.filter_map(|host| Capability::new(CapabilityKind::Net, host).ok());
+        named.iter().cloned().chain(hosts).collect()
     }
 
     fn call(&self, order: CallOrder) -> BoxFuture<'static, Result<CallEnd, SkillError>> {

@@ -40,10 +40,14 @@ pub(super) fn of(name: &SkillName, arguments: &Value, workspace: &Path) -> Capab
         }
         family if family.starts_with("memory.") => vec![scoped(CapabilityKind::Memory, text("scope"))],
         family if family.starts_with("git.") => {
-            vec![
+            let mut needed = vec![
                 Capability::any(CapabilityKind::FsRead),
                 scoped(CapabilityKind::Exec, Some("git")),
-            ]
+            ];
+            if family == "git.commit" {
+                needed.push(Capability::any(CapabilityKind::FsWrite));
+            }
+            needed
         }
         // The operator's own packages are for every agent that has the skill.
         // A question to a person touches nothing.

@@ -11,10 +11,31 @@ use super::environment;
 use super::process::end::{ProgramEnd, Rendering};
 use super::process::program;
 use super::process::runner::{ProcessRunner, ProgramOrder};
-use super::sandbox::policy::Confinement;
+use super::sandbox::policy::{Confinement, WorkspacePart, parts};
 use super::skill::{CallOrder, SkillError};
 use super::stop::Stop;
 use super::workspace::Workspace;
+
+/// What a program of this call may reach: the workspace, as far as whoever makes the call may touch it.
+///
+/// A folder that may be written and is not there yet cannot be opened for the program, so it is not there for it.
+pub(super) fn confinement(order: &CallOrder) -> Confinement {
+    let is_there = |part: &WorkspacePart| !part.written || order.workspace.join(&part.path).exists();
+    let granted = order.granted.as_deref();
+    Confinement {
+        parts: granted.map(|granted| parts(granted).filter(is_there).chain([home()]).collect()),
+        granted: order.granted.clone(),
+        ..Confinement::to_workspace(order.workspace.to_path_buf())
+    }
+}
+
+/// The part of a workspace that every program has: its home.
+pub(super) fn home() -> WorkspacePart {
+    WorkspacePart {
+        path: environment::HOME.into(),
+        written: true,
+    }
+}
 
 /// Where such programs run.
 #[derive(Clone)]
@@ -62,7 +83,7 @@ impl Programs {
             output_bytes_max: RESULT_BYTES_MAX / 2,
             spooled: wanted.spooled,
             rendering: wanted.rendering,
-            confinement: Confinement::to_workspace(order.workspace.to_path_buf()),
+            confinement: confinement(order),
         })
     }
 

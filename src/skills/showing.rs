@@ -131,6 +131,7 @@ mod tests {
             step,
             arguments: json!({}),
             workspace: folder.path().into(),
+            granted: None,
             deadline: Duration::from_secs(1),
         };
         let change = |to: &str| of_change(&order, "a.txt", |_| Ok(to.to_owned()));

@@ -77,6 +77,8 @@ pub struct CallOrder {
     pub arguments: Value,
     /// The folder that the run works in, absolute.
     pub workspace: Arc<Path>,
+    /// What whoever makes the call may touch at most; none means that nothing was said. Programs are confined to it.
+    pub granted: Option<Arc<CapabilitySet>>,
     /// Time that remains for this call; the skill also keeps its own manifest's limit.
     pub deadline: Duration,
 }

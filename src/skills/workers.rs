@@ -534,6 +534,7 @@ mod tests {
             step,
             arguments: json!({"do": what}),
             workspace: std::path::Path::new("/").into(),
+            granted: None,
             deadline,
         }
     }

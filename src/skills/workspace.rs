@@ -7,10 +7,10 @@
 use std::io::{self, Read, Write};
 use std::path::{Component, Path, PathBuf};
 
-use cap_std::ambient_authority;
 use cap_std::fs::{Dir, File, OpenOptions, OpenOptionsExt};
 
 use crate::domain::effect::EffectKey;
+use crate::runtime::folder::open_without_links;
 
 use super::skill::SkillError;
 use super::stop::{Halt, Stop};
@@ -35,11 +35,11 @@ pub(super) struct Written {
 
 impl Workspace {
     pub(super) fn open(root: &Path) -> Result<Self, SkillError> {
-        let opened = Dir::open_ambient_dir(root, ambient_authority());
-        let dir = opened.map_err(|source| SkillError::OpenWorkspace {
+        let opened = open_without_links(root).map_err(|source| SkillError::OpenWorkspace {
             path: root.display().to_string(),
             source,
         })?;
+        let dir = Dir::from_std_file(opened.into());
         Ok(Self { dir })
     }
 

@@ -84,6 +84,7 @@ impl House {
             step: StepId::new("s").expect("id"),
             arguments,
             workspace: self.folder.path().join("work").into(),
+            granted: None,
             deadline: Duration::from_secs(30),
         };
         let outcome = block_on(skill.call(order)).expect("the machinery works").outcome;

@@ -164,6 +164,7 @@ impl House {
             step: StepId::new("draft").expect("id"),
             arguments,
             workspace: Arc::from(self.root.as_path()),
+            granted: None,
             deadline: Duration::from_secs(20),
         }
     }

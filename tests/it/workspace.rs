@@ -190,3 +190,70 @@ fn a_program_has_its_time_and_its_output() {
         "{content}"
     );
 }
+
+#[test]
+fn no_run_works_where_the_daemon_keeps_its_own_files() {
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let other = elsewhere.path().join("other");
+    std::fs::create_dir(&other).expect("made");
+    let home = TestHome::new("");
+    let state = home.path().join("state");
+    let link = elsewhere.path().join("link");
+    std::os::unix::fs::symlink(&state, &link).expect("linked");
+    let rim = |home: &TestHome| {
+        let daemon = home.start();
+        (Rim::of(&daemon), daemon)
+    };
+    let submit = |rim: &Rim, folder: &std::path::Path| {
+        let plan = json!({ "goal": "g", "steps": [{ "id": "a", "skill": "fs.list", "inputs": { "path": "." } }] });
+        rim.post(
+            "/v1/runs",
+            &json!({ "task": "look", "workspace": folder, "plan": plan }),
+        )
+    };
+    let (client, daemon) = rim(&home);
+    let closed = [
+        state.clone(),
+        state.join("spool"),
+        home.path().join("agents"),
+        home.path(),
+        "/".into(),
+        link,
+        other.join("../link/tls"),
+    ];
+    for folder in &closed {
+        let answer = submit(&client, folder);
+        assert_eq!(
+            (answer.status, answer.code()),
+            (400, "OC-1009"),
+            "{}: {answer:?}",
+            folder.display()
+        );
+    }
+    let answer = submit(&client, &other);
+    assert_eq!(answer.status, 202, "{answer:?}");
+
+    // A folder that becomes a link after it was accepted leads nowhere.
+    let gate = other.join("gate");
+    let wait = json!(["sh", "-c", "while [ ! -e gate ]; do sleep 0.02; done"]);
+    let steps = json!([
+        { "id": "a", "skill": "exec.run", "inputs": { "argv": wait } },
+        { "id": "b", "skill": "fs.read", "inputs": { "path": "operator.key" }, "needs": ["a"], "retries": 0 },
+    ]);
+    let id = client.submit_plan(&other, &steps);
+    std::fs::write(&gate, "").expect("opened");
+    std::fs::rename(&other, elsewhere.path().join("moved")).expect("moved");
+    std::os::unix::fs::symlink(&state, &other).expect("linked");
+    let run = client.ended(&id);
+    assert_eq!(run["status"], "failed", "{run}");
+    assert!(!run.to_string().contains(home.operator_key().trim()), "{run}");
+    drop(daemon);
+
+    let only = TestHome::new(&format!("[agent]\nworkspaces = {}\n", json!([elsewhere.path()])));
+    let (client, _daemon) = rim(&only);
+    let answer = submit(&client, &only.workspace());
+    assert_eq!((answer.status, answer.code()), (400, "OC-1009"), "{answer:?}");
+    assert!(answer.body.to_string().contains("agent.workspaces"), "{answer:?}");
+    let inside = elsewhere.path().join("moved");
+    assert_eq!(submit(&client, &inside).status, 202);
+}

@@ -255,6 +255,7 @@ fn call_order(number: usize) -> CallOrder {
         step,
         arguments: json!({}),
         workspace: Path::new("/").into(),
+        granted: None,
         deadline: Duration::from_secs(60),
     }
 }

@@ -335,7 +335,7 @@ impl SessionActor {
                     if state.turn.call(ordinal).is_some_and(|call| call.intent.is_some()) {
                         state.spooled.push(key);
                     }
-                    let order = call_order(&state.order, arguments, key, now);
+                    let order = call_order(&state.order, arguments, key, now, state.around.granted());
                     self.call(myself, state, ordinal, &skill, order);
                 }
                 Effect::Probe {
@@ -344,7 +344,7 @@ impl SessionActor {
                     arguments,
                     key,
                 } => {
-                    let order = call_order(&state.order, arguments, key, now);
+                    let order = call_order(&state.order, arguments, key, now, state.around.granted());
                     self.probe(myself, state, ordinal, &skill, order);
                 }
                 Effect::Rest { until } => {

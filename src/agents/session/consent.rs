@@ -46,6 +46,8 @@ impl Consent {
                     step: self.step.clone(),
                     arguments: arguments.clone(),
                     workspace: self.workspace.clone(),
+                    // It is only shown.
+                    granted: None,
                     deadline: Duration::ZERO,
                 };
                 let Some(preview) = skills.preview(skill, &order) else {

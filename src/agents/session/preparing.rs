@@ -35,6 +35,7 @@ pub(super) fn call_order(
     arguments: serde_json::Value,
     key: EffectKey,
     now: UtcMillis,
+    granted: Option<Arc<CapabilitySet>>,
 ) -> CallOrder {
     CallOrder {
         key,
@@ -42,6 +43,7 @@ pub(super) fn call_order(
         step: order.attempt.step.clone(),
         arguments,
         workspace: order.workspace.clone(),
+        granted,
         deadline: Duration::from_millis(order.deadline.since(now)),
     }
 }
@@ -158,7 +160,9 @@ pub(super) fn surroundings(
         compaction,
         consent: Consent {
             rules: parts.approvals.clone(),
-            agent: definition.map(|agent| agent.name.clone()),
+            agent: definition
+                .map(|agent| agent.name.clone())
+                .or_else(|| order.planned_by.clone()),
             run: order.run,
             step: order.attempt.step.clone(),
             workspace: order.workspace.clone(),
@@ -167,15 +171,16 @@ pub(super) fn surroundings(
     }
 }
 
-/// What the calls of a session may touch: the word of its agent, of the agent that gave the order, and of whoever
-/// submitted the run.
+/// What the calls of a session may touch: the word of its agent, of the agent that gave the order or planned the call,
+/// and of whoever submitted the run.
 fn bounds(
     parts: &AgentsParts,
     order: &SessionOrder,
     definition: Option<&AgentDefinition>,
 ) -> Vec<(&'static str, CapabilitySet)> {
     let own = definition.and_then(|agent| agent.capabilities.clone());
-    let from = order.handoff().and_then(|handoff| handoff.from.as_ref());
+    let given_by = order.handoff().and_then(|handoff| handoff.from.as_ref());
+    let from = given_by.or(order.planned_by.as_ref());
     let definitions = parts.definitions.all();
     let parent = from.and_then(|agent| definitions.get(agent)?.capabilities.clone());
     let bounds = [

@@ -10,7 +10,7 @@ use crate::agents::turn::agreement::Policy;
 use crate::agents::turn::decision::{Admission, CallVerdict, Surroundings};
 use crate::agents::turn::state::TurnState;
 use crate::agents::turn::summary::{Compaction, SUMMARY_SYSTEM, SUMMARY_TOKENS_MAX, transcript};
-use crate::domain::capability::{CapabilitySet, effective};
+use crate::domain::capability::{CapabilitySet, common, effective};
 use crate::domain::code;
 use crate::domain::conversation::{CallRequest, Message, ModelRequest};
 use crate::domain::effect::EffectKey;
@@ -108,6 +108,11 @@ impl SessionSurroundings {
     /// The place that was taken for the next request; none at a model that has no gate.
     pub fn take_permit(&self) -> Option<Permit> {
         self.permit.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// What calls may touch at most, by everybody who has a word in it.
+    pub fn granted(&self) -> Option<Arc<CapabilitySet>> {
+        common(self.bounds.iter().map(|(_, set)| set)).map(Arc::new)
     }
 
     /// Why this call may not be made, when something that it touches is not granted.

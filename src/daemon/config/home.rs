@@ -197,6 +197,24 @@ impl Home {
         self.config.join("skills")
     }
 
+    /// Everything that is the daemon's own; not the folder of the operator's files itself, beside which people work.
+    pub fn closed(&self) -> Vec<PathBuf> {
+        vec![
+            self.config_file(),
+            self.agents_dir(),
+            self.prompts_dir(),
+            self.pipelines_dir(),
+            self.schedules_dir(),
+            self.skills_dir(),
+            self.state.clone(),
+        ]
+    }
+
+    /// The folder of runs that name none, where the folder that the daemon was started in will not do.
+    pub fn workspace_dir(&self) -> PathBuf {
+        self.state.join("workspace")
+    }
+
     /// The main store.
     pub fn store_file(&self) -> PathBuf {
         self.state.join("openclaw.redb")

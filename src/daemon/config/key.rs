@@ -103,6 +103,7 @@ pub const KEYS: &[Key] = &[
     key("agent.concurrency", integer(1, 1_024), "4", "", true, "Sessions of one agent at once."),
     key("agent.approvals.<name>", Kind::Word(APPROVALS), "", "", true, "Who agrees to calls of a skill (\"exec.run\", \"fs.*\", \"*\"): auto, ask, deny; a deny anywhere wins."),
     key("agent.approvalTimeout", integer(1_000, MS_MAX), "3600000", "ms", true, "How long a call waits for a person's yes; then it counts as a no."),
+    key("agent.workspaces", Kind::Texts { items_min: 0, items_max: 256 }, "[]", "", false, "Folders in which alone runs may work, with all beneath; any but the daemon's own when empty."),
     key("agent.maxConcurrentSteps", integer(1, 10_000), "128", "", true, "Steps at once over all runs."),
     key("agent.compactAt", integer(1_000, 1 << 30), "", "tokens", true, "Length from which on a conversation is compacted; 3/4 of the model's when not set."),
     key("agent.memoryTokens", integer(0, 100_000), "1000", "tokens", true, "What memory tells an agent before its first turn, at most; 0: nothing, and it keeps no lessons."),

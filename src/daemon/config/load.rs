@@ -142,6 +142,8 @@ pub struct Config {
     pub agent: AgentDefaults,
     /// Steps at once over all runs.
     pub steps_concurrent_max: u32,
+    /// The only folders in which runs may work; any when there are none.
+    pub workspaces: Vec<PathBuf>,
     /// Memory.
     pub memory: MemoryConfig,
     /// What is logged.
@@ -240,6 +242,7 @@ pub fn load(home: &Home, overrides: &Overrides) -> Result<Loaded, ConfigError> {
         metrics,
         agent: defaults,
         steps_concurrent_max: number(&settings, &["agent", "maxConcurrentSteps"]) as u32,
+        workspaces: folders(&settings, &["agent", "workspaces"], home),
         memory: MemoryConfig::of(&settings, home.config_dir()),
         log: LogConfig {
             level: settings.text(&["log", "level"]).unwrap_or("info").to_owned(),
@@ -266,7 +269,7 @@ pub fn load(home: &Home, overrides: &Overrides) -> Result<Loaded, ConfigError> {
         models,
         command_skills,
         mcp,
-        skills_dirs: skills_dirs(&settings, home),
+        skills_dirs: folders(&settings, &["skills", "dirs"], home),
         network_allow: network_allow(&settings),
         sandbox: sandbox(&settings, home.config_dir()),
         program_secrets,
@@ -488,8 +491,9 @@ fn search(settings: &Settings) -> Option<SearchConfig> {
     })
 }
 
-fn skills_dirs(settings: &Settings, home: &Home) -> Vec<PathBuf> {
-    let folders = settings.texts(&["skills", "dirs"]).unwrap_or_default();
+/// Relative to the operator's files.
+fn folders(settings: &Settings, path: &[&str], home: &Home) -> Vec<PathBuf> {
+    let folders = settings.texts(path).unwrap_or_default();
     folders.iter().map(|folder| home.config_dir().join(folder)).collect()
 }
 

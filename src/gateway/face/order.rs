@@ -144,13 +144,13 @@ pub async fn accept(
         _ => None,
     });
     let task = said.unwrap_or_else(|| "(a conversation without words of the user)".into());
-    let workspace = std::env::current_dir().map(|path| path.display().to_string());
     let has_schema = asked.schema.is_some();
     let spec = RunSpec {
         task: cut(&task, TASK_BYTES).into(),
         agent: Some(served.agent.name.clone()),
         plan: None,
-        workspace: workspace.unwrap_or_default().into(),
+        // These protocols know no folders.
+        workspace: "".into(),
         checks: Vec::new(),
         output_schema: asked.schema,
         deadline: parts.clock.now().plus_ms(RUN_DEADLINE_DEFAULT_MS),

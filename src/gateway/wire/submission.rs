@@ -89,11 +89,9 @@ impl SubmissionWire {
         let own = own.map_err(|error| ApiError::invalid(format!("capabilities: {error}")))?;
         let grant = capability::narrower(own, of_key);
         let cost_max = self.max_cost_usd.as_ref().map(dollars).transpose()?;
-        let own_folder = || {
-            std::env::current_dir()
-                .map(|path| path.display().to_string())
-                .unwrap_or_default()
-        };
+        if self.workspace.as_deref() == Some("") {
+            return Err(ApiError::invalid("the workspace is empty").hint("leave it out for the daemon's own"));
+        }
         let origin = match self.origin.as_deref() {
             None => "api",
             Some(word @ ("api" | "cli")) => word,
@@ -103,7 +101,7 @@ impl SubmissionWire {
             task: self.task.into(),
             agent: agent.map_err(|error| ApiError::invalid(error.to_string()))?,
             plan: plan.map(Arc::new),
-            workspace: self.workspace.unwrap_or_else(own_folder).into(),
+            workspace: self.workspace.unwrap_or_default().into(),
             checks,
             output_schema: self.output_schema.map(Arc::new),
             deadline: now.plus_ms(self.deadline_ms.unwrap_or(RUN_DEADLINE_DEFAULT_MS)),

@@ -18,7 +18,7 @@ use crate::skills::preview::Preview;
 use crate::skills::process::end::Rendering;
 use crate::skills::process::program;
 use crate::skills::process::runner::{ProcessRunner, ProgramOrder};
-use crate::skills::sandbox::policy::Confinement;
+use crate::skills::program_call::confinement;
 use crate::skills::showing;
 use crate::skills::skill::{CallEnd, CallOrder, Skill, SkillError};
 use crate::skills::stop::Stop;
@@ -109,7 +109,7 @@ impl ExecRun {
             output_bytes_max: RESULT_BYTES_MAX / 2,
             spooled: true,
             rendering: Rendering::Json,
-            confinement: Confinement::to_workspace(order.workspace.to_path_buf()),
+            confinement: confinement(order),
         })
     }
 }

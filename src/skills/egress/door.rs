@@ -29,6 +29,8 @@ struct Inner {
 #[derive(Clone)]
 pub(super) struct Guest {
     pub(super) allowed: Arc<Allowed>,
+    /// The names of the secrets that its requests are given.
+    pub(super) secrets: Arc<[Arc<str>]>,
     /// Closed when the pass is given back.
     pub(super) present: watch::Receiver<()>,
 }
@@ -53,11 +55,21 @@ impl Egress {
     }
 
     /// A pass to these hosts, each as `host:port`; it holds until it is dropped, and its connections end with it.
-    pub fn pass(&self, hosts: &[String]) -> Result<Pass, PolicyError> {
+    /// Of the secrets its requests are given those that `may_use` allows.
+    pub fn pass(&self, hosts: &[String], may_use: impl Fn(&str) -> bool) -> Result<Pass, PolicyError> {
         let allowed = Arc::new(Allowed::parse(hosts)?);
+        let secrets = self.0.secrets.iter().map(EgressSecret::name);
+        let secrets = secrets.filter(|name| may_use(name)).cloned().collect();
         let word = format!("{:032x}", self.0.entropy.u128());
         let (held, present) = watch::channel(());
-        self.lock().insert(word.clone(), Guest { allowed, present });
+        self.lock().insert(
+            word.clone(),
+            Guest {
+                allowed,
+                secrets,
+                present,
+            },
+        );
         Ok(Pass {
             egress: self.clone(),
             word,

@@ -147,6 +147,7 @@ async fn forward(request: Request<Incoming>, egress: &Egress, guest: &Guest) -> 
     let secret = egress
         .secrets()
         .iter()
+        .filter(|secret| guest.secrets.contains(secret.name()))
         .find_map(|secret| Some((secret.address_of(&asked)?, secret)));
     let (url, secret) = secret.map_or((asked, None), |(url, secret)| (url, Some(secret)));
     let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {

@@ -1,6 +1,7 @@
 //! Secrets that the proxy adds to requests, so that programs use them without having them.
 
 use std::fmt;
+use std::sync::Arc;
 
 use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
@@ -8,6 +9,7 @@ use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
 /// A header for all requests to one server.
 #[derive(Clone)]
 pub struct EgressSecret {
+    name: Arc<str>,
     /// The server: scheme, host and port count.
     server: Url,
     header: HeaderName,
@@ -38,18 +40,18 @@ pub enum SecretError {
 }
 
 impl EgressSecret {
-    /// A secret for this server. As `Authorization` it is a bearer token; in any other header it stands alone.
-    pub fn new(server: &str, header: &str, secret: &str) -> Result<Self, SecretError> {
+    /// A secret of this name for this server. As `Authorization` it is a bearer token; in any other header it stands alone.
+    pub fn new(name: &str, server: &str, header: &str, secret: &str) -> Result<Self, SecretError> {
         let parsed = Url::parse(server)
             .ok()
             .filter(|url| url.has_host() && matches!(url.scheme(), "http" | "https"));
         let parsed = parsed.ok_or_else(|| SecretError::Server {
             server: server.to_owned(),
         })?;
-        let name: HeaderName = header.parse().map_err(|_| SecretError::Header {
+        let named: HeaderName = header.parse().map_err(|_| SecretError::Header {
             header: header.to_owned(),
         })?;
-        let text = if name == AUTHORIZATION {
+        let text = if named == AUTHORIZATION {
             format!("Bearer {secret}")
         } else {
             secret.to_owned()
@@ -60,9 +62,15 @@ impl EgressSecret {
         value.set_sensitive(true);
         Ok(Self {
             server: parsed,
-            header: name,
+            name: name.into(),
+            header: named,
             value,
         })
+    }
+
+    /// The name that the operator gave it.
+    pub(super) fn name(&self) -> &Arc<str> {
+        &self.name
     }
 
     /// The request's address at the secret's server, when it is meant for it: by plain HTTP at the server's own port
@@ -100,7 +108,7 @@ mod tests {
     #[test]
     fn a_request_for_the_server_of_a_secret_goes_there_by_its_own_scheme() {
         let check = |server: &str, asked: &str, wanted: Option<&str>| {
-            let secret = EgressSecret::new(server, "authorization", "x").expect("valid");
+            let secret = EgressSecret::new("s", server, "authorization", "x").expect("valid");
             let asked = Url::parse(asked).expect("URL");
             let found = secret.address_of(&asked).map(String::from);
             assert_eq!(found.as_deref(), wanted, "{server} {asked}");
@@ -115,10 +123,10 @@ mod tests {
             "http://127.0.0.1:99/a",
             Some("http://127.0.0.1:99/a"),
         );
-        assert!(EgressSecret::new("api", "x", "y").is_err());
-        assert!(EgressSecret::new(api, "not a header", "y").is_err());
-        assert!(EgressSecret::new(api, "x-key", "a\nb").is_err());
-        let shown = format!("{:?}", EgressSecret::new(api, "x-key", "hidden").expect("valid"));
+        assert!(EgressSecret::new("s", "api", "x", "y").is_err());
+        assert!(EgressSecret::new("s", api, "not a header", "y").is_err());
+        assert!(EgressSecret::new("s", api, "x-key", "a\nb").is_err());
+        let shown = format!("{:?}", EgressSecret::new("s", api, "x-key", "hidden").expect("valid"));
         assert!(!shown.contains("hidden"), "{shown}");
     }
 }

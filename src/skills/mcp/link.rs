@@ -215,6 +215,8 @@ async fn start(
             parts: None,
             readable: readable.iter().cloned().chain(libraries_of(program)).collect(),
             writable: writable.clone(),
+            // A server serves every agent that has its tools; what each may do with them is judged call by call.
+            granted: None,
             network: network.map(|place| place.scope().to_owned()).collect(),
         },
     };

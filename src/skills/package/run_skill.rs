@@ -25,7 +25,8 @@ use crate::skills::needs;
 use crate::skills::process::end::Rendering;
 use crate::skills::process::program;
 use crate::skills::process::runner::{ProcessRunner, ProgramOrder};
-use crate::skills::sandbox::policy::{Confinement, WorkspacePart};
+use crate::skills::program_call;
+use crate::skills::sandbox::policy::{Confinement, parts, scopes};
 use crate::skills::skill::{CallEnd, CallOrder, Skill, SkillError};
 use crate::skills::stop::Stop;
 use crate::skills::workspace::Workspace;
@@ -163,11 +164,12 @@ impl Parts {
             spooled: true,
             rendering: Rendering::Json,
             confinement: Confinement {
-                parts: Some(parts(&pin.capabilities)),
+                parts: Some(parts(&pin.capabilities).chain([program_call::home()]).collect()),
                 readable: vec![package.folder.clone()],
                 network: scopes(&pin.capabilities, CapabilityKind::Net)
                     .map(str::to_owned)
                     .collect(),
+                granted: order.granted.clone(),
                 ..Confinement::to_workspace(order.workspace.to_path_buf())
             },
         })
@@ -195,25 +197,6 @@ impl Parts {
             ))),
         }
     }
-}
-
-/// The scopes of one kind.
-fn scopes(capabilities: &CapabilitySet, kind: CapabilityKind) -> impl Iterator<Item = &str> {
-    let those = capabilities.iter().filter(move |one| one.kind() == kind);
-    those.map(Capability::scope)
-}
-
-/// The parts of a workspace that a package was granted, and the home of programs.
-fn parts(capabilities: &CapabilitySet) -> Vec<WorkspacePart> {
-    let part = |written: bool| {
-        move |scope: &str| WorkspacePart {
-            path: if scope == "*" { "." } else { scope }.into(),
-            written,
-        }
-    };
-    let read = scopes(capabilities, CapabilityKind::FsRead).map(part(false));
-    let written = scopes(capabilities, CapabilityKind::FsWrite).map(part(true));
-    read.chain(written).chain([part(true)(environment::HOME)]).collect()
 }
 
 /// The path of a script from the package's folder, in its shortest form.

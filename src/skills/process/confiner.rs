@@ -105,13 +105,14 @@ impl Confiner {
         let (mut policy, mut pass, mut cgroup) = (None, None, None);
         if report.mode != SandboxMode::Off {
             let temp = std::env::temp_dir().join(format!("openclaw-{key}-{:032x}", Entropy::system().u128()));
-            let hosts: Vec<String> = self.settings.network.iter().chain(&wanted.network).cloned().collect();
+            let hosts = self.settings.network.iter().chain(&wanted.network);
+            let hosts: Vec<String> = hosts.filter(|host| wanted.may_reach(host)).cloned().collect();
             if !hosts.is_empty() {
                 let is_possible = report.network && self.settings.namespaces;
                 let Some(egress) = self.egress.get().filter(|_| is_possible) else {
                     return refuse("the program needs the network, and it cannot be given one of its own");
                 };
-                match egress.pass(&hosts) {
+                match egress.pass(&hosts, |secret| wanted.may_use(secret)) {
                     Ok(given) => pass = Some(given),
                     Err(error) => return refuse(&error.to_string()),
                 }

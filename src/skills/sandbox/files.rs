@@ -11,12 +11,13 @@ use landlock::{
     RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope, make_bitflags, path_beneath_rules,
 };
 
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, open, openat2};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
 use rustix::io::Errno;
 
 use super::paths::{DEVICES, READ, RUNTIME};
 use super::policy::{PolicyWire, WorkspacePart};
 use crate::domain::fault::in_one_line;
+use crate::runtime::folder::open_without_links;
 
 /// The newest interface that was tested; what a kernel has beyond it is not used.
 const TESTED: ABI = ABI::V7;
@@ -36,8 +37,7 @@ fn open_parts<'part>(
 ) -> Result<Vec<(&'part WorkspacePart, OwnedFd)>, String> {
     let described = |path: &Path, error: Errno| format!("file access: {}: {error}", path.display());
     let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let root = open(workspace, flags | OFlags::DIRECTORY, Mode::empty());
-    let root = root.map_err(|error| described(workspace, error))?;
+    let root = open_root(workspace)?;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
     let mut opened = Vec::new();
     for part in parts {
@@ -48,6 +48,12 @@ fn open_parts<'part>(
         }
     }
     Ok(opened)
+}
+
+/// Opens a workspace, whose path led through no link when it was decided on.
+fn open_root(workspace: &Path) -> Result<OwnedFd, String> {
+    let opened = open_without_links(workspace);
+    opened.map_err(|error| format!("file access: {}: {error}", workspace.display()))
 }
 
 /// Puts this process into a domain of its own, for good.
@@ -106,7 +112,11 @@ pub(super) fn enter_domain(policy: &PolicyWire, program: &Path) -> Result<Domain
         add(path, work)?;
     }
     match &policy.parts {
-        None => add(&policy.workspace, work)?,
+        None => {
+            let whole = PathBeneath::new(open_root(&policy.workspace)?, work);
+            let rules = &mut rules;
+            rules.add_rule(whole).map_err(|error| described(&error))?;
+        }
         Some(parts) => {
             for (part, opened) in open_parts(&policy.workspace, parts)? {
                 let access = if part.written { work } else { run };

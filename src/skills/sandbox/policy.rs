@@ -3,8 +3,11 @@
 //! Pure. Invariant: nothing is allowed that is not named here or among the runtime paths of the system.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+use crate::domain::capability::{Capability, CapabilityKind, CapabilitySet};
 
 /// How strictly programs are confined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -64,6 +67,25 @@ pub struct Confinement {
     pub writable: Vec<PathBuf>,
     /// The hosts that it may reach through the daemon's proxy, as `host:port`; none means no network at all.
     pub network: Vec<String>,
+    /// What whoever makes the call may touch at most: of hosts and secrets it gets no more.
+    pub granted: Option<Arc<CapabilitySet>>,
+}
+
+/// The parts of a workspace that somebody was granted.
+pub fn parts(granted: &CapabilitySet) -> impl Iterator<Item = WorkspacePart> {
+    let part = |kind: CapabilityKind, written: bool| {
+        scopes(granted, kind).map(move |scope| WorkspacePart {
+            path: if scope == "*" { "." } else { scope }.into(),
+            written,
+        })
+    };
+    part(CapabilityKind::FsRead, false).chain(part(CapabilityKind::FsWrite, true))
+}
+
+/// The scopes of one kind.
+pub fn scopes(granted: &CapabilitySet, kind: CapabilityKind) -> impl Iterator<Item = &str> {
+    let those = granted.iter().filter(move |one| one.kind() == kind);
+    those.map(Capability::scope)
 }
 
 impl Confinement {
@@ -75,7 +97,22 @@ impl Confinement {
             readable: Vec::new(),
             writable: Vec::new(),
             network: Vec::new(),
+            granted: None,
         }
+    }
+
+    /// Whether it may be given a secret of this name.
+    pub fn may_use(&self, secret: &str) -> bool {
+        let wanted = Capability::new(CapabilityKind::Secret, secret);
+        let granted = |granted: &CapabilitySet| wanted.is_ok_and(|wanted| granted.allows(&wanted));
+        self.granted.as_deref().is_none_or(granted)
+    }
+
+    /// Whether it may reach this host, as `host:port`.
+    pub fn may_reach(&self, host: &str) -> bool {
+        let wanted = Capability::new(CapabilityKind::Net, host);
+        let granted = |granted: &CapabilitySet| wanted.is_ok_and(|wanted| granted.allows(&wanted));
+        self.granted.as_deref().is_none_or(granted)
     }
 }
 

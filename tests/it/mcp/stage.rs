@@ -160,6 +160,7 @@ impl Stage {
             step: StepId::new("s").expect("id"),
             arguments,
             workspace: self.folder.path().into(),
+            granted: None,
             deadline,
         };
         skill.expect("in the catalogue").call(order).await

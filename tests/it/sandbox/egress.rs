@@ -3,7 +3,9 @@
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 
+use openclaw::domain::capability::CapabilitySet;
 use openclaw::runtime::entropy::Entropy;
 use openclaw::skills::egress::secret::EgressSecret;
 use openclaw::skills::egress::{Egress, layer};
@@ -167,7 +169,12 @@ fn a_program_reaches_what_is_named_and_nothing_else() {
 /// Runs the order beside a proxy that has a secret for one port; gives the program's JSON.
 fn serve(ground: &Ground, opened: &[&str], secret_port: u16, order: ProgramOrder) -> Value {
     let policy = NetworkPolicy::parse(opened.iter().copied()).expect("a policy");
-    let secret = EgressSecret::new(&format!("http://127.0.0.1:{secret_port}"), "authorization", "s3cret");
+    let secret = EgressSecret::new(
+        "s",
+        &format!("http://127.0.0.1:{secret_port}"),
+        "authorization",
+        "s3cret",
+    );
     let socket = ground.outside.join("egress.sock");
     let egress = Egress::new(
         socket.clone(),
@@ -184,7 +191,7 @@ fn serve(ground: &Ground, opened: &[&str], secret_port: u16, order: ProgramOrder
         assert_eq!(end.ended, Ended::Exited { code: 0 }, "{}\n{}", end.stdout, end.stderr);
         // Without a pass, or with one that was given back, nobody is served.
         let void = egress
-            .pass(&["127.0.0.1:1".to_owned()])
+            .pass(&["127.0.0.1:1".to_owned()], |_| true)
             .expect("a pass")
             .word()
             .to_owned();
@@ -203,6 +210,27 @@ fn serve(ground: &Ground, opened: &[&str], secret_port: u16, order: ProgramOrder
         root.shutdown().await;
         serde_json::from_str(&end.stdout).expect("JSON")
     })
+}
+
+#[test]
+fn a_secret_goes_only_to_whoever_may_use_it() {
+    const ASK_ONE: &str = "import json, sys, urllib.request; \
+         json.dump(urllib.request.urlopen(sys.argv[1], timeout=20).read().decode(), sys.stdout)";
+    let check = |granted: Option<&[&str]>, wanted: bool| {
+        let (open, ground) = (server(), Ground::new());
+        let url = format!("http://127.0.0.1:{open}/");
+        let mut order = ground.order(&["/usr/bin/python3", "-c", ASK_ONE, &url], "");
+        order.confinement.network = vec![format!("127.0.0.1:{open}")];
+        let granted = granted.map(|list| CapabilitySet::parse(list.iter().copied()).expect("capabilities"));
+        order.confinement.granted = granted.clone().map(Arc::new);
+        let said = serve(&ground, &[&format!("127.0.0.1:{open}")], open, order).to_string();
+        assert!(said.contains("get / http/1.1"), "{granted:?}: {said}");
+        assert_eq!(said.contains("s3cret"), wanted, "{granted:?}: {said}");
+    };
+    check(None, true);
+    check(Some(&["net:127.0.0.1:*", "secret:s"]), true);
+    check(Some(&["net", "secret:another"]), false);
+    check(Some(&["net"]), false);
 }
 
 #[test]
