@@ -22,11 +22,13 @@ use crate::domain::skill::SkillManifest;
 
 use super::environment;
 use super::needs;
+use super::preview::Preview;
 use super::process::end::{Ended, Rendering};
 use super::process::program;
 use super::process::runner::{ProcessRunner, ProgramOrder};
 use super::program_call::confinement;
 use super::sandbox::policy::Confinement;
+use super::showing;
 use super::skill::{CallEnd, CallOrder, ProbeAnswer, Skill, SkillError};
 use super::stop::Stop;
 use super::workspace::Workspace;
@@ -174,6 +176,14 @@ fn find(argv: &[String], surroundings: &CommandSurroundings) -> Result<PathBuf, 
 impl Skill for CommandSkill {
     fn manifest(&self) -> &SkillManifest {
         &self.manifest
+    }
+
+    fn preview(&self, order: &CallOrder) -> Preview {
+        match self.program_order(&self.command, order, true) {
+            Ok(program) => showing::of_program(&order.arguments, &program),
+            // What cannot be prepared will be refused when it is made.
+            Err(_) => Preview::of_arguments(&order.arguments),
+        }
     }
 
     /// Its name stands for its program, and the hosts are those that the operator gave it.

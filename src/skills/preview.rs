@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::domain::text::cut;
 
-/// Bytes of what is shown; the rest is cut with a marker.
+/// Bytes of what is shown. Nobody can agree to more than that: what does not fit is cut with a marker and not asked.
 pub const SHOWN_BYTES_MAX: usize = 32 * 1024;
 
 /// What a call would do.
@@ -17,13 +17,17 @@ pub struct Preview {
     pub basis: String,
     /// Whether the person's answer is the call's outcome.
     pub is_question: bool,
+    /// Whether something of it is not shown.
+    pub is_cut: bool,
 }
 
 impl Preview {
     /// A call that is told by these words alone.
     pub fn of(shown: impl Into<String>) -> Self {
+        let shown = shown.into();
         Self {
-            shown: cut(&shown.into(), SHOWN_BYTES_MAX),
+            is_cut: shown.len() > SHOWN_BYTES_MAX,
+            shown: cut(&shown, SHOWN_BYTES_MAX),
             basis: String::new(),
             is_question: false,
         }

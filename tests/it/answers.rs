@@ -26,6 +26,17 @@ fn question(rim: &Rim, id: &str) -> Value {
 }
 
 /// Waits until the run has ended; gives it.
+/// What is asked after that.
+fn another_question(rim: &Rim, id: &str, first: &Value) -> Value {
+    until("another question", RUN_MAX, || {
+        let run = rim.run(id);
+        match run["waiting"].as_array().and_then(|waiting| waiting.first()) {
+            Some(question) if question["hash"] != first["hash"] => Ok(question.clone()),
+            _ => Err(run),
+        }
+    })
+}
+
 fn ended(rim: &Rim, id: &str) -> Value {
     until("the run to end", RUN_MAX, || {
         let run = rim.run(id);
@@ -111,13 +122,7 @@ fn a_yes_to_an_old_change_is_none_to_another_one() {
     // Somebody changes the file after it was shown.
     std::fs::write(&file, "one\nthree\n").expect("written");
     assert_eq!(approve(&rim, &id, &first["hash"], true).0, 200);
-    let second = until("another question", RUN_MAX, || {
-        let run = rim.run(&id);
-        match run["waiting"].as_array().and_then(|waiting| waiting.first()) {
-            Some(question) if question["hash"] != first["hash"] => Ok(question.clone()),
-            _ => Err(run),
-        }
-    });
+    let second = another_question(&rim, &id, &first);
     assert!(
         second["shown"].as_str().is_some_and(|shown| shown.contains("-three")),
         "{second}"
@@ -133,6 +138,84 @@ fn a_yes_to_an_old_change_is_none_to_another_one() {
     assert_eq!(run["status"], "failed", "{run}");
     assert!(run["reason"].as_str().is_some_and(|why| why.contains("not this file")));
     assert_eq!(std::fs::read_to_string(&file).expect("there"), "one\nthree\n");
+}
+
+#[test]
+fn a_yes_to_a_program_is_none_to_what_took_its_place() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let script = folder.path().join("deploy");
+    let package = folder.path().join("greet");
+    let put = |word: &str| {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::create_dir_all(package.join("scripts")).expect("a folder");
+        let text = "---\nname: greet\ndescription: Greets.\n---\nGreets.\n";
+        std::fs::write(package.join("SKILL.md"), text).expect("written");
+        std::fs::write(package.join("scripts/go.sh"), format!("echo {word} > said.txt\n")).expect("written");
+        // Another file in its place, as an upgrade puts it.
+        std::fs::remove_file(&script).ok();
+        std::fs::write(&script, format!("#!/bin/sh\necho {word} > said.txt\n")).expect("written");
+        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).expect("set");
+    };
+    put("first");
+    let home = TestHome::new(&format!(
+        "[agent]\napprovals = {{ \"*\" = \"ask\" }}\n[skills]\nreadPaths = {}\n[skills.commands.deploy]\nargv = {}\n",
+        json!([folder.path()]),
+        json!([script, "--now"]),
+    ));
+    let add = || {
+        let mut command = home.command();
+        command.args(["skill", "add"]).arg(&package);
+        let said = command
+            .args(["--capability", "exec", "--capability", "fs.write"])
+            .output();
+        let said = said.expect("the program runs");
+        assert!(said.status.success(), "{said:?}");
+    };
+    add();
+    let daemon = home.start();
+    let rim = Rim::of(&daemon);
+    let said = home.workspace().join("said.txt");
+    let check = |step: Value, is_shown: &str| {
+        put("first");
+        add();
+        let id = rim.submit_plan(&home.workspace(), &json!([step]));
+        let first = question(&rim, &id);
+        let shown = first["shown"].as_str().expect("shown");
+        assert!(shown.contains(is_shown), "{shown}");
+        put("second");
+        add();
+        assert_eq!(approve(&rim, &id, &first["hash"], true).0, 200);
+        let second = another_question(&rim, &id, &first);
+        assert!(!said.exists(), "nothing ran that nobody agreed to");
+        assert_eq!(approve(&rim, &id, &second["hash"], true).0, 200);
+        let run = ended(&rim, &id);
+        assert_eq!(run["status"], "succeeded", "{run}");
+        assert_eq!(std::fs::read_to_string(&said).expect("there"), "second\n");
+        std::fs::remove_file(&said).expect("removed");
+    };
+    check(
+        json!({ "id": "a", "skill": "deploy", "inputs": {}, "retries": 0 }),
+        "--now",
+    );
+    check(
+        json!({ "id": "a", "skill": "skill.run", "inputs": { "skill": "greet", "script": "go.sh" }, "retries": 0 }),
+        "go.sh",
+    );
+}
+
+#[test]
+fn nobody_is_asked_to_agree_to_more_than_is_shown() {
+    let home = TestHome::new(ASKING);
+    let daemon = home.start();
+    let rim = Rim::of(&daemon);
+    let content = "x".repeat(40_000);
+    let inputs = json!({ "path": "a.txt", "content": content });
+    let write = json!({ "id": "w", "skill": "fs.write", "inputs": inputs, "retries": 0 });
+    let run = ended(&rim, &rim.submit_plan(&home.workspace(), &json!([write])));
+    assert_eq!(run["status"], "failed", "{run}");
+    let why = run["reason"].as_str().expect("a reason");
+    assert!(why.contains("32768 bytes") && why.contains("smaller parts"), "{why}");
+    assert!(!home.workspace().join("a.txt").exists());
 }
 
 #[test]

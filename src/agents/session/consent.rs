@@ -13,6 +13,7 @@ use crate::domain::id::RunId;
 use crate::domain::json::canonical;
 use crate::domain::name::{AgentName, SkillName, StepId};
 use crate::skills::handle::SkillsHandle;
+use crate::skills::preview::SHOWN_BYTES_MAX;
 use crate::skills::skill::CallOrder;
 
 /// The rules as they hold for one session.
@@ -53,6 +54,12 @@ impl Consent {
                 let Some(preview) = skills.preview(skill, &order) else {
                     return Policy::Deny(format!("not made: there is no skill `{skill}` any more"));
                 };
+                if preview.is_cut {
+                    return Policy::Deny(format!(
+                        "not made: somebody has to agree to it, and it is longer than the {SHOWN_BYTES_MAX} bytes that a \
+                         person is shown; make it in smaller parts"
+                    ));
+                }
                 // The key stands for run, step, attempt and call: a yes is for this call and for no other.
                 let bound = json!([key.to_string(), skill.as_str(), arguments, preview.basis]);
                 let hash = blake3::hash(canonical(&bound).as_bytes()).to_hex();

@@ -22,11 +22,13 @@ use crate::domain::skill::SkillManifest;
 use crate::skills::declare::{Declaration, arguments};
 use crate::skills::environment;
 use crate::skills::needs;
+use crate::skills::preview::Preview;
 use crate::skills::process::end::Rendering;
 use crate::skills::process::program;
 use crate::skills::process::runner::{ProcessRunner, ProgramOrder};
 use crate::skills::program_call;
 use crate::skills::sandbox::policy::{Confinement, parts, scopes};
+use crate::skills::showing;
 use crate::skills::skill::{CallEnd, CallOrder, Skill, SkillError};
 use crate::skills::stop::Stop;
 use crate::skills::workspace::Workspace;
@@ -108,7 +110,8 @@ impl RunSkill {
 }
 
 impl Parts {
-    fn program_order(&self, order: &CallOrder) -> Result<ProgramOrder, Stop> {
+    /// The program, and the hash of the package that it is of.
+    fn program_order(&self, order: &CallOrder) -> Result<(ProgramOrder, String), Stop> {
         let wanted: Wanted = arguments(order).map_err(Stop::Refused)?;
         if wanted.args.iter().any(|argument| argument.contains('\0')) {
             return Err(Stop::refused("an argument holds a NUL"));
@@ -152,7 +155,7 @@ impl Parts {
         let mut env = environment::base(order, &self.path, &home, &self.passed);
         env.insert(FOLDER_VARIABLE.to_owned(), package.folder.display().to_string());
         let own_limit = Duration::from_millis(wanted.timeout_ms.unwrap_or(TIMEOUT_DEFAULT_MS));
-        Ok(ProgramOrder {
+        let program = ProgramOrder {
             key: order.key,
             program,
             argv,
@@ -172,7 +175,8 @@ impl Parts {
                 granted: order.granted.clone(),
                 ..Confinement::to_workspace(order.workspace.to_path_buf())
             },
-        })
+        };
+        Ok((program, pin.hash.clone()))
     }
 
     /// The program and its first arguments: an interpreter by the script's ending, else the script itself.
@@ -218,6 +222,19 @@ impl Skill for RunSkill {
         &self.manifest
     }
 
+    /// Rests on the package as it was added, too: another script of the same name is another call.
+    fn preview(&self, order: &CallOrder) -> Preview {
+        match self.parts.program_order(order) {
+            Ok((program, pinned)) => {
+                let shown = showing::of_program(&order.arguments, &program);
+                let basis = format!("{} {pinned}", shown.basis);
+                shown.resting_on(basis)
+            }
+            // What cannot be prepared will be refused when it is made.
+            Err(_) => Preview::of_arguments(&order.arguments),
+        }
+    }
+
     /// The script itself, and what its package was granted: who lacks any of that cannot run it.
     fn needs(&self, arguments: &Value, workspace: &Path) -> CapabilitySet {
         let named = needs::of(&self.manifest.name, arguments, workspace);
@@ -243,7 +260,7 @@ impl Skill for RunSkill {
                 source,
             })?;
             match prepared {
-                Ok(program) => Ok(runner.run(program).await?.outcome(Rendering::Json).into()),
+                Ok((program, _)) => Ok(runner.run(program).await?.outcome(Rendering::Json).into()),
                 Err(Stop::Refused(text)) => Ok(CallEnd::refused(text)),
                 Err(Stop::Failed(error)) => Err(error),
                 Err(Stop::Unwanted) => Err(SkillError::TimedOut { limit_ms: 0 }),

@@ -1,6 +1,6 @@
 //! Collecting what is judged: every run's journal, the ledger, files and memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -61,8 +61,20 @@ pub struct Observed {
     pub memory: BTreeMap<String, u64>,
     /// Figures of the store that are not what its journal adds up to.
     pub wrong_figures: Vec<String>,
+    /// Keys of which a report was in the spool when a daemon had been killed.
+    pub spooled: BTreeSet<String>,
     /// Files of the workspace that were to be written.
     pub files: BTreeMap<String, String>,
+}
+
+/// The keys of which a report is in the spool.
+pub fn spooled(home: &TestHome) -> BTreeSet<String> {
+    let entries = std::fs::read_dir(home.path().join("state/spool"));
+    let names = entries.into_iter().flatten().flatten();
+    let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+    names
+        .filter_map(|name| name.strip_suffix(".json").map(str::to_owned))
+        .collect()
 }
 
 /// The ids of all runs, or of those with a status, newest first, with their tasks.

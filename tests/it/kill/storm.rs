@@ -15,7 +15,7 @@ use crate::support::daemon::{Client, TestDaemon, TestHome};
 use crate::support::wait::{until, until_async};
 
 use super::ledger;
-use super::observe::{Submitted, finish, runs};
+use super::observe::{Submitted, finish, runs, spooled};
 use super::scenario::{Scenario, home};
 use super::verdict::{figures, judge};
 
@@ -80,6 +80,7 @@ struct Storm {
     jobs: Vec<Job>,
     recoveries: Vec<Duration>,
     replays: usize,
+    spooled: BTreeSet<String>,
 }
 
 /// A line that is seen although the test passes.
@@ -102,19 +103,22 @@ fn whatever_the_moment_of_a_kill_every_accepted_run_ends_once_and_every_effect_k
         jobs: Vec::new(),
         recoveries: Vec::new(),
         replays: 0,
+        spooled: BTreeSet::new(),
     };
     storm.learns_the_tool();
     let began = Instant::now();
     for life in 0..kills {
         block_on(storm.live(life));
+        storm.spooled.append(&mut spooled(&storm.home));
         if life % LEFT_EACH == LEFT_EACH - 1 {
             storm.leaves_nothing();
         }
     }
     let took = began.elapsed();
-    let (home, replays) = (&storm.home, storm.replays);
+    let (home, replays, reports) = (&storm.home, storm.replays, storm.spooled);
     let submitted = storm.jobs.into_iter().map(|job| job.submitted).collect();
-    let observed = block_on(async { finish(home, home.start(), submitted).await });
+    let mut observed = block_on(async { finish(home, home.start(), submitted).await });
+    observed.spooled = reports;
     let mut times = storm.recoveries;
     times.sort_unstable();
     let at = |part: usize| {
@@ -125,9 +129,10 @@ fn whatever_the_moment_of_a_kill_every_accepted_run_ends_once_and_every_effect_k
             .as_millis()
     };
     say(&format!(
-        "kill storm: {kills} kills in {} s; {}; {replays} lost answers asked for again; ready after {} ms (p50), {} ms (p99)",
+        "kill storm: {kills} kills in {} s; {}; {replays} lost answers asked for again, {} reports found in the spool; ready after {} ms (p50), {} ms (p99)",
         took.as_secs(),
         figures(&observed),
+        observed.spooled.len(),
         at(50),
         at(99),
     ));

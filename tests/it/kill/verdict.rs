@@ -190,6 +190,12 @@ impl Judge<'_> {
                 let mut recoveries = facts.iter().filter(|fact| fact.kind == "run.recovered");
                 recoveries.any(|recovery| intent.seq < recovery.seq && recovery.seq < fact.seq)
             });
+            let key = intent
+                .and_then(|intent| intent.data["key"].as_str())
+                .unwrap_or_default();
+            if self.observed.spooled.contains(key) {
+                self.wrong(run, format!("unknown although its report was there: {}", fact.data));
+            }
             if !killed_between || intent.is_none_or(|intent| intent.data["class"] != "once") {
                 self.wrong(run, format!("unknown without an interrupted once call: {}", fact.data));
             }

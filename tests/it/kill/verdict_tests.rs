@@ -68,6 +68,7 @@ fn good() -> Observed {
     }
     next("run.done", json!({ "outcome": "succeeded" }));
     Observed {
+        spooled: [].into(),
         wrong_figures: Vec::new(),
         submitted: vec![Submitted {
             scenario,
@@ -139,6 +140,13 @@ fn each_broken_promise_is_found_and_kept_ones_are_not() {
             fact.kind = "call.unknown".to_owned();
         },
     );
+    check("a report is not passed over", "although its report was there", &|it| {
+        let at = place(it, "call.finished", "pay");
+        facts(it)[at].kind = "call.unknown".to_owned();
+        let at = place(it, "call.intended", "pay");
+        let key = facts(it)[at].data["key"].as_str().expect("a key").to_owned();
+        it.spooled.insert(key);
+    });
     check(
         "a once effect happens at most once",
         "its effect happened 2 times",
