@@ -22,6 +22,8 @@ use super::parts::AutomationInside;
 use super::prepare::CommandView;
 use super::zone::{Zone, is_zone};
 
+/// Longest time for which a healthy schedule is not looked after, with room: one looks at least every 30 seconds.
+const TICK_MAX: Duration = Duration::from_secs(60);
 /// Longest wait for a schedule's actor, a commit included.
 const ANSWER_MAX: Duration = Duration::from_secs(15);
 
@@ -108,6 +110,12 @@ impl AutomationHandle {
     /// one looks at least every 30 seconds.
     pub fn tick_age(&self) -> Option<(ScheduleName, Duration)> {
         self.inside.book.tick_age()
+    }
+
+    /// The schedule that was not looked after for longer than a healthy one ever is, and for how long; none when all
+    /// are well.
+    pub fn late(&self) -> Option<(ScheduleName, Duration)> {
+        self.tick_age().filter(|(_, age)| *age > TICK_MAX)
     }
 
     /// All schedules, by name.

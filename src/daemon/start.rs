@@ -83,6 +83,7 @@ use super::adapters::{
     SchedulesFolder, SkillsMemory, command_skill, embedding, in_one_line, mcp_server, model, named_pipelines,
     pipelines, search, shown, upkeep,
 };
+use super::ask::answers;
 use super::checks;
 use super::config::model::Stored;
 use super::config::{Config, DaemonFile, Home, HomeError};
@@ -95,7 +96,7 @@ use super::programs::{self, EgressError};
 use super::rim::{self, Way, reachable};
 use super::service::manager::{self, Starting};
 use super::service::sockets::Handed;
-use super::service::watchdog::{Probe, Watchdog, answers_itself};
+use super::service::watchdog::{Probe, Watchdog};
 
 /// Model requests at once.
 const ASKING_MAX: usize = 4096;
@@ -113,8 +114,6 @@ const SCHEDULE_TICK: Duration = Duration::from_secs(30);
 const SUSPEND_MAX: Duration = Duration::from_secs(10);
 /// For connections to be gone after their own bound.
 const DRAIN_MORE: Duration = Duration::from_millis(500);
-/// A healthy schedule is looked after every 30 seconds.
-const TICK_MAX: Duration = Duration::from_secs(60);
 /// Room without which a start cannot write its small files.
 const START_BYTES_MIN: u64 = 512 * 1024;
 /// Longest wait for that room.
@@ -391,8 +390,7 @@ fn vital_signs(committer: &Committer, root: &SupervisorRef, automation: Automati
         Probe {
             part: "schedules",
             ask: Arc::new(move || {
-                let late = automation.tick_age().filter(|(_, age)| *age > TICK_MAX);
-                let answer = late.map_or(Ok(()), |(name, age)| {
+                let answer = automation.late().map_or(Ok(()), |(name, age)| {
                     Err(format!("`{name}` was not looked after for {} s", age.as_secs()))
                 });
                 Box::pin(std::future::ready(answer))
@@ -400,7 +398,7 @@ fn vital_signs(committer: &Committer, root: &SupervisorRef, automation: Automati
         },
         Probe {
             part: "gateway",
-            ask: Arc::new(move || Box::pin(answers_itself(gateway.clone()))),
+            ask: Arc::new(move || Box::pin(answers(gateway.clone(), "/livez"))),
         },
     ]
 }
@@ -682,6 +680,10 @@ impl Daemon {
         );
         let metrics = listen_for_metrics(config, &handed).await;
         let (restarted, told) = tokio::sync::mpsc::channel(RESTARTS_MAX);
+        let way = Way {
+            address: reachable(address),
+            tls_dir: tls.is_some().then(|| tls_dir.clone()),
+        };
         let asked = checks::Parts {
             clock: clock.clone(),
             committer: committer.clone(),
@@ -692,10 +694,12 @@ impl Daemon {
             authority: authority.clone(),
             room: room.clone(),
             telemetry: telemetry.clone(),
-            gateway: reachable(address),
-            admin: reachable(admin),
-            metrics: metrics.as_ref().map(|(_, address)| address.clone()),
-            tls: tls_dir.clone(),
+            gateway: way.clone(),
+            admin: Way {
+                address: reachable(admin),
+                tls_dir: Some(tls_dir),
+            },
+            metrics: metrics.as_ref().and_then(|(listener, _)| listener.local_addr().ok()),
         };
         let health_parts = HealthParts {
             clock: clock.clone(),
@@ -785,10 +789,6 @@ impl Daemon {
             settings: rim::settings(config),
             requests: RequestIds::new(boot),
             openapi: Arc::new(gateway::openapi::document()),
-        };
-        let way = Way {
-            address: reachable(address),
-            tls_dir: tls.is_some().then_some(tls_dir),
         };
         let listeners = Listeners {
             gateway: Arc::new(listener),

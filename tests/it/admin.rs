@@ -85,7 +85,8 @@ impl Operator {
     }
 }
 
-fn issue(home: &TestHome, identity: &str, life: &str) -> (String, String) {
+/// A certificate with its key in one text, and its serial number.
+pub fn issue(home: &TestHome, identity: &str, life: &str) -> (String, String) {
     let file = home.workspace().join(identity.replace('/', "-"));
     let output = file.to_str().expect("UTF-8");
     let (exit, value) = cli(home, &["tls", "issue", identity, "--life", life, "--output", output]);
