@@ -1,6 +1,7 @@
 //! What everybody else holds of schedules.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ractor::RpcReplyPort;
@@ -116,6 +117,21 @@ impl AutomationHandle {
     /// are well.
     pub fn late(&self) -> Option<(ScheduleName, Duration)> {
         self.tick_age().filter(|(_, age)| *age > TICK_MAX)
+    }
+
+    /// Starts nothing from now on, or goes on. What is due meanwhile is in no ledger yet: it is decided when this ends,
+    /// in this life or the next, as after a time in which the daemon was not running. Ends with the process.
+    pub fn hold(&self, on: bool) {
+        self.inside.held.store(on, Ordering::Release);
+        if on {
+            return;
+        }
+        for schedule in self.all() {
+            // One that is between two lives looks at its start.
+            if let Some(actor) = self.inside.actors.get(schedule.name.as_str()) {
+                actor.cast(ScheduleMessage::LookDue).ok();
+            }
+        }
     }
 
     /// All schedules, by name.

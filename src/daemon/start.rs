@@ -27,7 +27,7 @@ use crate::domain::name::AgentName;
 use crate::gateway;
 use crate::gateway::layer::{Connections, Listeners, MetricsListener};
 use crate::gateway::limit::limits::Limits;
-use crate::gateway::parts::{GatewayParts, StoreCare};
+use crate::gateway::parts::{GatewayInside, GatewayParts, StoreCare};
 use crate::gateway::request_id::RequestIds;
 use crate::gateway::routing::choose::Routing;
 use crate::health;
@@ -666,7 +666,7 @@ impl Daemon {
 
         let (stop, _) = watch::channel(false);
         let tree: Arc<OnceLock<SupervisorRef>> = Arc::default();
-        let (for_gateway, for_actors, for_figures) = (tree.clone(), tree.clone(), tree.clone());
+        let (for_gateway, for_parts, for_figures) = (tree.clone(), tree.clone(), tree.clone());
         let counted = telemetry.clone();
         measuring::refresh_schedules(&telemetry, automation.clone());
         measuring::refresh(
@@ -721,7 +721,7 @@ impl Daemon {
         };
         let (health_layer, health) = health::layer::layer(health_parts, told);
         measuring::refresh_disk(&telemetry, room.clone());
-        let gateway_parts = GatewayParts {
+        let gateway_parts = GatewayParts::from(GatewayInside {
             metrics: metrics.as_ref().map(|(_, address)| address.clone()),
             telemetry: telemetry.clone(),
             clock: clock.clone(),
@@ -754,11 +754,11 @@ impl Daemon {
             memory,
             committer: committer.clone(),
             store,
-            actor: Arc::new(move |path| {
-                let root = for_actors.get().cloned();
+            part: Arc::new(move |path| {
+                let root = for_parts.get().cloned();
                 Box::pin(async move {
                     match root {
-                        Some(root) => root.cell_at(&path).await.ok().flatten(),
+                        Some(root) => root.child_at(&path).await.ok().flatten(),
                         None => None,
                     }
                 })
@@ -783,13 +783,13 @@ impl Daemon {
             }),
             stop: stop.clone(),
             desk: Arc::new(HomeDesk::new(home.clone())),
-            draining: Arc::default(),
+            draining: false.into(),
             limits: Limits::new(&config.gateway.limits, &telemetry),
             routing: Routing::new(config.gateway.rules.clone()),
             settings: rim::settings(config),
             requests: RequestIds::new(boot),
             openapi: Arc::new(gateway::openapi::document()),
-        };
+        });
         let listeners = Listeners {
             gateway: Arc::new(listener),
             tls,

@@ -36,6 +36,11 @@ struct About {
     standing: Option<Standing>,
 }
 
+/// Where a run is asked about.
+pub fn run_address(run: RunId) -> String {
+    format!("/v1/runs/{run}")
+}
+
 impl ApiError {
     /// An error of this code.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
@@ -93,6 +98,11 @@ impl ApiError {
         self
     }
 
+    /// The run that goes on or has ended.
+    pub fn run(&self) -> Option<RunId> {
+        self.about.run
+    }
+
     /// The code.
     pub fn code(&self) -> Code {
         self.code
@@ -113,7 +123,7 @@ impl ApiError {
             rest["details"] = (**details).clone();
         }
         if let Some(run) = self.about.run {
-            rest["run"] = format!("/v1/runs/{run}").into();
+            rest["run"] = run_address(run).into();
         }
         rest
     }
