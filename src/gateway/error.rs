@@ -187,6 +187,10 @@ impl IntoResponse for ApiError {
         if let Some(standing) = &self.about.standing {
             standing.write(headers);
         }
+        // The rest of the body is not read, so the connection ends: a client that is not told would use it again.
+        if [code::BODY_TOO_LARGE.id, code::BODY_TOO_SLOW.id].contains(&self.code.id) {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }

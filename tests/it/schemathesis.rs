@@ -83,11 +83,12 @@ fn no_request_to_the_operators_listener_makes_a_fault_or_an_answer_that_is_not_d
         own.to_str().expect("UTF-8"),
         "--tls-verify",
         bundle.to_str().expect("UTF-8"),
-        // What ends the daemon, or makes the certificate of whoever asks worth nothing.
+        // What ends the daemon, or makes the certificate or the key of whoever asks worth nothing: numbers that one
+        // answer tells are tried with another operation.
         "--exclude-path",
         "/admin/v1/stop",
-        "--exclude-path",
-        "/admin/v1/tls/rotate",
+        "--exclude-path-regex",
+        "^/admin/v1/(tls/(rotate|revoke)|keys/[^/]+/(rotate|revoke))$",
     ];
     let url = Operator::of(&home).url;
     try_all(&program, &home, (&url, &daemon.key), &more);

@@ -100,7 +100,8 @@ impl Vendor {
         }
         for (name, value) in response.headers() {
             let is_limit = name.as_str().contains("ratelimit-");
-            if is_limit || name == header::RETRY_AFTER || name == header::WWW_AUTHENTICATE {
+            let is_passed_on = [header::RETRY_AFTER, header::WWW_AUTHENTICATE, header::CONNECTION].contains(name);
+            if is_limit || is_passed_on {
                 headers.insert(name.clone(), value.clone());
             }
         }

@@ -1,7 +1,7 @@
 //! Incidents and health: `/v1/incidents`, `/v1/health`.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
@@ -15,6 +15,7 @@ use crate::gateway::auth::Authenticated;
 use crate::gateway::body::Body;
 use crate::gateway::error::ApiError;
 use crate::gateway::parts::GatewayParts;
+use crate::gateway::query::{Path, Query};
 use crate::gateway::wire::run::time;
 use crate::health::check::Verdict;
 use crate::health::round::{CheckView, RoundView};
