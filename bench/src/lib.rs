@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "it measures, and waits for other processes")]
 
 pub mod chaos;
+pub mod clients;
 pub mod daemon;
 pub mod disk;
 pub mod floor;

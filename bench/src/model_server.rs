@@ -54,6 +54,11 @@ impl ModelServer {
         Ok(Self { address, notes })
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Its base address, as `models.<alias>.baseUrl` takes it.
     pub fn base_url(&self) -> String {
         format!("http://{}/v1", self.address)

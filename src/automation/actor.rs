@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -188,10 +189,16 @@ impl ScheduleActor {
         for _ in 0..STEPS_MAX {
             self.inside.book.looked(&self.name);
             self.watch(myself, state);
+            if self.inside.held.load(Ordering::Acquire) {
+                state.schedule.was_held = true;
+                state.timer = Some(Timer::after(myself, parts.tick, || ScheduleMessage::LookDue));
+                return Ok(());
+            }
             let now = parts.clock.now();
             match decide(&state.schedule, &state.zone, now) {
                 Step::Wait(until) => {
                     state.schedule.is_fresh = false;
+                    state.schedule.was_held = false;
                     let wait = until.map_or(parts.tick, |at| parts.clock.until(at).min(parts.tick));
                     // A clock that shows a time just before the due one must not make it turn round.
                     let wait = wait.max(Duration::from_millis(1));

@@ -163,6 +163,8 @@ fn catch_up(state: &ScheduleState, zone: &dyn Offsets, first: UtcMillis, now: Ut
     let schedule = &state.schedule;
     let reason = if state.is_fresh {
         "the daemon was not running when it was due"
+    } else if state.was_held {
+        "the daemon was being drained when it was due"
     } else if state.put_off.is_some() {
         "its run could not be accepted in time"
     } else {

@@ -1,6 +1,7 @@
 //! What everybody else holds of schedules.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ractor::RpcReplyPort;
@@ -22,6 +23,8 @@ use super::parts::AutomationInside;
 use super::prepare::CommandView;
 use super::zone::{Zone, is_zone};
 
+/// Longest time for which a healthy schedule is not looked after, with room: one looks at least every 30 seconds.
+const TICK_MAX: Duration = Duration::from_secs(60);
 /// Longest wait for a schedule's actor, a commit included.
 const ANSWER_MAX: Duration = Duration::from_secs(15);
 
@@ -108,6 +111,27 @@ impl AutomationHandle {
     /// one looks at least every 30 seconds.
     pub fn tick_age(&self) -> Option<(ScheduleName, Duration)> {
         self.inside.book.tick_age()
+    }
+
+    /// The schedule that was not looked after for longer than a healthy one ever is, and for how long; none when all
+    /// are well.
+    pub fn late(&self) -> Option<(ScheduleName, Duration)> {
+        self.tick_age().filter(|(_, age)| *age > TICK_MAX)
+    }
+
+    /// Starts nothing from now on, or goes on. What is due meanwhile is in no ledger yet: it is decided when this ends,
+    /// in this life or the next, as after a time in which the daemon was not running. Ends with the process.
+    pub fn hold(&self, on: bool) {
+        self.inside.held.store(on, Ordering::Release);
+        if on {
+            return;
+        }
+        for schedule in self.all() {
+            // One that is between two lives looks at its start.
+            if let Some(actor) = self.inside.actors.get(schedule.name.as_str()) {
+                actor.cast(ScheduleMessage::LookDue).ok();
+            }
+        }
     }
 
     /// All schedules, by name.

@@ -47,6 +47,7 @@ pub fn layer(parts: AutomationParts, schedules: Vec<Schedule>) -> (SupervisorSpe
         book: Book::new(schedules),
         actors: actors.handle(),
         watching,
+        held: Arc::default(),
     };
     slot.set(inside.clone()).ok();
     let for_keeper = inside.clone();

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -77,4 +78,6 @@ pub struct AutomationInside {
     pub actors: DynamicRef<ScheduleName, ScheduleMessage>,
     /// Tasks that wait for the ends of runs.
     pub watching: Tasks,
+    /// Whether nothing is started for now: an operator drains the daemon.
+    pub held: Arc<AtomicBool>,
 }

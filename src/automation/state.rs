@@ -36,6 +36,8 @@ pub struct ScheduleState {
     pub put_off: Option<PutOff>,
     /// Whether nothing was decided since the process, or this actor, began.
     pub is_fresh: bool,
+    /// Whether nothing was decided for a while because the daemon was being drained.
+    pub was_held: bool,
     /// Rows written since the ledger was last trimmed.
     pub rows_written: usize,
 }
@@ -63,6 +65,7 @@ impl ScheduleState {
             cancelled: BTreeSet::new(),
             put_off: None,
             is_fresh: true,
+            was_held: false,
             rows_written: 0,
         };
         for row in open {
@@ -103,6 +106,7 @@ impl ScheduleState {
             self.cancel_for = written.cancels;
         }
         self.is_fresh = false;
+        self.was_held = false;
     }
 
     /// The clock was set back to `now`; `slots` are those after it that have rows.

@@ -15,14 +15,11 @@ use serde_json::Value;
 
 use super::error::CliError;
 use crate::daemon::config::{DaemonFile, Home, Overrides, load};
-use crate::identity::authority::client::client_config;
-use crate::runtime::file::{read_at_most, read_private};
+use crate::identity::authority::client::{ClientError, Credentials, client_config};
 use crate::runtime::tls::http_client;
 
 /// Largest answer that is read.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Largest file of certificates.
-const PEM_BYTES_MAX: u64 = 256 * 1024;
 /// Time for the connection to this machine or a near one.
 const CONNECT_MS: u64 = 3_000;
 /// Time for an answer that nobody waits for on the other side.
@@ -192,19 +189,20 @@ impl Client {
         let Some(folder) = folder else {
             return Self::build(target, |builder| builder);
         };
-        let (bundle, own) = (folder.join("internal.pem"), folder.join("operator.pem"));
-        let unusable = |path: &std::path::Path, source| CliError::Io {
-            verb: "read",
-            what: path.display().to_string(),
-            source,
-        };
-        let trusted = read_at_most(&bundle, PEM_BYTES_MAX).map_err(|source| unusable(&bundle, source))?;
-        let own = read_private(&own).map_err(|source| unusable(&own, source))?;
-        let tls = client_config(&trusted.unwrap_or_default(), own.as_deref()).map_err(|error| CliError::Daemon {
-            step: "use the operator's certificate",
-            code: crate::domain::code::AUTHORITY_FILES,
-            hint: Some("the daemon of this home makes one at its start".into()),
-            source: Box::new(error),
+        let read = Credentials::read(folder);
+        let tls = read.and_then(|Credentials { bundle, own }| client_config(&bundle, own?.as_deref()));
+        let tls = tls.map_err(|error| match error {
+            ClientError::File { path, source } => CliError::Io {
+                verb: "read",
+                what: path.display().to_string(),
+                source,
+            },
+            error => CliError::Daemon {
+                step: "use the operator's certificate",
+                code: crate::domain::code::AUTHORITY_FILES,
+                hint: Some("the daemon of this home makes one at its start".into()),
+                source: Box::new(error),
+            },
         })?;
         Self::build(target, |builder| builder.tls_backend_preconfigured(tls.clone()))
     }

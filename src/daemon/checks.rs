@@ -1,37 +1,34 @@
 //! The checks of the daemon's own parts, and the ways to people, put together from the configuration.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::automation::handle::AutomationHandle;
 use crate::domain::memory::{MemoryScope, ShardName};
 use crate::domain::time::UtcMillis;
-use crate::health::alerts::channel::{Channel, Way};
+use crate::health::alerts::channel::{Channel, Way as AlertWay};
 use crate::health::alerts::command::CommandChannel;
 use crate::health::alerts::mail::MailChannel;
 use crate::health::alerts::webhook::WebhookChannel;
 use crate::health::check::{Check, Finding, Severity, Verdict};
-use crate::identity::authority::client::client_config;
 use crate::identity::authority::handle::Authority;
 use crate::llm::registry::Models;
 use crate::memory::handle::MemoryHandle;
 use crate::memory::question::Question;
 use crate::runtime::clock::Clock;
 use crate::runtime::committer::Committer;
-use crate::runtime::file::{read_at_most, read_private};
 use crate::runtime::room::handle::Room;
 use crate::runtime::telemetry::Telemetry;
 use crate::runtime::tls::http_client;
 use crate::skills::handle::SkillsHandle;
 
+use super::ask::answers;
 use super::config::Home;
 use super::config::health::{ChannelConfig, HealthConfig, WayConfig};
 use super::config::model::{SecretSource, Stored};
+use super::rim::Way;
 
-/// Longest time for which a healthy schedule is not looked after.
-const TICK_MAX: Duration = Duration::from_secs(60);
 /// A certificate that ends sooner has not been renewed when it should have been: it lives a day and is renewed after
 /// two thirds of it.
 const EXPIRY_MIN_MS: u64 = 4 * 3_600 * 1_000;
@@ -39,8 +36,6 @@ const EXPIRY_MIN_MS: u64 = 4 * 3_600 * 1_000;
 const CLOCK_STEP_MAX_MS: u64 = 5_000;
 /// A time before this is no time at which this program runs: 2024-01-01.
 const CLOCK_MIN: UtcMillis = UtcMillis(1_704_067_200_000);
-/// Largest file of certificates.
-const PEM_BYTES_MAX: u64 = 256 * 1024;
 
 /// What the checks ask.
 pub struct Parts {
@@ -62,14 +57,12 @@ pub struct Parts {
     pub room: Room,
     /// Counts.
     pub telemetry: Telemetry,
-    /// Where the gateway is reached by this machine.
-    pub gateway: SocketAddr,
-    /// Where the operators' listener is.
-    pub admin: SocketAddr,
+    /// How this machine reaches the gateway.
+    pub gateway: Way,
+    /// The operators' listener.
+    pub admin: Way,
     /// Where the metrics are; none when they are not served.
-    pub metrics: Option<Arc<str>>,
-    /// The folder of certificates.
-    pub tls: std::path::PathBuf,
+    pub metrics: Option<SocketAddr>,
 }
 
 fn good(seen: impl Into<Arc<str>>) -> Verdict {
@@ -83,7 +76,7 @@ fn failed(why: impl Into<Arc<str>>, action: &str) -> Verdict {
 /// All checks: of the parts, then those of the configuration.
 pub fn checks(parts: Parts, config: &HealthConfig) -> Arc<[Check]> {
     let http = plain_client();
-    let mut checks = of_listeners(&parts, &http);
+    let mut checks = of_listeners(&parts);
     checks.extend(of_parts(&parts));
     checks.extend(of_machine(&parts));
     let own = config.checks.iter().cloned();
@@ -96,58 +89,31 @@ fn plain_client() -> reqwest::Client {
     http_client(|builder| builder).expect("a client with no settings of its own can be made")
 }
 
-async fn answers(http: &reqwest::Client, url: &str) -> Verdict {
-    match http.get(url).send().await {
-        Ok(answer) if answer.status().is_success() => good(format!("it answered {}", answer.status().as_u16())),
-        Ok(answer) => failed(
-            format!("it answered {}", answer.status().as_u16()),
-            "its supervisor restarts it; `openclaw tree` shows how often",
-        ),
-        Err(error) => failed(
-            crate::domain::fault::in_one_line(&error),
-            "its supervisor restarts it; `openclaw tree` shows how often",
-        ),
-    }
-}
-
-fn of_listeners(parts: &Parts, http: &reqwest::Client) -> Vec<Check> {
-    let ask = |url: String| {
-        let http = http.clone();
-        move || {
-            let (http, url) = (http.clone(), url.clone());
-            async move { answers(&http, &url).await }
+/// Asks a listener of this program as its clients do.
+fn asks(name: &'static str, severity: Severity, way: Way, path: &'static str, action: &'static str) -> Check {
+    Check::new(name, severity, move || {
+        let way = way.clone();
+        async move {
+            match answers(way, path).await {
+                Ok(()) => good("it answered 200"),
+                Err(why) => failed(why, action),
+            }
         }
-    };
-    let gateway = format!("http://{}/readyz", parts.gateway);
-    let mut checks = vec![Check::new("gateway", Severity::Error, ask(gateway))];
-    if let Some(address) = &parts.metrics {
-        let url = format!("http://{address}/metrics");
-        checks.push(Check::new("metrics", Severity::Warning, ask(url)));
-    }
-    let (admin, tls) = (parts.admin, parts.tls.clone());
-    checks.push(Check::new("admin", Severity::Error, move || {
-        let tls = tls.clone();
-        async move { ask_admin(admin, &tls).await }
-    }));
-    checks
+    })
 }
 
-/// Comes as an operator does: with the certificate that was made for the home.
-async fn ask_admin(address: SocketAddr, tls: &Path) -> Verdict {
-    let action = "`openclaw security check` looks at the listener, `openclaw tls show` at the certificates";
-    let trusted = read_at_most(&tls.join("internal.pem"), PEM_BYTES_MAX);
-    let own = read_private(&tls.join("operator.pem"));
-    let (Ok(trusted), Ok(own)) = (trusted, own) else {
-        return failed("the operator's certificate cannot be read", action);
-    };
-    let config = match client_config(&trusted.unwrap_or_default(), own.as_deref()) {
-        Ok(config) => config,
-        Err(error) => return failed(crate::domain::fault::in_one_line(&error), action),
-    };
-    match http_client(|builder| builder.tls_backend_preconfigured(config.clone())) {
-        Ok(client) => answers(&client, &format!("https://{address}/openapi.json")).await,
-        Err(error) => failed(error.to_string(), action),
+fn of_listeners(parts: &Parts) -> Vec<Check> {
+    const RESTARTED: &str = "its supervisor restarts it; `openclaw tree` shows how often";
+    const OPERATORS: &str = "`openclaw security check` looks at the listener, `openclaw tls show` at the certificates";
+    let gateway = parts.gateway.clone();
+    let mut checks = vec![asks("gateway", Severity::Error, gateway, "/readyz", RESTARTED)];
+    if let Some(address) = parts.metrics {
+        let metrics = Way { address, tls_dir: None };
+        checks.push(asks("metrics", Severity::Warning, metrics, "/metrics", RESTARTED));
     }
+    let admin = parts.admin.clone();
+    checks.push(asks("admin", Severity::Error, admin, "/openapi.json", OPERATORS));
+    checks
 }
 
 fn of_parts(parts: &Parts) -> Vec<Check> {
@@ -166,14 +132,13 @@ fn of_parts(parts: &Parts) -> Vec<Check> {
     });
     let automation = parts.automation.clone();
     let schedules = Check::new("schedules", Severity::Error, move || {
-        let late = automation.tick_age();
-        std::future::ready(match late {
-            Some((name, age)) if age > TICK_MAX => failed(
+        std::future::ready(match (automation.late(), automation.tick_age()) {
+            (Some((name, age)), _) => failed(
                 format!("`{name}` was not looked after for {} s", age.as_secs()),
                 "`openclaw cron show` shows it; the watchdog of the service restarts a daemon whose schedules stand",
             ),
-            Some((_, age)) => good(format!("looked after {} s ago at most", age.as_secs())),
-            None => good("there are none"),
+            (None, Some((_, age))) => good(format!("looked after {} s ago at most", age.as_secs())),
+            (None, None) => good("there are none"),
         })
     });
     let memory = parts.memory.clone();
@@ -259,16 +224,21 @@ fn of_machine(parts: &Parts) -> Vec<Check> {
             good(format!("{hours} hours are left"))
         })
     });
-    let clock = parts.clock.clone();
+    vec![disk, certificates, clock_check(Clock::system())]
+}
+
+/// Whether the wall clock runs with the machine's own. It has to be the wall clock itself: one that takes the jumps out
+/// of it has none to show.
+fn clock_check(wall: Clock) -> Check {
     #[expect(
         clippy::disallowed_methods,
         reason = "the clock is held against the one that nobody can set"
     )]
-    let began = (clock.now(), Instant::now());
-    let clock = Check::new("clock", Severity::Warning, move || {
-        let (wall, own) = began;
-        let expected = UtcMillis(wall.0.saturating_add(own.elapsed().as_millis() as u64));
-        let now = clock.now();
+    let began = (wall.now(), Instant::now());
+    Check::new("clock", Severity::Warning, move || {
+        let (then, own) = began;
+        let expected = UtcMillis(then.0.saturating_add(own.elapsed().as_millis() as u64));
+        let now = wall.now();
         let step = now.0.abs_diff(expected.0);
         std::future::ready(if now < CLOCK_MIN {
             failed(
@@ -283,8 +253,7 @@ fn of_machine(parts: &Parts) -> Vec<Check> {
         } else {
             good("it runs with the machine")
         })
-    });
-    vec![disk, certificates, clock]
+    })
 }
 
 /// The ways to people. One that cannot be used is said here, and the others go on.
@@ -307,9 +276,9 @@ pub fn channels(config: &[ChannelConfig], stored: &Stored) -> Arc<[Channel]> {
                     },
                     None => None,
                 };
-                Way::Webhook(WebhookChannel::new(plain_client(), url.clone(), key.as_deref()))
+                AlertWay::Webhook(WebhookChannel::new(plain_client(), url.clone(), key.as_deref()))
             }
-            WayConfig::Command(argv) => Way::Command(CommandChannel { argv: argv.clone() }),
+            WayConfig::Command(argv) => AlertWay::Command(CommandChannel { argv: argv.clone() }),
             WayConfig::Mail {
                 server,
                 login,
@@ -324,7 +293,7 @@ pub fn channels(config: &[ChannelConfig], stored: &Stored) -> Arc<[Channel]> {
                     None => None,
                 };
                 match MailChannel::new(server, login, from, to) {
-                    Ok(mail) => Way::Mail(mail),
+                    Ok(mail) => AlertWay::Mail(mail),
                     Err(reason) => {
                         tracing::error!(channel = %name, %reason, "an alert channel cannot be used");
                         continue;
@@ -348,4 +317,27 @@ pub fn host(home: &Home) -> Arc<str> {
         return home.state_dir().display().to_string().into();
     }
     name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_wall_clock_that_is_set_is_told_and_one_that_runs_is_not() {
+        let wall = Clock::manual(UtcMillis(CLOCK_MIN.0 + 1_000_000));
+        let check = clock_check(wall.clone());
+        assert!(matches!(check.make().await, Verdict::Good(_)));
+        for (at, expected) in [
+            (CLOCK_MIN.0 + 1_060_000, "it was set by 60 s since the start"),
+            (CLOCK_MIN.0 + 940_000, "it was set by 60 s since the start"),
+            (CLOCK_MIN.0 - 1, "it shows a time long before this program was made"),
+        ] {
+            wall.set(UtcMillis(at));
+            let Verdict::Failed(found) = check.make().await else {
+                panic!("{at} was taken for good");
+            };
+            assert_eq!(&*found.why, expected);
+        }
+    }
 }

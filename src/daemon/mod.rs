@@ -3,6 +3,7 @@
 //! The one place that knows every layer below it. It wires; it decides nothing about runs.
 
 pub mod adapters;
+mod ask;
 mod checks;
 pub mod config;
 mod config_seen;

@@ -27,7 +27,7 @@ use crate::domain::name::AgentName;
 use crate::gateway;
 use crate::gateway::layer::{Connections, Listeners, MetricsListener};
 use crate::gateway::limit::limits::Limits;
-use crate::gateway::parts::{GatewayParts, StoreCare};
+use crate::gateway::parts::{GatewayInside, GatewayParts, StoreCare};
 use crate::gateway::request_id::RequestIds;
 use crate::gateway::routing::choose::Routing;
 use crate::health;
@@ -84,6 +84,7 @@ use super::adapters::{
     SchedulesFolder, SkillsMemory, command_skill, embedding, in_one_line, mcp_server, model, named_pipelines,
     pipelines, search, shown, upkeep,
 };
+use super::ask::answers;
 use super::checks;
 use super::config::model::Stored;
 use super::config::{Config, DaemonFile, Home, HomeError};
@@ -96,7 +97,7 @@ use super::programs::{self, EgressError};
 use super::rim::{self, Way, reachable};
 use super::service::manager::{self, Starting};
 use super::service::sockets::Handed;
-use super::service::watchdog::{Probe, Watchdog, answers_itself};
+use super::service::watchdog::{Probe, Watchdog};
 
 /// Model requests at once.
 const ASKING_MAX: usize = 4096;
@@ -114,8 +115,6 @@ const SCHEDULE_TICK: Duration = Duration::from_secs(30);
 const SUSPEND_MAX: Duration = Duration::from_secs(10);
 /// For connections to be gone after their own bound.
 const DRAIN_MORE: Duration = Duration::from_millis(500);
-/// A healthy schedule is looked after every 30 seconds.
-const TICK_MAX: Duration = Duration::from_secs(60);
 /// Room without which a start cannot write its small files.
 const START_BYTES_MIN: u64 = 512 * 1024;
 /// Longest wait for that room.
@@ -392,8 +391,7 @@ fn vital_signs(committer: &Committer, root: &SupervisorRef, automation: Automati
         Probe {
             part: "schedules",
             ask: Arc::new(move || {
-                let late = automation.tick_age().filter(|(_, age)| *age > TICK_MAX);
-                let answer = late.map_or(Ok(()), |(name, age)| {
+                let answer = automation.late().map_or(Ok(()), |(name, age)| {
                     Err(format!("`{name}` was not looked after for {} s", age.as_secs()))
                 });
                 Box::pin(std::future::ready(answer))
@@ -401,7 +399,7 @@ fn vital_signs(committer: &Committer, root: &SupervisorRef, automation: Automati
         },
         Probe {
             part: "gateway",
-            ask: Arc::new(move || Box::pin(answers_itself(gateway.clone()))),
+            ask: Arc::new(move || Box::pin(answers(gateway.clone(), "/livez"))),
         },
     ]
 }
@@ -685,7 +683,7 @@ impl Daemon {
 
         let (stop, _) = watch::channel(false);
         let tree: Arc<OnceLock<SupervisorRef>> = Arc::default();
-        let (for_gateway, for_actors, for_figures) = (tree.clone(), tree.clone(), tree.clone());
+        let (for_gateway, for_parts, for_figures) = (tree.clone(), tree.clone(), tree.clone());
         let counted = telemetry.clone();
         measuring::refresh_schedules(&telemetry, automation.clone());
         measuring::refresh(
@@ -699,6 +697,10 @@ impl Daemon {
         );
         let metrics = listen_for_metrics(config, &handed).await;
         let (restarted, told) = tokio::sync::mpsc::channel(RESTARTS_MAX);
+        let way = Way {
+            address: reachable(address),
+            tls_dir: tls.is_some().then(|| tls_dir.clone()),
+        };
         let asked = checks::Parts {
             clock: clock.clone(),
             committer: committer.clone(),
@@ -709,10 +711,12 @@ impl Daemon {
             authority: authority.clone(),
             room: room.clone(),
             telemetry: telemetry.clone(),
-            gateway: reachable(address),
-            admin: reachable(admin),
-            metrics: metrics.as_ref().map(|(_, address)| address.clone()),
-            tls: tls_dir.clone(),
+            gateway: way.clone(),
+            admin: Way {
+                address: reachable(admin),
+                tls_dir: Some(tls_dir),
+            },
+            metrics: metrics.as_ref().and_then(|(listener, _)| listener.local_addr().ok()),
         };
         let health_parts = HealthParts {
             clock: clock.clone(),
@@ -734,7 +738,7 @@ impl Daemon {
         };
         let (health_layer, health) = health::layer::layer(health_parts, told);
         measuring::refresh_disk(&telemetry, room.clone());
-        let gateway_parts = GatewayParts {
+        let gateway_parts = GatewayParts::from(GatewayInside {
             metrics: metrics.as_ref().map(|(_, address)| address.clone()),
             telemetry: telemetry.clone(),
             clock: clock.clone(),
@@ -767,11 +771,11 @@ impl Daemon {
             memory,
             committer: committer.clone(),
             store,
-            actor: Arc::new(move |path| {
-                let root = for_actors.get().cloned();
+            part: Arc::new(move |path| {
+                let root = for_parts.get().cloned();
                 Box::pin(async move {
                     match root {
-                        Some(root) => root.cell_at(&path).await.ok().flatten(),
+                        Some(root) => root.child_at(&path).await.ok().flatten(),
                         None => None,
                     }
                 })
@@ -796,17 +800,13 @@ impl Daemon {
             }),
             stop: stop.clone(),
             desk: Arc::new(HomeDesk::new(home.clone())),
-            draining: Arc::default(),
+            draining: false.into(),
             limits: Limits::new(&config.gateway.limits, &telemetry),
             routing: Routing::new(config.gateway.rules.clone()),
             settings: rim::settings(config),
             requests: RequestIds::new(boot),
             openapi: Arc::new(gateway::openapi::document()),
-        };
-        let way = Way {
-            address: reachable(address),
-            tls_dir: tls.is_some().then_some(tls_dir),
-        };
+        });
         let listeners = Listeners {
             gateway: Arc::new(listener),
             tls,

@@ -211,6 +211,8 @@ codes! {
     TOKENS_LIMITED = "OC-7018", "tokens_limited", Overloaded;
     /// An operator drains the daemon, so it takes no new runs.
     DRAINING = "OC-7019", "draining", Unavailable;
+    /// A part of the tree was not suspended or resumed.
+    NOT_SUSPENDED = "OC-7020", "not_suspended", Conflict;
     /// Nothing is kept under this key.
     MEMORY_NOT_FOUND = "OC-8001", "memory_not_found", NotFound;
     /// Too many questions wait for this part of the memory, or too many parts are open.

@@ -9,10 +9,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{Extensions, HeaderMap};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
 
 use crate::domain::code;
 
@@ -101,18 +99,15 @@ fn client(visitor: &Visitor, headers: &HeaderMap, proxies: &[Network]) -> Result
     })
 }
 
-/// Notes where a request comes from, or refuses it.
-pub async fn attribute(State(parts): State<GatewayParts>, mut request: Request, next: Next) -> Response {
-    let visitor = request.extensions().get::<Visitor>().cloned();
-    if let Some(visitor) = visitor {
-        match client(&visitor, request.headers(), &parts.settings.proxies) {
-            Ok(client) => {
-                request.extensions_mut().insert(client);
-            }
-            Err(refused) => return refused.into_response(),
-        }
+/// Notes where a request comes from.
+///
+/// **Errors**: it says something of that which does not count.
+pub fn attribute(parts: &GatewayParts, request: &mut Request) -> Result<(), ApiError> {
+    if let Some(visitor) = request.extensions().get::<Visitor>() {
+        let client = client(visitor, request.headers(), &parts.settings.proxies)?;
+        request.extensions_mut().insert(client);
     }
-    next.run(request).await
+    Ok(())
 }
 
 #[cfg(test)]

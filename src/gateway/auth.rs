@@ -1,10 +1,8 @@
 //! Who may: the key of a request, and which Host names this daemon answers to.
 
-use axum::extract::{FromRequestParts, Request, State};
+use axum::extract::{FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
 
 use crate::domain::code;
 use crate::identity::keyring::{KeyError, Principal};
@@ -60,7 +58,7 @@ impl FromRequestParts<GatewayParts> for Authenticated {
 
 /// The refusal of a request that a web page of another origin made. Only browsers say whose page it was, and they say
 /// it always; a page of this daemon's own has the address that is asked as its origin.
-pub fn refuse_other_origins(request: &Request) -> Option<ApiError> {
+fn refuse_other_origins(request: &Request) -> Option<ApiError> {
     let text = |name: header::HeaderName| request.headers().get(name).map(|value| value.to_str().unwrap_or(""));
     let own = text(header::HOST).or_else(|| request.uri().authority().map(axum::http::uri::Authority::as_str));
     let site = request.headers().get("sec-fetch-site");
@@ -78,13 +76,10 @@ pub fn refuse_other_origins(request: &Request) -> Option<ApiError> {
     })
 }
 
-/// Refuses requests that a web page made a browser send to this address under another name (DNS rebinding).
-pub async fn check_host(State(parts): State<GatewayParts>, request: Request, next: Next) -> Response {
-    let refused = refuse_other_hosts(&request, &parts.address).or_else(|| refuse_other_origins(&request));
-    match refused {
-        Some(refused) => refused.into_response(),
-        None => next.run(request).await,
-    }
+/// The refusal of a request that a web page made a browser send to this address: under another name (DNS rebinding), or
+/// from another origin.
+pub fn refuse_pages(request: &Request, own: &str) -> Option<ApiError> {
+    refuse_other_hosts(request, own).or_else(|| refuse_other_origins(request))
 }
 
 /// The refusal of a request whose host is neither this machine nor the address that is listened on.

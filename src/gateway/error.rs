@@ -37,6 +37,11 @@ struct About {
     standing: Option<Standing>,
 }
 
+/// Where a run is asked about.
+pub fn run_address(run: RunId) -> String {
+    format!("/v1/runs/{run}")
+}
+
 impl ApiError {
     /// An error of this code.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
@@ -94,6 +99,11 @@ impl ApiError {
         self
     }
 
+    /// The run that goes on or has ended.
+    pub fn run(&self) -> Option<RunId> {
+        self.about.run
+    }
+
     /// The code.
     pub fn code(&self) -> Code {
         self.code
@@ -114,7 +124,7 @@ impl ApiError {
             rest["details"] = (**details).clone();
         }
         if let Some(run) = self.about.run {
-            rest["run"] = format!("/v1/runs/{run}").into();
+            rest["run"] = run_address(run).into();
         }
         rest
     }
@@ -177,6 +187,10 @@ impl IntoResponse for ApiError {
         }
         if let Some(standing) = &self.about.standing {
             standing.write(headers);
+        }
+        // The rest of the body is not read, so the connection ends: a client that is not told would use it again.
+        if [code::BODY_TOO_LARGE.id, code::BODY_TOO_SLOW.id].contains(&self.code.id) {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

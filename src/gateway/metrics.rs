@@ -71,18 +71,45 @@ impl RequestMeter {
     }
 }
 
+/// One request that is being counted.
+pub struct Counted {
+    route: Option<MatchedPath>,
+    method: Method,
+    began: std::time::Instant,
+}
+
+impl RequestMeter {
+    /// A request begins.
+    pub fn begin(&self, request: &Request) -> Counted {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "how long an answer takes is a figure; it decides nothing"
+        )]
+        let began = std::time::Instant::now();
+        Counted {
+            route: request.extensions().get::<MatchedPath>().cloned(),
+            method: request.method().clone(),
+            began,
+        }
+    }
+
+    /// It was answered.
+    pub fn end(&self, counted: &Counted, response: &Response) {
+        let route = counted.route.as_ref().map_or(OTHER, MatchedPath::as_str);
+        self.count(
+            route,
+            &counted.method,
+            response.status().as_str(),
+            counted.began.elapsed(),
+        );
+    }
+}
+
 /// Counts one request.
 pub async fn meter(State(meter): State<RequestMeter>, request: Request, next: Next) -> Response {
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let method = request.method().clone();
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "how long an answer takes is a figure; it decides nothing"
-    )]
-    let began = std::time::Instant::now();
+    let counted = meter.begin(&request);
     let response = next.run(request).await;
-    let route = route.as_ref().map_or(OTHER, MatchedPath::as_str);
-    meter.count(route, &method, response.status().as_str(), began.elapsed());
+    meter.end(&counted, &response);
     response
 }
 

@@ -1,5 +1,6 @@
 //! What the routes stand on.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -59,9 +60,11 @@ pub type MeasureActors = Arc<dyn Fn() -> futures_util::future::BoxFuture<'static
 pub type TreeSource =
     Arc<dyn Fn() -> futures_util::future::BoxFuture<'static, Option<supervisors::TreeSnapshot>> + Send + Sync>;
 
-/// Finds the running actor at a path of the tree.
-pub type ActorSource =
-    Arc<dyn Fn(Box<str>) -> futures_util::future::BoxFuture<'static, Option<ractor::ActorCell>> + Send + Sync>;
+/// A part of the tree: its supervisor, and its id there.
+pub type Placed = (supervisors::SupervisorRef, supervisors::ChildId);
+
+/// Finds what stands at a path of the tree, running or not.
+pub type PartSource = Arc<dyn Fn(Box<str>) -> futures_util::future::BoxFuture<'static, Option<Placed>> + Send + Sync>;
 
 /// What is needed to look after the store.
 #[derive(Debug, Clone)]
@@ -72,9 +75,27 @@ pub struct StoreCare {
     pub backup_keep: usize,
 }
 
-/// Everything that the routes use.
+/// Everything that the routes use. A cheap clone: every layer of routes takes one for each request, and every stream
+/// holds one for its life.
 #[derive(Clone)]
-pub struct GatewayParts {
+pub struct GatewayParts(Arc<GatewayInside>);
+
+impl From<GatewayInside> for GatewayParts {
+    fn from(inside: GatewayInside) -> Self {
+        Self(Arc::new(inside))
+    }
+}
+
+impl Deref for GatewayParts {
+    type Target = GatewayInside;
+
+    fn deref(&self) -> &GatewayInside {
+        &self.0
+    }
+}
+
+/// What they are.
+pub struct GatewayInside {
     /// Tells the time.
     pub clock: Clock,
     /// This life of the process.
@@ -129,14 +150,14 @@ pub struct GatewayParts {
     pub measure_actors: MeasureActors,
     /// The tree.
     pub tree: TreeSource,
-    /// Actors of the tree.
-    pub actor: ActorSource,
+    /// Parts of the tree.
+    pub part: PartSource,
     /// Set when the process is asked to stop.
     pub stop: watch::Sender<bool>,
     /// The configuration's files and the log.
     pub desk: Arc<dyn Desk>,
     /// Whether new runs are refused because an operator drains the daemon.
-    pub draining: Arc<AtomicBool>,
+    pub draining: AtomicBool,
     /// Limits on what clients ask.
     pub limits: Limits,
     /// Which agent gets a request that names none.

@@ -223,18 +223,26 @@ impl SupervisorRef {
     /// The running actor at a path of [`SupervisorRef::snapshot`], for operators and tests that stop or kill one part
     /// from outside.
     pub async fn cell_at(&self, path: &str) -> Result<Option<ActorCell>, ApiError> {
+        let Some((supervisor, id)) = self.child_at(path).await? else {
+            return Ok(None);
+        };
+        let children = supervisor.which_children().await?;
+        let found = children.into_iter().find(|info| info.id == id);
+        Ok(found.and_then(|info| info.cell))
+    }
+
+    /// The supervisor of what stands at a path of [`SupervisorRef::snapshot`], running or not, and its id there.
+    pub async fn child_at(&self, path: &str) -> Result<Option<(Self, ChildId)>, ApiError> {
         let view = self.ask(Message::Snapshot).await?;
         for (child, nested) in view.children {
             if child.path == path {
-                let children = self.which_children().await?;
-                let found = children.into_iter().find(|info| info.id.as_str() == child.id);
-                return Ok(found.and_then(|info| info.cell));
+                return Ok(Some((self.clone(), child.id.into())));
             }
             // Ids may hold a slash themselves, so the nested paths are compared rather than cut.
             if let Some(shared) = nested
                 && path.starts_with(&format!("{}/", child.path))
             {
-                return Box::pin(Self { shared }.cell_at(path)).await;
+                return Box::pin(Self { shared }.child_at(path)).await;
             }
         }
         Ok(None)

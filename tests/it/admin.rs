@@ -25,16 +25,18 @@ fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// One operator's way to one daemon.
-struct Operator {
-    url: String,
+/// The operator, with what the daemon of a home has made for it.
+pub struct Operator {
+    /// Where the operators' listener is.
+    pub url: String,
     bundle: String,
     own: Option<String>,
     key: Option<String>,
 }
 
 impl Operator {
-    fn of(home: &TestHome) -> Self {
+    /// Of a home whose daemon runs.
+    pub fn of(home: &TestHome) -> Self {
         let file: Value = serde_json::from_str(&read(&home.path().join("state/daemon.json"))).expect("JSON");
         let folder = home.path().join("state/tls");
         Self {
@@ -85,7 +87,8 @@ impl Operator {
     }
 }
 
-fn issue(home: &TestHome, identity: &str, life: &str) -> (String, String) {
+/// A certificate with its key in one text, and its serial number.
+pub fn issue(home: &TestHome, identity: &str, life: &str) -> (String, String) {
     let file = home.workspace().join(identity.replace('/', "-"));
     let output = file.to_str().expect("UTF-8");
     let (exit, value) = cli(home, &["tls", "issue", identity, "--life", life, "--output", output]);
@@ -393,6 +396,89 @@ fn an_edit_of_the_configuration_is_in_the_audit_log_whoever_made_it() {
     let found = rows("config.read");
     let found: Vec<&str> = found[1..].iter().map(|(file, _)| file.as_str()).collect();
     assert_eq!(found, ["agents/alma.toml", "openclaw.toml"]);
+}
+
+#[test]
+fn a_part_is_suspended_until_it_is_resumed_and_one_that_is_needed_or_one_of_a_crowd_is_not() {
+    let home = TestHome::new("");
+    let daemon = home.start();
+    let operator = Operator::of(&home);
+    let client = operator.client();
+    let workspace = home.workspace().display().to_string();
+    let beat = [
+        "cron",
+        "add",
+        "beat",
+        "@every 1h",
+        "--workspace",
+        &workspace,
+        "--",
+        "true",
+    ];
+    assert_eq!(cli(&home, &beat).0, 0);
+    let post = async |path: &str, word: &str| {
+        let url = format!("{}/admin/v1/actors/{}/{word}", operator.url, path.replace('/', "%2F"));
+        let sent = client
+            .post(url)
+            .bearer_auth(home.operator_key())
+            .send()
+            .await
+            .expect("an answer");
+        let status = sent.status().as_u16();
+        let bytes = sent.bytes().await.expect("a body");
+        let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        (status, body["error"]["code"].as_str().unwrap_or("").to_owned())
+    };
+    let runs = async |path: &str| {
+        let (_, tree) = operator.ask(&client, "/admin/v1/tree", &[]).await.expect("an answer");
+        let mut all = vec![tree];
+        let mut at = 0;
+        while let Some(node) = all.get(at).cloned() {
+            all.extend(node["children"].as_array().cloned().unwrap_or_default());
+            at += 1;
+        }
+        let found = all.iter().find(|node| node["path"] == path).cloned();
+        found.unwrap_or_default()["state"].clone()
+    };
+    let good = (200, String::new());
+    let refused = (409, "OC-7020".to_owned());
+    block_on(async {
+        let checker = "root/health/checker";
+        assert_eq!(runs(checker).await, "running");
+        assert_eq!(post(checker, "suspend").await, good);
+        assert_eq!(runs(checker).await, "down");
+        assert_eq!(
+            post(checker, "kill").await,
+            (404, "OC-2015".to_owned()),
+            "it has no actor"
+        );
+        assert_eq!(post(checker, "resume").await, good);
+        assert_eq!(runs(checker).await, "running");
+        assert_eq!(post(checker, "resume").await, refused, "it runs");
+        // A whole branch, with what is below it.
+        assert_eq!(post("root/automation", "suspend").await, good);
+        assert_eq!(post("root/automation", "resume").await, good);
+        until_async("the schedule's actor", PATIENCE, async || {
+            let state = runs("root/automation/schedules/beat").await;
+            if state == "running" { Ok(()) } else { Err(state) }
+        })
+        .await;
+        for path in [
+            "root",
+            "root/storage",
+            "root/storage/guard",
+            "root/gateway",
+            "root/gateway/admin",
+            "root/automation/schedules/beat",
+        ] {
+            assert_eq!(post(path, "suspend").await, refused, "{path}");
+        }
+        assert_eq!(runs("root/automation/schedules/beat").await, "running");
+        assert_eq!(post("root/nobody", "suspend").await, (404, "OC-2015".to_owned()));
+    });
+    let (_, log) = cli(&home, &["audit", "--limit", "100"]);
+    assert!(log.to_string().contains("actor.suspended"), "{log}");
+    assert!(daemon.terminate().success());
 }
 
 #[test]

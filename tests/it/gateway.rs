@@ -83,6 +83,29 @@ fn who_may_not_is_told_so_and_probes_need_no_key() {
 }
 
 #[test]
+fn a_body_that_is_refused_unread_ends_its_connection_and_says_so() {
+    let home = TestHome::new("[gateway]\nmaxBodyBytes = 65536\n");
+    let daemon = home.start();
+    let check = |path: &str| {
+        let address = daemon.url.strip_prefix("http://").expect("in clear");
+        let mut stream = TcpStream::connect(address).expect("connects");
+        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a bound");
+        let key = &daemon.key;
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {key}\r\ncontent-length: 100000\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer and the end");
+        assert!(answer.starts_with("HTTP/1.1 413 "), "{path}: {answer}");
+        assert!(answer.contains("\r\nconnection: close\r\n"), "{path}: {answer}");
+    };
+    check("/v1/runs");
+    check("/v1/chat/completions");
+    check("/v1/messages");
+}
+
+#[test]
 fn what_cannot_be_used_is_refused_with_its_place_and_nothing_is_accepted() {
     let home = TestHome::new("[gateway]\nmaxBodyBytes = 65536\n");
     let daemon = home.start();

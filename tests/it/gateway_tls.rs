@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::admin::issue;
 use crate::keys::cli;
 use crate::process::block_on;
 use crate::support::daemon::{TestDaemon, TestHome};
@@ -42,6 +43,14 @@ fn shown(stream: &TlsStream<TcpStream>) -> Vec<u8> {
     session.peer_certificates().expect("shown")[0].to_vec()
 }
 
+/// A round of checks finds every listener well, however it speaks.
+fn listeners_are_well(home: &TestHome) {
+    let (_, health) = cli(home, &["health"]);
+    for name in ["gateway", "admin"] {
+        assert_eq!(health["checks"][name]["good"], true, "{name}: {health}");
+    }
+}
+
 /// Asks on a connection that stays open; none when it is gone.
 async fn ask(stream: &mut TlsStream<TcpStream>, path: &str, key: Option<&str>) -> Option<u16> {
     let key = key.map_or_else(String::new, |key| format!("authorization: Bearer {key}\r\n"));
@@ -61,6 +70,7 @@ fn the_gateway_speaks_http_2_where_both_can_and_commands_find_it_over_tls() {
     let daemon = home.start();
     let (exit, status) = cli(&home, &["status"]);
     assert_eq!(exit, 0, "{status}");
+    listeners_are_well(&home);
     let bundle = read(&home, "internal.pem");
     let check = |words: &[&[u8]], expected: reqwest::Version| {
         let mut tls = client_config(&bundle, None).expect("certificates");
@@ -152,6 +162,7 @@ fn new_files_are_shown_from_the_next_connection_on_and_bad_ones_change_nothing()
         let first = shown(&open);
         // Commands of this machine know the internal authority; strangers see the operator's own.
         assert_eq!(cli(&home, &["status"]).0, 0);
+        listeners_are_well(&home);
         let internal = read(&home, "internal.pem");
         assert!(connect(&to, "localhost", &internal, None).await.is_ok());
         assert!(connect(&to, "gate.example", &internal, None).await.is_err());
@@ -183,19 +194,8 @@ fn where_clients_must_be_known_a_certificate_comes_before_the_key_and_its_end_en
     let home = TestHome::new("[gateway]\ntls.mode = \"internal\"\ntls.clients = \"known\"\n");
     let daemon = home.start();
     assert_eq!(cli(&home, &["status"]).0, 0, "commands show the operator's certificate");
-    let file = home.workspace().join("nginx.pem");
-    let (exit, issued) = cli(
-        &home,
-        &[
-            "tls",
-            "issue",
-            "service/nginx",
-            "--output",
-            file.to_str().expect("UTF-8"),
-        ],
-    );
-    assert_eq!(exit, 0, "{issued}");
-    let own = std::fs::read_to_string(&file).expect("written");
+    listeners_are_well(&home);
+    let (own, serial) = issue(&home, "service/nginx", "1d");
     let bundle = read(&home, "internal.pem");
     let to = address(&daemon);
     block_on(async {
@@ -210,8 +210,7 @@ fn where_clients_must_be_known_a_certificate_comes_before_the_key_and_its_end_en
             "a certificate alone"
         );
         assert_eq!(ask(&mut stream, "/v1/runs", Some(&daemon.key)).await, Some(200));
-        let serial = issued["serial"].as_str().expect("a serial number");
-        assert_eq!(cli(&home, &["tls", "revoke", serial]).0, 0);
+        assert_eq!(cli(&home, &["tls", "revoke", &serial]).0, 0);
         let mut rest = Vec::new();
         let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await;
         assert!(read.is_ok(), "the connection ends with its certificate");

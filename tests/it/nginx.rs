@@ -13,7 +13,7 @@ use openclaw::identity::authority::client::client_config;
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
 
-use crate::keys::cli;
+use crate::admin::issue;
 use crate::process::block_on;
 use crate::support::daemon::TestHome;
 use crate::support::wait::until;
@@ -132,24 +132,14 @@ fn through_nginx_streams_flow_and_what_a_client_says_of_itself_does_not() {
     let gateway = daemon.url.strip_prefix("https://").expect("TLS").to_owned();
     let folder = tempfile::tempdir().expect("a folder");
     let at = |name: &str| folder.path().join(name);
-    let service = at("service-nginx.pem");
-    let (exit, issued) = cli(
-        &home,
-        &[
-            "tls",
-            "issue",
-            "service/nginx",
-            "--output",
-            service.to_str().expect("UTF-8"),
-        ],
-    );
-    assert_eq!(exit, 0, "{issued}");
+    let (service, _) = issue(&home, "service/nginx", "1d");
     let internal = std::fs::read_to_string(home.path().join("state/tls/internal.pem")).expect("there");
     let authority = Authority::new();
     let (server, server_key) = authority.issue(NAME, ExtendedKeyUsagePurpose::ServerAuth);
     let (alice, alice_key) = authority.issue("alice", ExtendedKeyUsagePurpose::ClientAuth);
     for (name, text) in [
         ("internal.pem", &internal),
+        ("service-nginx.pem", &service),
         ("server.pem", &server),
         ("server.key", &server_key),
         ("clients.pem", &authority.pem),

@@ -7,25 +7,21 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use openclaw::domain::id::RunId;
-use openclaw::domain::name::StepId;
-use openclaw::domain::time::UtcMillis;
 use openclaw::runtime::entropy::Entropy;
 use openclaw::skills::builtin::http_request::HttpRequest;
 use openclaw::skills::builtin::web_fetch::WebFetch;
 use openclaw::skills::egress::{Egress, layer};
 use openclaw::skills::network::NetworkPolicy;
-use openclaw::skills::skill::{CallOrder, Skill};
-use serde_json::{Value, json};
+use serde_json::json;
 use supervisors::Supervisor;
 
-use crate::process::{block_on, key};
+use crate::process::block_on;
+use crate::ssrf::call;
 
 const TEST: &str = "rebinding::a_name_that_changes_its_address_between_two_looks_leads_to_nothing_inside";
 const MARK: &str = "OPENCLAW_TEST_REBINDING";
@@ -97,24 +93,6 @@ fn resolve() -> Arc<[AtomicUsize; 3]> {
         }
     });
     answered
-}
-
-async fn call(skill: &dyn Skill, arguments: Value) -> (bool, String) {
-    let order = CallOrder {
-        key: key(),
-        run: RunId::new(UtcMillis(1), 1),
-        step: StepId::new("s").expect("id"),
-        arguments,
-        workspace: Path::new("/").into(),
-        granted: None,
-        deadline: Duration::from_secs(20),
-    };
-    let end = skill
-        .call(order)
-        .await
-        .expect("a refusal is no failure of the machinery")
-        .outcome;
-    (end.is_error, end.content.to_string())
 }
 
 /// In the network of its own.

@@ -7,6 +7,7 @@
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use crate::admin::Operator;
 use crate::support::daemon::TestHome;
 
 /// Checks of every answer.
@@ -28,20 +29,22 @@ fn program() -> Option<PathBuf> {
     None
 }
 
-#[test]
-fn no_request_that_the_description_allows_or_not_makes_a_fault_or_an_answer_that_is_not_described() {
-    let Some(program) = program() else { return };
-    // What it makes up must start no work that outlives it.
-    let home = TestHome::new("[gateway]\ntimeout = 500\n[agent]\ntimeout = 1000\nmaxRetries = 0\n");
-    let daemon = home.start();
-    let output = Command::new(&program)
+/// Makes requests from the description at this address until there are none left, each with the key.
+fn try_all(program: &PathBuf, home: &TestHome, (url, key): (&str, &str), more: &[&str]) {
+    let output = Command::new(program)
         .arg("run")
-        .arg(format!("{}/openapi.json", daemon.url))
-        .args(["-H", &format!("Authorization: Bearer {}", daemon.key)])
+        .arg(format!("{url}/openapi.json"))
+        .args(["-H", &format!("Authorization: Bearer {key}")])
         .args(["--checks", CHECKS, "--phases", "examples,coverage,fuzzing", "-n", "15"])
-        .args(["--seed", "20261122", "--request-timeout", "20", "--no-color", "--continue-on-failure"])
-        // A stream of events ends with its run; what is read before is checked elsewhere.
-        .args(["--exclude-path", "/v1/runs/{id}/events"])
+        .args([
+            "--seed",
+            "20261122",
+            "--request-timeout",
+            "20",
+            "--no-color",
+            "--continue-on-failure",
+        ])
+        .args(more)
         .current_dir(home.workspace())
         .stdin(Stdio::null())
         .output()
@@ -54,5 +57,40 @@ fn no_request_that_the_description_allows_or_not_makes_a_fault_or_an_answer_that
         String::from_utf8_lossy(&output.stderr)
     );
     assert!(said.contains(" generated"), "{end}");
+}
+
+#[test]
+fn no_request_that_the_description_allows_or_not_makes_a_fault_or_an_answer_that_is_not_described() {
+    let Some(program) = program() else { return };
+    // What it makes up must start no work that outlives it.
+    let home = TestHome::new("[gateway]\ntimeout = 500\n[agent]\ntimeout = 1000\nmaxRetries = 0\n");
+    let daemon = home.start();
+    // A stream of events ends with its run; what is read before is checked elsewhere.
+    let more = ["--exclude-path", "/v1/runs/{id}/events"];
+    try_all(&program, &home, (&daemon.url, &daemon.key), &more);
+    assert!(daemon.terminate().success(), "{}", home.words());
+}
+
+#[test]
+fn no_request_to_the_operators_listener_makes_a_fault_or_an_answer_that_is_not_described() {
+    let Some(program) = program() else { return };
+    let home = TestHome::new("");
+    let daemon = home.start();
+    let tls = home.path().join("state/tls");
+    let (own, bundle) = (tls.join("operator.pem"), tls.join("internal.pem"));
+    let more = [
+        "--request-cert",
+        own.to_str().expect("UTF-8"),
+        "--tls-verify",
+        bundle.to_str().expect("UTF-8"),
+        // What ends the daemon, or makes the certificate or the key of whoever asks worth nothing: numbers that one
+        // answer tells are tried with another operation.
+        "--exclude-path",
+        "/admin/v1/stop",
+        "--exclude-path-regex",
+        "^/admin/v1/(tls/(rotate|revoke)|keys/[^/]+/(rotate|revoke))$",
+    ];
+    let url = Operator::of(&home).url;
+    try_all(&program, &home, (&url, &daemon.key), &more);
     assert!(daemon.terminate().success(), "{}", home.words());
 }

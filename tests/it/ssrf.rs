@@ -215,7 +215,8 @@ fn encoded(text: &str) -> String {
     })
 }
 
-async fn call(skill: &dyn Skill, arguments: Value) -> (bool, String) {
+/// Makes a call: whether it is an error, and what came of it.
+pub async fn call(skill: &dyn Skill, arguments: Value) -> (bool, String) {
     let order = CallOrder {
         key: key(),
         run: RunId::new(UtcMillis(1), 1),

@@ -11,7 +11,7 @@ import time
 
 import openai
 
-from shared import KEY, URL, WEATHER, refused, same
+from shared import KEY, URL, WEATHER, accepted, once, refused, same
 
 client = openai.OpenAI(base_url=f"{URL}/v1", api_key=KEY, max_retries=0)
 TOOLS = [{"type": "function", "name": WEATHER["name"], "description": WEATHER["description"],
@@ -155,6 +155,13 @@ def errors():
     same((last.type, last.response.status), ("response.failed", "failed"))
 
 
+def accepted_once():
+    patient = client.with_options(max_retries=2)
+    act = lambda: patient.responses.create(model="helper", input="count 50 every 100", store=False)
+    get = lambda path: client.get(path, cast_to=object)
+    accepted(once(get, lambda: refused(openai.APIStatusError, act, 408, code="answer_not_ready")))
+
+
 def formats():
     schema = {"type": "object", "properties": {"answer": {"type": "integer"}}, "required": ["answer"]}
     form = {"format": {"type": "json_schema", "name": "answer", "schema": schema}}
@@ -210,7 +217,7 @@ def resume(path):
 if len(sys.argv) > 1:
     {"begin": begin, "resume": resume}[sys.argv[1]](sys.argv[2])
 else:
-    for check in (whole, streamed, tools, chained, background, forgotten, errors, formats):
+    for check in (whole, streamed, tools, chained, background, forgotten, errors, accepted_once, formats):
         check()
     asyncio.run(concurrently())
 print("all good", openai.__version__)

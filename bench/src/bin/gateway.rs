@@ -52,7 +52,8 @@ fn main() -> Outcome<()> {
     let home = Home::make(&program, &folder, &at, &["m".to_owned()])?;
     let file = folder.join("openclaw.toml");
     let config = std::fs::read_to_string(&file)?;
-    let connections = format!("[gateway]\nmaxConnections = {}", streams + 100);
+    let most = streams + 100;
+    let connections = format!("[gateway]\nmaxConnections = {most}\nmaxConnectionsPerAddress = {most}");
     std::fs::write(&file, config.replacen("[gateway]", &connections, 1))?;
     let daemon = home.start()?;
     let body = json!({ "task": "wait", "agent": "bench", "model": "m0", "workspace": folder.join("work") });

@@ -19,14 +19,11 @@ use crate::cli::found::State;
 use crate::cli::output::{Output, one_line};
 use crate::daemon::config::DaemonFile;
 use crate::gateway::{admin, openapi};
-use crate::identity::authority::client::{client_config, old_client_config};
-use crate::runtime::file::{read_at_most, read_private};
+use crate::identity::authority::client::{Credentials, client_config, old_client_config};
 use crate::runtime::tls::http_client;
 
 /// Time for one try.
 const TRY: Duration = Duration::from_secs(5);
-/// Longest file of certificates.
-const PEM_BYTES_MAX: u64 = 256 * 1024;
 /// A name that is nobody's here.
 const STRANGER: &str = "stranger.example";
 
@@ -214,9 +211,8 @@ async fn not_from_outside(checks: &mut Checks, listener: &'static str, url: &str
 
 /// The operator's certificates: authorities and own; none where they cannot be read.
 fn certificates(context: &Context) -> Option<(String, String)> {
-    let folder = context.home.tls_dir();
-    let bundle = read_at_most(&folder.join("internal.pem"), PEM_BYTES_MAX).ok().flatten();
-    Some((bundle?, read_private(&folder.join("operator.pem")).ok().flatten()?))
+    let Credentials { bundle, own } = Credentials::read(&context.home.tls_dir()).ok()?;
+    Some((bundle, own.ok().flatten()?))
 }
 
 async fn gateway_checks(checks: &mut Checks, context: &Context, url: &str) {

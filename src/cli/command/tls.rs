@@ -11,6 +11,7 @@ use crate::cli::error::{CliError, Exit};
 use crate::cli::output::{one_line, table};
 use crate::daemon::config::file;
 use crate::daemon::operator_key::ensure_authority;
+use crate::identity::authority::files::AuthorityFiles;
 
 /// Does one of them.
 pub async fn run(context: &mut Context, command: TlsCommand) -> Result<Exit, CliError> {
@@ -22,7 +23,7 @@ pub async fn run(context: &mut Context, command: TlsCommand) -> Result<Exit, Cli
                 hint: None,
                 source: Box::new(error),
             })?;
-            let bundle = context.home.tls_dir().join("internal.pem");
+            let bundle = AuthorityFiles::new(context.home.tls_dir()).bundle_file();
             let value = json!({ "made": made, "bundle": bundle });
             context.output.result(&value, |_| {
                 let word = if made { "made" } else { "nothing to do: there is" };

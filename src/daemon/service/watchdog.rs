@@ -9,23 +9,13 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join_all};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::runtime::Handle;
-use tokio_rustls::TlsConnector;
-
-use crate::daemon::rim::Way;
-use crate::identity::authority::client::client_config;
-use crate::runtime::file::{read_at_most, read_private};
 
 use super::manager;
 use super::verdict::{Answer, Verdict, judge};
 
 /// Rounds within the manager's limit: one bad round alone does not end the process, three in a row do.
 const ROUNDS: u32 = 3;
-/// Bytes of an answer that are looked at: enough for the line of the status.
-const STATUS_LINE_BYTES: usize = 12;
-/// Largest file of certificates.
-const PEM_BYTES_MAX: u64 = 256 * 1024;
 
 /// Asks one part for a sign of progress.
 pub struct Probe {
@@ -101,43 +91,6 @@ async fn round(probes: &[Probe], limit: Duration) -> Vec<Answer> {
     join_all(asked).await
 }
 
-/// Asks the gateway over its own socket, as a client would: whether it accepts, routes and answers.
-pub async fn answers_itself(way: Way) -> Result<(), String> {
-    let connecting = tokio::net::TcpStream::connect(way.address).await;
-    let stream = connecting.map_err(|error| error.to_string())?;
-    let status = match &way.tls_dir {
-        None => status_of(stream, way.address).await,
-        Some(folder) => {
-            let bundle = read_at_most(&folder.join("internal.pem"), PEM_BYTES_MAX);
-            let own = read_private(&folder.join("operator.pem"));
-            let (bundle, own) = (bundle.map_err(|error| error.to_string())?, own.ok().flatten());
-            let config = client_config(&bundle.unwrap_or_default(), own.as_deref());
-            let connector = TlsConnector::from(Arc::new(config.map_err(|error| error.to_string())?));
-            match connector.connect(way.address.ip().into(), stream).await {
-                Ok(stream) => status_of(stream, way.address).await,
-                Err(error) => Err(error),
-            }
-        }
-    };
-    let status = status.map_err(|error| error.to_string())?;
-    if status == "HTTP/1.1 200" {
-        Ok(())
-    } else {
-        Err(format!("it answered `{status}`"))
-    }
-}
-
-async fn status_of(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
-    address: std::net::SocketAddr,
-) -> io::Result<String> {
-    let request = format!("GET /livez HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    let mut status = [0; STATUS_LINE_BYTES];
-    stream.read_exact(&mut status).await?;
-    Ok(String::from_utf8_lossy(&status).into_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,25 +118,5 @@ mod tests {
                 ("bad", Err("broken".to_owned())),
             ]
         );
-    }
-
-    #[tokio::test]
-    async fn a_gateway_that_does_not_answer_well_is_not_alive() {
-        async fn check(answer: &'static str, is_alive: bool) {
-            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("listens");
-            let address = listener.local_addr().expect("an address");
-            let served = async {
-                let (mut stream, _) = listener.accept().await.expect("a connection");
-                stream.write_all(answer.as_bytes()).await.expect("written");
-                drop(stream);
-            };
-            let way = Way { address, tls_dir: None };
-            let (answered, ()) = tokio::join!(answers_itself(way), served);
-            assert_eq!(answered.is_ok(), is_alive, "{answer:?}: {answered:?}");
-        }
-        check("HTTP/1.1 200 OK\r\n\r\n", true).await;
-        check("HTTP/1.1 503 Service Unavailable\r\n\r\n", false).await;
-        check("", false).await;
-        check("SSH-2.0-OpenSSH", false).await;
     }
 }

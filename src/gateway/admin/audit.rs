@@ -37,6 +37,21 @@ impl From<AuditError> for ApiError {
     }
 }
 
+/// Writes a row of what an operator is about to do, or has done.
+///
+/// **Errors**: it is not on disk.
+pub async fn noted(
+    parts: &GatewayParts,
+    key: &Authenticated,
+    action: &'static str,
+    object: &str,
+    detail: &str,
+) -> Result<(), ApiError> {
+    let note = parts.audit.note(&key.0.actor(), action, object, detail);
+    let written = parts.audit.commit(Vec::new(), note).await;
+    written.map_err(|error| ApiError::new(code::STORE_FAILED, in_one_line(&error)))
+}
+
 /// Query of `GET /admin/v1/audit`.
 #[derive(Debug, Deserialize)]
 pub struct ListQuery {

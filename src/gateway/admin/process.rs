@@ -6,16 +6,22 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
+use supervisors::SnapshotStrategy;
 
 use crate::domain::code;
+use crate::domain::fault::in_one_line;
 use crate::gateway::auth::Authenticated;
 use crate::gateway::error::ApiError;
-use crate::gateway::parts::GatewayParts;
+use crate::gateway::parts::{GatewayParts, Placed};
 use crate::gateway::query::Path;
 use crate::gateway::wire::tree::node;
 
+use super::audit::noted;
+
 /// Longest search for an actor in the tree.
 const SEARCH_MAX: Duration = Duration::from_secs(10);
+/// Longest wait for a part to end or to start.
+const SUSPEND_MAX: Duration = Duration::from_secs(30);
 
 /// `GET /admin/v1/tree`.
 pub async fn tree(State(parts): State<GatewayParts>, key: Authenticated) -> Result<Json<Value>, ApiError> {
@@ -53,22 +59,33 @@ enum End {
     Restart,
 }
 
+/// What stands at a path, running or not.
+async fn part(parts: &GatewayParts, path: &str) -> Result<Placed, ApiError> {
+    let searched = tokio::time::timeout(SEARCH_MAX, (parts.part)(path.into())).await;
+    let found = searched.map_err(|_| ApiError::new(code::STOPPING, "the supervision tree does not answer"))?;
+    found.ok_or_else(|| no_actor(path))
+}
+
+fn no_actor(path: &str) -> ApiError {
+    let shown = crate::domain::text::preview(path, 128);
+    ApiError::new(code::ACTOR_NOT_FOUND, format!("no actor runs at `{shown}`")).hint("`openclaw tree` shows the actors")
+}
+
 async fn end(parts: &GatewayParts, key: &Authenticated, path: &str, how: End) -> Result<Json<Value>, ApiError> {
     key.needs("actors:write")?;
-    let searched = tokio::time::timeout(SEARCH_MAX, (parts.actor)(path.into())).await;
-    let found = searched.map_err(|_| ApiError::new(code::STOPPING, "the supervision tree does not answer"))?;
-    let shown = crate::domain::text::preview(path, 128);
-    let cell = found.ok_or_else(|| {
-        ApiError::new(code::ACTOR_NOT_FOUND, format!("no actor runs at `{shown}`"))
-            .hint("`openclaw tree` shows the actors")
-    })?;
+    let (supervisor, id) = part(parts, path).await?;
+    let children = tokio::time::timeout(SEARCH_MAX, supervisor.which_children()).await;
+    let children = children.ok().and_then(Result::ok).unwrap_or_default();
+    let cell = children
+        .into_iter()
+        .find(|child| child.id == id)
+        .and_then(|child| child.cell);
+    let cell = cell.ok_or_else(|| no_actor(path))?;
     let action = match how {
         End::Kill => "actor.killed",
         End::Restart => "actor.restarted",
     };
-    let note = parts.audit.note(&key.0.actor(), action, path, "");
-    let told = parts.audit.commit(Vec::new(), note).await;
-    told.map_err(|error| ApiError::new(code::STORE_FAILED, error.to_string()))?;
+    noted(parts, key, action, path, "").await?;
     match how {
         End::Kill => cell.kill(),
         End::Restart => cell.stop(Some("an operator asked for a restart".into())),
@@ -92,4 +109,67 @@ pub async fn restart(
     Path(path): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     end(&parts, &key, &path, End::Restart).await
+}
+
+/// Parts that nobody could bring back: without the store nothing is acknowledged, and without these listeners no
+/// operator is heard.
+const NEVER_SUSPENDED: &[&str] = &["root/storage", "root/gateway/operators", "root/gateway/admin"];
+
+/// The part that is to be stopped for a while.
+///
+/// **Errors**: it is needed, or its supervisor keeps nothing that is stopped.
+async fn suspendable(parts: &GatewayParts, path: &str) -> Result<Placed, ApiError> {
+    let refused = |why: &str| ApiError::new(code::NOT_SUSPENDED, why.to_owned());
+    let is_needed = NEVER_SUSPENDED.iter().any(|needed| {
+        let (inner, outer) = (format!("{needed}/"), format!("{path}/"));
+        path == *needed || path.starts_with(&inner) || needed.starts_with(&outer)
+    });
+    if is_needed {
+        return Err(refused("this part is needed to bring any other one back")
+            .hint("`openclaw stop` ends the daemon; `openclaw drain` takes no new work"));
+    }
+    let (supervisor, id) = part(parts, path).await?;
+    let drawn = tokio::time::timeout(SEARCH_MAX, supervisor.snapshot()).await;
+    match drawn {
+        Ok(Ok(drawn)) if drawn.strategy != Some(SnapshotStrategy::Dynamic) => Ok((supervisor, id)),
+        Ok(Ok(_)) => Err(
+            refused("it is one of a crowd whose supervisor keeps nothing that is stopped")
+                .hint("pause the schedule, or cancel the run, that it works for"),
+        ),
+        Ok(Err(_)) | Err(_) => Err(ApiError::new(code::STOPPING, "the supervision tree does not answer")),
+    }
+}
+
+/// `POST /admin/v1/actors/{path}/suspend`: stops a part with everything below it, in order, until it is resumed or its
+/// supervisor starts anew. What it had accepted stays on disk.
+pub async fn suspend(
+    State(parts): State<GatewayParts>,
+    key: Authenticated,
+    Path(path): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    key.needs("actors:write")?;
+    let (supervisor, id) = suspendable(&parts, &path).await?;
+    noted(&parts, &key, "actor.suspended", &path, "").await?;
+    let stopped = tokio::time::timeout(SUSPEND_MAX, supervisor.terminate_child(&id)).await;
+    let stopped = stopped.map_err(|_| ApiError::new(code::STOPPING, "it did not end in time; it is ending still"))?;
+    stopped.map_err(|error| ApiError::new(code::NOT_SUSPENDED, in_one_line(&error)))?;
+    Ok(Json(json!({ "path": path, "done": "actor.suspended" })))
+}
+
+/// `POST /admin/v1/actors/{path}/resume`: starts what was suspended.
+pub async fn resume(
+    State(parts): State<GatewayParts>,
+    key: Authenticated,
+    Path(path): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    key.needs("actors:write")?;
+    let (supervisor, id) = part(&parts, &path).await?;
+    noted(&parts, &key, "actor.resumed", &path, "").await?;
+    let started = tokio::time::timeout(SUSPEND_MAX, supervisor.restart_child(&id)).await;
+    let started =
+        started.map_err(|_| ApiError::new(code::STOPPING, "it did not start in time; it is starting still"))?;
+    started.map_err(|error| {
+        ApiError::new(code::NOT_SUSPENDED, in_one_line(&error)).hint("only what was suspended is resumed")
+    })?;
+    Ok(Json(json!({ "path": path, "done": "actor.resumed" })))
 }

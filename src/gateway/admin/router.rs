@@ -9,7 +9,7 @@ use axum::routing::{get, post, put};
 use axum::{Json, Router};
 
 use crate::domain::code;
-use crate::gateway::auth::{refuse_other_hosts, refuse_other_origins};
+use crate::gateway::auth::refuse_pages;
 use crate::gateway::error::ApiError;
 use crate::gateway::lapse::{Leases, end_with_key};
 use crate::gateway::metrics::{RequestMeter, meter};
@@ -28,6 +28,8 @@ pub fn router(parts: GatewayParts, own: Arc<str>) -> Router {
         .route("/admin/v1/stop", post(process::stop))
         .route("/admin/v1/actors/{path}/kill", post(process::kill))
         .route("/admin/v1/actors/{path}/restart", post(process::restart))
+        .route("/admin/v1/actors/{path}/suspend", post(process::suspend))
+        .route("/admin/v1/actors/{path}/resume", post(process::resume))
         .route("/admin/v1/keys", get(keys::list).post(keys::create))
         .route("/admin/v1/keys/{id}/rotate", post(keys::rotate))
         .route("/admin/v1/keys/{id}/revoke", post(keys::revoke))
@@ -61,7 +63,7 @@ pub fn router(parts: GatewayParts, own: Arc<str>) -> Router {
 }
 
 async fn check_names(State(own): State<Arc<str>>, request: Request, next: Next) -> Response {
-    match refuse_other_hosts(&request, &own).or_else(|| refuse_other_origins(&request)) {
+    match refuse_pages(&request, &own) {
         Some(refused) => refused.into_response(),
         None => next.run(request).await,
     }

@@ -7,27 +7,16 @@ use axum::extract::State;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::domain::code;
 use crate::domain::text::preview;
 use crate::gateway::auth::Authenticated;
 use crate::gateway::body::Body;
 use crate::gateway::error::ApiError;
 use crate::gateway::parts::GatewayParts;
 
+use super::audit::noted;
+
 /// Bytes of a value in the audit log.
 const SHOWN_BYTES: usize = 200;
-
-async fn note(
-    parts: &GatewayParts,
-    key: &Authenticated,
-    action: &'static str,
-    object: &str,
-    detail: &str,
-) -> Result<(), ApiError> {
-    let note = parts.audit.note(&key.0.actor(), action, object, detail);
-    let written = parts.audit.commit(Vec::new(), note).await;
-    written.map_err(|error| ApiError::new(code::STORE_FAILED, error.to_string()))
-}
 
 /// `GET /admin/v1/config`: by the files as they are now, which a running daemon may not have taken yet.
 pub async fn config(State(parts): State<GatewayParts>, key: Authenticated) -> Result<Json<Value>, ApiError> {
@@ -49,7 +38,7 @@ pub async fn set(State(parts): State<GatewayParts>, key: Authenticated, body: Bo
     key.needs("config:write")?;
     let wire: SetWire = body.read()?;
     let name = parts.desk.check(&wire.key, &wire.value)?;
-    note(&parts, &key, "config.set", &name, &preview(&wire.value, SHOWN_BYTES)).await?;
+    noted(&parts, &key, "config.set", &name, &preview(&wire.value, SHOWN_BYTES)).await?;
     match parts.desk.set(&wire.key, &wire.value) {
         Ok(edited) => Ok(Json(json!({
             "key": edited.key,
@@ -59,7 +48,7 @@ pub async fn set(State(parts): State<GatewayParts>, key: Authenticated, body: Bo
             "live": edited.live,
         }))),
         Err(error) => {
-            note(&parts, &key, "config.not-set", &name, error.message()).await?;
+            noted(&parts, &key, "config.not-set", &name, error.message()).await?;
             Err(error)
         }
     }
@@ -89,7 +78,7 @@ pub async fn set_log_level(
     let before = parts.desk.log_level();
     parts.desk.set_log_level(&wire.level)?;
     let level = parts.desk.log_level();
-    note(&parts, &key, "log-level.set", &level, &format!("before: {before}")).await?;
+    noted(&parts, &key, "log-level.set", &level, &format!("before: {before}")).await?;
     Ok(Json(json!({ "level": level })))
 }
 
@@ -115,13 +104,15 @@ pub struct DrainWire {
     on: Option<bool>,
 }
 
-/// `POST /admin/v1/drain`: takes no new runs; those that are under way go on. Ends with the process.
+/// `POST /admin/v1/drain`: takes no new runs, and schedules start none; those that are under way go on. Ends with the
+/// process.
 pub async fn drain(State(parts): State<GatewayParts>, key: Authenticated, body: Body) -> Result<Json<Value>, ApiError> {
     key.needs("daemon:stop")?;
     let wire: DrainWire = body.read_or_empty()?;
     let on = wire.on.unwrap_or(true);
     let action = if on { "drain.begun" } else { "drain.ended" };
-    note(&parts, &key, action, "this daemon", "").await?;
+    noted(&parts, &key, action, "this daemon", "").await?;
     parts.draining.store(on, Ordering::Relaxed);
+    parts.automation.hold(on);
     Ok(standing(&parts))
 }

@@ -22,6 +22,8 @@ use crate::storage::compaction::{COMPACT_BYTES_MAX, CompactError};
 use crate::storage::error::StoreError;
 use crate::storage::review::StoreReview;
 
+use super::audit::noted;
+
 impl From<BackupError> for ApiError {
     fn from(error: BackupError) -> Self {
         Self::new(error.code(), in_one_line(&error))
@@ -46,12 +48,6 @@ async fn aside<T: Send + 'static, E: Into<ApiError> + Send + 'static>(
     let done = tokio::task::spawn_blocking(work).await;
     let done = done.map_err(|_| ApiError::new(code::BUG, "the work on the store crashed"))?;
     done.map_err(Into::into)
-}
-
-async fn noted(parts: &GatewayParts, key: &Authenticated, action: &'static str, object: &str) -> Result<(), ApiError> {
-    let note = parts.audit.note(&key.0.actor(), action, object, "");
-    let told = parts.audit.commit(Vec::new(), note).await;
-    told.map_err(|error| ApiError::new(code::STORE_FAILED, in_one_line(&error)))
 }
 
 /// A backup as clients see it.
@@ -114,6 +110,7 @@ pub async fn backup(
         &key,
         "store.backed_up",
         shown["name"].as_str().unwrap_or_default(),
+        "",
     )
     .await?;
     shown["removed"] = gone.iter().map(|path| path.display().to_string()).collect();
@@ -151,7 +148,7 @@ pub async fn verify(State(parts): State<GatewayParts>, key: Authenticated) -> Re
 /// `POST /admin/v1/store/compact`: everybody who reads or writes waits meanwhile.
 pub async fn compact(State(parts): State<GatewayParts>, key: Authenticated) -> Result<Json<Value>, ApiError> {
     key.needs("store:write")?;
-    noted(&parts, &key, "store.compacted", "the store").await?;
+    noted(&parts, &key, "store.compacted", "the store", "").await?;
     let store = parts.store.clone();
     let done = aside(move || store.compact(COMPACT_BYTES_MAX)).await?;
     Ok(Json(json!({ "bytes_before": done.before, "bytes_after": done.after })))

@@ -229,10 +229,13 @@ pub fn told(parts: &GatewayParts, run: RunId, has_schema: bool) -> Result<Told, 
 }
 
 /// Waits for the end within `gateway.timeout`; gives what there is then.
+///
+/// **Errors**: name the run, because it was accepted.
 pub async fn wait(parts: &GatewayParts, accepted: Accepted) -> Result<Told, ApiError> {
     let (run, has_schema) = (accepted.run, accepted.has_schema);
-    wait_for_end(parts, accepted.follow(parts)).await?;
-    told(parts, run, has_schema)
+    let waited = wait_for_end(parts, accepted.follow(parts)).await;
+    let told = waited.and_then(|()| told(parts, run, has_schema));
+    told.map_err(|error| error.of_run(run))
 }
 
 /// Waits for the end of what is followed, at most `gateway.timeout`.

@@ -95,7 +95,7 @@ pub async fn stream(parts: &GatewayParts, accepted: Accepted, writer: Writer) ->
     let mut streaming = match tokio::time::timeout(EARLY, follower.next()).await {
         Err(_) => Streaming::begin(follower, writer, run, parts.settings.keepalive),
         Ok(next) => {
-            let next = next?;
+            let next = next.map_err(|error| ApiError::from(error).of_run(run))?;
             if let Some(Next::Say(Say::End(ending))) = &next
                 && let Some(error) = failure(run, ending)
             {

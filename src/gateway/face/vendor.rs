@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use crate::domain::code;
-use crate::gateway::error::ApiError;
+use crate::gateway::error::{ApiError, run_address};
 use crate::gateway::parts::GatewayParts;
 
 /// Whose protocol is spoken.
@@ -77,14 +77,6 @@ impl Vendor {
         }
     }
 
-    /// Whether the vendors' clients may send the request again by themselves. Not when a run was accepted for it: that
-    /// one goes on or has spent its own repeats, and the next would be another one.
-    fn may_repeat(error: &ApiError) -> bool {
-        let id = error.code().id;
-        let accepted = [code::ANSWER_NOT_READY.id, code::NO_ANSWER.id, code::BUDGET_EXHAUSTED.id];
-        !accepted.contains(&id)
-    }
-
     /// The header in which the vendor's clients look for the number of a request.
     fn request_id_header(self) -> &'static str {
         match self {
@@ -99,12 +91,17 @@ impl Vendor {
         };
         let mut shaped = (self.status(error), Json(self.error_body(error))).into_response();
         let headers = shaped.headers_mut();
-        if !Self::may_repeat(error) {
+        // The vendors' clients send again by themselves what was answered 408, 409, 429 or 5xx. Not where a run was
+        // accepted: that one goes on or has spent its own repeats, and the next would be another one.
+        if let Some(run) = error.run() {
             headers.insert("x-should-retry", HeaderValue::from_static("false"));
+            let address = HeaderValue::from_str(&run_address(run)).expect("an id is ASCII");
+            headers.insert(header::LOCATION, address);
         }
         for (name, value) in response.headers() {
             let is_limit = name.as_str().contains("ratelimit-");
-            if is_limit || name == header::RETRY_AFTER || name == header::WWW_AUTHENTICATE {
+            let is_passed_on = [header::RETRY_AFTER, header::WWW_AUTHENTICATE, header::CONNECTION].contains(name);
+            if is_limit || is_passed_on {
                 headers.insert(name.clone(), value.clone());
             }
         }

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use futures_util::future::BoxFuture;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Either};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
@@ -12,7 +13,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::identity::authority::listener::Tls;
 
 use super::bounds::Bounds;
-use super::connection::{Protocol, answer};
+use super::connection::{Protocol, answer, answer_http2};
 use super::stall::Unstalled;
 use super::visitor::Visitor;
 
@@ -22,20 +23,19 @@ pub type Serve = Arc<dyn Fn(TcpStream, SocketAddr) -> Option<BoxFuture<'static, 
 /// Serves whoever comes, without TLS.
 pub fn plain(router: Router, bounds: Bounds, stop: watch::Receiver<bool>) -> Serve {
     Arc::new(move |stream, peer| {
-        let (router, stop) = (router.clone(), stop.clone());
-        Some(Box::pin(async move {
-            // Small answers must not wait for a full packet; without it they still arrive.
-            stream.set_nodelay(true).ok();
-            let stream = Unstalled::new(stream, bounds.stall);
-            let visitor = Visitor {
-                address: peer,
-                identity: None,
-            };
-            let answered = answer(stream, Protocol::Http1, visitor, router, bounds, stop).await;
+        // Small answers must not wait for a full packet; without it they still arrive.
+        stream.set_nodelay(true).ok();
+        let stream = Unstalled::new(stream, bounds.stall);
+        let visitor = Visitor {
+            address: peer,
+            identity: None,
+        };
+        let answering = answer(stream, visitor, router.clone(), bounds, stop.clone());
+        Some(Box::pin(answering.map(move |answered| {
             if let Err(error) = answered {
                 tracing::debug!(%peer, %error, "a connection ended early");
             }
-        }))
+        })))
     })
 }
 
@@ -85,11 +85,14 @@ async fn secure(
         address: peer,
         identity: known.as_ref().map(|known| known.identity.to_string().into()),
     };
-    let answering = answer(stream, protocol, visitor, router, bounds, stop);
+    let mut answering = match protocol {
+        Protocol::Http1 => Either::Left(Box::pin(answer(stream, visitor, router, bounds, stop))),
+        Protocol::Http2 => Either::Right(Box::pin(answer_http2(stream, visitor, router, bounds, stop))),
+    };
     let ended = match known {
         None => answering.await,
         Some(known) => tokio::select! {
-            ended = answering => ended,
+            ended = &mut answering => ended,
             why = tls.lapse(known.serial) => {
                 tracing::warn!(of, %peer, identity = %known.identity, %why, "a connection was closed");
                 Ok(())

@@ -115,18 +115,20 @@ pub async fn create(
     let accepted = order::accept(&parts, &key, &headers, request, earlier).await?;
     let (run, exchange, has_schema) = (accepted.run, accepted.exchange.clone(), accepted.has_schema);
     if is_stream {
-        let level = scribes.level(&parts, run, &exchange, || accepted.follow(&parts))?;
+        let level = scribes.level(&parts, run, &exchange, || accepted.follow(&parts));
+        let level = level.map_err(|error| error.of_run(run))?;
         return Ok(replay::stream(&parts, run, level, None));
     }
     let told = if exchange.is_background {
-        order::told(&parts, run, has_schema)?
+        order::told(&parts, run, has_schema).map_err(|error| error.of_run(run))?
     } else {
         order::wait(&parts, accepted).await?
     };
     if told.ending.is_none() && !store {
         return Err(order::not_ready(run));
     }
-    Ok(Json(view(&parts, run, &exchange, &told)?).into_response())
+    let shown = view(&parts, run, &exchange, &told).map_err(|error| error.of_run(run))?;
+    Ok(Json(shown).into_response())
 }
 
 /// Query of `GET /v1/responses/{id}`.

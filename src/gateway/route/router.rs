@@ -1,5 +1,7 @@
 //! All routes of the gateway.
 
+use std::sync::Arc;
+
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
@@ -8,13 +10,12 @@ use axum::{Extension, Router};
 
 use crate::domain::code;
 use crate::gateway::attribution::attribute;
-use crate::gateway::auth::check_host;
+use crate::gateway::auth::refuse_pages;
 use crate::gateway::error::ApiError;
 use crate::gateway::face::scribe::Scribes;
 use crate::gateway::face::vendor::{Vendor, shaped};
 use crate::gateway::lapse::{Leases, end_with_key};
-use crate::gateway::limit::limits::Limits;
-use crate::gateway::metrics::{RequestMeter, meter};
+use crate::gateway::metrics::RequestMeter;
 use crate::gateway::parts::GatewayParts;
 
 use super::{
@@ -36,23 +37,50 @@ async fn no_method() -> ApiError {
 /// What is asked to find out how the daemon is, which is most wanted when it has much to do.
 const PROBES: &[&str] = &["/livez", "/readyz", "/healthz"];
 
-/// Refuses what is too much for the whole gateway before anything of it is read.
-async fn begin(State(limits): State<Limits>, request: Request, next: Next) -> Response {
-    if PROBES.contains(&request.uri().path()) {
-        return next.run(request).await;
-    }
-    match limits.begin() {
-        Ok(_place) => next.run(request).await,
-        Err(refused) => refused.into_response(),
+/// What every request passes on its way to its route. One layer and not one for each: a layer copies those within it for
+/// every request.
+#[derive(Clone)]
+struct Threshold(Arc<Inside>);
+
+struct Inside {
+    parts: GatewayParts,
+    meter: RequestMeter,
+    leases: Leases,
+}
+
+async fn pass(State(threshold): State<Threshold>, request: Request, next: Next) -> Response {
+    let counted = threshold.0.meter.begin(&request);
+    let response = threshold.admit(request, next).await;
+    let response = response.unwrap_or_else(ApiError::into_response);
+    threshold.0.meter.end(&counted, &response);
+    response
+}
+
+impl Threshold {
+    /// **Errors**: it is too much for the whole gateway, which is told before anything of it is read; or a web page
+    /// sent it; or it says of its origin what does not count.
+    async fn admit(&self, mut request: Request, next: Next) -> Result<Response, ApiError> {
+        let Inside { parts, leases, .. } = &*self.0;
+        let is_probe = PROBES.contains(&request.uri().path());
+        let _place = (!is_probe).then(|| parts.limits.begin()).transpose()?;
+        if let Some(refused) = refuse_pages(&request, &parts.address) {
+            return Err(refused);
+        }
+        attribute(parts, &mut request)?;
+        Ok(end_with_key(State(leases.clone()), request, next).await)
     }
 }
 
 /// The router.
 pub fn router(parts: GatewayParts, scribes: Scribes) -> Router {
-    let leases = Leases {
-        keyring: parts.keyring.clone(),
-        is_limited: true,
-    };
+    let threshold = Threshold(Arc::new(Inside {
+        meter: RequestMeter::new(parts.telemetry.clone()),
+        leases: Leases {
+            keyring: parts.keyring.clone(),
+            is_limited: true,
+        },
+        parts: parts.clone(),
+    }));
     let openai = Router::new()
         .route("/v1/chat/completions", post(chat::create))
         .route("/v1/responses", post(responses::create))
@@ -125,10 +153,6 @@ pub fn router(parts: GatewayParts, scribes: Scribes) -> Router {
         .route("/openapi.json", get(status::openapi))
         .fallback(async || ApiError::new(code::ROUTE_NOT_FOUND, "nothing is at this address").hint("GET /openapi.json"))
         .method_not_allowed_fallback(no_method)
-        .layer(from_fn_with_state(leases, end_with_key))
-        .layer(from_fn_with_state(parts.clone(), attribute))
-        .layer(from_fn_with_state(parts.clone(), check_host))
-        .layer(from_fn_with_state(parts.limits.clone(), begin))
-        .layer(from_fn_with_state(RequestMeter::new(parts.telemetry.clone()), meter))
+        .layer(from_fn_with_state(threshold, pass))
         .with_state(parts)
 }

@@ -20,7 +20,7 @@ use crate::domain::plan_document::write_plan;
 use crate::domain::run::RunStatus;
 use crate::gateway::auth::Authenticated;
 use crate::gateway::body::{Body, take};
-use crate::gateway::error::ApiError;
+use crate::gateway::error::{ApiError, run_address};
 use crate::gateway::parts::GatewayParts;
 use crate::gateway::query::{Path, Query};
 use crate::gateway::rim::connection::stopped;
@@ -131,7 +131,7 @@ async fn answer(parts: &GatewayParts, accepted: Accepted, wait: Option<u64>) -> 
     let view = current(parts, run)?;
     let status = if ended { StatusCode::OK } else { StatusCode::ACCEPTED };
     let mut response = (status, Json(view)).into_response();
-    let location = HeaderValue::from_str(&format!("/v1/runs/{run}")).expect("an id is ASCII");
+    let location = HeaderValue::from_str(&run_address(run)).expect("an id is ASCII");
     response.headers_mut().insert(header::LOCATION, location);
     if !accepted.is_new {
         response

@@ -207,6 +207,7 @@ pub async fn run(
     Path(name): Path<String>,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     caller.needs("schedules:write")?;
+    parts.takes_work()?;
     let name = name_of(&name)?;
     let slot = parts.automation.run_now(&name, by(&caller)).await?;
     let view = parts.automation.slot(&name, slot)?.as_ref().map(row);
@@ -255,6 +256,7 @@ pub async fn backfill(
     body: Body,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     caller.needs("schedules:write")?;
+    parts.takes_work()?;
     let asked: Between = body.read()?;
     let from = time_of(&asked.from)?;
     let to = asked.to.as_deref().map_or_else(|| Ok(parts.clock.now()), time_of)?;

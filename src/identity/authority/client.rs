@@ -1,11 +1,17 @@
 //! The other side: TLS as a client of this installation.
 
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore};
+
+use crate::runtime::file::{read_at_most, read_private};
+
+use super::files::{AuthorityFiles, PEM_BYTES_MAX};
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +28,39 @@ pub enum ClientError {
     /// What was read cannot be used.
     #[error("use the certificates")]
     Tls(#[source] rustls::Error),
+    /// A file of the folder cannot be read.
+    #[error("read {}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// What a client of this machine has in the authority's folder: what it trusts, and what it shows.
+#[derive(Debug)]
+pub struct Credentials {
+    /// The authorities, as one text; empty before the first was made.
+    pub bundle: String,
+    /// The operator's certificate with its key; none where there is none. Who can go without it passes over the error.
+    pub own: Result<Option<String>, ClientError>,
+}
+
+impl Credentials {
+    /// Reads them.
+    ///
+    /// **Errors**: the authorities cannot be read.
+    pub fn read(folder: &Path) -> Result<Self, ClientError> {
+        let files = AuthorityFiles::new(folder.to_owned());
+        let (path, own) = (files.bundle_file(), files.operator_file());
+        let bundle = read_at_most(&path, PEM_BYTES_MAX).map_err(|source| ClientError::File { path, source })?;
+        Ok(Self {
+            bundle: bundle.unwrap_or_default(),
+            own: read_private(&own).map_err(|source| ClientError::File { path: own, source }),
+        })
+    }
 }
 
 /// All certificates of a text.

@@ -13,7 +13,7 @@ use crate::runtime::file::{read_at_most, read_private, replace};
 use super::issue::{IssueError, SigningAuthority};
 
 /// Largest file of certificates.
-const PEM_BYTES_MAX: u64 = 256 * 1024;
+pub(super) const PEM_BYTES_MAX: u64 = 256 * 1024;
 /// Authorities at once: the old one and the new one.
 const AUTHORITIES_MAX: usize = 2;
 

@@ -20,14 +20,13 @@ use crate::runtime::clock::Clock;
 use crate::runtime::file::read_at_most;
 
 use super::client::ClientError;
+use super::files::PEM_BYTES_MAX;
 use super::handle::Authority;
 use super::serving::{Shown, certified, forget_sessions};
 use super::trust::{Peer, PeerRefused};
 
 /// The word for HTTP/2 in a handshake.
 pub const H2: &[u8] = b"h2";
-/// Largest file of certificates or of a key.
-const PEM_BYTES_MAX: u64 = 256 * 1024;
 /// How often files are looked at, at most.
 const LOOK_EVERY_MS: u64 = 1_000;
 

@@ -378,3 +378,74 @@ fn what_a_downtime_cost_is_written_down_and_can_be_run_later() {
     }
     assert!(daemon.terminate().success());
 }
+
+/// The rows of the ledger, the oldest first: when each slot was, in whole seconds, and its state.
+async fn ledger(client: &Client, name: &str) -> Result<Vec<(i64, String)>, String> {
+    let path = format!("/v1/schedules/{name}/slots?limit=1000");
+    let (_, body) = client.get(&path).await.map_err(|error| error.to_string())?;
+    let rows = body["slots"].as_array().ok_or(format!("no slots: {body}"))?;
+    let mut rows: Vec<(i64, String)> = rows
+        .iter()
+        .filter_map(|row| {
+            let at: jiff::Timestamp = row["slot"].as_str()?.parse().ok()?;
+            Some((at.as_second(), row["state"].as_str()?.to_owned()))
+        })
+        .collect();
+    rows.sort();
+    Ok(rows)
+}
+
+#[test]
+fn a_drained_daemon_starts_no_slot_and_none_is_lost_by_it_whether_it_goes_on_or_is_started_anew() {
+    let (home, daemon) = start();
+    add(&home, &["beat", "@every 1s", "--overlap", "allow", "--", "true"]);
+    last(&home, "beat");
+    // Drained, nothing starts; afterwards every second from the first slot on has its row.
+    let drained = |daemon: &TestDaemon| {
+        let client = daemon.client();
+        assert_eq!(cli(&home, &["drain"]).0, 0);
+        let before = block_on(until_async("the runs under way to end", SOON, async || {
+            let rows = ledger(&client, "beat").await?;
+            let is_open = rows.iter().any(|(_, state)| state == "running" || state == "queued");
+            if is_open { Err(rows) } else { Ok(rows) }.map_err(|rows| format!("{rows:?}"))
+        }));
+        let began = std::time::Instant::now();
+        until("slots to be due", SOON, || {
+            let passed = began.elapsed();
+            if passed > Duration::from_millis(2_500) {
+                Ok(())
+            } else {
+                Err(passed)
+            }
+        });
+        let (exit, _, told) = cli(&home, &["cron", "run", "beat"]);
+        assert!(exit != 0 && told.contains("OC-7019"), "{exit}: {told}");
+        let after = block_on(ledger(&client, "beat")).expect("an answer");
+        assert_eq!(after, before, "nothing was started or given up");
+        before.last().expect("it ran before").0
+    };
+    let whole = |daemon: &TestDaemon, through: i64| {
+        let client = daemon.client();
+        block_on(until_async("the slots of the drain to have run", SOON, async || {
+            let rows = ledger(&client, "beat").await?;
+            let (first, last) = (rows[0].0, rows[rows.len() - 1].0);
+            let is_whole = rows.len() as i64 == last - first + 1;
+            let all_ran = rows
+                .iter()
+                .filter(|(slot, _)| *slot <= through + 2)
+                .all(|(_, state)| state == "ran" || state == "late");
+            if is_whole && all_ran && last > through + 2 {
+                Ok(())
+            } else {
+                Err(format!("{rows:?}"))
+            }
+        }));
+    };
+    let through = drained(&daemon);
+    assert_eq!(cli(&home, &["drain", "--off"]).0, 0);
+    whole(&daemon, through);
+    let through = drained(&daemon);
+    assert!(daemon.terminate().success());
+    let daemon = home.start();
+    whole(&daemon, through);
+}
