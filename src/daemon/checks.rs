@@ -43,6 +43,7 @@ const CLOCK_MIN: UtcMillis = UtcMillis(1_704_067_200_000);
 const PEM_BYTES_MAX: u64 = 256 * 1024;
 
 /// What the checks ask.
+#[derive(Clone)]
 pub struct Parts {
     /// Tells the time.
     pub clock: Clock,

@@ -105,7 +105,7 @@ fn client(visitor: &Visitor, headers: &HeaderMap, proxies: &[Network]) -> Result
 pub async fn attribute(State(parts): State<GatewayParts>, mut request: Request, next: Next) -> Response {
     let visitor = request.extensions().get::<Visitor>().cloned();
     if let Some(visitor) = visitor {
-        match client(&visitor, request.headers(), &parts.settings.proxies) {
+        match client(&visitor, request.headers(), &parts.settings.load().proxies) {
             Ok(client) => {
                 request.extensions_mut().insert(client);
             }

@@ -1,9 +1,10 @@
 //! What the routes stand on.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -68,8 +69,8 @@ pub type ActorSource =
 pub struct StoreCare {
     /// Where files are that belong into a backup, and where backups go.
     pub places: Places,
-    /// Backups that are kept.
-    pub backup_keep: usize,
+    /// Backups that are kept, as configured now.
+    pub backup_keep: Arc<AtomicUsize>,
 }
 
 /// Everything that the routes use.
@@ -137,12 +138,14 @@ pub struct GatewayParts {
     pub desk: Arc<dyn Desk>,
     /// Whether new runs are refused because an operator drains the daemon.
     pub draining: Arc<AtomicBool>,
+    /// Whether this home is for tests, which takes faults on purpose.
+    pub chaos: bool,
     /// Limits on what clients ask.
     pub limits: Limits,
     /// Which agent gets a request that names none.
     pub routing: Routing,
-    /// Limits and times.
-    pub settings: GatewaySettings,
+    /// Limits and times, as configured now.
+    pub settings: Arc<ArcSwap<GatewaySettings>>,
     /// Numbers of requests.
     pub requests: RequestIds,
     /// The description of the API.

@@ -157,7 +157,7 @@ pub(super) fn surroundings(
         fixed,
         compaction,
         consent: Consent {
-            rules: parts.approvals.clone(),
+            rules: parts.approvals.load_full(),
             agent: definition.map(|agent| agent.name.clone()),
             run: order.run,
             step: order.attempt.step.clone(),

@@ -5,10 +5,12 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::domain::code;
 use crate::gateway::auth::Authenticated;
+use crate::gateway::body::Body;
 use crate::gateway::error::ApiError;
 use crate::gateway::parts::GatewayParts;
 use crate::gateway::query::Path;
@@ -53,15 +55,20 @@ enum End {
     Restart,
 }
 
-async fn end(parts: &GatewayParts, key: &Authenticated, path: &str, how: End) -> Result<Json<Value>, ApiError> {
-    key.needs("actors:write")?;
+/// The actor at a path of the tree.
+async fn find(parts: &GatewayParts, path: &str) -> Result<ractor::ActorCell, ApiError> {
     let searched = tokio::time::timeout(SEARCH_MAX, (parts.actor)(path.into())).await;
     let found = searched.map_err(|_| ApiError::new(code::STOPPING, "the supervision tree does not answer"))?;
     let shown = crate::domain::text::preview(path, 128);
-    let cell = found.ok_or_else(|| {
+    found.ok_or_else(|| {
         ApiError::new(code::ACTOR_NOT_FOUND, format!("no actor runs at `{shown}`"))
             .hint("`openclaw tree` shows the actors")
-    })?;
+    })
+}
+
+async fn end(parts: &GatewayParts, key: &Authenticated, path: &str, how: End) -> Result<Json<Value>, ApiError> {
+    key.needs("actors:write")?;
+    let cell = find(parts, path).await?;
     let action = match how {
         End::Kill => "actor.killed",
         End::Restart => "actor.restarted",
@@ -92,4 +99,42 @@ pub async fn restart(
     Path(path): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     end(&parts, &key, &path, End::Restart).await
+}
+
+/// Longest stall that may be asked for.
+const STALL_SECONDS_MAX: u64 = 3_600;
+
+/// Body of `POST /admin/v1/chaos/stall`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StallWire {
+    path: String,
+    seconds: u64,
+}
+
+/// `POST /admin/v1/chaos/stall`: the next message of an actor takes so much longer. Only in a home for tests.
+pub async fn stall(State(parts): State<GatewayParts>, key: Authenticated, body: Body) -> Result<Json<Value>, ApiError> {
+    key.needs("actors:write")?;
+    if !parts.chaos {
+        let message = "this home is not for tests: faults on purpose are not taken";
+        return Err(ApiError::new(code::CHAOS_OFF, message)
+            .hint("`openclaw config set admin.chaos true` and a restart make it one"));
+    }
+    let wire: StallWire = body.read()?;
+    if wire.seconds == 0 || wire.seconds > STALL_SECONDS_MAX {
+        let message = format!("`seconds` is from 1 to {STALL_SECONDS_MAX}");
+        return Err(ApiError::invalid(message));
+    }
+    let cell = find(&parts, &wire.path).await?;
+    let detail = format!("{} s", wire.seconds);
+    let note = parts.audit.note(&key.0.actor(), "actor.stalled", &wire.path, &detail);
+    let told = parts.audit.commit(Vec::new(), note).await;
+    told.map_err(|error| ApiError::new(code::STORE_FAILED, error.to_string()))?;
+    if !supervisors::stall(&cell, Duration::from_secs(wire.seconds)) {
+        return Err(ApiError::new(
+            code::OVERLOADED,
+            "too many actors are to stall already; nothing was done",
+        ));
+    }
+    Ok(Json(json!({ "path": wire.path, "done": "actor.stalled" })))
 }
