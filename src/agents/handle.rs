@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use supervisors::{CallError, ChildRef};
+use arc_swap::ArcSwap;
+use supervisors::{ApiError, CallError, ChildRef, ChildSpec, SupervisorRef};
 
 use crate::domain::agent::AgentDefinition;
 use crate::domain::approval::ApprovalRules;
@@ -17,7 +18,7 @@ use crate::domain::id::RunId;
 use crate::domain::name::AgentName;
 
 use super::order::{SessionOrder, session_id};
-use super::parts::Definitions;
+use super::parts::{AgentsParts, Definitions};
 use super::roster::{AgentMessage, Sessions, Taken, start};
 use super::session::message::SessionMessage;
 use super::treasury::Treasury;
@@ -33,11 +34,17 @@ const SUSPEND_LOOK: Duration = Duration::from_millis(10);
 pub struct AgentsHandle {
     agents: Arc<BTreeMap<AgentName, ChildRef<AgentMessage>>>,
     sessions: Sessions,
+    roster: SupervisorRef,
+    make: MakeAgent,
+    later: Arc<tokio::sync::Mutex<BTreeMap<AgentName, ChildRef<AgentMessage>>>>,
     definitions: Definitions,
     treasury: Treasury,
-    approvals: Arc<ApprovalRules>,
+    approvals: Arc<ArcSwap<ApprovalRules>>,
     suspended: Arc<AtomicBool>,
 }
+
+/// Makes the branch of one agent.
+pub(super) type MakeAgent = Arc<dyn Fn(&AgentName) -> ChildSpec + Send + Sync>;
 
 /// Why an order was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -78,16 +85,18 @@ impl AgentsHandle {
     pub(super) fn new(
         agents: BTreeMap<AgentName, ChildRef<AgentMessage>>,
         sessions: Sessions,
-        definitions: Definitions,
-        treasury: Treasury,
-        approvals: Arc<ApprovalRules>,
+        (roster, make): (SupervisorRef, MakeAgent),
+        parts: &AgentsParts,
     ) -> Self {
         Self {
             agents: Arc::new(agents),
             sessions,
-            definitions,
-            treasury,
-            approvals,
+            roster,
+            make,
+            later: Arc::default(),
+            definitions: parts.definitions.clone(),
+            treasury: parts.treasury.clone(),
+            approvals: parts.approvals.clone(),
             suspended: Arc::default(),
         }
     }
@@ -101,7 +110,7 @@ impl AgentsHandle {
         let taken = match order.handoff().map(|handoff| handoff.to.clone()) {
             None => start(&self.sessions, order, None).await,
             Some(name) => {
-                let agent = self.agents.get(&name).ok_or_else(|| TakeError::NoAgent(name.clone()))?;
+                let agent = self.actor(&name).await?;
                 let order = Box::new(order);
                 agent
                     .call(|reply| AgentMessage::Take { order, reply }, TAKE_DEADLINE)
@@ -154,8 +163,40 @@ impl AgentsHandle {
     }
 
     /// Who has to agree to which call.
-    pub fn approvals(&self) -> &Arc<ApprovalRules> {
-        &self.approvals
+    pub fn approvals(&self) -> Arc<ApprovalRules> {
+        self.approvals.load_full()
+    }
+
+    /// Takes another configuration: the next order of each agent is worked on by it, and an agent that is new gets an
+    /// actor with its first order. Sessions under way keep the definition with which they began, also over a crash of
+    /// theirs; one that is taken up by another life of the process has the definition of then.
+    pub fn configure(&self, agents: impl IntoIterator<Item = AgentDefinition>, approvals: ApprovalRules) {
+        self.definitions.replace(agents);
+        self.approvals.store(Arc::new(approvals));
+    }
+
+    /// The actor of an agent. One that came with a later configuration is started when it is missing: its supervisor
+    /// knows by itself only those of the start.
+    async fn actor(&self, name: &AgentName) -> Result<ChildRef<AgentMessage>, TakeError> {
+        if let Some(known) = self.agents.get(name) {
+            return Ok(known.clone());
+        }
+        if self.definitions.get(name).is_none() {
+            return Err(TakeError::NoAgent(name.clone()));
+        }
+        let mut later = self.later.lock().await;
+        if let Some(known) = later.get(name).filter(|known| known.is_up()) {
+            return Ok(known.clone());
+        }
+        let spec = (self.make)(name);
+        let address = spec.address();
+        match self.roster.start_child(spec).await {
+            Ok(_) => later.insert(name.clone(), address.clone()),
+            // It is being started again by its supervisor.
+            Err(ApiError::AlreadyStarted { .. } | ApiError::AlreadyPresent(_) | ApiError::Restarting(_)) => None,
+            Err(error) => return Err(TakeError::NotStarted(error)),
+        };
+        Ok(later.get(name).cloned().unwrap_or(address))
     }
 
     /// How many sessions are under way.

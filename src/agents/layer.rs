@@ -7,9 +7,12 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use supervisors::{AutoShutdown, Backoff, ChildSpec, DynamicSpec, Restart, Shutdown, Strategy, SupervisorSpec};
+
+use crate::domain::name::AgentName;
 
 use super::handle::AgentsHandle;
 use super::parts::AgentsParts;
@@ -40,22 +43,20 @@ pub fn layer(parts: &AgentsParts) -> (SupervisorSpec, AgentsHandle) {
 
     let mut roster = SupervisorSpec::new(Strategy::OneForOne).intensity(5, Duration::from_secs(30));
     let mut agents = BTreeMap::new();
-    for name in parts.definitions.all().keys() {
-        let actor = (name.clone(), parts.clone(), sessions_handle.clone());
-        let spec = ChildSpec::actor(name.as_str(), move |_| {
+    let (for_agents, their_sessions) = (parts.clone(), sessions_handle.clone());
+    let make = move |name: &AgentName| {
+        let actor = (name.clone(), for_agents.clone(), their_sessions.clone());
+        ChildSpec::actor(name.as_str(), move |_| {
             let (name, parts, sessions) = actor.clone();
             (AgentActor { name, parts, sessions }, ())
-        });
+        })
+    };
+    for name in parts.definitions.all().keys() {
+        let spec = make(name);
         agents.insert(name.clone(), spec.address());
         roster = roster.child(spec);
     }
-    let handle = AgentsHandle::new(
-        agents,
-        sessions_handle,
-        parts.definitions.clone(),
-        parts.treasury.clone(),
-        parts.approvals.clone(),
-    );
+    let handle = AgentsHandle::new(agents, sessions_handle, (roster.handle(), Arc::new(make)), parts);
     // A supervisor that forgot all sessions must not come back quietly: runs would wait for reports that nobody
     // writes. The layer ends with it, so that the root starts the runs anew as well, and they give their orders again.
     let sessions = ChildSpec::dynamic("sessions", sessions)

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use supervisors::Tasks;
 
 use crate::domain::agent::AgentDefinition;
@@ -48,8 +49,8 @@ pub struct AgentsParts {
     pub skills: SkillsHandle,
     /// The agents as configured now.
     pub definitions: Definitions,
-    /// Who has to agree to which call.
-    pub approvals: Arc<ApprovalRules>,
+    /// Who has to agree to which call, as configured now.
+    pub approvals: Arc<ArcSwap<ApprovalRules>>,
     /// What earlier runs and people kept.
     pub memory: MemoryHandle,
 }
@@ -90,6 +91,18 @@ impl Definitions {
             agents: Arc::new(RwLock::new(Arc::new(by_name))),
             active: Arc::default(),
         }
+    }
+
+    /// Puts others in their place. Sessions under way keep the definition with which they began.
+    pub fn replace(&self, agents: impl IntoIterator<Item = AgentDefinition>) {
+        let by_name = agents
+            .into_iter()
+            .map(|agent| (agent.name.clone(), Arc::new(agent)))
+            .collect();
+        *self
+            .agents
+            .write()
+            .expect("nothing panics while it holds the definitions") = Arc::new(by_name);
     }
 
     /// All of them, by name.

@@ -27,7 +27,7 @@ use crate::runtime::timer::Timer;
 use crate::storage::batch::{Batch, Op, Refused};
 use crate::storage::error::StoreError;
 
-use super::decision::{adopt, decide, fail, finish, queue, retire};
+use super::decision::{adopt, decide, drop_through, fail, finish, queue, retire};
 use super::effect::{Change, Notice, Start, Step, Verdict, Written};
 use super::message::{Answer, BACKFILL_MAX, ScheduleMessage, ScheduleRefused};
 use super::parts::AutomationInside;
@@ -41,6 +41,9 @@ const STEPS_MAX: usize = 64;
 pub const LEDGER_ROWS_MAX: usize = 10_000;
 /// Rows that are written between two looks at the ledger's length.
 const TRIM_EVERY: usize = 1_000;
+/// And after this long, for rows that are too old, in milliseconds.
+const TRIM_AFTER_MS: u64 = 24 * 3_600_000;
+
 /// One schedule.
 pub struct ScheduleActor {
     /// What it shares with its layer.
@@ -55,6 +58,8 @@ pub struct ActorState {
     zone: Zone,
     watched: BTreeSet<UtcMillis>,
     timer: Option<Timer>,
+    /// When the ledger was last looked through for old rows, in this life.
+    trimmed_at: Option<UtcMillis>,
 }
 
 impl Actor for ScheduleActor {
@@ -74,6 +79,7 @@ impl Actor for ScheduleActor {
             zone,
             watched: BTreeSet::new(),
             timer: None,
+            trimmed_at: None,
         })
     }
 
@@ -195,6 +201,10 @@ impl ScheduleActor {
                 return Ok(());
             }
             let now = parts.clock.now();
+            let is_due = state.trimmed_at.is_none_or(|at| now.since(at) >= TRIM_AFTER_MS);
+            if is_due || state.schedule.rows_written >= TRIM_EVERY {
+                self.trim(state, now).await?;
+            }
             match decide(&state.schedule, &state.zone, now) {
                 Step::Wait(until) => {
                     state.schedule.is_fresh = false;
@@ -209,9 +219,6 @@ impl ScheduleActor {
                 Step::Write(written) => self.write(state, *written).await?,
                 Step::Start(start) => self.start(state, start).await?,
                 Step::Cancel(runs) => self.cancel(state, runs).await,
-            }
-            if state.schedule.rows_written >= TRIM_EVERY {
-                self.trim(state).await?;
             }
         }
         // There is more to do; what was sent meanwhile comes first.
@@ -530,20 +537,23 @@ impl ScheduleActor {
         committed.map(drop).map_err(ScheduleRefused::Commit)
     }
 
-    /// Drops the oldest rows when there are too many; none that has not ended.
-    async fn trim(&self, state: &mut ActorState) -> Result<(), ActorProcessingErr> {
-        state.schedule.rows_written = 0;
-        let all = UtcMillis(0)..=UtcMillis(u64::MAX);
-        let rows = self
-            .inside
-            .parts
-            .store
-            .slots(&self.name, all, LEDGER_ROWS_MAX + 1, &|_| true)?;
-        let Some(oldest) = rows.get(LEDGER_ROWS_MAX) else {
+    /// Drops the oldest rows when there are too many, and those that are too old; none that has not ended.
+    async fn trim(&self, state: &mut ActorState, now: UtcMillis) -> Result<(), ActorProcessingErr> {
+        let parts = &self.inside.parts;
+        let mut over = None;
+        if state.schedule.rows_written >= TRIM_EVERY {
+            state.schedule.rows_written = 0;
+            let all = UtcMillis(0)..=UtcMillis(u64::MAX);
+            let rows = parts.store.slots(&self.name, all, LEDGER_ROWS_MAX + 1, &|_| true)?;
+            over = rows.get(LEDGER_ROWS_MAX).map(|oldest| oldest.slot);
+        }
+        state.trimmed_at = Some(now);
+        let old = UtcMillis(0)..=UtcMillis(now.0.saturating_sub(parts.slots_ms));
+        let older = parts.store.slots(&self.name, old, 1, &|_| true)?.pop();
+        let open = state.schedule.running.keys().chain(state.schedule.queued.keys()).min();
+        let Some(through) = drop_through(over, older.map(|row| row.slot), open.copied()) else {
             return Ok(());
         };
-        let open = state.schedule.running.keys().chain(state.schedule.queued.keys()).min();
-        let through = open.map_or(oldest.slot, |open| oldest.slot.min(UtcMillis(open.0.saturating_sub(1))));
         let mut kept = state.schedule.kept.clone();
         kept.floor = kept.floor.max(through);
         let trim = Op::SlotsTrim {

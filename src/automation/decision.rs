@@ -418,3 +418,17 @@ pub fn retire(open: Vec<SlotRow>, now: UtcMillis) -> Vec<Change> {
     });
     rows.collect()
 }
+
+/// Up to which slot the ledger of a schedule is dropped, if any: what is over the bound of rows, and what is older than
+/// is kept; never a row that has not ended, nor one that came after it.
+pub fn drop_through(
+    over_bound: Option<UtcMillis>,
+    older: Option<UtcMillis>,
+    open: Option<UtcMillis>,
+) -> Option<UtcMillis> {
+    let through = over_bound.max(older)?;
+    match open {
+        Some(open) => (open.0 > 0).then(|| through.min(UtcMillis(open.0 - 1))),
+        None => Some(through),
+    }
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::decision::{CATCH_UP_ROWS_MAX, adopt, decide, finish};
+use super::decision::{CATCH_UP_ROWS_MAX, adopt, decide, drop_through, finish};
 use super::effect::{Change, Step, Verdict, Written};
 use super::state::ScheduleState;
 use super::zone::Zone;
@@ -454,4 +454,21 @@ fn a_schedule_that_was_changed_writes_down_what_its_old_form_missed() {
     world.now = world.now.plus_ms(HOUR);
     world.settle();
     assert_eq!(world.starts.len(), 1, "the new one counts from the change");
+}
+
+#[test]
+fn rows_over_the_bound_or_too_old_go_and_none_that_has_not_ended() {
+    let at = |ms: Option<u64>| ms.map(UtcMillis);
+    let check = |over: Option<u64>, older: Option<u64>, open: Option<u64>, wanted: Option<u64>| {
+        let found = drop_through(at(over), at(older), at(open));
+        assert_eq!(found, at(wanted), "{over:?} {older:?} {open:?}");
+    };
+    check(None, None, None, None);
+    check(Some(5), None, None, Some(5));
+    check(None, Some(7), None, Some(7));
+    check(Some(5), Some(7), None, Some(7));
+    check(Some(9), Some(7), None, Some(9));
+    check(Some(9), Some(7), Some(6), Some(5));
+    check(Some(9), None, Some(20), Some(9));
+    check(Some(9), None, Some(0), None);
 }

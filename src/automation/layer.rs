@@ -4,7 +4,8 @@
 //! automation (rest_for_one)
 //! ├── watching: tasks that wait for the ends of runs
 //! ├── schedules (dynamic, permanent): one actor for each schedule
-//! └── keeper: starts what has no actor
+//! ├── keeper: starts what has no actor
+//! └── backups: makes backups by itself; missing when nobody wants that
 //! ```
 
 use std::sync::{Arc, OnceLock};
@@ -16,6 +17,7 @@ use crate::domain::name::ScheduleName;
 use crate::domain::schedule::definition::{SCHEDULES_MAX, Schedule};
 
 use super::actor::ScheduleActor;
+use super::backups::{Backups, BackupsActor};
 use super::book::Book;
 use super::decision::PARALLEL_MAX;
 use super::handle::AutomationHandle;
@@ -24,7 +26,11 @@ use super::message::ScheduleMessage;
 use super::parts::{AutomationInside, AutomationParts};
 
 /// Makes the branch and the handle to it.
-pub fn layer(parts: AutomationParts, schedules: Vec<Schedule>) -> (SupervisorSpec, AutomationHandle) {
+pub fn layer(
+    parts: AutomationParts,
+    schedules: Vec<Schedule>,
+    backups: Option<Backups>,
+) -> (SupervisorSpec, AutomationHandle) {
     let watchers = TaskSupervisor::new(SCHEDULES_MAX * PARALLEL_MAX);
     let watching = watchers.handle();
     // The actors need a handle to their own supervisor: it exists before it starts.
@@ -60,5 +66,11 @@ pub fn layer(parts: AutomationParts, schedules: Vec<Schedule>) -> (SupervisorSpe
         .child(ChildSpec::tasks("watching", watchers))
         .child(ChildSpec::dynamic("schedules", actors))
         .child(keeper);
+    let spec = match backups {
+        None => spec,
+        Some(backups) => spec.child(ChildSpec::actor("backups", move |_| {
+            (BackupsActor(backups.clone()), ())
+        })),
+    };
     (spec, AutomationHandle::new(inside))
 }

@@ -3,6 +3,7 @@
 //! One supervised actor for each schedule ([`actor`]) asks a pure decision ([`decision`]) what is next and carries it
 //! out, one committed change at a time. A slot's row and the run that it starts are one transaction, so that a slot
 //! never starts twice, whenever the process is killed. [`keeper`] sees to it that every schedule has its actor.
+//! [`backups`] makes backups by itself.
 //!
 //! **Invariants**: every slot has a row in the ledger, or stands in the summary of a long downtime; a slot starts at
 //! most once; what is due is worked out from what is on disk, never from a timer that could be lost.
@@ -10,6 +11,7 @@
 //! What it refuses to know: HTTP, files of the operator (they are handed in and out as [`parts::ScheduleFiles`]).
 
 pub mod actor;
+pub mod backups;
 pub mod book;
 pub mod decision;
 pub mod effect;

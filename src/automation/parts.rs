@@ -63,6 +63,8 @@ pub struct AutomationParts {
     pub defaults: Defaults,
     /// The operator's files.
     pub files: Arc<dyn ScheduleFiles>,
+    /// How long rows of ledgers are kept, in milliseconds.
+    pub slots_ms: u64,
     /// The longest time between two looks at the clock, so that one that was set is noticed.
     pub tick: Duration,
 }

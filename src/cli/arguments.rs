@@ -718,6 +718,8 @@ pub enum ConfigCommand {
     List,
     /// Check every file of the configuration.
     Validate,
+    /// Let the running daemon read its files again: what it can take is in force at once, the rest is named.
+    Reload,
 }
 
 fn parse_usd(text: &str) -> Result<MicroUsd, String> {
@@ -758,6 +760,7 @@ mod tests {
             "openclaw config get gateway.timeout --json",
             "openclaw config list",
             "openclaw config validate",
+            "openclaw config reload --json",
             "openclaw quickstart",
             "openclaw quickstart --once --port 0",
             "openclaw start --home /srv/claw",

@@ -7,6 +7,7 @@ use crate::domain::code::{self, Code};
 use crate::storage::backup::error::BackupError;
 use crate::storage::compaction::CompactError;
 use crate::storage::error::StoreError;
+use crate::storage::migration::error::MigrationError;
 use crate::storage::store::{CACHE_BYTES_DEFAULT, Store};
 
 /// How long a daemon may read or write the whole store before it answers, in milliseconds.
@@ -23,6 +24,7 @@ impl Offline for StoreError {
         match self {
             Self::Locked { .. } => code::STORE_LOCKED,
             Self::Version { .. } => code::STORE_VERSION,
+            Self::Earlier { .. } => code::STORE_EARLIER,
             Self::Corrupt { .. } => code::STORE_CORRUPT,
             error if error.is_disk_full() => code::DISK_FULL,
             _ => code::STORE_FAILED,
@@ -39,6 +41,12 @@ impl Offline for CompactError {
     }
 }
 
+impl Offline for MigrationError {
+    fn offline_code(&self) -> Code {
+        self.code()
+    }
+}
+
 impl Offline for BackupError {
     fn offline_code(&self) -> Code {
         self.code()
@@ -49,6 +57,12 @@ impl Offline for BackupError {
 pub fn failed(step: &'static str, error: impl Offline) -> CliError {
     let hint = match error.offline_code() {
         code if code == code::STORE_LOCKED => Some("a daemon runs on this home: `openclaw stop` ends it".into()),
+        code if code == code::STORE_EARLIER => {
+            Some("`openclaw store migrate` brings it to this program, and so does `openclaw start`".into())
+        }
+        code if code == code::MIGRATION_NO_ROOM || code == code::MIGRATION_FAILED => {
+            Some("nothing was changed: the earlier program still works with this store".into())
+        }
         code if code == code::BACKUP_NOT_FOUND => Some("`openclaw backup list` shows those that are there".into()),
         _ => None,
     };

@@ -10,11 +10,13 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 
 use crate::automation::parts::ScheduleFiles;
+use crate::domain::agent::Role;
 use crate::domain::fault::in_one_line as in_one_line_of;
 use crate::domain::handoff::Finding;
 use crate::domain::memory::{MemoryEntry, MemoryKey, ShardName};
-use crate::domain::name::ScheduleName;
+use crate::domain::name::{AgentName, ScheduleName};
 use crate::domain::plan::Plan;
+use crate::identity::secrets::SecretStore;
 use crate::llm;
 use crate::memory::embed::endpoint::{Endpoint, EndpointConfig};
 use crate::memory::embedding::Embedding;
@@ -87,6 +89,33 @@ pub fn upkeep(config: &Config, telemetry: &Telemetry) -> Upkeep {
         when_full: memory.when_full,
         telemetry: telemetry.clone(),
     }
+}
+
+/// The values of the secret store, for those who are configured to have one. What cannot be opened is said here, and
+/// missed there.
+pub async fn open_secrets(secrets: &SecretStore) -> Stored {
+    let mut stored = Stored::default();
+    let names = secrets.list().unwrap_or_else(|error| {
+        tracing::error!(%error, "the secrets cannot be read");
+        Vec::new()
+    });
+    for (name, _) in names {
+        match secrets.get(&name).await {
+            Ok(value) => {
+                stored.0.insert(name, value);
+            }
+            Err(error) => tracing::error!(%error, "a secret cannot be opened"),
+        }
+    }
+    stored
+}
+
+/// The agent that makes plans, if there is one.
+pub fn planner(config: &Config) -> Option<AgentName> {
+    // An agent that is called so, else the first that has the role.
+    let planners = || config.agents.iter().filter(|agent| agent.role == Role::Planner);
+    let named = planners().find(|agent| agent.name.as_str() == Role::Planner.as_str());
+    named.or_else(|| planners().next()).map(|agent| agent.name.clone())
 }
 
 /// A model as `llm` builds it. A secret that cannot be had leaves the model without a key: asking it says so.

@@ -38,6 +38,7 @@ const CLOCK_STEP_MAX_MS: u64 = 5_000;
 const CLOCK_MIN: UtcMillis = UtcMillis(1_704_067_200_000);
 
 /// What the checks ask.
+#[derive(Clone)]
 pub struct Parts {
     /// Tells the time.
     pub clock: Clock,

@@ -1,26 +1,37 @@
 //! The operators' desk over the files of a home and the log of this process.
 
+use std::sync::{Arc, OnceLock};
+
+use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 
 use crate::domain::code;
 use crate::domain::fault::in_one_line;
-use crate::gateway::desk::{Desk, Edited};
+use crate::gateway::desk::{Desk, Edited, Reloaded};
 use crate::gateway::error::ApiError;
 
 use super::config::key::{KEYS, render_path};
 use super::config::{ConfigError, Home, Overrides, edit, load};
 use super::logging;
+use super::reload::decision::Changes;
+use super::reload::reloader::Reloader;
 
 /// Of one home.
-#[derive(Debug, Clone)]
 pub struct HomeDesk {
     home: Home,
+    reloader: OnceLock<Arc<Reloader>>,
 }
 
 impl HomeDesk {
     /// Of this home.
     pub fn new(home: Home) -> Self {
-        Self { home }
+        let reloader = OnceLock::new();
+        Self { home, reloader }
+    }
+
+    /// Reads the files again with this one; set once, before the first request.
+    pub fn reload_with(&self, reloader: Arc<Reloader>) {
+        self.reloader.set(reloader).ok();
     }
 }
 
@@ -73,6 +84,19 @@ impl Desk for HomeDesk {
             new: change.new,
             file: change.file.display().to_string(),
             live: change.live,
+        })
+    }
+
+    fn reload(&self, by: Arc<str>) -> BoxFuture<'static, Result<Reloaded, ApiError>> {
+        let reloader = self.reloader.get().cloned();
+        Box::pin(async move {
+            let starting = || ApiError::new(code::STOPPING, "the daemon is still starting; nothing was read");
+            let reloader = reloader.ok_or_else(starting)?;
+            match reloader.reload(&by).await {
+                Ok(Changes { applied, at_restart }) => Ok(Reloaded { applied, at_restart }),
+                Err(error) => Err(ApiError::new(error.code(), in_one_line(&error))
+                    .hint("nothing was changed; `openclaw config validate` names file and line")),
+            }
         })
     }
 

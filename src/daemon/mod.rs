@@ -16,9 +16,11 @@ pub mod logging;
 mod measuring;
 pub mod operator_key;
 pub mod programs;
+pub mod reload;
 mod rim;
 pub mod service;
 pub mod start;
+pub mod store_layout;
 
 #[cfg(test)]
 mod tests;

@@ -8,10 +8,12 @@ use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
 use crate::storage::batch::{Batch, Op};
 use crate::storage::error::StoreError;
+use crate::storage::migration::error::MigrationError;
 use crate::storage::store::{CACHE_BYTES_DEFAULT, Store};
 use crate::storage::writer::Writer;
 
 use super::config::{Home, HomeError, file};
+use super::store_layout::bring_up;
 
 /// How the audit log names whoever can write the folders of the home.
 pub const THIS_MACHINE: &str = "the owner of the home";
@@ -22,6 +24,9 @@ pub enum OperatorKeyError {
     /// The store cannot be opened.
     #[error("open the store")]
     Store(#[source] StoreError),
+    /// The store is of an earlier program and cannot be migrated.
+    #[error("bring the store to the layout of this program")]
+    Migration(#[source] MigrationError),
     /// The folder of the authority cannot be used.
     #[error("make the authority")]
     Authority(#[source] FilesError),
@@ -36,6 +41,7 @@ impl OperatorKeyError {
         match self {
             Self::Store(StoreError::Locked { .. }) => code::ALREADY_RUNNING,
             Self::Store(StoreError::Version { .. }) => code::STORE_VERSION,
+            Self::Migration(error) => error.code(),
             Self::Store(_) => code::STORE_FAILED,
             Self::Authority(_) => code::AUTHORITY_FILES,
             Self::Home(error) => error.code(),
@@ -47,6 +53,7 @@ impl OperatorKeyError {
 /// is replaced.
 pub fn ensure(home: &Home) -> Result<bool, OperatorKeyError> {
     let known = home.read_operator_key().map_err(OperatorKeyError::Home)?;
+    bring_up(home).map_err(OperatorKeyError::Migration)?;
     let store = match Store::open(&home.store_file(), CACHE_BYTES_DEFAULT) {
         // A daemon runs on this home: it was started with a key.
         Err(StoreError::Locked { .. }) if known.is_some() => return Ok(false),
@@ -79,6 +86,7 @@ pub fn ensure(home: &Home) -> Result<bool, OperatorKeyError> {
 /// certificate.
 pub fn ensure_authority(home: &Home) -> Result<bool, OperatorKeyError> {
     home.create_state().map_err(OperatorKeyError::Home)?;
+    bring_up(home).map_err(OperatorKeyError::Migration)?;
     let store = match Store::open(&home.store_file(), CACHE_BYTES_DEFAULT) {
         // A daemon runs on this home: it was started with an authority.
         Err(StoreError::Locked { .. }) => return Ok(false),

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -18,12 +19,11 @@ use crate::agents::parts::{AgentsParts, Definitions};
 use crate::agents::players::Players;
 use crate::agents::treasury::Treasury;
 use crate::automation;
+use crate::automation::backups::Backups;
 use crate::automation::handle::AutomationHandle;
 use crate::automation::parts::AutomationParts;
-use crate::domain::agent::Role;
 use crate::domain::code::{self, Code};
 use crate::domain::id::BootId;
-use crate::domain::name::AgentName;
 use crate::gateway;
 use crate::gateway::layer::{Connections, Listeners, MetricsListener};
 use crate::gateway::limit::limits::Limits;
@@ -47,7 +47,7 @@ use crate::memory::indexing::Indexing;
 use crate::memory::parts::MemoryParts;
 use crate::runs;
 use crate::runs::grounds::Grounds;
-use crate::runs::parts::RunsParts;
+use crate::runs::parts::{RunsParts, RunsSettings};
 use crate::runs::retention::collector::Retention;
 use crate::runtime::bus::Bus;
 use crate::runtime::clock::Clock;
@@ -77,12 +77,13 @@ use crate::skills::spool::{Spool, SpoolError};
 use crate::storage::backup::create::Places;
 use crate::storage::backup::restore::is_unfinished;
 use crate::storage::error::StoreError;
+use crate::storage::migration::error::MigrationError;
 use crate::storage::reserve::{RESERVE_BYTES_MAX, Reserve};
 use crate::storage::store::Store;
 
 use super::adapters::{
     SchedulesFolder, SkillsMemory, command_skill, embedding, in_one_line, mcp_server, model, named_pipelines,
-    pipelines, search, shown, upkeep,
+    open_secrets, pipelines, planner, search, shown, upkeep,
 };
 use super::ask::answers;
 use super::checks;
@@ -94,10 +95,12 @@ use super::guard::storage_layer;
 use super::layers::root;
 use super::measuring;
 use super::programs::{self, EgressError};
+use super::reload::reloader::{Parts as ReloadParts, Reloader, checking};
 use super::rim::{self, Way, reachable};
 use super::service::manager::{self, Starting};
 use super::service::sockets::Handed;
 use super::service::watchdog::{Probe, Watchdog};
+use super::store_layout::{self, bring_up};
 
 /// Model requests at once.
 const ASKING_MAX: usize = 4096;
@@ -128,6 +131,9 @@ pub enum DaemonError {
     /// The store cannot be opened or written.
     #[error("open the store")]
     Store(#[source] StoreError),
+    /// The store is of an earlier program and cannot be migrated.
+    #[error("bring the store to the layout of this program")]
+    Migration(#[source] MigrationError),
     /// There is no room on the disk to start with.
     #[error("start: there is no room on the disk of {}", folder.display())]
     DiskFull {
@@ -208,6 +214,7 @@ impl DaemonError {
             Self::Store(StoreError::Locked { .. }) => code::ALREADY_RUNNING,
             Self::Store(StoreError::Version { .. }) => code::STORE_VERSION,
             Self::Store(StoreError::Corrupt { .. }) => code::STORE_CORRUPT,
+            Self::Migration(error) => error.code(),
             Self::Store(_) | Self::GaveUp(_) => code::STORE_FAILED,
             Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => code::ADDRESS_IN_USE,
             Self::Listen { .. } | Self::NoPlanner | Self::Network(_) | Self::Egress(EgressError::Secret { .. }) => {
@@ -228,6 +235,9 @@ impl DaemonError {
 
     /// What to do about it.
     pub fn hint(&self) -> Option<&'static str> {
+        if let Self::Migration(error) = self {
+            return store_layout::hint(error);
+        }
         match self.code().id {
             id if id == code::ALREADY_RUNNING.id => Some("`openclaw status` shows the daemon that runs on this home"),
             id if id == code::ADDRESS_IN_USE.id => Some("`openclaw config set gateway.port N` chooses another port"),
@@ -248,6 +258,7 @@ pub struct Daemon {
     home: Home,
     watchdog: Option<Watchdog>,
     connections: Connections,
+    reloader: Arc<Reloader>,
     drain: Duration,
     /// Where the gateway listens, with its scheme.
     pub gateway: String,
@@ -420,25 +431,6 @@ async fn listen_for_operators(config: &Config) -> Result<(TcpListener, SocketAdd
     })
 }
 
-/// The values of the secret store, for those who are configured to have one. What cannot be opened is said here, and
-/// missed there.
-async fn open_secrets(secrets: &SecretStore) -> Stored {
-    let mut stored = Stored::default();
-    let names = secrets.list().unwrap_or_else(|error| {
-        tracing::error!(%error, "the secrets cannot be read");
-        Vec::new()
-    });
-    for (name, _) in names {
-        match secrets.get(&name).await {
-            Ok(value) => {
-                stored.0.insert(name, value);
-            }
-            Err(error) => tracing::error!(%error, "a secret cannot be opened"),
-        }
-    }
-    stored
-}
-
 /// The reserve of the store. A process that starts on a full disk gives up what an earlier one has left of it, because
 /// a start writes small files; where even that makes no room it waits, for as long as a start may take.
 async fn reserve(home: &Home, config: &Config) -> Result<Arc<Reserve>, DaemonError> {
@@ -481,16 +473,6 @@ fn grounds(home: &Home, config: &Config) -> Grounds {
     )
 }
 
-fn planner(config: &Config) -> Result<AgentName, DaemonError> {
-    // An agent that is called so, else the first that has the role.
-    let planners = || config.agents.iter().filter(|agent| agent.role == Role::Planner);
-    let named = planners().find(|agent| agent.name.as_str() == Role::Planner.as_str());
-    named
-        .or_else(|| planners().next())
-        .map(|agent| agent.name.clone())
-        .ok_or(DaemonError::NoPlanner)
-}
-
 impl Daemon {
     /// Starts everything. When this returns, the gateway answers.
     pub async fn start(home: &Home, config: &Config) -> Result<Self, DaemonError> {
@@ -504,6 +486,7 @@ impl Daemon {
         if is_unfinished(home.state_dir()) {
             return Err(DaemonError::Restoring);
         }
+        bring_up(home).map_err(DaemonError::Migration)?;
         let reserve = reserve(home, config).await?;
         let store = Store::open_reserved(&home.store_file(), config.store_cache_bytes, reserve.clone());
         let store = store.map_err(DaemonError::Store)?;
@@ -623,7 +606,7 @@ impl Daemon {
             asking,
             skills: skills.clone(),
             definitions: Definitions::new(config.agents.iter().cloned()),
-            approvals: Arc::new(config.approvals.clone()),
+            approvals: Arc::new(ArcSwap::from_pointee(config.approvals.clone())),
             memory: memory.clone(),
         };
         let (agents_layer, agents) = agents::layer::layer(&agents_parts);
@@ -639,11 +622,13 @@ impl Daemon {
             bus,
             agents: agents.clone(),
             skills: skills.clone(),
-            planner: planner(config)?,
             grounds: grounds.clone(),
+            settings: Arc::new(ArcSwap::from_pointee(RunsSettings {
+                planner: planner(config).ok_or(DaemonError::NoPlanner)?,
+                redactor: models.redactor().and(stored.0.values().map(String::as_str)),
+                skill_timeout_ms: config.agent.timeout_ms,
+            })),
             pipelines: pipelines(config),
-            redactor: models.redactor().and(stored.0.values().map(String::as_str)),
-            skill_timeout_ms: config.agent.timeout_ms,
         };
         let retention = Retention {
             store: store.clone(),
@@ -677,9 +662,26 @@ impl Daemon {
                 .into(),
             defaults: config.schedule_defaults.clone(),
             files: Arc::new(SchedulesFolder(home.schedules_dir())),
+            slots_ms: config.slots_ms,
             tick: SCHEDULE_TICK,
         };
-        let (automation_layer, automation) = automation::layer::layer(automation_parts, config.schedules.clone());
+        let places = Places {
+            config: home.config_dir().to_path_buf(),
+            state: home.state_dir().to_path_buf(),
+            backups: home.backups_dir(),
+        };
+        let backup_keep = Arc::new(AtomicUsize::new(config.backup_keep));
+        let backups = config.backup_every.map(|every| Backups {
+            every,
+            keep: backup_keep.clone(),
+            places: places.clone(),
+            store: store.clone(),
+            committer: committer.clone(),
+            clock: Clock::system(),
+            entropy: entropy.clone(),
+        });
+        let (automation_layer, automation) =
+            automation::layer::layer(automation_parts, config.schedules.clone(), backups);
 
         let (stop, _) = watch::channel(false);
         let tree: Arc<OnceLock<SupervisorRef>> = Arc::default();
@@ -724,9 +726,7 @@ impl Daemon {
             store: store.clone(),
             committer: committer.clone(),
             telemetry: telemetry.clone(),
-            checks: checks::checks(asked, &config.health),
-            interval: config.health.interval,
-            failures: config.health.failures,
+            checking: Arc::new(ArcSwap::from_pointee(checking(asked.clone(), config))),
             policy: Policy {
                 group_wait_ms: config.health.group_wait.as_millis() as u64,
                 repeat_ms: config.health.repeat.as_millis() as u64,
@@ -738,6 +738,7 @@ impl Daemon {
         };
         let (health_layer, health) = health::layer::layer(health_parts, told);
         measuring::refresh_disk(&telemetry, room.clone());
+        let desk = Arc::new(HomeDesk::new(home.clone()));
         let gateway_parts = GatewayParts::from(GatewayInside {
             metrics: metrics.as_ref().map(|(_, address)| address.clone()),
             telemetry: telemetry.clone(),
@@ -745,32 +746,25 @@ impl Daemon {
             boot,
             started_at,
             home: shown(home.state_dir()),
-            care: StoreCare {
-                places: Places {
-                    config: home.config_dir().to_path_buf(),
-                    state: home.state_dir().to_path_buf(),
-                    backups: home.backups_dir(),
-                },
-                backup_keep: config.backup_keep,
-            },
+            care: StoreCare { places, backup_keep },
             room,
             address: address.to_string().into(),
             keyring,
-            secrets,
+            secrets: secrets.clone(),
             authority: authority.clone(),
-            audit,
+            audit: audit.clone(),
             admin: admin.to_string().into(),
-            health,
-            runs,
+            health: health.clone(),
+            runs: runs.clone(),
             automation: automation.clone(),
             agents: agents.clone(),
             skills,
-            models,
+            models: models.clone(),
             sandbox,
             live,
             memory,
             committer: committer.clone(),
-            store,
+            store: store.clone(),
             part: Arc::new(move |path| {
                 let root = for_parts.get().cloned();
                 Box::pin(async move {
@@ -799,11 +793,12 @@ impl Daemon {
                 })
             }),
             stop: stop.clone(),
-            desk: Arc::new(HomeDesk::new(home.clone())),
+            desk: desk.clone(),
             draining: false.into(),
+            chaos: config.admin.chaos,
             limits: Limits::new(&config.gateway.limits, &telemetry),
             routing: Routing::new(config.gateway.rules.clone()),
-            settings: rim::settings(config),
+            settings: Arc::new(ArcSwap::from_pointee(rim::settings(config))),
             requests: RequestIds::new(boot),
             openapi: Arc::new(gateway::openapi::document()),
         });
@@ -849,6 +844,28 @@ impl Daemon {
             tracing::warn!(%address, "the service manager listens where the configuration does not: nobody answers");
         }
         let serving = format!("serving at {gateway}");
+        let replaced = ReloadParts {
+            home: home.clone(),
+            overrides: config.overrides.clone(),
+            secrets,
+            models,
+            agents: agents.clone(),
+            runs,
+            health,
+            asked,
+            settings: gateway_parts.settings.clone(),
+            limits: gateway_parts.limits.clone(),
+            routing: gateway_parts.routing.clone(),
+            backup_keep: gateway_parts.care.backup_keep.clone(),
+            audit,
+            store,
+            committer: committer.clone(),
+            clock,
+            entropy,
+            serving: serving.clone(),
+        };
+        let reloader = Arc::new(Reloader::new(replaced, config));
+        desk.reload_with(reloader.clone());
         let probes = vital_signs(&committer, &root, automation, way);
         let watchdog = Watchdog::start(probes, serving.clone()).map_err(DaemonError::Manager)?;
         drop(starting);
@@ -862,6 +879,7 @@ impl Daemon {
             stop,
             home: home.clone(),
             connections,
+            reloader,
             drain: Duration::from_millis(config.gateway.drain_ms),
             gateway,
             admin: format!("https://{admin}"),
@@ -885,7 +903,8 @@ impl Daemon {
             tokio::select! {
                 _ = terminate.recv() => break Ok(()),
                 _ = interrupt.recv() => break Ok(()),
-                _ = hangup.recv() => tracing::warn!("the configuration is read at the next start; nothing was changed"),
+                // What came of it is in the log, the audit log, and the status line.
+                _ = hangup.recv() => drop(self.reloader.reload("SIGHUP").await),
                 _ = stop.wait_for(|stop| *stop) => break Ok(()),
                 reason = &mut gave_up => break Err(DaemonError::GaveUp(reason)),
             }

@@ -141,6 +141,14 @@ codes! {
     STORE_CORRUPT = "OC-3003", "store_corrupt", Corrupt;
     /// The store was written by a newer program.
     STORE_VERSION = "OC-3004", "store_version", Conflict;
+    /// The store has to be migrated, and there is no room for that on its disk.
+    MIGRATION_NO_ROOM = "OC-3010", "migration_no_room", Overloaded;
+    /// The store of an earlier program could not be migrated; it is as it was.
+    MIGRATION_FAILED = "OC-3011", "migration_failed", Conflict;
+    /// The store was written by an earlier program and was not migrated yet.
+    STORE_EARLIER = "OC-3012", "store_earlier", Conflict;
+    /// A fault on purpose was asked for in a home that is not for tests.
+    CHAOS_OFF = "OC-8011", "chaos_off", Denied;
     /// No model has this alias, or it lacks a key.
     MODEL_NOT_CONFIGURED = "OC-4001", "model_not_configured", Invalid;
     /// A run that is replayed asked what its cassette has no answer for.

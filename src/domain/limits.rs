@@ -24,7 +24,8 @@ pub const INLINE_BYTES_MAX: usize = 64 * 1024;
 pub const SNAPSHOT_FACTS: usize = 256;
 /// Journal bytes after which a run's journal gets a snapshot.
 pub const SNAPSHOT_BYTES: usize = 1024 * 1024;
-/// Recoveries without a new fact after which a run is parked.
+/// Crashes of a run's actor, or ends of the process while the run worked, without a new fact between them, after which
+/// it is parked.
 pub const POISON_RECOVERIES_MAX: u32 = 5;
 /// Rounds in which the planner may repair a rejected plan or hand-off.
 pub const PLAN_REPAIRS_MAX: u32 = 2;

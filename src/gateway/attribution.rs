@@ -104,7 +104,7 @@ fn client(visitor: &Visitor, headers: &HeaderMap, proxies: &[Network]) -> Result
 /// **Errors**: it says something of that which does not count.
 pub fn attribute(parts: &GatewayParts, request: &mut Request) -> Result<(), ApiError> {
     if let Some(visitor) = request.extensions().get::<Visitor>() {
-        let client = client(visitor, request.headers(), &parts.settings.proxies)?;
+        let client = client(visitor, request.headers(), &parts.settings.load().proxies)?;
         request.extensions_mut().insert(client);
     }
     Ok(())

@@ -59,9 +59,9 @@ impl FromRequest<GatewayParts> for Body {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, parts: &GatewayParts) -> Result<Self, ApiError> {
-        let limit = parts.settings.body_bytes_max;
+        let limit = parts.settings.load().body_bytes_max;
         let reading = Limited::new(request.into_body(), limit).collect();
-        let deadline = parts.settings.body_deadline;
+        let deadline = parts.settings.load().body_deadline;
         match tokio::time::timeout(deadline, reading).await {
             Ok(Ok(body)) => Ok(Self(body.to_bytes())),
             Ok(Err(error)) if error.is::<LengthLimitError>() => {

@@ -1,5 +1,8 @@
 //! What operators do to the configuration and the log of a running daemon, done by whoever knows the files.
 
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
 use serde_json::Value;
 
 use crate::gateway::error::ApiError;
@@ -19,6 +22,15 @@ pub struct Edited {
     pub live: bool,
 }
 
+/// What reading the files again came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reloaded {
+    /// What is in force from now on, by the names that people use.
+    pub applied: Vec<String>,
+    /// What is taken at the next start.
+    pub at_restart: Vec<String>,
+}
+
 /// The files and the log of this daemon.
 pub trait Desk: Send + Sync {
     /// All settings that are in force by the files as they are now, each with its default and where it came from.
@@ -35,6 +47,12 @@ pub trait Desk: Send + Sync {
     ///
     /// **Errors**: those of [`Self::check`], and the file cannot be written.
     fn set(&self, key: &str, value: &str) -> Result<Edited, ApiError>;
+
+    /// Reads the files again for somebody: all of them are checked first, and what a running daemon can take is in force
+    /// when this returns.
+    ///
+    /// **Errors**: the files cannot be used; nothing was changed.
+    fn reload(&self, by: Arc<str>) -> BoxFuture<'static, Result<Reloaded, ApiError>>;
 
     /// The least important line that is logged.
     fn log_level(&self) -> String;

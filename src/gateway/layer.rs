@@ -131,7 +131,7 @@ pub fn layer(parts: &GatewayParts, listeners: Listeners) -> (SupervisorSpec, Con
 
     let writing = TaskSupervisor::new(SCRIBES_MAX);
     let scribes = Scribes::new(writing.handle());
-    let (supervisor, connections) = tasks(parts.settings.connections_max);
+    let (supervisor, connections) = tasks(parts.settings.load().connections_max);
     let routes = router(parts.clone(), scribes);
     let is_clear = listeners.tls.is_none();
     let serve = match listeners.tls {
@@ -140,7 +140,7 @@ pub fn layer(parts: &GatewayParts, listeners: Listeners) -> (SupervisorSpec, Con
     };
     let gateway = Acceptor {
         crowd: Crowd::new(listeners.each_max),
-        proxies: parts.settings.proxies.clone(),
+        proxies: parts.settings.load().proxies.clone(),
         // Over TLS nobody could read it without a handshake, which costs more than is to be saved.
         refusal: if is_clear { refusal() } else { Arc::default() },
         ..acceptor("the gateway", listeners.gateway, serve, connections)

@@ -2,9 +2,10 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -71,8 +72,8 @@ pub type PartSource = Arc<dyn Fn(Box<str>) -> futures_util::future::BoxFuture<'s
 pub struct StoreCare {
     /// Where files are that belong into a backup, and where backups go.
     pub places: Places,
-    /// Backups that are kept.
-    pub backup_keep: usize,
+    /// Backups that are kept, as configured now.
+    pub backup_keep: Arc<AtomicUsize>,
 }
 
 /// Everything that the routes use. A cheap clone: every layer of routes takes one for each request, and every stream
@@ -158,12 +159,14 @@ pub struct GatewayInside {
     pub desk: Arc<dyn Desk>,
     /// Whether new runs are refused because an operator drains the daemon.
     pub draining: AtomicBool,
+    /// Whether this home is for tests, which takes faults on purpose.
+    pub chaos: bool,
     /// Limits on what clients ask.
     pub limits: Limits,
     /// Which agent gets a request that names none.
     pub routing: Routing,
-    /// Limits and times.
-    pub settings: GatewaySettings,
+    /// Limits and times, as configured now.
+    pub settings: Arc<ArcSwap<GatewaySettings>>,
     /// Numbers of requests.
     pub requests: RequestIds,
     /// The description of the API.

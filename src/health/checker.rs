@@ -38,9 +38,13 @@ pub enum CheckerMessage {
     },
     /// The checks of a round have been made.
     RoundMade {
+        /// What was checked.
+        checks: Arc<[Check]>,
         /// Each with its verdict and how long it took, in milliseconds.
         made: Vec<(usize, Verdict, u64)>,
     },
+    /// The configuration says what is checked, and how often.
+    CheckingChanged,
     /// The interval has passed.
     RoundDue,
 }
@@ -57,6 +61,8 @@ pub struct Checker {
 pub struct CheckerState {
     checks: Checks,
     running: bool,
+    /// Whether what is checked has changed during the round under way.
+    changed: bool,
     asked: Vec<oneshot::Sender<RoundView>>,
     timer: Option<Timer>,
 }
@@ -72,30 +78,12 @@ impl Actor for Checker {
     type Arguments = ();
 
     async fn pre_start(&self, myself: ActorRef<CheckerMessage>, (): ()) -> Result<CheckerState, ActorProcessingErr> {
-        let parts = &self.inside.parts;
-        let unsettled = parts.store.unsettled_incidents(UNSETTLED_MAX)?;
-        let of_checks = unsettled
-            .iter()
-            .filter(|(_, state)| state.is_open())
-            .filter_map(|(incident, state)| {
-                let check = state.fingerprint.as_deref()?.strip_prefix("check:")?;
-                Some((Arc::from(check), incident.id))
-            });
-        let mut checks = Checks::new(parts.failures, of_checks);
-        let made: Vec<Arc<str>> = parts.checks.iter().map(|check| check.name.clone()).collect();
-        let at = parts.clock.now();
-        let left = checks.left(&made).into_iter().map(|id| {
-            let how = "it is checked no more".into();
-            Op::IncidentChange(id, IncidentChange::Resolved { at, how })
-        });
-        let left: Vec<Op> = left.collect();
-        if !left.is_empty() {
-            parts.committer.commit(Batch::ops(left)).await?;
-        }
-        let first = FIRST_AFTER.min(parts.interval);
+        let checks = self.known().await?;
+        let first = FIRST_AFTER.min(self.interval());
         Ok(CheckerState {
             checks,
             running: false,
+            changed: false,
             asked: Vec::new(),
             timer: Some(Timer::after(&myself, first, || CheckerMessage::RoundDue)),
         })
@@ -116,17 +104,22 @@ impl Actor for Checker {
                 self.begin(&myself, state)?;
             }
             CheckerMessage::RoundDue => self.begin(&myself, state)?,
-            CheckerMessage::RoundMade { made } => {
+            CheckerMessage::CheckingChanged if state.running => state.changed = true,
+            CheckerMessage::CheckingChanged => self.begin_anew(&myself, state).await?,
+            CheckerMessage::RoundMade { checks, made } => {
                 state.running = false;
-                let round = self.ended(state, made).await?;
+                let round = self.ended(state, &checks, made).await?;
                 for reply in state.asked.drain(..) {
                     // Whoever asked may have stopped waiting.
                     reply.send(round.clone()).ok();
                 }
+                if std::mem::take(&mut state.changed) {
+                    return self.begin_anew(&myself, state).await;
+                }
                 let next = if state.checks.is_doubtful() {
-                    AGAIN_AFTER.min(self.inside.parts.interval)
+                    AGAIN_AFTER.min(self.interval())
                 } else {
-                    self.inside.parts.interval
+                    self.interval()
                 };
                 state.timer = Some(Timer::after(&myself, next, || CheckerMessage::RoundDue));
             }
@@ -136,11 +129,55 @@ impl Actor for Checker {
 }
 
 impl Checker {
+    fn interval(&self) -> Duration {
+        self.inside.parts.checking.load().interval
+    }
+
+    /// Goes on with other checks: a round is made at once, and incidents of checks that are gone end.
+    async fn begin_anew(
+        &self,
+        myself: &ActorRef<CheckerMessage>,
+        state: &mut CheckerState,
+    ) -> Result<(), ActorProcessingErr> {
+        state.checks = self.known().await?;
+        self.begin(myself, state)
+    }
+
+    /// What is known of the checks that there are: their open incidents. Those of others end.
+    async fn known(&self) -> Result<Checks, ActorProcessingErr> {
+        let parts = &self.inside.parts;
+        let checking = parts.checking.load_full();
+        let unsettled = parts.store.unsettled_incidents(UNSETTLED_MAX)?;
+        let of_checks = unsettled
+            .iter()
+            .filter(|(_, state)| state.is_open())
+            .filter_map(|(incident, state)| {
+                let check = state.fingerprint.as_deref()?.strip_prefix("check:")?;
+                Some((Arc::from(check), incident.id))
+            });
+        let mut checks = Checks::new(checking.failures, of_checks);
+        let made: Vec<Arc<str>> = checking.checks.iter().map(|check| check.name.clone()).collect();
+        let at = parts.clock.now();
+        let left = checks.left(&made).into_iter().map(|id| {
+            let how = "it is checked no more".into();
+            Op::IncidentChange(id, IncidentChange::Resolved { at, how })
+        });
+        let left: Vec<Op> = left.collect();
+        if !left.is_empty() {
+            parts.committer.commit(Batch::ops(left)).await?;
+        }
+        Ok(checks)
+    }
+
     fn begin(&self, myself: &ActorRef<CheckerMessage>, state: &mut CheckerState) -> Result<(), ActorProcessingErr> {
         if state.running {
             return Ok(());
         }
-        let (checks, clock) = (self.inside.parts.checks.clone(), self.inside.parts.clock.clone());
+        let (checks, clock) = (
+            self.inside.parts.checking.load().checks.clone(),
+            self.inside.parts.clock.clone(),
+        );
+        let checked = checks.clone();
         let making = async move {
             let each = checks.iter().enumerate().map(|(index, check)| {
                 let clock = clock.clone();
@@ -159,7 +196,7 @@ impl Checker {
                 TaskExit::Done(made) => made,
                 TaskExit::Panicked(_) | TaskExit::Cancelled => Vec::new(),
             };
-            told.cast(CheckerMessage::RoundMade { made }).ok();
+            told.cast(CheckerMessage::RoundMade { checks: checked, made }).ok();
         })?;
         state.running = true;
         state.timer = None;
@@ -169,6 +206,7 @@ impl Checker {
     async fn ended(
         &self,
         state: &mut CheckerState,
+        checks: &[Check],
         made: Vec<(usize, Verdict, u64)>,
     ) -> Result<RoundView, ActorProcessingErr> {
         let parts = &self.inside.parts;
@@ -176,7 +214,7 @@ impl Checker {
         let mut ops = Vec::new();
         let mut opened = Vec::new();
         for (index, verdict, _) in &made {
-            let check = &parts.checks[*index];
+            let check = &checks[*index];
             let up = parts.telemetry.gauge(&HEALTH_UP, &[&check.name]);
             up.set(f64::from(u8::from(matches!(verdict, Verdict::Good(_)))));
             match state.checks.made(&check.name, verdict, now) {
@@ -220,13 +258,18 @@ impl Checker {
         for (name, id) in opened {
             state.checks.opened(&name, id);
         }
-        Ok(self.publish(state, made, now))
+        Ok(self.publish(state, checks, made, now))
     }
 
-    fn publish(&self, state: &CheckerState, made: Vec<(usize, Verdict, u64)>, now: UtcMillis) -> RoundView {
-        let parts = &self.inside.parts;
+    fn publish(
+        &self,
+        state: &CheckerState,
+        checks: &[Check],
+        made: Vec<(usize, Verdict, u64)>,
+        now: UtcMillis,
+    ) -> RoundView {
         let view = |(index, verdict, took_ms): (usize, Verdict, u64)| {
-            let Check { name, severity, .. } = &parts.checks[index];
+            let Check { name, severity, .. } = &checks[index];
             let known = state.checks.known(name);
             let view = CheckView {
                 verdict,

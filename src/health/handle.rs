@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use supervisors::ChildRef;
 
 use crate::domain::id::IncidentId;
@@ -12,6 +13,7 @@ use crate::runtime::committer::{CommitError, Committer};
 use crate::storage::batch::{Batch, Op};
 
 use super::checker::CheckerMessage;
+use super::parts::Checking;
 use super::round::{LastRound, RoundView};
 
 /// Longest wait for a round that somebody asked for.
@@ -32,9 +34,17 @@ pub struct HealthHandle {
     pub(super) checker: ChildRef<CheckerMessage>,
     pub(super) committer: Committer,
     pub(super) clock: Clock,
+    pub(super) checking: Arc<ArcSwap<Checking>>,
 }
 
 impl HealthHandle {
+    /// Checks this from now on, and makes a round at once.
+    pub fn configure(&self, checking: Checking) {
+        self.checking.store(Arc::new(checking));
+        // A checker that is just being started reads it by itself.
+        self.checker.cast(CheckerMessage::CheckingChanged).ok();
+    }
+
     /// What the last round said.
     pub fn last(&self) -> RoundView {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()

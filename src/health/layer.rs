@@ -31,6 +31,7 @@ pub fn layer(parts: HealthParts, told: mpsc::Receiver<Restarted>) -> (Supervisor
     let messages = TaskSupervisor::new(2 * SENDING_MAX);
     let last = LastRound::default();
     let (committer, clock) = (parts.committer.clone(), parts.clock.clone());
+    let checking = parts.checking.clone();
     let inside = HealthInside {
         parts,
         checking: rounds.handle(),
@@ -49,6 +50,7 @@ pub fn layer(parts: HealthParts, told: mpsc::Receiver<Restarted>) -> (Supervisor
         checker: checker.address(),
         committer,
         clock,
+        checking,
     };
     let (for_recorder, told) = (inside.clone(), Arc::new(Mutex::new(told)));
     let recorder = ChildSpec::actor("recorder", move |_| {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use supervisors::Tasks;
 
 use crate::runtime::clock::Clock;
@@ -28,12 +29,8 @@ pub struct HealthParts {
     pub committer: Committer,
     /// Counts.
     pub telemetry: Telemetry,
-    /// What is checked.
-    pub checks: Arc<[Check]>,
-    /// Between two rounds.
-    pub interval: Duration,
-    /// Failures in a row that are an incident.
-    pub failures: u32,
+    /// What is checked, as configured now.
+    pub checking: Arc<ArcSwap<Checking>>,
     /// When people are told.
     pub policy: Policy,
     /// How people are told.
@@ -42,6 +39,17 @@ pub struct HealthParts {
     pub host: Arc<str>,
     /// How long incidents are kept, in milliseconds.
     pub keep_ms: u64,
+}
+
+/// What is checked, and how often; replaced as a whole when the configuration changes.
+#[derive(Clone)]
+pub struct Checking {
+    /// What is checked.
+    pub checks: Arc<[Check]>,
+    /// Between two rounds.
+    pub interval: Duration,
+    /// Failures in a row that are an incident.
+    pub failures: u32,
 }
 
 /// What the actors of the layer share.

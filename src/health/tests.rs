@@ -21,7 +21,7 @@ use super::alerts::decision::Policy;
 use super::check::{Check, Finding, Severity, Verdict};
 use super::handle::HealthHandle;
 use super::layer::layer;
-use super::parts::HealthParts;
+use super::parts::{Checking, HealthParts};
 use super::recorder::Restarted;
 
 /// Longest wait for something that the layer does by itself.
@@ -64,10 +64,12 @@ async fn house() -> House {
         store: store.clone(),
         committer,
         telemetry: Telemetry::default(),
-        checks: [check].into(),
-        // Rounds are asked for.
-        interval: Duration::from_secs(3_600),
-        failures: 2,
+        checking: Arc::new(arc_swap::ArcSwap::from_pointee(Checking {
+            checks: [check].into(),
+            // Rounds are asked for.
+            interval: Duration::from_secs(3_600),
+            failures: 2,
+        })),
         policy: Policy {
             group_wait_ms: 0,
             repeat_ms: u64::MAX,

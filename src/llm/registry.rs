@@ -1,4 +1,4 @@
-//! The configured models by alias, built once at start.
+//! The configured models by alias, built at the start and again when the configuration is read again.
 //!
 //! Refuses to know: agents, and what is done with prices. Invariants: the alias `offline` is always there and always the model inside
 //! this program; a model that cannot be asked for lack of a key is there too and says so when it is asked, because
@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 
 use crate::domain::fault::Fault;
 use crate::domain::money::Price;
@@ -80,16 +82,21 @@ impl RegistryError {
     }
 }
 
-/// The models of this process.
+/// The models of this process. Cheap to clone; replaced as a whole when the configuration changes.
 #[derive(Clone)]
-pub struct Models {
-    by_alias: Arc<BTreeMap<ModelAlias, Arc<dyn Model>>>,
-    prices: Arc<BTreeMap<ModelAlias, Price>>,
+pub struct Models(Arc<ArcSwap<Built>>);
+
+#[derive(Clone, Default)]
+struct Built {
+    by_alias: BTreeMap<ModelAlias, Arc<dyn Model>>,
+    prices: BTreeMap<ModelAlias, Price>,
     /// The gates of those that are asked over a network; models with the same provider, name and key share one.
-    gates: Arc<BTreeMap<ModelAlias, Gate>>,
-    fallbacks: Arc<BTreeMap<ModelAlias, Vec<ModelAlias>>>,
+    gates: BTreeMap<ModelAlias, Gate>,
+    gates_by_key: BTreeMap<GateKey, Gate>,
+    fallbacks: BTreeMap<ModelAlias, Vec<ModelAlias>>,
     redactor: Redactor,
-    context_tokens: Arc<BTreeMap<ModelAlias, u64>>,
+    context_tokens: BTreeMap<ModelAlias, u64>,
+    connections: Option<Connections>,
 }
 
 /// What a provider counts together: address, its name of the model, and the key.
@@ -97,19 +104,34 @@ type GateKey = (Provider, String, Arc<str>, Option<[u8; 32]>);
 
 impl std::fmt::Debug for Models {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.by_alias.keys()).finish()
+        f.debug_list().entries(self.0.load().by_alias.keys()).finish()
     }
 }
 
 impl Models {
     /// Builds all of them; opens no connection.
     pub fn build(configs: impl IntoIterator<Item = ModelConfig>) -> Result<Self, RegistryError> {
+        Self::built(configs, &Built::default())
+    }
+
+    /// Builds models that can take the place of these. A model that the provider counts as the same keeps its gate,
+    /// with what is known of its limits and failures, and open connections are used again.
+    pub fn build_next(&self, configs: impl IntoIterator<Item = ModelConfig>) -> Result<Self, RegistryError> {
+        Self::built(configs, &self.0.load())
+    }
+
+    /// Puts others in the place of these, for everybody who holds a clone. Requests under way go on as they began.
+    pub fn replace(&self, next: &Self) {
+        self.0.store(next.0.load_full());
+    }
+
+    fn built(configs: impl IntoIterator<Item = ModelConfig>, before: &Built) -> Result<Self, RegistryError> {
         let mut by_alias: BTreeMap<ModelAlias, Arc<dyn Model>> = BTreeMap::new();
         let mut by_key: BTreeMap<GateKey, Gate> = BTreeMap::new();
         let mut gates = BTreeMap::new();
         let mut prices = BTreeMap::new();
         let mut fallbacks: BTreeMap<ModelAlias, Vec<ModelAlias>> = BTreeMap::new();
-        let connections = Connections::new();
+        let connections = before.connections.clone().unwrap_or_default();
         let mut secrets: Vec<Secret> = Vec::new();
         let mut context_tokens = BTreeMap::new();
         for config in configs {
@@ -121,7 +143,9 @@ impl Models {
                 fallbacks.insert(alias.clone(), config.fallback.clone());
             }
             if config.provider != Provider::Offline {
-                let gate = by_key.entry(gate_key(&config)).or_default();
+                let key = gate_key(&config);
+                let kept = before.gates_by_key.get(&key).cloned();
+                let gate = by_key.entry(key).or_insert_with(|| kept.unwrap_or_default());
                 gates.insert(alias.clone(), gate.clone());
             }
             if alias.as_str() == OFFLINE_ALIAS && config.provider != Provider::Offline {
@@ -140,82 +164,81 @@ impl Models {
                 return Err(RegistryError::Twice { alias });
             }
         }
-        let models = Self {
+        let built = Built {
             redactor: Redactor::new(secrets.iter().map(Secret::expose)),
-            context_tokens: Arc::new(context_tokens),
-            prices: Arc::new(prices),
-            gates: Arc::new(gates),
-            fallbacks: Arc::new(fallbacks),
-            ..Self::of(by_alias)
+            context_tokens,
+            prices,
+            gates,
+            gates_by_key: by_key,
+            fallbacks,
+            connections: Some(connections),
+            by_alias: with_offline(by_alias),
         };
-        for (alias, others) in models.fallbacks.iter() {
-            if let Some(missing) = others.iter().find(|other| !models.by_alias.contains_key(other)) {
+        for (alias, others) in &built.fallbacks {
+            if let Some(missing) = others.iter().find(|other| !built.by_alias.contains_key(other)) {
                 return Err(RegistryError::Fallback {
                     alias: alias.clone(),
                     missing: missing.clone(),
                 });
             }
         }
-        Ok(models)
+        Ok(Self::holding(built))
     }
 
     /// Takes models made elsewhere (scripted ones in tests); `offline` is added when it is not among them.
-    pub fn of(mut by_alias: BTreeMap<ModelAlias, Arc<dyn Model>>) -> Self {
-        let alias = ModelAlias::new(OFFLINE_ALIAS).expect("the built-in alias is a valid name");
-        by_alias
-            .entry(alias.clone())
-            .or_insert_with(|| Arc::new(OfflineModel::new(alias)));
-        Self {
-            by_alias: Arc::new(by_alias),
-            prices: Arc::default(),
-            gates: Arc::default(),
-            fallbacks: Arc::default(),
-            redactor: Redactor::default(),
-            context_tokens: Arc::default(),
-        }
+    pub fn of(by_alias: BTreeMap<ModelAlias, Arc<dyn Model>>) -> Self {
+        Self::holding(Built {
+            by_alias: with_offline(by_alias),
+            ..Built::default()
+        })
+    }
+
+    fn holding(built: Built) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(built)))
     }
 
     /// Tokens of a conversation that a model holds, as configured.
     pub fn context_tokens(&self, alias: &ModelAlias) -> u64 {
-        let known = self.context_tokens.get(alias).copied();
+        let known = self.0.load().context_tokens.get(alias).copied();
         known.unwrap_or(CONTEXT_TOKENS_DEFAULT)
     }
 
     /// Whether an alias is a model inside this program.
     pub fn is_offline(&self, alias: &ModelAlias) -> bool {
-        let model = self.by_alias.get(alias);
+        let built = self.0.load();
+        let model = built.by_alias.get(alias);
         model.is_some_and(|model| model.describe().provider == Provider::Offline.as_str())
     }
 
     /// Takes the keys of all models, and what looks like a key, out of texts.
-    pub fn redactor(&self) -> &Redactor {
-        &self.redactor
+    pub fn redactor(&self) -> Redactor {
+        self.0.load().redactor.clone()
     }
 
     /// The same with these gates and fallbacks, for models made elsewhere.
     #[must_use]
     pub fn with(self, gates: BTreeMap<ModelAlias, Gate>, fallbacks: BTreeMap<ModelAlias, Vec<ModelAlias>>) -> Self {
-        Self {
-            gates: Arc::new(gates),
-            fallbacks: Arc::new(fallbacks),
-            ..self
-        }
+        Self::holding(Built {
+            gates,
+            fallbacks,
+            ..Built::clone(&self.0.load())
+        })
     }
 
     /// What a model charges; nothing when it has no price.
     pub fn price(&self, alias: &ModelAlias) -> Price {
-        self.prices.get(alias).copied().unwrap_or_default()
+        self.0.load().prices.get(alias).copied().unwrap_or_default()
     }
 
     /// The gate of a model; none for one that is asked over no network.
-    pub fn gate(&self, alias: &ModelAlias) -> Option<&Gate> {
-        self.gates.get(alias)
+    pub fn gate(&self, alias: &ModelAlias) -> Option<Gate> {
+        self.0.load().gates.get(alias).cloned()
     }
 
     /// Who is asked when this model cannot be had, in order, each once.
     pub fn fallback(&self, alias: &ModelAlias) -> Vec<ModelAlias> {
         let mut chain = Vec::new();
-        for other in self.fallbacks.get(alias).into_iter().flatten() {
+        for other in self.0.load().fallbacks.get(alias).into_iter().flatten() {
             if other != alias && !chain.contains(other) {
                 chain.push(other.clone());
             }
@@ -225,32 +248,46 @@ impl Models {
 
     /// How the gates stand, by alias.
     pub fn gates(&self, now: UtcMillis) -> BTreeMap<ModelAlias, GateView> {
-        let views = self.gates.iter().map(|(alias, gate)| (alias.clone(), gate.view(now)));
+        let built = self.0.load();
+        let views = built.gates.iter().map(|(alias, gate)| (alias.clone(), gate.view(now)));
         views.collect()
     }
 
     /// The names of all models.
-    pub fn aliases(&self) -> impl Iterator<Item = &ModelAlias> {
-        self.by_alias.keys()
+    pub fn aliases(&self) -> Vec<ModelAlias> {
+        self.0.load().by_alias.keys().cloned().collect()
     }
 
     /// The model of an alias.
     pub fn get(&self, alias: &ModelAlias) -> Result<Arc<dyn Model>, RegistryError> {
-        self.by_alias.get(alias).cloned().ok_or_else(|| RegistryError::Unknown {
-            alias: alias.clone(),
-            known: self
-                .by_alias
-                .keys()
-                .map(ModelAlias::as_str)
-                .collect::<Vec<_>>()
-                .join(", "),
-        })
+        let built = self.0.load();
+        built
+            .by_alias
+            .get(alias)
+            .cloned()
+            .ok_or_else(|| RegistryError::Unknown {
+                alias: alias.clone(),
+                known: built
+                    .by_alias
+                    .keys()
+                    .map(ModelAlias::as_str)
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            })
     }
 
     /// All of them, by alias.
     pub fn describe(&self) -> Vec<ModelDescription> {
-        self.by_alias.values().map(|model| model.describe()).collect()
+        self.0.load().by_alias.values().map(|model| model.describe()).collect()
     }
+}
+
+fn with_offline(mut by_alias: BTreeMap<ModelAlias, Arc<dyn Model>>) -> BTreeMap<ModelAlias, Arc<dyn Model>> {
+    let alias = ModelAlias::new(OFFLINE_ALIAS).expect("the built-in alias is a valid name");
+    by_alias
+        .entry(alias.clone())
+        .or_insert_with(|| Arc::new(OfflineModel::new(alias)));
+    by_alias
 }
 
 fn gate_key(config: &ModelConfig) -> GateKey {
@@ -339,6 +376,27 @@ mod tests {
         lost.fallback = vec![alias("nobody")];
         let error = Models::build([lost]).expect_err("refused").to_string();
         assert_eq!(error, "model `a`: there is no model `nobody` to fall back on");
+    }
+
+    #[test]
+    fn models_that_take_the_place_of_others_keep_the_gates_of_those_that_stay_the_same() {
+        let config = |name: &str, id: &str| {
+            let mut config = ModelConfig::new(alias(name), Provider::OpenAiChat, id);
+            config.base_url = Some("http://127.0.0.1:1/v1".into());
+            config
+        };
+        let models = Models::build([config("a", "x"), config("b", "y")]).expect("built");
+        let held = models.clone();
+        let now = UtcMillis(1_000);
+        let gate = models.gate(&alias("a")).expect("a gate");
+        let permit = gate.admit(1, false, now, || Box::new(|| ()));
+        let next = models.build_next([config("c", "x"), config("b", "z")]).expect("built");
+        models.replace(&next);
+        let asking = held.gates(now).into_iter();
+        let asking: Vec<_> = asking.map(|(alias, view)| (alias.to_string(), view.asking)).collect();
+        assert_eq!(asking, [("b".to_owned(), 0), ("c".to_owned(), 1)]);
+        assert!(held.get(&alias("a")).is_err(), "it is configured no more");
+        drop(permit);
     }
 
     #[test]

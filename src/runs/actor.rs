@@ -1,7 +1,8 @@
 //! The shell of a run: turns messages into events, submits the facts, carries the effects out.
 //!
 //! Supervised by `runs/active` (transient). A crash loses nothing: the journal is read again, sessions under way
-//! go on and report to the next incarnation. An incarnation that brings no new fact counts as a failed recovery.
+//! go on and report to the next incarnation. A crash of its own, or an end of the process while the run worked, counts
+//! as a failed recovery until a new fact comes; the end of what it stands on, while it waited, does not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -31,7 +32,7 @@ use crate::storage::batch::{Batch, Op};
 use super::asking::Asking;
 use super::check::Checking;
 use super::decision::{
-    AnswerRefused, AttemptEnd, Effect, Event, Judged, Reaction, RunLoop, judge_approval, judge_resolution, react,
+    After, AnswerRefused, AttemptEnd, Effect, Event, Judged, Reaction, RunLoop, judge_approval, judge_resolution, react,
 };
 use super::dispatcher::actor::DispatchMessage;
 use super::lesson::{Ended, lesson_of};
@@ -57,7 +58,7 @@ pub struct RunStart {
 /// What an incarnation holds.
 pub struct RunActorState {
     run: RunLoop,
-    recovered: bool,
+    after: After,
     exit_codes: BTreeMap<StepId, i32>,
     checks: Vec<supervisors::TaskRef>,
     wake: Option<Timer>,
@@ -89,14 +90,18 @@ impl Actor for RunActor {
         start: RunStart,
     ) -> Result<RunActorState, ActorProcessingErr> {
         let fresh = start.argument.fresh.filter(|_| !start.restarted);
-        let recovered = fresh.is_none();
+        let after = match (&fresh, start.restarted) {
+            (Some(_), _) => After::Acceptance,
+            (None, true) => After::OwnCrash,
+            (None, false) => After::OthersEnd,
+        };
         // The journal of a recovered run is read with its first message and not here: its supervisor starts one
         // child after the other, and after a crash there may be thousands.
         let state = fresh.map_or_else(|| RunState::new(start.argument.run), |state| (*state).clone());
         myself.cast(RunMessage::Begin)?;
         Ok(RunActorState {
             run: RunLoop::new(state),
-            recovered,
+            after,
             exit_codes: BTreeMap::new(),
             checks: Vec::new(),
             wake: None,
@@ -114,12 +119,10 @@ impl Actor for RunActor {
     ) -> Result<(), ActorProcessingErr> {
         let event = match message {
             RunMessage::Begin => {
-                if state.recovered {
+                if state.after != After::Acceptance {
                     state.run = RunLoop::new(self.load(state.run.state.run).await?);
                 }
-                Event::Taken {
-                    recovered: state.recovered,
-                }
+                Event::Taken { after: state.after }
             }
             RunMessage::Agree { given, reply } => {
                 let judged = judge_approval(&state.run.state, &given);
@@ -273,7 +276,7 @@ impl RunActor {
                         output: output.clone(),
                         exit_code: state.exit_codes.remove(&attempt.step),
                         skills: parts.skills.clone(),
-                        approvals: parts.agents.approvals().clone(),
+                        approvals: parts.agents.approvals(),
                         agent: agent_of(&state.run.state, &attempt.step),
                         bounds: self.bounds(&state.run.state, &attempt.step),
                     };
@@ -321,7 +324,7 @@ impl RunActor {
                     Work::Agent(agent) => Some(agent.clone()),
                     Work::Skill(_) => None,
                 });
-                let agents: BTreeSet<_> = agents.chain([parts.planner.clone()]).collect();
+                let agents: BTreeSet<_> = agents.chain([parts.settings.load().planner.clone()]).collect();
                 let unsettled = self.unsettled(run)?;
                 parts.agents.treasury().close_run(run, &agents, &unsettled, now.day())
             }
@@ -384,7 +387,7 @@ impl RunActor {
             attempt: attempt.number,
             output,
         };
-        let wish = lesson_of(&ended, &self.inside.parts.redactor).into_iter();
+        let wish = lesson_of(&ended, &self.inside.parts.settings.load().redactor).into_iter();
         wish.map(|wish| Op::MemoryPut(Box::new(wish.prepare(now)))).collect()
     }
 
@@ -508,7 +511,9 @@ impl RunActor {
 
     /// The agent that planned the run's steps.
     fn planned_by(&self, state: &RunState) -> Option<AgentName> {
-        state.planned_by_agent().then(|| self.inside.parts.planner.clone())
+        state
+            .planned_by_agent()
+            .then(|| self.inside.parts.settings.load().planner.clone())
     }
 
     /// What the checks of a step may touch at most: what its run, its agent and whoever gave it the order may.

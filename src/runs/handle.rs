@@ -28,9 +28,10 @@ use crate::storage::error::StoreError;
 
 use super::cassette;
 use super::decision::AnswerRefused;
+use super::dispatcher::actor::DispatchMessage;
 use super::grounds::GroundsError;
 use super::message::{RunArgument, RunMessage};
-use super::parts::RunsInside;
+use super::parts::{RunsInside, RunsSettings};
 use super::state::RunState;
 
 /// The step of a run that one agent does alone.
@@ -154,6 +155,15 @@ impl RunsError {
 impl RunsHandle {
     pub(super) fn new(inside: RunsInside, recovered: watch::Receiver<bool>) -> Self {
         Self { inside, recovered }
+    }
+
+    /// Takes another configuration: steps that start from now on are bound by it, and plans are made by its planner.
+    pub fn configure(&self, settings: RunsSettings, steps_concurrent_max: u32) {
+        self.inside.parts.settings.store(Arc::new(settings));
+        let slots = self.inside.parts.slots(steps_concurrent_max);
+        self.inside.slots.store(Arc::new(slots));
+        // A dispatcher that is just being started reads them by itself.
+        self.inside.dispatcher.cast(DispatchMessage::SlotsChanged).ok();
     }
 
     /// Accepts a run that keeps nothing of its model traffic.

@@ -9,8 +9,10 @@
 //! └── collector: lets go what was kept long enough
 //! ```
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use supervisors::{Backoff, ChildSpec, DynamicSpec, Restart, Shutdown, Strategy, SupervisorSpec, TaskSupervisor};
 use tokio::sync::watch;
 
@@ -19,7 +21,6 @@ use crate::domain::limits::ACTIVE_RUNS_MAX;
 use super::actor::{RunActor, RunStart};
 use super::asking::Asking;
 use super::dispatcher::actor::Dispatcher;
-use super::dispatcher::state::SlotLimits;
 use super::handle::RunsHandle;
 use super::message::{RunArgument, RunMessage};
 use super::parts::{RunsInside, RunsParts};
@@ -33,15 +34,8 @@ const WATCHES_MAX: usize = 2;
 
 /// Makes the branch and the handle to it.
 pub fn layer(parts: RunsParts, steps_concurrent_max: u32, retention: Retention) -> (SupervisorSpec, RunsHandle) {
-    let limits = SlotLimits {
-        global: steps_concurrent_max,
-        per_agent: parts
-            .agents
-            .definitions()
-            .values()
-            .map(|agent| (agent.name.clone(), agent.concurrency))
-            .collect(),
-    };
+    let slots = Arc::new(ArcSwap::from_pointee(parts.slots(steps_concurrent_max)));
+    let limits = slots.clone();
     let checks = TaskSupervisor::new(CHECKS_MAX + WATCHES_MAX);
     let checking = checks.handle();
 
@@ -77,6 +71,7 @@ pub fn layer(parts: RunsParts, steps_concurrent_max: u32, retention: Retention) 
         parts,
         actors,
         dispatcher: dispatcher.address(),
+        slots,
         checking,
         asking: Asking::default(),
         reopening: std::sync::Arc::default(),

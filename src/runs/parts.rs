@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use supervisors::{ChildRef, Tasks};
 
 use crate::agents::handle::AgentsHandle;
@@ -19,6 +20,7 @@ use crate::storage::store::Store;
 
 use super::asking::Asking;
 use super::dispatcher::actor::DispatchMessage;
+use super::dispatcher::state::SlotLimits;
 use super::grounds::Grounds;
 use super::message::RunActors;
 
@@ -54,12 +56,34 @@ pub struct RunsParts {
     pub agents: AgentsHandle,
     /// The skills, for checks that run a command.
     pub skills: SkillsHandle,
-    /// The agent that makes plans.
-    pub planner: AgentName,
     /// Where runs may work.
     pub grounds: Grounds,
+    /// What runs take from the configuration as it is now.
+    pub settings: Arc<ArcSwap<RunsSettings>>,
     /// Plans kept as files.
     pub pipelines: Arc<[Pipeline]>,
+}
+
+impl RunsParts {
+    /// How many steps may run, in all and of each agent as it is configured now.
+    pub fn slots(&self, steps_concurrent_max: u32) -> SlotLimits {
+        SlotLimits {
+            global: steps_concurrent_max,
+            per_agent: self
+                .agents
+                .definitions()
+                .values()
+                .map(|agent| (agent.name.clone(), agent.concurrency))
+                .collect(),
+        }
+    }
+}
+
+/// What runs take from the configuration; replaced as a whole when that changes.
+#[derive(Debug, Clone)]
+pub struct RunsSettings {
+    /// The agent that makes plans.
+    pub planner: AgentName,
     /// Takes secrets out of what is kept for later runs.
     pub redactor: Redactor,
     /// How long a step done by a skill may take when the plan does not say, in milliseconds.
@@ -75,6 +99,8 @@ pub struct RunsInside {
     pub actors: RunActors,
     /// The dispatcher.
     pub dispatcher: ChildRef<DispatchMessage>,
+    /// How many steps it lets run.
+    pub slots: Arc<ArcSwap<SlotLimits>>,
     /// Where checks run.
     pub checking: Tasks,
     /// The runs that wait for a yes.

@@ -82,6 +82,8 @@ pub struct StepState {
     pub checks: Vec<CheckReport>,
     /// Whose lease it is.
     pub leased_by: Option<BootId>,
+    /// Whether a model was asked and has not answered yet: all that the attempt does is wait.
+    pub waits_for_model: bool,
     /// Whether its order was refused by the sender or the receiver: the planner must change the plan.
     pub handoff_refused: bool,
     /// What the present attempt asks or asked of a person, the last question about each call.
@@ -140,8 +142,10 @@ pub struct RunState {
     pub deadline: UtcMillis,
     /// Why it is parked.
     pub parked: Option<Arc<str>>,
-    /// Recoveries since the last fact that got the run further.
+    /// Lives since the last fact that got the run further that ended by the run's own doing, or while it worked.
     pub recoveries: u32,
+    /// The last life of the process that had the run in hand.
+    pub last_boot: Option<BootId>,
     /// The place of the last fact.
     pub last_seq: u64,
     /// What is undone, in the order in which it is undone; each is a step beside the plan.
@@ -166,6 +170,7 @@ impl Default for StepState {
             failed_as: None,
             checks: Vec::new(),
             leased_by: None,
+            waits_for_model: false,
             handoff_refused: false,
             asks: BTreeMap::new(),
             resolved: BTreeMap::new(),
@@ -207,6 +212,7 @@ impl StepState {
     fn end_wait(&mut self, at: UtcMillis) {
         self.phase = StepPhase::Running;
         self.leased_by = None;
+        self.waits_for_model = false;
         self.reason = None;
         self.ended_at = None;
         self.waited_ms += self.waits_since.take().map_or(0, |since| at.since(since));
@@ -275,6 +281,7 @@ impl RunState {
             deadline: UtcMillis(u64::MAX),
             parked: None,
             recoveries: 0,
+            last_boot: None,
             last_seq: 0,
             compensations: Vec::new(),
             proposed: None,
@@ -347,11 +354,12 @@ impl RunState {
 
     /// Takes one fact in.
     pub fn fold(&mut self, fact: &Fact, at: UtcMillis) {
-        if matches!(fact, Fact::RunRecovered { .. }) {
-            self.recoveries += 1;
-        } else if self.is_progress(fact) {
-            self.recoveries = 0;
+        match fact {
+            Fact::RunRecovered { boot } if self.is_blamed(*boot) => self.recoveries += 1,
+            fact if self.is_progress(fact) => self.recoveries = 0,
+            _ => {}
         }
+        self.fold_wait(fact);
         match fact {
             Fact::RunAccepted(spec) => {
                 self.spec = Some(spec.clone());
@@ -380,11 +388,17 @@ impl RunState {
                             ..StepState::default()
                         };
                     }
+                    if step.leased_by != Some(*boot) {
+                        // No session of another life waits for anything any more.
+                        step.waits_for_model = false;
+                    }
                     step.phase = StepPhase::Running;
                     step.reason = None;
                     step.leased_by = Some(*boot);
                 }
+                self.last_boot = Some(*boot);
             }
+            Fact::RunRecovered { boot } => self.last_boot = Some(*boot),
             Fact::HandoffSent { attempt, handoff } => {
                 if let Some(step) = self.step_mut(&attempt.step) {
                     step.handoff = Some(handoff.clone());
@@ -523,8 +537,7 @@ impl RunState {
                 self.ended_at = Some(at);
             }
             // The conversation of a session is folded by the turn loop.
-            Fact::RunRecovered { .. }
-            | Fact::HandoffAccepted { .. }
+            Fact::HandoffAccepted { .. }
             | Fact::TurnIntended { .. }
             | Fact::TurnFinished { .. }
             | Fact::TurnFailed { .. }
@@ -537,6 +550,26 @@ impl RunState {
             | Fact::CallFinished { .. }
             | Fact::CallUnknown { .. }
             | Fact::CallDeadLettered { .. } => {}
+        }
+    }
+
+    /// Whether the end of the last life may be the run's own doing. In the same life of the process it is taken up
+    /// again only after a crash of its own actor. With another life the whole process ended: then it counts when one of
+    /// its steps was at work in the life that ended, and not when all of them waited for a model, a person, a slot or a
+    /// time.
+    fn is_blamed(&self, boot: BootId) -> bool {
+        let was_at_work = |step: &StepState| {
+            step.phase == StepPhase::Running && step.leased_by == self.last_boot && !step.waits_for_model
+        };
+        self.last_boot == Some(boot) || self.all_steps().any(was_at_work)
+    }
+
+    /// A session's own facts say when it begins to wait for a model and when it no longer does.
+    fn fold_wait(&mut self, fact: &Fact) {
+        let waits = matches!(fact, Fact::TurnIntended { .. } | Fact::TurnDeferred { .. });
+        let of = fact.attempt().filter(|_| fact.is_of_session());
+        if let Some(step) = of.and_then(|attempt| self.step_of_mut(attempt)) {
+            step.waits_for_model = waits && step.phase == StepPhase::Running;
         }
     }
 
@@ -606,6 +639,7 @@ impl RunState {
             step.reason = reason;
             step.ended_at = Some(at);
             step.leased_by = None;
+            step.waits_for_model = false;
         }
     }
 

@@ -24,7 +24,7 @@ impl Surroundings for RunsParts {
     }
 
     fn planner(&self) -> AgentName {
-        self.planner.clone()
+        self.settings.load().planner.clone()
     }
 
     fn retries(&self, agent: Option<&AgentName>) -> u32 {
@@ -36,7 +36,7 @@ impl Surroundings for RunsParts {
     fn timeout_ms(&self, agent: Option<&AgentName>) -> u64 {
         agent
             .and_then(|name| self.agents.definitions().get(name).map(|agent| agent.timeout_ms))
-            .unwrap_or(self.skill_timeout_ms)
+            .unwrap_or_else(|| self.settings.load().skill_timeout_ms)
     }
 
     fn judge_plan(&self, plan: &Plan, state: &RunState, now: UtcMillis) -> Result<(), Vec<Finding>> {

@@ -3,6 +3,7 @@
 mod answers;
 mod compaction;
 mod journal;
+mod recoveries;
 mod scenarios;
 mod simulator;
 mod surprises;

@@ -10,13 +10,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use redb::{
-    Database, Key, ReadTransaction, ReadableDatabase as _, ReadableTable as _, TableDefinition, TableError,
-    TableHandle as _, Value, WriteTransaction,
+    Database, Key, ReadTransaction, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _,
+    TableDefinition, TableError, TableHandle as _, Value, WriteTransaction,
 };
 
 use super::error::{StoreError, step};
 use super::store::Store;
 use super::table::{EachTable, each_table};
+use super::tape::open;
 
 /// Rows by the name of their table.
 pub type RowCounts = BTreeMap<String, u64>;
@@ -56,36 +57,70 @@ impl EachTable for Copying<'_> {
     }
 }
 
+struct Counting<'count> {
+    of: &'count ReadTransaction,
+    rows: RowCounts,
+}
+
+impl EachTable for Counting<'_> {
+    fn table<K: Key + 'static, V: Value + 'static>(
+        &mut self,
+        definition: TableDefinition<'static, K, V>,
+    ) -> Result<(), StoreError> {
+        if let Some(table) = open(self.of, definition, "open a table to count")? {
+            let rows = table.len().map_err(step("count a table"))?;
+            self.rows.insert(definition.name().to_owned(), rows);
+        }
+        Ok(())
+    }
+}
+
 impl Store {
+    /// How many rows each table has.
+    pub fn row_counts(&self) -> Result<RowCounts, StoreError> {
+        let transaction = self.database().begin_read().map_err(step("begin reading"))?;
+        let mut counting = Counting {
+            of: &transaction,
+            rows: RowCounts::new(),
+        };
+        each_table(&mut counting)?;
+        Ok(counting.rows)
+    }
+
     /// Writes everything that is committed now into a new file, durably, and says how many rows each table has.
     ///
     /// **Errors**: a table that this program does not know refuses the whole copy, because it would not be one.
     pub fn copy_to(&self, path: &Path) -> Result<RowCounts, StoreError> {
         let from = self.database().begin_read().map_err(step("begin reading"))?;
-        let copy = Database::builder().set_cache_size(CACHE_BYTES).create(path);
-        let copy = copy.map_err(|error| StoreError::Open {
-            path: path.to_owned(),
-            source: Box::new(error.into()),
-        })?;
-        let mut to = copy.begin_write().map_err(step("begin writing the copy"))?;
-        to.set_quick_repair(true);
-        let mut copying = Copying {
-            from: &from,
-            to: &to,
-            rows: RowCounts::new(),
-        };
-        each_table(&mut copying)?;
-        let rows = copying.rows;
-        let mut known = from.list_tables().map_err(step("list the tables"))?;
-        if let Some(other) = known.find(|table| !rows.contains_key(table.name())) {
-            return Err(StoreError::Corrupt {
-                what: format!("table `{}`", other.name()),
-                reason: "this program does not know it".into(),
-            });
-        }
-        to.commit().map_err(step("commit the copy"))?;
-        Ok(rows)
+        copy_all(&from, path)
     }
+}
+
+/// Writes everything that a transaction sees into a new file, as [`Store::copy_to`] does.
+pub(super) fn copy_all(from: &ReadTransaction, path: &Path) -> Result<RowCounts, StoreError> {
+    let copy = Database::builder().set_cache_size(CACHE_BYTES).create(path);
+    let copy = copy.map_err(|error| StoreError::Open {
+        path: path.to_owned(),
+        source: Box::new(error.into()),
+    })?;
+    let mut to = copy.begin_write().map_err(step("begin writing the copy"))?;
+    to.set_quick_repair(true);
+    let mut copying = Copying {
+        from,
+        to: &to,
+        rows: RowCounts::new(),
+    };
+    each_table(&mut copying)?;
+    let rows = copying.rows;
+    let mut known = from.list_tables().map_err(step("list the tables"))?;
+    if let Some(other) = known.find(|table| !rows.contains_key(table.name())) {
+        return Err(StoreError::Corrupt {
+            what: format!("table `{}`", other.name()),
+            reason: "this program does not know it".into(),
+        });
+    }
+    to.commit().map_err(step("commit the copy"))?;
+    Ok(rows)
 }
 
 #[cfg(test)]

@@ -41,6 +41,16 @@ pub enum StoreError {
         /// The newest layout known here.
         known: u64,
     },
+    /// The file was written by a program that knew an earlier layout only.
+    #[error("open {path}: its layout is version {found}, this program works with {known}")]
+    Earlier {
+        /// Which file.
+        path: PathBuf,
+        /// The file's layout.
+        found: u64,
+        /// The layout of this program.
+        known: u64,
+    },
     /// redb failed while it did something.
     #[error("{step}")]
     Redb {
@@ -76,14 +86,14 @@ impl StoreError {
             Self::Open { source, .. } | Self::Redb { source, .. } => {
                 matches!(&**source, redb::Error::Io(source) if is_full(source))
             }
-            Self::Locked { .. } | Self::Version { .. } | Self::Corrupt { .. } => false,
+            Self::Locked { .. } | Self::Version { .. } | Self::Earlier { .. } | Self::Corrupt { .. } => false,
         }
     }
 
     /// What a caller has to act on.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Locked { .. } | Self::Version { .. } => Fault::Conflict,
+            Self::Locked { .. } | Self::Version { .. } | Self::Earlier { .. } => Fault::Conflict,
             Self::Corrupt { .. } => Fault::Corrupt,
             Self::Folder { .. } | Self::Open { .. } | Self::Redb { .. } => Fault::Unavailable,
         }

@@ -3,6 +3,8 @@
 //! **Invariant**: what nobody has settled yet is in a table of its own, so that it is found without reading all that
 //! ever happened.
 
+use std::sync::Arc;
+
 use redb::{ReadableDatabase as _, ReadableTable as _};
 
 use crate::domain::alert::Delivery;
@@ -10,6 +12,7 @@ use crate::domain::id::{AlertId, IncidentId};
 use crate::domain::incident::{Incident, IncidentChange, IncidentState};
 use crate::domain::time::UtcMillis;
 
+use super::batch::Op;
 use super::codec;
 use super::error::{StoreError, step};
 use super::record::alert::DeliveryRecord;
@@ -19,6 +22,9 @@ use super::store::Store;
 use super::table::{DELIVERIES, INCIDENT_STATES, INCIDENTS, INCIDENTS_OPEN};
 use super::tables::Tables;
 use super::tape::open;
+
+/// Unsettled incidents that are looked through for one of a trouble.
+const UNSETTLED_MAX: usize = 10_000;
 
 /// An incident with how it went on.
 pub type IncidentView = (Incident, IncidentState);
@@ -105,6 +111,14 @@ impl Store {
         Ok(found)
     }
 
+    /// The incident of a trouble that goes on, by the name that all incidents of that trouble have.
+    pub fn open_incident_of(&self, fingerprint: &str) -> Result<Option<IncidentId>, StoreError> {
+        let unsettled = self.unsettled_incidents(UNSETTLED_MAX)?;
+        let mut open = unsettled.iter().filter(|(_, state)| state.is_open());
+        let found = open.find(|(_, state)| state.fingerprint.as_deref() == Some(fingerprint));
+        Ok(found.map(|(incident, _)| incident.id))
+    }
+
     /// Messages on their way, oldest first; at most `limit`.
     pub fn deliveries(&self, limit: usize) -> Result<Vec<Delivery>, StoreError> {
         let transaction = self.database().begin_read().map_err(step("begin reading"))?;
@@ -118,6 +132,35 @@ impl Store {
             found.push(record.into());
         }
         Ok(found)
+    }
+}
+
+/// How one incident follows something that is tried again and again: it begins with the first failure, sees each further
+/// one, and ends with the first success (`Ok` says how).
+pub fn follow(
+    open: Option<IncidentId>,
+    fingerprint: &str,
+    result: Result<Arc<str>, Arc<str>>,
+    at: UtcMillis,
+    begin: impl FnOnce(Arc<str>) -> Incident,
+) -> Vec<Op> {
+    match (result, open) {
+        (Ok(_), None) => Vec::new(),
+        (Ok(how), Some(open)) => vec![Op::IncidentChange(open, IncidentChange::Resolved { at, how })],
+        (Err(evidence), Some(open)) => {
+            let seen = IncidentChange::Seen { at, times: 1, evidence };
+            vec![Op::IncidentChange(open, seen)]
+        }
+        (Err(why), None) => {
+            let incident = begin(why.clone());
+            let named = IncidentChange::Named {
+                fingerprint: fingerprint.into(),
+                evidence: why,
+                quiet_ms: None,
+            };
+            let id = incident.id;
+            vec![Op::IncidentOpen(incident), Op::IncidentChange(id, named)]
+        }
     }
 }
 

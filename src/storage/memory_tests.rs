@@ -5,7 +5,6 @@ use crate::domain::memory::{MemorySource, MemoryVector};
 use crate::storage::batch::{Batch, Op};
 use crate::storage::memory_follow::{Stand, Told, ToldEntry};
 use crate::storage::store::Store;
-use crate::storage::table::FIRST_MEMORY;
 use crate::storage::writer::Writer;
 
 fn shard(namespace: &str) -> ShardName {
@@ -263,39 +262,6 @@ fn an_index_follows_by_changes_and_begins_anew_when_it_is_too_far_behind() {
         .collect();
     open.writer.commit(&[Batch::ops(ops)]).expect("commits");
     assert!(open.follow(now.through).0.anew);
-}
-
-#[test]
-fn the_memory_of_the_first_layout_is_taken_over_once() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("s.redb");
-    let store = Store::open(&path, 1 << 20).expect("opens");
-    let transaction = store.database().begin_write().expect("begins");
-    {
-        let mut first = transaction.open_table(FIRST_MEMORY).expect("opens");
-        let record = FirstMemoryRecord {
-            text: "kept".into(),
-            version: 7,
-            updated_at: 5,
-        };
-        first
-            .insert("project:1:a:with:colon", codec::encode(&record).as_slice())
-            .expect("writes");
-    }
-    transaction.commit().expect("commits");
-    for _ in 0..2 {
-        drop(Writer::new(store.clone()).expect("a writer"));
-        let key = MemoryKey {
-            scope: MemoryScope::Project,
-            namespace: "a".into(),
-            key: "with:colon".into(),
-        };
-        let found = store.memory(&key).expect("readable").expect("there");
-        assert_eq!(
-            (&*found.text, found.version, found.updated_at),
-            ("kept", 7, UtcMillis(5))
-        );
-    }
 }
 
 #[test]

@@ -25,6 +25,7 @@ pub mod memory_row;
 mod memory_upkeep;
 pub mod memory_verify;
 pub mod memory_write;
+pub mod migration;
 pub mod record;
 pub mod reserve;
 mod retention;

@@ -25,6 +25,7 @@ use super::record::header::HeaderRecord;
 use super::record::incident::IncidentRecord;
 use super::record::incident_state::IncidentStateRecord;
 use super::record::key::{KeyRecord, KeyTermsRecord};
+use super::record::layout::LayoutRecord;
 use super::record::memory::{EntryRecord as MemoryRecord, ShardRecord, VectorRecord};
 use super::record::schedule::{read_kept, read_slot};
 use super::record::secret::SecretRecord;
@@ -34,8 +35,8 @@ use super::statistics;
 use super::store::Store;
 use super::table::{
     ACTIVE, AUDIT, BLOBS, BUDGETS, CERTIFICATES, DELIVERIES, EXCHANGES, INCIDENT_STATES, INCIDENTS, JOURNAL, KEY_TERMS,
-    KEYS, MEMORY_ENTRIES, MEMORY_SHARDS, MEMORY_VECTORS, RUNS, SCHEDULES, SECRETS, SHOWN, SLOTS, SNAPSHOTS, STATISTICS,
-    SUBMISSIONS, TAPES, TRAFFIC,
+    KEYS, LAYOUTS, MEMORY_ENTRIES, MEMORY_SHARDS, MEMORY_VECTORS, RUNS, SCHEDULES, SECRETS, SHOWN, SLOTS, SNAPSHOTS,
+    STATISTICS, SUBMISSIONS, TAPES, TRAFFIC,
 };
 use super::tape::open;
 
@@ -196,6 +197,7 @@ pub fn review(transaction: &ReadTransaction) -> Result<StoreReview, StoreError> 
     found.decode::<_, IncidentRecord>(transaction, INCIDENTS, "an incident")?;
     found.decode::<_, IncidentStateRecord>(transaction, INCIDENT_STATES, "the state of an incident")?;
     found.decode::<_, DeliveryRecord>(transaction, DELIVERIES, "a message")?;
+    found.decode::<_, LayoutRecord>(transaction, LAYOUTS, "a layout")?;
     found.decode::<_, AuditRecord>(transaction, AUDIT, "an audit row")?;
     Ok(found)
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use redb::{Database, ReadableDatabase, ReadableTable};
+use redb::{Database, ReadOnlyDatabase, ReadableDatabase, ReadableTable};
 
 use crate::domain::budget::{Account, Balance};
 use crate::domain::id::{KeyId, RunId};
@@ -22,7 +22,8 @@ use super::record::statistics::{day_prefix, read_statistics_row, statistics_row}
 use super::reserve::{Reserve, ReservedFile};
 use super::statistics::{self, Statistics};
 use super::table::{
-    ACTIVE, BLOBS, BUDGETS, INCIDENTS, JOURNAL, KEYS, LAYOUT_VERSION, META, RUNS, SNAPSHOTS, STATISTICS, SUBMISSIONS,
+    ACTIVE, BLOBS, BUDGETS, INCIDENTS, JOURNAL, KEYS, LAYOUT_VERSION, LAYOUTS, META, RUNS, SNAPSHOTS, STATISTICS,
+    SUBMISSIONS,
 };
 
 /// Default size of redb's page cache, in bytes: small, because the working set is the active runs' tails.
@@ -57,6 +58,7 @@ impl Store {
         if !path.exists() {
             Self::make(path, cache_bytes)?;
         }
+        Self::refuse_other_layout(path)?;
         let opened = Database::builder().set_cache_size(cache_bytes).create(path);
         Self::from_database(path, opened)
     }
@@ -66,6 +68,7 @@ impl Store {
         if !path.exists() {
             drop(Self::open(path, cache_bytes)?);
         }
+        Self::refuse_other_layout(path)?;
         let file = std::fs::OpenOptions::new().read(true).write(true).open(path);
         let file = file.map_err(|source| StoreError::Folder {
             path: path.to_owned(),
@@ -114,6 +117,64 @@ impl Store {
     }
 
     fn from_database(path: &Path, opened: Result<Database, redb::DatabaseError>) -> Result<Self, StoreError> {
+        let store = Self::of_any_layout(path, opened)?;
+        store.check_layout()?;
+        Ok(store)
+    }
+
+    /// Opens a file whatever its layout is: only a migration knows what to do with it.
+    pub(super) fn open_any_layout(path: &Path, cache_bytes: usize) -> Result<Self, StoreError> {
+        Self::of_any_layout(path, Database::builder().set_cache_size(cache_bytes).open(path))
+    }
+
+    /// Opens a file for reading alone: not one byte of it changes, and no other process writes to it meanwhile. A file
+    /// that a killed process left is repaired first, as each opening for writing does.
+    pub(super) fn read_only(path: &Path) -> Result<ReadOnlyDatabase, StoreError> {
+        let mut opened = Database::builder().open_read_only(path);
+        if matches!(opened, Err(redb::DatabaseError::RepairAborted)) {
+            drop(Self::open_any_layout(path, CACHE_BYTES_DEFAULT)?);
+            opened = Database::builder().open_read_only(path);
+        }
+        opened.map_err(|error| match error {
+            redb::DatabaseError::DatabaseAlreadyOpen => StoreError::Locked { path: path.to_owned() },
+            error => StoreError::Open {
+                path: path.to_owned(),
+                source: Box::new(error.into()),
+            },
+        })
+    }
+
+    /// The layout of a file, which is not written to; none for one that has none yet.
+    pub(super) fn layout_of(path: &Path) -> Result<Option<u64>, StoreError> {
+        let database = Self::read_only(path)?;
+        let transaction = database.begin_read().map_err(step("begin reading"))?;
+        layout_in(&transaction)
+    }
+
+    /// Refuses a file of another layout before it is opened for writing, which alone changes bytes of it. One that a
+    /// killed process left is judged when it was repaired.
+    fn refuse_other_layout(path: &Path) -> Result<(), StoreError> {
+        let Ok(database) = Database::builder().open_read_only(path) else {
+            return Ok(());
+        };
+        let transaction = database.begin_read().map_err(step("begin reading"))?;
+        judge_layout(path, layout_in(&transaction)?)
+    }
+
+    /// Whether the file has a table.
+    pub(super) fn has_table<K: redb::Key + 'static, V: redb::Value + 'static>(
+        &self,
+        table: redb::TableDefinition<'static, K, V>,
+    ) -> Result<bool, StoreError> {
+        let transaction = self.database().begin_read().map_err(step("begin reading"))?;
+        match transaction.open_table(table) {
+            Ok(_) => Ok(true),
+            Err(redb::TableError::TableDoesNotExist(_)) => Ok(false),
+            Err(error) => Err(step("look for a table")(error)),
+        }
+    }
+
+    fn of_any_layout(path: &Path, opened: Result<Database, redb::DatabaseError>) -> Result<Self, StoreError> {
         let database = match opened {
             Ok(database) => database,
             Err(redb::DatabaseError::DatabaseAlreadyOpen) => return Err(StoreError::Locked { path: path.to_owned() }),
@@ -124,35 +185,22 @@ impl Store {
                 });
             }
         };
-        let store = Self {
+        Ok(Self {
             database: Arc::new(RwLock::new(database)),
             path: path.into(),
-        };
-        store.check_layout()?;
-        Ok(store)
+        })
     }
 
-    /// Makes the tables of a new file and refuses the file of a newer program.
+    /// Makes the tables of a new file, and refuses the file of a newer program, and of an earlier one that was not
+    /// migrated.
     fn check_layout(&self) -> Result<(), StoreError> {
-        {
+        let found = {
             let transaction = self.database().begin_read().map_err(step("begin reading"))?;
-            match transaction.open_table(META) {
-                Ok(meta) => match meta.get("layout").map_err(step("read the layout"))? {
-                    Some(found) if found.value() == LAYOUT_VERSION => {
-                        return self.add_later_tables(&transaction);
-                    }
-                    Some(found) if found.value() > LAYOUT_VERSION => {
-                        return Err(StoreError::Version {
-                            path: self.path.to_path_buf(),
-                            found: found.value(),
-                            known: LAYOUT_VERSION,
-                        });
-                    }
-                    _ => {}
-                },
-                Err(redb::TableError::TableDoesNotExist(_)) => {}
-                Err(error) => return Err(step("open the numbers")(error)),
-            }
+            layout_in(&transaction)?
+        };
+        judge_layout(&self.path, found)?;
+        if found.is_some() {
+            return Ok(());
         }
         let mut transaction = self.database().begin_write().map_err(step("begin writing"))?;
         transaction.set_quick_repair(true);
@@ -171,24 +219,7 @@ impl Store {
             transaction.open_table(KEYS).map_err(step("make the tables"))?;
             transaction.open_table(INCIDENTS).map_err(step("make the tables"))?;
             transaction.open_table(STATISTICS).map_err(step("make the tables"))?;
-        }
-        transaction.commit().map_err(step("commit the tables"))
-    }
-
-    /// Makes the tables that came after the first program with this layout. The figures are folded from the journal:
-    /// once, which takes as long as reading the whole of it.
-    fn add_later_tables(&self, reading: &redb::ReadTransaction) -> Result<(), StoreError> {
-        match reading.open_table(STATISTICS) {
-            Ok(_) => return Ok(()),
-            Err(redb::TableError::TableDoesNotExist(_)) => {}
-            Err(error) => return Err(step("open the figures")(error)),
-        }
-        let sums = self.fold_statistics()?;
-        let mut transaction = self.database().begin_write().map_err(step("begin writing"))?;
-        transaction.set_quick_repair(true);
-        {
-            let mut table = transaction.open_table(STATISTICS).map_err(step("make the tables"))?;
-            statistics::write(&mut table, &sums)?;
+            transaction.open_table(LAYOUTS).map_err(step("make the tables"))?;
         }
         transaction.commit().map_err(step("commit the tables"))
     }
@@ -309,6 +340,27 @@ impl Store {
     /// The path as an owned value, for messages.
     pub fn path_buf(&self) -> PathBuf {
         self.path.to_path_buf()
+    }
+}
+
+/// The layout that a transaction sees; none in a file that has none yet.
+fn layout_in(transaction: &redb::ReadTransaction) -> Result<Option<u64>, StoreError> {
+    let meta = match transaction.open_table(META) {
+        Ok(meta) => meta,
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+        Err(error) => return Err(step("open the numbers")(error)),
+    };
+    let layout = meta.get("layout").map_err(step("read the layout"))?;
+    Ok(layout.map(|layout| layout.value()))
+}
+
+/// Refuses the layouts of other programs.
+fn judge_layout(path: &Path, found: Option<u64>) -> Result<(), StoreError> {
+    let (path, known) = (path.to_owned(), LAYOUT_VERSION);
+    match found {
+        Some(found) if found > known => Err(StoreError::Version { path, found, known }),
+        Some(found) if found < known => Err(StoreError::Earlier { path, found, known }),
+        _ => Ok(()),
     }
 }
 

@@ -5,7 +5,7 @@ use redb::{Key, TableDefinition, Value};
 use super::error::StoreError;
 
 /// The layout of the file as a whole; a file with a higher number is refused.
-pub const LAYOUT_VERSION: u64 = 1;
+pub const LAYOUT_VERSION: u64 = 2;
 
 /// Journal key: 16 bytes run, 8 bytes place of the entry's first fact, most significant first.
 pub type JournalKey = [u8; 24];
@@ -26,7 +26,8 @@ pub const ACTIVE: TableDefinition<'_, &[u8; 16], ()> = TableDefinition::new("act
 pub const SUBMISSIONS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("submissions-1");
 /// Balances of token accounts.
 pub const BUDGETS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("budgets-1");
-/// Memory entries of the first layout, by scope, name space and key; taken over by the tables below at the first start.
+/// Memory entries of the first layout, by scope, name space and key; taken over by the tables below on the way to the
+/// second.
 pub const FIRST_MEMORY: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("memory-1");
 /// Memory shards by scope and name space.
 pub const MEMORY_SHARDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("memory-shards-1");
@@ -84,6 +85,9 @@ pub const DELIVERIES: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::n
 /// Figures of agents, days and runs.
 pub const STATISTICS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("statistics-1");
 
+/// Which program brought the store to a layout, by the layout; none for the layout that the store was made with.
+pub const LAYOUTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("layouts-1");
+
 /// Does one thing with tables of any types.
 pub(super) trait EachTable {
     /// Does it with one table.
@@ -131,5 +135,6 @@ pub(super) fn each_table(each: &mut impl EachTable) -> Result<(), StoreError> {
     each.table(INCIDENTS_OPEN)?;
     each.table(DELIVERIES)?;
     each.table(STATISTICS)?;
+    each.table(LAYOUTS)?;
     each.table(META)
 }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata};
+use redb::ReadableTable;
 
 use crate::domain::budget::{Account, Balance, BudgetChange};
 use crate::domain::fact::Fact;
@@ -75,7 +75,6 @@ struct Draft {
 impl Writer {
     /// Makes the writer of a store. There may be one at a time; redb would make a second one wait.
     pub fn new(store: Store) -> Result<Self, StoreError> {
-        take_over_first_memory(&store)?;
         let active = store.active_runs()?.into_iter().collect();
         Ok(Self {
             next_seq: store.next_seq()?,
@@ -578,34 +577,20 @@ fn write_op(tables: &mut Tables<'_>, draft: &mut Draft, op: &Op) -> Result<(), S
     Ok(())
 }
 
-/// Brings the memory of the first layout into the tables of today, once.
-fn take_over_first_memory(store: &Store) -> Result<(), StoreError> {
-    {
-        let transaction = store.database().begin_read().map_err(step("begin reading"))?;
-        match transaction.open_table(FIRST_MEMORY) {
-            Ok(first) if first.is_empty().map_err(step("read the memory"))? => return Ok(()),
-            Ok(_) => {}
-            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(()),
-            Err(error) => return Err(step("open the memory")(error)),
-        }
+/// Brings the memory of the first layout into the tables of the second.
+pub(super) fn take_over_first_memory(transaction: &redb::WriteTransaction) -> Result<(), StoreError> {
+    let first = transaction.open_table(FIRST_MEMORY).map_err(step("open the memory"))?;
+    let mut tables = MemoryTables::open(transaction)?;
+    for row in first.iter().map_err(step("read the memory"))? {
+        let (row, value) = row.map_err(step("read the memory"))?;
+        let record: FirstMemoryRecord = codec::decode(|| format!("memory entry {}", row.value()), value.value())?;
+        let Some(key) = first_memory_key(row.value()) else {
+            return Err(StoreError::Corrupt {
+                what: format!("memory entry {}", row.value()),
+                reason: "its name cannot be read".into(),
+            });
+        };
+        tables.take_over(key, record)?;
     }
-    let mut transaction = store.database().begin_write().map_err(step("begin writing"))?;
-    transaction.set_quick_repair(true);
-    {
-        let mut first = transaction.open_table(FIRST_MEMORY).map_err(step("open the memory"))?;
-        let mut tables = MemoryTables::open(&transaction)?;
-        for row in first.iter().map_err(step("read the memory"))? {
-            let (row, value) = row.map_err(step("read the memory"))?;
-            let record: FirstMemoryRecord = codec::decode(|| format!("memory entry {}", row.value()), value.value())?;
-            let Some(key) = first_memory_key(row.value()) else {
-                return Err(StoreError::Corrupt {
-                    what: format!("memory entry {}", row.value()),
-                    reason: "its name cannot be read".into(),
-                });
-            };
-            tables.take_over(key, record)?;
-        }
-        first.retain(|_, _| false).map_err(step("empty the first memory"))?;
-    }
-    transaction.commit().map_err(step("commit"))
+    Ok(())
 }

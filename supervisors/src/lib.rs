@@ -153,6 +153,7 @@ mod probe;
 mod report;
 mod shell;
 mod snapshot;
+mod stall;
 mod state;
 mod supervisor;
 mod tasks;
@@ -172,6 +173,7 @@ pub use policy::{
 };
 pub use report::{Fact, GiveUp, Report, ReportSink};
 pub use snapshot::{ChildInfo, ChildStatus, SnapshotStrategy, TreeSnapshot};
+pub use stall::stall;
 pub use state::ChildCounts;
 pub use supervisor::{Supervisor, SupervisorSpec, ZOMBIE_LIMIT_DEFAULT};
 pub use tasks::{TaskExit, TaskRef, TaskRefused, TaskSupervisor, Tasks};

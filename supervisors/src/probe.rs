@@ -184,6 +184,7 @@ impl<A: Actor> Actor for Probed<A> {
         message: Self::Msg,
         state: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
+        crate::stall::pass(myself.get_id()).await;
         let _watch = PanicWatch(&self.probe);
         let result = self.actor.handle(myself, message, state).await;
         self.seen(result)

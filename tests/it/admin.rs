@@ -530,3 +530,82 @@ fn a_drained_daemon_takes_no_new_runs_and_a_log_level_is_changed_while_it_runs()
     assert!(home.words().contains(" INFO stopping"), "{}", home.words());
     drop(client);
 }
+
+#[test]
+fn a_stall_is_taken_in_a_home_for_tests_alone_and_holds_up_one_actor() {
+    let stall = async |home: &TestHome, body: Value| {
+        let operator = Operator::of(home);
+        let request = operator
+            .client()
+            .post(format!("{}/admin/v1/chaos/stall", operator.url))
+            .bearer_auth(operator.key.as_deref().unwrap_or_default())
+            .json(&body);
+        let response = request.send().await.expect("answered");
+        let status = response.status().as_u16();
+        (status, response.json::<Value>().await.unwrap_or_default())
+    };
+    let path = "root/automation/schedules/tick";
+    let order = json!({ "path": path, "seconds": 600 });
+    let home = TestHome::new("");
+    let daemon = home.start();
+    let (status, body) = block_on(stall(&home, order.clone()));
+    assert_eq!((status, &body["error"]["code"]), (403, &json!("OC-8011")), "{body}");
+    daemon.terminate();
+
+    let home = TestHome::new("[admin]\nchaos = true\n");
+    let daemon = home.start();
+    let added = home
+        .command()
+        .args(["cron", "add", "tick", "@every 1s", "--", "true"])
+        .output();
+    assert!(added.expect("runs").status.success());
+    let (status, body) = block_on(stall(&home, json!({ "path": "root/nobody", "seconds": 1 })));
+    assert_eq!(status, 404, "{body}");
+    let (status, body) = block_on(stall(&home, json!({ "path": path, "seconds": 0 })));
+    assert_eq!(status, 400, "{body}");
+    let slots = || {
+        let ended = home
+            .command()
+            .args(["cron", "slots", "tick", "--json"])
+            .output()
+            .expect("runs");
+        let value: Value = serde_json::from_slice(&ended.stdout).unwrap_or_default();
+        value["slots"].as_array().map_or(0, Vec::len)
+    };
+    until("slots to run", PATIENCE, || {
+        let found = slots();
+        (found >= 2).then_some(()).ok_or(found)
+    });
+    let (status, body) = block_on(stall(&home, order));
+    assert_eq!((status, &body["done"]), (200, &json!("actor.stalled")), "{body}");
+    // It is quiet for longer than three of its slots take, and everybody else answers.
+    let mut quiet = (slots(), Instant::now());
+    until("the schedule to be quiet", PATIENCE, || {
+        let found = slots();
+        if found != quiet.0 {
+            quiet = (found, Instant::now());
+        }
+        (quiet.1.elapsed() > Duration::from_millis(3_500))
+            .then_some(())
+            .ok_or(found)
+    });
+    let answer = block_on(daemon.client().get("/v1/runs")).expect("answered");
+    assert_eq!(answer.0, 200);
+    // A kill ends it at once, and the next incarnation goes on.
+    let operator = Operator::of(&home);
+    let url = format!(
+        "{}/admin/v1/actors/root%2Fautomation%2Fschedules%2Ftick/kill",
+        operator.url
+    );
+    let killed = block_on(async {
+        let key = operator.key.as_deref().unwrap_or_default();
+        let request = operator.client().post(url).bearer_auth(key);
+        request.send().await.expect("answered").status()
+    });
+    assert_eq!(killed.as_u16(), 200);
+    until("slots to run again", PATIENCE, || {
+        let found = slots();
+        (found > quiet.0).then_some(()).ok_or(found)
+    });
+    daemon.terminate();
+}

@@ -244,3 +244,55 @@ fn a_full_disk_refuses_new_work_parks_what_runs_and_all_goes_on_when_there_is_ro
     assert_eq!(claw(&home, &["store", "verify"], 0)["sound"], true);
     assert!(daemon.terminate().success());
 }
+
+#[test]
+fn a_backup_that_is_due_is_made_by_itself_and_one_that_cannot_be_is_an_incident_until_it_can() {
+    let home = TestHome::new("[store]\nbackupEvery = 86400\n");
+    let folder = home.path().join("state/backups");
+    let daemon = home.start();
+    let rim = Rim::of(&daemon);
+    let backups = || {
+        let found = claw(&home, &["backup", "list"], 0);
+        found["backups"].as_array().expect("backups").len()
+    };
+    until("the first backup", RUN_MAX, || {
+        let found = backups();
+        (found == 1).then_some(()).ok_or(found)
+    });
+    daemon.terminate();
+    // The next life knows that the next one is due tomorrow; what lies in the way is no reason to end.
+    let daemon = home.start();
+    let second = Rim::of(&daemon);
+    assert_eq!(second.get("/livez").status, 200);
+    assert_eq!(backups(), 1);
+    daemon.terminate();
+    fs::remove_dir_all(&folder).expect("gone");
+    fs::write(&folder, "in the way").expect("a file where the folder should be");
+    let daemon = home.start();
+    let rim = Rim {
+        address: Rim::of(&daemon).address,
+        ..rim
+    };
+    let incident = until("the incident", RUN_MAX, || {
+        let found = rim.get("/v1/incidents").body;
+        let all = found["incidents"].as_array().expect("incidents").iter();
+        let mut own = all.filter(|incident| incident["of"] == "backup:scheduled");
+        own.next().cloned().ok_or_else(|| found.to_string())
+    });
+    assert_eq!(
+        (&incident["open"], &incident["severity"]),
+        (&json!(true), &json!("error")),
+        "{incident}"
+    );
+    daemon.terminate();
+    fs::remove_file(&folder).expect("out of the way");
+    let daemon = home.start();
+    let rim = Rim::of(&daemon);
+    let id = incident["id"].as_str().expect("an id");
+    until("the incident to end", RUN_MAX, || {
+        let found = rim.get(&format!("/v1/incidents/{id}")).body;
+        (found["open"] == false).then_some(()).ok_or(found)
+    });
+    assert_eq!(backups(), 1);
+    daemon.terminate();
+}

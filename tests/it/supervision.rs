@@ -12,7 +12,7 @@ use serde_json::json;
 use supervisors::{ChildStatus, SupervisorRef, TreeSnapshot};
 
 use crate::support::daemon::TestHome;
-use crate::support::model_server::ModelServer;
+use crate::support::model_server::{Deed, ModelServer};
 use crate::support::rim::Rim;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -188,4 +188,133 @@ fn a_run_survives_the_death_of_whole_branches() {
         "root/agents",
         "root/runs",
     ]);
+}
+
+/// How often something that a run stands on, or the run's own actor, is ended in these tests.
+const DEATHS: usize = 10;
+
+/// A run asks a model that does not answer, while actors of its layer die.
+struct Waiting {
+    server: ModelServer,
+    tree: SupervisorRef,
+    rim: Rim,
+    run: String,
+    _home: TestHome,
+}
+
+impl Waiting {
+    async fn begin() -> Self {
+        let server = ModelServer::start();
+        server.then([Deed::Hang]);
+        let config = format!(
+            "[gateway]\nport = 0\n{}",
+            server.config("far", "openai").replace("apiKey", "# apiKey")
+        );
+        let home = TestHome::new(&config);
+        let own = Home::under(&home.path());
+        openclaw::daemon::operator_key::ensure(&own).expect("a key");
+        let loaded = load(&own, &Overrides::default()).expect("a good configuration");
+        let daemon = Daemon::start(&own, &loaded.config).await.expect("starts");
+        let rim = Rim {
+            address: daemon.gateway.trim_start_matches("http://").to_owned(),
+            key: Some(home.operator_key()),
+        };
+        let (asking, asked) = (rim.clone(), server.clone());
+        let body = json!({ "task": "say hello", "workspace": home.workspace(), "agent": "executor", "model": "far" });
+        let submitted = tokio::task::spawn_blocking(move || {
+            let run = asking.submit(&body);
+            asked.wait_asked(1);
+            run
+        });
+        Self {
+            server,
+            tree: daemon.tree().clone(),
+            rim,
+            run: submitted.await.expect("accepted"),
+            _home: home,
+        }
+    }
+
+    /// What the gateway says; it may be away while the layers to its left start anew.
+    async fn get(&self, path: &str) -> serde_json::Value {
+        until(path, async || {
+            let (rim, path) = (self.rim.clone(), path.to_owned());
+            let asked = tokio::task::spawn_blocking(move || rim.get_if_up(&path));
+            let reply = asked.await.expect("asked").ok_or("no answer")?;
+            (reply.status == 200)
+                .then_some(reply.body.clone())
+                .ok_or(reply.body.to_string())
+        })
+        .await
+    }
+
+    /// How often the run was taken up again, by its journal.
+    async fn recoveries(&self) -> usize {
+        let timeline = self.get(&format!("/v1/runs/{}/timeline", self.run)).await;
+        let entries = timeline["entries"].as_array().expect("entries");
+        entries.iter().filter(|entry| entry["kind"] == "run.recovered").count()
+    }
+
+    /// Ends the actor at a path, and waits until another one is there.
+    async fn kill(&self, path: &str) {
+        let find = async || {
+            let cell = self.tree.cell_at(path).await.ok().flatten();
+            cell.ok_or_else(|| format!("nobody at {path}"))
+        };
+        let old = until("an actor to kill", find).await;
+        old.kill();
+        until("another actor in its place", async || {
+            let new = find().await?;
+            (new.get_id() != old.get_id()).then_some(()).ok_or("the same".into())
+        })
+        .await;
+    }
+
+    async fn status_is(&self, wanted: &str) {
+        until(&format!("the run to be {wanted}"), async || {
+            let run = self.get(&format!("/v1/runs/{}", self.run)).await;
+            (run["status"] == wanted).then_some(()).ok_or(run.to_string())
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_waits_through_ten_deaths_of_its_layer_ends_well() {
+    let waiting = Waiting::begin().await;
+    let actor = format!("root/runs/active/{}", waiting.run);
+    for _ in 0..DEATHS {
+        waiting.kill("root/runs/dispatcher").await;
+        until("the run to be taken up", async || {
+            let cell = waiting.tree.cell_at(&actor).await.ok().flatten();
+            cell.map(drop).ok_or("no actor".into())
+        })
+        .await;
+    }
+    assert_eq!(waiting.server.asked().len(), 1, "its session waited all the while");
+    // The answer that never comes is given up, and asked for again.
+    waiting.kill("root/llm/asking").await;
+    waiting.status_is("succeeded").await;
+    assert_eq!(waiting.recoveries().await, 0, "it did nothing to that");
+    waiting.tree.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_whose_actor_crashes_each_time_is_parked() {
+    let waiting = Waiting::begin().await;
+    let actor = format!("root/runs/active/{}", waiting.run);
+    let parked_after = 5;
+    for life in 1..parked_after {
+        waiting.kill(&actor).await;
+        until("the recovery to be a fact", async || {
+            let found = waiting.recoveries().await;
+            (found == life).then_some(()).ok_or(format!("{found} of {life}"))
+        })
+        .await;
+    }
+    waiting.status_is("active").await;
+    let cell = waiting.tree.cell_at(&actor).await.expect("the tree answers");
+    cell.expect("the run has an actor").kill();
+    waiting.status_is("parked").await;
+    waiting.tree.shutdown().await;
 }

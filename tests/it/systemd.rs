@@ -241,6 +241,39 @@ const RUN: &str = r#"{"task": "pay and wait", "plan": {"goal": "paid", "result":
   {"id": "pay", "skill": "pay", "inputs": {}},
   {"id": "wait", "skill": "wait", "inputs": {}, "needs": ["pay"]}]}}"#;
 
+/// `systemctl reload` answers whether the files were taken, and the service goes on in any case.
+fn reloads(machine: &Machine) {
+    let pid = machine.show("MainPID");
+    let config = format!("[gateway]\nmaxBodyBytes = 2000\n{CONFIG}");
+    machine.write("/etc/openclaw/openclaw.toml", &config);
+    machine.must("systemctl reload openclaw");
+    assert_eq!(machine.show("StatusText"), "serving at http://127.0.0.1:8080");
+    let large = "head -c 3000 /dev/zero | tr '\\0' x | curl -s -o /dev/null -w '%{http_code}' -m 20 \
+                 -H \"Authorization: Bearer $(cat /var/lib/openclaw/operator.key)\" \
+                 -H 'Content-Type: application/json' --data-binary @- http://127.0.0.1:8080/v1/runs";
+    assert_eq!(machine.must(large), "413", "the new bound is in force");
+    machine.write(
+        "/etc/openclaw/openclaw.toml",
+        &format!("[gateway]\nmaxBodyBytes = \"much\"\n{CONFIG}"),
+    );
+    let (told, went_well) = machine.run("systemctl reload openclaw");
+    assert!(!went_well, "{told}");
+    let status = machine.show("StatusText");
+    assert!(
+        status.contains("the configuration was not taken: OC-6") && status.contains("maxBodyBytes"),
+        "{status}"
+    );
+    assert_eq!(machine.show("ActiveState"), "active");
+    assert_eq!(machine.must(large), "413", "the last good one stays");
+    machine.write("/etc/openclaw/openclaw.toml", CONFIG);
+    machine.must("systemctl kill --signal=HUP --kill-who=main openclaw");
+    until_each(PAUSE, "the files are taken on a signal", SERVICE_MAX, || {
+        let status = machine.show("StatusText");
+        (!status.contains("not taken")).then_some(()).ok_or(status)
+    });
+    assert_eq!((machine.show("MainPID"), machine.restarts()), (pid, 0));
+}
+
 #[test]
 fn as_a_service_it_is_hardened_confines_programs_refuses_no_connection_and_resumes_after_a_kill() {
     if !is_here() {
@@ -251,6 +284,8 @@ fn as_a_service_it_is_hardened_confines_programs_refuses_no_connection_and_resum
     let journal = machine.journal();
     assert!(journal.contains("programs are confined"), "{journal}");
     machine.must("systemd-analyze security openclaw.service --threshold=20 >/dev/null");
+
+    reloads(&machine);
 
     machine.must("install -o openclaw -g openclaw /dev/null /var/lib/openclaw/marks");
     machine.write("/run/order.json", RUN);
@@ -292,6 +327,42 @@ fn as_a_service_it_is_hardened_confines_programs_refuses_no_connection_and_resum
     machine.must("/opt/openclaw/openclaw service uninstall");
     assert!(!machine.run("systemctl cat openclaw.service").1, "the unit is gone");
     machine.must("test -e /var/lib/openclaw/openclaw.redb");
+}
+
+/// A scheduler that does not look at the clock for a minute counts as stuck; the watchdog needs three rounds of its own.
+const STUCK_MAX: Duration = Duration::from_secs(150);
+
+#[test]
+fn a_scheduler_that_is_stuck_is_ended_by_the_watchdog_and_its_runs_go_on() {
+    if !is_here() {
+        return;
+    }
+    let config = format!("[admin]\nchaos = true\n{CONFIG}");
+    let machine = Machine::with_service(&config, None);
+    machine.must("install -o openclaw -g openclaw /dev/null /var/lib/openclaw/marks");
+    machine.must("/opt/openclaw/openclaw cron add tick '@every 1s' --skill pay --overlap skip");
+    let marks = || machine.must("cat /var/lib/openclaw/marks").lines().count();
+    until_each(PAUSE, "slots to run", SERVICE_MAX, || {
+        let found = marks();
+        (found >= 2).then_some(()).ok_or(found)
+    });
+    machine.must(
+        "state=/var/lib/openclaw; admin=$(sed -n 's/.*\"admin\":\"\\([^\"]*\\).*/\\1/p' $state/daemon.json); \
+         curl -sS --fail-with-body -m 20 --cacert $state/tls/internal.pem --cert $state/tls/operator.pem \
+         -H \"Authorization: Bearer $(cat $state/operator.key)\" -H 'Content-Type: application/json' \
+         -d '{\"path\": \"root/automation/schedules/tick\", \"seconds\": 600}' $admin/admin/v1/chaos/stall",
+    );
+    until_each(PAUSE, "the stuck scheduler is found", STUCK_MAX, || {
+        let restarts = machine.restarts();
+        (restarts == 1).then_some(()).ok_or((restarts, machine.journal()))
+    });
+    machine.must("journalctl -u openclaw --no-pager -o cat | grep -q 'schedules: `tick` was not looked after'");
+    machine.serves();
+    let before = marks();
+    until_each(PAUSE, "slots to run again", SERVICE_MAX, || {
+        let found = marks();
+        (found > before).then_some(()).ok_or((before, found))
+    });
 }
 
 #[test]

@@ -19,8 +19,9 @@ use super::report::{Report, drift};
 use super::watch::Watch;
 
 /// The faults, as their programs are called.
-pub const FAULTS: [&str; 10] = [
+pub const FAULTS: [&str; 11] = [
     "kill-actor",
+    "stall-actor",
     "kill-process",
     "freeze",
     "fill-disk",

@@ -159,7 +159,7 @@ pub(super) fn surroundings(
         fixed,
         compaction,
         consent: Consent {
-            rules: parts.approvals.clone(),
+            rules: parts.approvals.load_full(),
             agent: definition
                 .map(|agent| agent.name.clone())
                 .or_else(|| order.planned_by.clone()),

@@ -50,7 +50,7 @@ impl SessionTape {
         let tape = parts.players.open(order.run, &parts.store, &parts.committer).await?;
         Ok(tape.map(|tape| {
             let workspace = order.workspace.display().to_string();
-            let canon = Arc::new(Canon::new(&workspace, order.run, parts.models.redactor().clone()));
+            let canon = Arc::new(Canon::new(&workspace, order.run, parts.models.redactor()));
             Self {
                 run: order.run,
                 attempt: order.attempt.clone(),

@@ -37,6 +37,12 @@ pub enum StoreCommand {
     Verify,
     /// Make the file as small as what is in it.
     Compact,
+    /// Bring a store of an earlier program to this one's layout, as a start does; the store as it was is kept beside it.
+    Migrate {
+        /// Say what would be done, and do nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
 }
 
 /// `openclaw incident …`.

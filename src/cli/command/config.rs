@@ -18,6 +18,7 @@ pub async fn run(context: &mut Context, command: ConfigCommand) -> Result<Exit, 
         ConfigCommand::Set { key, value } => set(context, &key, &value).await,
         ConfigCommand::List => list(context),
         ConfigCommand::Validate => validate(context),
+        ConfigCommand::Reload => reload(context).await,
     }
 }
 
@@ -78,7 +79,7 @@ async fn set(context: &mut Context, dotted: &str, text: &str) -> Result<Exit, Cl
         let told = |name: &str| value[name].as_str().unwrap_or("default").to_owned();
         let mut text = format!("{}: {} → {}\n", told("key"), told("old"), told("new"));
         if running && value["live"] == true {
-            text.push_str("a running daemon picks it up on reload or restart\n");
+            text.push_str("`openclaw config reload` makes a running daemon take it\n");
         } else if running {
             text.push_str("a running daemon takes it at its next start\n");
         }
@@ -167,6 +168,25 @@ fn validate(context: &mut Context) -> Result<Exit, CliError> {
         }
         Err(error) => Err(error),
     }
+}
+
+async fn reload(context: &mut Context) -> Result<Exit, CliError> {
+    let body = json!({});
+    let request = Request::post("/admin/v1/config/reload", &body);
+    let value = context.admin()?.send(&request).await?;
+    context.output.result(&value, |_| {
+        let list = |name: &str| {
+            let names = value[name].as_array().into_iter().flatten().filter_map(Value::as_str);
+            names.collect::<Vec<_>>().join("\n  ")
+        };
+        match (list("applied"), list("at_restart")) {
+            (applied, later) if applied.is_empty() && later.is_empty() => "nothing has changed".to_owned(),
+            (applied, later) if later.is_empty() => format!("in force now:\n  {applied}"),
+            (applied, later) if applied.is_empty() => format!("taken at the next start:\n  {later}"),
+            (applied, later) => format!("in force now:\n  {applied}\ntaken at the next start:\n  {later}"),
+        }
+    });
+    Ok(Exit::Done)
 }
 
 fn describe_bad(bad: &crate::daemon::config::BadValue) -> Value {

@@ -11,13 +11,17 @@ use crate::cli::error::{CliError, Exit};
 use crate::cli::offline::{LONG_MS, daemon_runs, failed, open_store};
 use crate::cli::output::one_line;
 use crate::gateway::admin::store::review_view;
+use crate::runtime::clock::Clock;
+use crate::storage::migration::engine;
 use crate::storage::review::{check_pages, review_file};
+use crate::storage::table::LAYOUT_VERSION;
 
 /// Runs the command.
 pub async fn run(context: &mut Context, command: &StoreCommand) -> Result<Exit, CliError> {
     match command {
         StoreCommand::Verify => verify(context).await,
         StoreCommand::Compact => compact(context).await,
+        StoreCommand::Migrate { dry_run } => migrate(context, *dry_run),
     }
 }
 
@@ -80,6 +84,52 @@ async fn compact(context: &mut Context) -> Result<Exit, CliError> {
     };
     context.output.result(&value, |_| {
         format!("{} bytes before, {} after", value["bytes_before"], value["bytes_after"])
+    });
+    Ok(Exit::Done)
+}
+
+/// Without a daemon: one that runs has migrated its store when it started.
+fn migrate(context: &mut Context, dry_run: bool) -> Result<Exit, CliError> {
+    context.require_home()?;
+    let path = context.home.store_file();
+    let now = Clock::system().now();
+    let done = if dry_run {
+        engine::plan(&path, now)
+    } else {
+        engine::migrate(&path, now, &mut |_| ())
+    };
+    let found = done.map_err(|error| failed("migrate the store", error))?;
+    let value = match &found {
+        None => json!({ "from": LAYOUT_VERSION, "to": LAYOUT_VERSION, "steps": [], "done": false }),
+        Some(plan) => json!({
+            "from": plan.from,
+            "to": plan.to,
+            "steps": plan.steps,
+            "needed_bytes": plan.needed_bytes,
+            "free_bytes": plan.free_bytes,
+            "kept_as": plan.kept_as.display().to_string(),
+            "done": !dry_run,
+        }),
+    };
+    context.output.result(&value, |_| {
+        let Some(plan) = &found else {
+            return format!("the store has layout {LAYOUT_VERSION}, which is this program's: nothing to do");
+        };
+        let (verb, is_kept) = if dry_run {
+            ("would be brought", "would be kept")
+        } else {
+            ("was brought", "is kept")
+        };
+        let mut text = format!("the store {verb} from layout {} to {}", plan.from, plan.to);
+        for what in &plan.steps {
+            let _ = write!(text, "\n  {what}");
+        }
+        let _ = write!(text, "\nas it was it {is_kept} as {}", plan.kept_as.display());
+        if dry_run {
+            let (needed, free) = (plan.needed_bytes, plan.free_bytes);
+            let _ = write!(text, "\nit needs {needed} bytes of room; {free} are free");
+        }
+        text
     });
     Ok(Exit::Done)
 }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -67,6 +68,8 @@ pub struct AdminConfig {
     pub is_port_chosen: bool,
     /// Who may come.
     pub allow: Vec<Network>,
+    /// Whether this home is for tests.
+    pub chaos: bool,
 }
 
 /// Where metrics are served.
@@ -132,6 +135,10 @@ impl std::fmt::Display for HostPort {
 /// Everything that the daemon is built from.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// The values of `openclaw.toml` with their origins.
+    pub settings: Settings,
+    /// What came from outside the files.
+    pub overrides: Overrides,
     /// The network rim.
     pub gateway: GatewayConfig,
     /// The operators' listener.
@@ -156,6 +163,10 @@ pub struct Config {
     pub health: HealthConfig,
     /// Backups that are kept.
     pub backup_keep: usize,
+    /// Between two backups that are made by themselves.
+    pub backup_every: Option<Duration>,
+    /// How long rows of the ledgers of schedules are kept, in milliseconds.
+    pub slots_ms: u64,
     /// How long runs and the audit log are kept.
     pub retention: Limits,
     /// The agents, sorted by name.
@@ -237,6 +248,8 @@ pub fn load(home: &Home, overrides: &Overrides) -> Result<Loaded, ConfigError> {
         return Err(ConfigError::Values(bad));
     }
     let config = Config {
+        settings: settings.clone(),
+        overrides: overrides.clone(),
         gateway,
         admin,
         metrics,
@@ -264,6 +277,8 @@ pub fn load(home: &Home, overrides: &Overrides) -> Result<Loaded, ConfigError> {
             audit_ms: number(&settings, &["store", "keepAudit"]).saturating_mul(1_000),
         },
         health,
+        backup_every: settings.number(&["store", "backupEvery"]).map(Duration::from_secs),
+        slots_ms: number(&settings, &["store", "keepSlots"]).saturating_mul(1_000),
         backup_keep: number(&settings, &["store", "backupKeep"]) as usize,
         agents,
         models,
@@ -321,6 +336,7 @@ fn admin(settings: &Settings, bad: &mut Vec<BadValue>) -> AdminConfig {
         port: number(settings, &["admin", "port"]) as u16,
         is_port_chosen: is_chosen("port"),
         allow,
+        chaos: settings.flag(&["admin", "chaos"]).unwrap_or(false),
     }
 }
 

@@ -5,12 +5,14 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use supervisors::SnapshotStrategy;
 
 use crate::domain::code;
 use crate::domain::fault::in_one_line;
 use crate::gateway::auth::Authenticated;
+use crate::gateway::body::Body;
 use crate::gateway::error::ApiError;
 use crate::gateway::parts::{GatewayParts, Placed};
 use crate::gateway::query::Path;
@@ -71,8 +73,8 @@ fn no_actor(path: &str) -> ApiError {
     ApiError::new(code::ACTOR_NOT_FOUND, format!("no actor runs at `{shown}`")).hint("`openclaw tree` shows the actors")
 }
 
-async fn end(parts: &GatewayParts, key: &Authenticated, path: &str, how: End) -> Result<Json<Value>, ApiError> {
-    key.needs("actors:write")?;
+/// The actor at a path of the tree.
+async fn find(parts: &GatewayParts, path: &str) -> Result<ractor::ActorCell, ApiError> {
     let (supervisor, id) = part(parts, path).await?;
     let children = tokio::time::timeout(SEARCH_MAX, supervisor.which_children()).await;
     let children = children.ok().and_then(Result::ok).unwrap_or_default();
@@ -80,7 +82,12 @@ async fn end(parts: &GatewayParts, key: &Authenticated, path: &str, how: End) ->
         .into_iter()
         .find(|child| child.id == id)
         .and_then(|child| child.cell);
-    let cell = cell.ok_or_else(|| no_actor(path))?;
+    cell.ok_or_else(|| no_actor(path))
+}
+
+async fn end(parts: &GatewayParts, key: &Authenticated, path: &str, how: End) -> Result<Json<Value>, ApiError> {
+    key.needs("actors:write")?;
+    let cell = find(parts, path).await?;
     let action = match how {
         End::Kill => "actor.killed",
         End::Restart => "actor.restarted",
@@ -172,4 +179,42 @@ pub async fn resume(
         ApiError::new(code::NOT_SUSPENDED, in_one_line(&error)).hint("only what was suspended is resumed")
     })?;
     Ok(Json(json!({ "path": path, "done": "actor.resumed" })))
+}
+
+/// Longest stall that may be asked for.
+const STALL_SECONDS_MAX: u64 = 3_600;
+
+/// Body of `POST /admin/v1/chaos/stall`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StallWire {
+    path: String,
+    seconds: u64,
+}
+
+/// `POST /admin/v1/chaos/stall`: the next message of an actor takes so much longer. Only in a home for tests.
+pub async fn stall(State(parts): State<GatewayParts>, key: Authenticated, body: Body) -> Result<Json<Value>, ApiError> {
+    key.needs("actors:write")?;
+    if !parts.chaos {
+        let message = "this home is not for tests: faults on purpose are not taken";
+        return Err(ApiError::new(code::CHAOS_OFF, message)
+            .hint("`openclaw config set admin.chaos true` and a restart make it one"));
+    }
+    let wire: StallWire = body.read()?;
+    if wire.seconds == 0 || wire.seconds > STALL_SECONDS_MAX {
+        let message = format!("`seconds` is from 1 to {STALL_SECONDS_MAX}");
+        return Err(ApiError::invalid(message));
+    }
+    let cell = find(&parts, &wire.path).await?;
+    let detail = format!("{} s", wire.seconds);
+    let note = parts.audit.note(&key.0.actor(), "actor.stalled", &wire.path, &detail);
+    let told = parts.audit.commit(Vec::new(), note).await;
+    told.map_err(|error| ApiError::new(code::STORE_FAILED, error.to_string()))?;
+    if !supervisors::stall(&cell, Duration::from_secs(wire.seconds)) {
+        return Err(ApiError::new(
+            code::OVERLOADED,
+            "too many actors are to stall already; nothing was done",
+        ));
+    }
+    Ok(Json(json!({ "path": wire.path, "done": "actor.stalled" })))
 }

@@ -30,6 +30,7 @@ pub fn router(parts: GatewayParts, own: Arc<str>) -> Router {
         .route("/admin/v1/actors/{path}/restart", post(process::restart))
         .route("/admin/v1/actors/{path}/suspend", post(process::suspend))
         .route("/admin/v1/actors/{path}/resume", post(process::resume))
+        .route("/admin/v1/chaos/stall", post(process::stall))
         .route("/admin/v1/keys", get(keys::list).post(keys::create))
         .route("/admin/v1/keys/{id}/rotate", post(keys::rotate))
         .route("/admin/v1/keys/{id}/revoke", post(keys::revoke))
@@ -41,6 +42,7 @@ pub fn router(parts: GatewayParts, own: Arc<str>) -> Router {
         .route("/admin/v1/secrets", get(secrets::list))
         .route("/admin/v1/secrets/{name}", put(secrets::set).delete(secrets::remove))
         .route("/admin/v1/config", get(settings::config).put(settings::set))
+        .route("/admin/v1/config/reload", post(settings::reload))
         .route(
             "/admin/v1/log-level",
             get(settings::log_level).put(settings::set_log_level),

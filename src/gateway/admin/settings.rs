@@ -54,6 +54,15 @@ pub async fn set(State(parts): State<GatewayParts>, key: Authenticated, body: Bo
     }
 }
 
+/// `POST /admin/v1/config/reload`: the files are read again, and what a running daemon can take is in force.
+pub async fn reload(State(parts): State<GatewayParts>, key: Authenticated) -> Result<Json<Value>, ApiError> {
+    key.needs("config:write")?;
+    let reloaded = parts.desk.reload(key.0.actor().into()).await?;
+    Ok(Json(
+        json!({ "applied": reloaded.applied, "at_restart": reloaded.at_restart }),
+    ))
+}
+
 /// `GET /admin/v1/log-level`.
 pub async fn log_level(State(parts): State<GatewayParts>, key: Authenticated) -> Result<Json<Value>, ApiError> {
     key.needs("status:read")?;

@@ -100,7 +100,10 @@ pub async fn backup(
     let (store, care, now) = (parts.store.clone(), parts.care.clone(), parts.clock.now());
     let (made, gone) = aside(move || {
         let made = create::create(&store, &care.places, body.keys, now)?;
-        let gone = keep::prune(&care.places.backups, care.backup_keep)?;
+        let gone = keep::prune(
+            &care.places.backups,
+            care.backup_keep.load(std::sync::atomic::Ordering::Relaxed),
+        )?;
         Ok::<_, BackupError>((made, gone))
     })
     .await?;

@@ -248,7 +248,7 @@ pub async fn wait_for_end(parts: &GatewayParts, mut follower: Follower) -> Resul
         }
         Ok::<(), ApiError>(())
     };
-    match tokio::time::timeout(parts.settings.timeout, ended).await {
+    match tokio::time::timeout(parts.settings.load().timeout, ended).await {
         Ok(ended) => ended,
         Err(_) => Ok(()),
     }

@@ -38,7 +38,7 @@ pub fn stream(parts: &GatewayParts, run: RunId, level: watch::Receiver<Level>, a
         next: after.map_or(0, |after| after.saturating_add(1)),
         ready: VecDeque::new(),
         is_over: false,
-        keepalive: parts.settings.keepalive,
+        keepalive: parts.settings.load().keepalive,
     };
     let chunks = stream::unfold(replaying, async |mut replaying| {
         let text = replaying.next().await?;

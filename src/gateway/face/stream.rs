@@ -93,7 +93,7 @@ pub async fn stream(parts: &GatewayParts, accepted: Accepted, writer: Writer) ->
     let run = accepted.run;
     let mut follower = accepted.follow(parts);
     let mut streaming = match tokio::time::timeout(EARLY, follower.next()).await {
-        Err(_) => Streaming::begin(follower, writer, run, parts.settings.keepalive),
+        Err(_) => Streaming::begin(follower, writer, run, parts.settings.load().keepalive),
         Ok(next) => {
             let next = next.map_err(|error| ApiError::from(error).of_run(run))?;
             if let Some(Next::Say(Say::End(ending))) = &next
@@ -101,7 +101,7 @@ pub async fn stream(parts: &GatewayParts, accepted: Accepted, writer: Writer) ->
             {
                 return Err(error);
             }
-            let mut streaming = Streaming::begin(follower, writer, run, parts.settings.keepalive);
+            let mut streaming = Streaming::begin(follower, writer, run, parts.settings.load().keepalive);
             let text = streaming.write(next);
             streaming.first = streaming.first.map(|first| first + &text);
             streaming

@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use metrics::Counter;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -47,13 +48,59 @@ pub struct LimitSettings {
 pub struct Limits(Arc<Inside>);
 
 struct Inside {
-    keys: Option<Rate<KeyId>>,
-    agents: Option<Rate<AgentName>>,
-    tokens: Option<Rate<KeyId>>,
-    at_once: Option<Crowd<KeyId>>,
+    rates: ArcSwap<Rates>,
     answering: Arc<Semaphore>,
     failures: Mutex<Throttle>,
     refused: Refusals,
+}
+
+/// What the configuration bounds; replaced as a whole when that changes.
+#[derive(Clone)]
+struct Rates {
+    settings: LimitSettings,
+    keys: Option<Arc<Rate<KeyId>>>,
+    agents: Option<Arc<Rate<AgentName>>>,
+    tokens: Option<Arc<Rate<KeyId>>>,
+    at_once: Option<Crowd<KeyId>>,
+}
+
+impl Rates {
+    fn new(settings: &LimitSettings) -> Self {
+        let burst = |count: NonZeroU32| settings.burst.unwrap_or(count);
+        Self {
+            settings: *settings,
+            keys: settings
+                .per_key
+                .map(|count| Arc::new(Rate::per_minute(count, burst(count)))),
+            agents: settings
+                .per_agent
+                .map(|count| Arc::new(Rate::per_minute(count, burst(count)))),
+            // A request of many tokens is one request: what a minute has may come at once.
+            tokens: settings
+                .tokens_per_key
+                .map(|count| Arc::new(Rate::per_minute(count, count))),
+            at_once: settings.at_once_per_key.map(Crowd::new),
+        }
+    }
+
+    /// What did not change keeps its counts; what did begins to count anew.
+    fn next(&self, settings: &LimitSettings) -> Self {
+        let old = &self.settings;
+        let mut next = Self::new(settings);
+        if (old.per_key, old.burst) == (settings.per_key, settings.burst) {
+            next.keys.clone_from(&self.keys);
+        }
+        if (old.per_agent, old.burst) == (settings.per_agent, settings.burst) {
+            next.agents.clone_from(&self.agents);
+        }
+        if old.tokens_per_key == settings.tokens_per_key {
+            next.tokens.clone_from(&self.tokens);
+        }
+        if old.at_once_per_key == settings.at_once_per_key {
+            next.at_once.clone_from(&self.at_once);
+        }
+        next
+    }
 }
 
 /// How often what was refused.
@@ -78,14 +125,9 @@ pub struct Entry {
 impl Limits {
     /// As configured.
     pub fn new(settings: &LimitSettings, telemetry: &Telemetry) -> Self {
-        let burst = |count: NonZeroU32| settings.burst.unwrap_or(count);
         let counter = |why: &str| telemetry.counter(&GATEWAY_REFUSED, &[why]);
         Self(Arc::new(Inside {
-            keys: settings.per_key.map(|count| Rate::per_minute(count, burst(count))),
-            agents: settings.per_agent.map(|count| Rate::per_minute(count, burst(count))),
-            // A request of many tokens is one request: what a minute has may come at once.
-            tokens: settings.tokens_per_key.map(|count| Rate::per_minute(count, count)),
-            at_once: settings.at_once_per_key.map(Crowd::new),
+            rates: ArcSwap::from_pointee(Rates::new(settings)),
             answering: Arc::new(Semaphore::new(settings.requests_max)),
             failures: Mutex::new(Throttle::new(ADDRESSES_MAX)),
             refused: Refusals {
@@ -97,6 +139,11 @@ impl Limits {
                 locked: counter("locked_out"),
             },
         }))
+    }
+
+    /// Other limits from now on; how many requests are answered at once stays as it was.
+    pub fn replace(&self, settings: &LimitSettings) {
+        self.0.rates.rcu(|rates| rates.next(settings));
     }
 
     /// A place among the requests that are being answered.
@@ -114,7 +161,8 @@ impl Limits {
     ///
     /// **Errors**: it asks too often, or too much at once.
     pub fn of_key(&self, key: KeyId) -> Result<Entry, ApiError> {
-        let place = match &self.0.at_once {
+        let rates = self.0.rates.load();
+        let place = match &rates.at_once {
             None => None,
             Some(crowd) => Some(crowd.enter(key).ok_or_else(|| {
                 self.0.refused.at_once.increment(1);
@@ -123,7 +171,7 @@ impl Limits {
                     .hint("wait for one to end, or raise gateway.rateLimit.atOncePerKey")
             })?),
         };
-        let standing = match &self.0.keys {
+        let standing = match &rates.keys {
             None => None,
             Some(rate) => Some(rate.take(&key).map_err(|refused| {
                 self.0.refused.key.increment(1);
@@ -144,14 +192,15 @@ impl Limits {
         bytes: usize,
         answer_tokens: u64,
     ) -> Result<(), ApiError> {
-        if let (Some(rate), Some(agent)) = (&self.0.agents, agent) {
+        let rates = self.0.rates.load();
+        if let (Some(rate), Some(agent)) = (&rates.agents, agent) {
             rate.take(agent).map_err(|refused| {
                 self.0.refused.agent.increment(1);
                 let message = format!("`{agent}` gets more orders than gateway.rateLimit.perAgent allows");
                 limited(code::RATE_LIMITED, message, refused)
             })?;
         }
-        let Some(rate) = &self.0.tokens else { return Ok(()) };
+        let Some(rate) = &rates.tokens else { return Ok(()) };
         let tokens = (bytes as u64 / BYTES_PER_TOKEN).saturating_add(answer_tokens);
         let tokens = NonZeroU32::new(u32::try_from(tokens).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MIN);
         rate.take_many(&key, tokens).map_err(|refused| {
@@ -175,13 +224,14 @@ impl Limits {
 
     /// Forgets those who have all of theirs again.
     pub fn forget(&self) {
-        if let Some(rate) = &self.0.keys {
+        let rates = self.0.rates.load();
+        if let Some(rate) = &rates.keys {
             rate.forget();
         }
-        if let Some(rate) = &self.0.agents {
+        if let Some(rate) = &rates.agents {
             rate.forget();
         }
-        if let Some(rate) = &self.0.tokens {
+        if let Some(rate) = &rates.tokens {
             rate.forget();
         }
     }

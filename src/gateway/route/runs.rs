@@ -120,7 +120,7 @@ async fn answer(parts: &GatewayParts, accepted: Accepted, wait: Option<u64>) -> 
     let run = accepted.run;
     let mut ended = false;
     if let Some(wait) = wait {
-        let bound = Duration::from_millis(wait).min(parts.settings.timeout);
+        let bound = Duration::from_millis(wait).min(parts.settings.load().timeout);
         let mut stop = parts.stop.subscribe();
         ended = tokio::select! {
             ended = tokio::time::timeout(bound, end_of(parts, run)) => ended.is_ok_and(|result| result.is_ok()),
@@ -287,7 +287,7 @@ pub async fn cassette(
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     key.needs("runs:read")?;
-    let text = parts.runs.cassette(run_id(&id)?, parts.models.redactor())?;
+    let text = parts.runs.cassette(run_id(&id)?, &parts.models.redactor())?;
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], text).into_response())
 }
 
@@ -347,7 +347,9 @@ pub async fn events(
         Some(Some(seq)) => seq,
         Some(None) => return Err(ApiError::invalid("Last-Event-ID is the number of the last event seen")),
     };
-    let keepalive = KeepAlive::new().interval(parts.settings.keepalive).text("keepalive");
+    let keepalive = KeepAlive::new()
+        .interval(parts.settings.load().keepalive)
+        .text("keepalive");
     let stream = Sse::new(facts_after(parts, run, after)).keep_alive(keepalive);
     let mut response = stream.into_response();
     // Proxies that buffer would hold events back.

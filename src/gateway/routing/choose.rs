@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwap;
 use axum::http::HeaderMap;
 
 use crate::agents::handle::AgentsHandle;
@@ -26,7 +27,7 @@ const SESSIONS_MAX: usize = 65_536;
 pub struct Routing(Arc<Inside>);
 
 struct Inside {
-    rules: Vec<Rule>,
+    rules: ArcSwap<Vec<Rule>>,
     sessions: Mutex<Affinity>,
 }
 
@@ -46,9 +47,14 @@ impl Routing {
     /// By these rules, the first that takes a request.
     pub fn new(rules: Vec<Rule>) -> Self {
         Self(Arc::new(Inside {
-            rules,
+            rules: ArcSwap::from_pointee(rules),
             sessions: Mutex::new(Affinity::new(SESSIONS_MAX)),
         }))
+    }
+
+    /// By other rules from now on. Sessions keep the agent that they have.
+    pub fn replace(&self, rules: Vec<Rule>) {
+        self.0.rules.store(Arc::new(rules));
     }
 
     /// The agent that the header names; none where there is no such header.
@@ -89,7 +95,8 @@ impl Routing {
             header: &header,
             bytes: request.bytes,
         };
-        let ruled = self.0.rules.iter().find(|rule| rule.takes(&look));
+        let rules = self.0.rules.load();
+        let ruled = rules.iter().find(|rule| rule.takes(&look));
         let agent = match ruled {
             Some(rule) => Some(rule.agent.clone()),
             None => of_key(agents, request.key)?,

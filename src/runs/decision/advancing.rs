@@ -10,15 +10,20 @@ use crate::domain::run::Outcome;
 use crate::domain::time::UtcMillis;
 use crate::runs::state::{Readiness, RunState, StepPhase};
 
-use super::terms::{Effect, SlotWish};
+use super::terms::{After, Effect, SlotWish};
 use super::turn::Turn;
 
 impl Turn<'_> {
-    pub(super) fn taken(&mut self, recovered: bool) {
-        if recovered {
-            self.take(Fact::RunRecovered {
-                boot: self.around.boot(),
-            });
+    pub(super) fn taken(&mut self, after: After) {
+        let boot = self.around.boot();
+        let is_recovered = match after {
+            After::Acceptance => false,
+            After::OwnCrash => true,
+            // The layer alone was started anew: the run did nothing to that, and its leases still hold.
+            After::OthersEnd => self.run.state.last_boot != Some(boot),
+        };
+        if is_recovered {
+            self.take(Fact::RunRecovered { boot });
             if self.run.state.recoveries >= POISON_RECOVERIES_MAX {
                 let reason = format!("{} recoveries brought no new fact", self.run.state.recoveries);
                 self.take(Fact::RunParked { reason: reason.into() });

@@ -13,4 +13,4 @@ mod undoing;
 
 pub use answering::{AnswerRefused, Judged, judge_approval, judge_resolution, same_answer};
 pub use react::react;
-pub use terms::{AttemptEnd, Effect, Event, Live, Reaction, RunLoop, SlotWish, Surroundings};
+pub use terms::{After, AttemptEnd, Effect, Event, Live, Reaction, RunLoop, SlotWish, Surroundings};

@@ -21,7 +21,7 @@ pub fn react(run: &mut RunLoop, event: Event, now: UtcMillis, around: &dyn Surro
         around,
     };
     match event {
-        Event::Taken { recovered } => turn.taken(recovered),
+        Event::Taken { after } => turn.taken(after),
         Event::Granted { step } => turn.granted(&step),
         Event::Refused { attempt, findings } => turn.refused(attempt, findings),
         Event::Ended { attempt, end } => turn.ended(attempt, end),

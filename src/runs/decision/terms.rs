@@ -41,10 +41,10 @@ pub trait Surroundings {
 /// Something that happened around the run.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// The run's actor starts. `recovered`: another life of the process had the run before.
+    /// The run's actor starts.
     Taken {
-        /// Whether to count this as a recovery.
-        recovered: bool,
+        /// After what.
+        after: After,
     },
     /// A slot was granted to a step.
     Granted {
@@ -108,6 +108,17 @@ pub enum Event {
     },
     /// A time that was asked for has come.
     Woken,
+}
+
+/// What the actor of a run starts after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum After {
+    /// The run was accepted a moment ago.
+    Acceptance,
+    /// The run's own actor crashed.
+    OwnCrash,
+    /// The actor ended with what it stands on: its layer was started anew, or the whole process.
+    OthersEnd,
 }
 
 /// How a session ended.

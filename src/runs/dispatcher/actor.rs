@@ -1,7 +1,9 @@
 //! The shell of the dispatcher.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use supervisors::{TaskRef, Tasks};
 
@@ -35,6 +37,8 @@ pub enum DispatchMessage {
         /// Whether there is too little.
         is_low: bool,
     },
+    /// The configuration says how many steps may run.
+    SlotsChanged,
     /// A run starts anew.
     Rejoin {
         /// Which.
@@ -46,8 +50,8 @@ pub enum DispatchMessage {
 
 /// Grants slots.
 pub struct Dispatcher {
-    /// The limits.
-    pub limits: SlotLimits,
+    /// The limits, as configured now.
+    pub limits: Arc<ArcSwap<SlotLimits>>,
     /// Where the runs live.
     pub runs: RunActors,
     /// Room on the disk.
@@ -80,7 +84,7 @@ impl Actor for Dispatcher {
     ) -> Result<DispatcherState, ActorProcessingErr> {
         let mut room = self.room.clone();
         let mut is_low = room.is_low();
-        let mut dispatch = Dispatch::new(self.limits.clone());
+        let mut dispatch = Dispatch::new(SlotLimits::clone(&self.limits.load()));
         dispatch.withhold(is_low);
         let watch = async move {
             loop {
@@ -107,6 +111,7 @@ impl Actor for Dispatcher {
             DispatchMessage::Want { run, wish } => state.want(run, wish),
             DispatchMessage::Release { run, step } => state.release(run, &step),
             DispatchMessage::RoomChanged { is_low } => state.withhold(is_low),
+            DispatchMessage::SlotsChanged => state.limit(SlotLimits::clone(&self.limits.load())),
             DispatchMessage::Rejoin { run, running } => state.rejoin(run, &running),
         };
         // A run that is down cannot take its slot: it goes to the next, and the run asks again when it is back.

@@ -103,6 +103,13 @@ impl Dispatch {
         self.grant()
     }
 
+    /// Other limits. With smaller ones nothing is taken from those who run: the next slot is granted when enough of
+    /// them have ended.
+    pub fn limit(&mut self, limits: SlotLimits) -> Vec<SlotKey> {
+        self.limits = limits;
+        self.grant()
+    }
+
     /// Slots in use.
     pub fn running(&self) -> usize {
         self.running.len()

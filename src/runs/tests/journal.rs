@@ -373,6 +373,7 @@ fn a_case() -> impl Strategy<Value = Case> {
                     deadline: moments.1.unwrap_or(START + 10_000_000),
                     checks: Vec::new(),
                     echo,
+                    boot: 1,
                 };
                 (Just((case, ends, rests)), planner(plan))
             },

@@ -446,7 +446,7 @@ fn an_unknown_step_holds_up_what_needs_it_and_its_run_is_not_replanned() {
 }
 
 /// A journal up to the batch that leases the first attempt of `a`, and the case.
-fn leased() -> (Case, Journal) {
+pub(super) fn leased() -> (Case, Journal) {
     let case = given(vec![step("a")]);
     let mut journal = play(&case);
     let at = journal.iter().position(|batch| {

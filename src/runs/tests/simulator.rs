@@ -23,8 +23,8 @@ use crate::domain::resolution::Resolution;
 use crate::domain::run::{Outcome, RunSpec};
 use crate::domain::time::UtcMillis;
 use crate::runs::decision::{
-    AttemptEnd, Effect, Event, Judged, Reaction, RunLoop, SlotWish, Surroundings, judge_approval, judge_resolution,
-    react,
+    After, AttemptEnd, Effect, Event, Judged, Reaction, RunLoop, SlotWish, Surroundings, judge_approval,
+    judge_resolution, react,
 };
 use crate::runs::state::{RunState, StepPhase, StepState};
 use crate::runs::undo::undo;
@@ -104,6 +104,8 @@ pub(super) struct Case {
     pub checks: Vec<Check>,
     /// Whether every word from outside is said twice.
     pub echo: bool,
+    /// The life of the process.
+    pub boot: u128,
 }
 
 impl Default for Case {
@@ -120,6 +122,7 @@ impl Default for Case {
             deadline: START + 10_000_000,
             checks: Vec::new(),
             echo: false,
+            boot: 1,
         }
     }
 }
@@ -229,7 +232,7 @@ fn stamp(facts: Vec<Fact>, after: u64, at: u64) -> Vec<Stamped> {
 
 impl Surroundings for Case {
     fn boot(&self) -> BootId {
-        BootId::new(UtcMillis(START), 1)
+        BootId::new(UtcMillis(START), self.boot)
     }
 
     fn planner(&self) -> AgentName {
@@ -317,7 +320,9 @@ impl<'c> Life<'c> {
             effects: Vec::new(),
             run: RunLoop::new(load(journal)),
         };
-        life.at(now, Event::Taken { recovered });
+        // What a simulated life ends with is its own doing: only then its lives are counted whatever it did.
+        let after = if recovered { After::OwnCrash } else { After::Acceptance };
+        life.at(now, Event::Taken { after });
         let state = &life.run.state;
         let steps = state.steps.iter().map(|(id, step)| (id.clone(), step));
         let steps = steps.chain([(RunState::planning_step(), &state.planning)]);

@@ -11,7 +11,7 @@ use crate::domain::failure::FailureClass;
 use crate::domain::handoff::Finding;
 use crate::domain::run::Outcome;
 use crate::domain::time::UtcMillis;
-use crate::runs::decision::{AttemptEnd, Effect, Event, Reaction, RunLoop, react};
+use crate::runs::decision::{After, AttemptEnd, Effect, Event, Reaction, RunLoop, react};
 use crate::runs::state::StepPhase;
 
 /// A run of one step `a` with two checks, and its clock.
@@ -36,7 +36,9 @@ impl Scene {
         };
         let run = RunLoop::new(load(&case.accepted()));
         let mut scene = Self { case, run, now: START };
-        scene.hear(Event::Taken { recovered: false });
+        scene.hear(Event::Taken {
+            after: After::Acceptance,
+        });
         scene
     }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::domain::code::{self, Code};
 use crate::storage::error::{StoreError, is_full};
+use crate::storage::migration::error::MigrationError;
 
 /// Failures of backups.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +24,9 @@ pub enum BackupError {
     /// The store cannot be copied or opened.
     #[error("copy the store")]
     Store(#[source] StoreError),
+    /// The store of the backup is of an earlier program and cannot be migrated.
+    #[error("bring the store of the backup to the layout of this program")]
+    Migration(#[source] MigrationError),
     /// The files beside the store are too many or too large.
     #[error("back up {}: it has more than {limit} {unit}", path.display())]
     TooLarge {
@@ -33,6 +37,9 @@ pub enum BackupError {
         /// Of what.
         unit: &'static str,
     },
+    /// The thread that worked on it crashed.
+    #[error("work on a backup: the work crashed")]
+    Crashed,
     /// There is no such backup.
     #[error("find a backup at {}", path.display())]
     NotFound {
@@ -64,6 +71,8 @@ impl BackupError {
             Self::Store(StoreError::Locked { .. }) | Self::Live { .. } => code::STORE_LOCKED,
             Self::Store(error) if error.is_disk_full() => code::DISK_FULL,
             Self::Store(_) => code::STORE_FAILED,
+            Self::Crashed => code::BUG,
+            Self::Migration(error) => error.code(),
             Self::TooLarge { .. } => code::BACKUP_TOO_LARGE,
             Self::NotFound { .. } => code::BACKUP_NOT_FOUND,
             Self::Damaged { .. } => code::BACKUP_DAMAGED,

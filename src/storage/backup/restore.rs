@@ -12,6 +12,7 @@ use crate::domain::schedule::slot::Kept;
 use crate::domain::time::UtcMillis;
 use crate::storage::batch::{Batch, Op};
 use crate::storage::error::StoreError;
+use crate::storage::migration::engine::migrate;
 use crate::storage::store::{CACHE_BYTES_DEFAULT, Store};
 use crate::storage::writer::Writer;
 
@@ -107,7 +108,7 @@ pub fn restore(backup: &Path, places: &Places, now: UtcMillis, random: u128) -> 
         };
         copy(&backup.join(&listed.path), &staging.join(path))?;
     }
-    let parked = settle(&staging.join("openclaw.redb"), now, random).map_err(BackupError::Store)?;
+    let parked = settle(&staging.join("openclaw.redb"), now, random)?;
     if !plan.replaces.is_empty() {
         make_folder(&plan.kept_in)?;
     }
@@ -147,8 +148,14 @@ fn copy(from: &Path, to: &Path) -> Result<(), BackupError> {
     synced.map_err(file("sync", to))
 }
 
-/// Parks what was active, and lets schedules begin now: what was due since the backup may have run.
-fn settle(store: &Path, now: UtcMillis, random: u128) -> Result<usize, StoreError> {
+/// Brings a store of an earlier program to this one's layout, parks what was active, and lets schedules begin now: what
+/// was due since the backup may have run.
+fn settle(store: &Path, now: UtcMillis, random: u128) -> Result<usize, BackupError> {
+    migrate(store, now, &mut |_| ()).map_err(BackupError::Migration)?;
+    park(store, now, random).map_err(BackupError::Store)
+}
+
+fn park(store: &Path, now: UtcMillis, random: u128) -> Result<usize, StoreError> {
     let store = Store::open(store, CACHE_BYTES_DEFAULT)?;
     let mut writer = Writer::new(store.clone())?;
     let active = store.active_runs()?;

@@ -15,6 +15,7 @@ pub mod header;
 pub mod incident;
 pub mod incident_state;
 pub mod key;
+pub mod layout;
 pub mod memory;
 mod reading;
 pub mod schedule;

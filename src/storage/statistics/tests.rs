@@ -14,7 +14,6 @@ use crate::domain::run::{Outcome, RunSpec};
 use crate::domain::time::UtcMillis;
 use crate::storage::batch::{Batch, Submission};
 use crate::storage::store::Store;
-use crate::storage::table::STATISTICS;
 use crate::storage::writer::Writer;
 
 const DAY_MS: u64 = 86_400_000;
@@ -288,23 +287,4 @@ fn what_is_counted_where() {
     assert_eq!(store.statistics_of_agents(None).expect("reads").len(), 3);
     assert_eq!(store.statistics_of_days(1, 1).expect("reads").len(), 2);
     assert_eq!(store.statistics_of_days(0, u32::MAX).expect("reads").len(), 5);
-}
-
-#[test]
-fn a_store_that_is_older_than_the_figures_gets_them_from_its_journal() {
-    let folder = tempfile::tempdir().expect("a folder");
-    {
-        let store = store(&folder);
-        let mut writer = Writer::new(store.clone()).expect("writes");
-        let batches: Vec<Batch> = script().into_iter().take(10).map(batch).collect();
-        writer.commit(&batches).expect("commits");
-        let transaction = store.database().begin_write().expect("writes");
-        assert!(transaction.delete_table(STATISTICS).expect("deletes"));
-        transaction.commit().expect("commits");
-        assert!(store.statistics().is_err());
-    }
-    let store = store(&folder);
-    let figures = store.statistics().expect("reads");
-    assert!(!figures.is_empty());
-    assert_eq!(figures, store.fold_statistics().expect("reads"));
 }
