@@ -24,7 +24,8 @@ use super::error::{StoreError, step};
 use super::incidents;
 use super::journal::{IN_BLOB, INLINE, journal_key};
 use super::memory_read::LAST_PRUNE;
-use super::memory_write::{MemoryTables, first_memory_key};
+use super::memory_tables::MemoryTables;
+use super::memory_write::first_memory_key;
 use super::record::balance::{account_key, read_balance, write_balance};
 use super::record::exchange::{ExchangeRecord, ShownRecord};
 use super::record::fact::SnapshotRecord;
@@ -109,6 +110,7 @@ impl Writer {
         for batch in batches {
             verdicts.push(self.apply(&mut tables, &mut draft, batch)?);
         }
+        tables.write_memory_shards()?;
         for incident in tables.told_by_memory() {
             incidents::open_incident(&mut tables, &incident)?;
         }
@@ -605,6 +607,7 @@ fn take_over_first_memory(store: &Store) -> Result<(), StoreError> {
             };
             tables.take_over(key, record)?;
         }
+        tables.write_shards()?;
         first.retain(|_, _| false).map_err(step("empty the first memory"))?;
     }
     transaction.commit().map_err(step("commit"))
