@@ -25,7 +25,7 @@ const CLEAR_PART: usize = 16;
 /// No place, and no term.
 const NONE: u32 = u32::MAX;
 /// Words whose terms are remembered, for speed only.
-const REMEMBERED_MAX: usize = 32_768;
+const REMEMBERED_MAX: usize = 131_072;
 
 #[derive(Debug, Clone, Copy)]
 struct Posting {
@@ -33,16 +33,23 @@ struct Posting {
     count: u16,
 }
 
+/// What is known of a term, together: an entry that is added misses the processor's caches once for each of its terms.
+#[derive(Debug, Default)]
+struct OfTerm {
+    /// Most terms are in few entries. Those of removed places stay.
+    postings: SmallVec<[Posting; 2]>,
+    /// Live places that have it.
+    live_in: u32,
+}
+
 /// The index. Places are given by the caller, from 0, without large gaps.
 #[derive(Debug, Default)]
 pub struct Lexical {
     /// The terms.
     numbers: Words,
-    /// Words as they are written, for speed only, and the term of each; [`NONE`] of a stop word.
+    /// Words as they are written, for speed only, with the number of the term of each; [`NONE`] of a stop word.
     remembered: Words,
-    remembered_terms: Vec<u32>,
-    /// Most terms are in few entries.
-    postings: Vec<SmallVec<[Posting; 2]>>,
+    of_terms: Vec<OfTerm>,
     lengths: Vec<u16>,
     previous: Vec<u32>,
     next: Vec<u32>,
@@ -53,8 +60,6 @@ pub struct Lexical {
     terms: Vec<u32>,
     /// Where the terms of each place begin, and how many they are.
     terms_at: Vec<(u32, u32)>,
-    /// Live places that have a term.
-    live_in: Vec<u32>,
     live: usize,
     live_length: u64,
     live_around: f64,
@@ -153,8 +158,9 @@ impl Lexical {
             let number = same[0];
             let count = u16::try_from(same.len()).unwrap_or(u16::MAX);
             self.terms.push(number);
-            self.postings[number as usize].push(Posting { place, count });
-            self.live_in[number as usize] += 1;
+            let of_term = &mut self.of_terms[number as usize];
+            of_term.postings.push(Posting { place, count });
+            of_term.live_in += 1;
         }
         self.terms_at[at] = (begin as u32, (self.terms.len() - begin) as u32);
         adding.clear();
@@ -181,17 +187,18 @@ impl Lexical {
         let Word::Simple(simple) = word else {
             return terms_of(word, |term| list.push(self.numbered(term)));
         };
-        if self.remembered.len() >= REMEMBERED_MAX {
-            self.remembered.clear();
-            self.remembered_terms.clear();
-        }
-        let (at, is_new) = self.remembered.take(simple);
-        if is_new {
-            let mut of_word = NONE;
-            terms_of(word, |term| of_word = self.numbered(term));
-            self.remembered_terms.push(of_word);
-        }
-        let of_word = self.remembered_terms[at as usize];
+        let of_word = match self.remembered.number(simple) {
+            Some(known) => known,
+            None => {
+                let mut of_word = NONE;
+                terms_of(word, |term| of_word = self.numbered(term));
+                if self.remembered.len() >= REMEMBERED_MAX {
+                    self.remembered.clear();
+                }
+                self.remembered.put(simple, of_word);
+                of_word
+            }
+        };
         if of_word != NONE {
             list.push(of_word);
         }
@@ -201,8 +208,7 @@ impl Lexical {
     fn numbered(&mut self, term: &str) -> u32 {
         let (number, is_new) = self.numbers.take(term);
         if is_new {
-            self.postings.push(SmallVec::new());
-            self.live_in.push(0);
+            self.of_terms.push(OfTerm::default());
         }
         number
     }
@@ -219,7 +225,7 @@ impl Lexical {
         self.live_around -= f64::from(std::mem::take(&mut self.around[at]));
         let (begin, count) = std::mem::take(&mut self.terms_at[at]);
         for term in &self.terms[begin as usize..(begin + count) as usize] {
-            self.live_in[*term as usize] -= 1;
+            self.of_terms[*term as usize].live_in -= 1;
         }
         self.is_live[at] = false;
         self.previous[at] = NONE;
@@ -336,7 +342,7 @@ impl Lexical {
 
     /// Live places that have a term.
     pub fn live_in(&self, number: u32) -> u32 {
-        self.live_in[number as usize]
+        self.of_terms[number as usize].live_in
     }
 
     /// How rare a term is that so many live places have.
@@ -371,9 +377,13 @@ impl Lexical {
         let (of_own, of_around) = (Saturation::of(mean), Saturation::of(around_mean));
         // What has no weight changes no score.
         for (number, weight) in wanted.iter().filter(|(_, weight)| *weight > 0.0) {
-            let postings = &self.postings[*number as usize];
-            let own_idf = weight * rarity(live, self.live_in[*number as usize] as f32);
-            for posting in postings.iter().filter(|posting| self.is_live[posting.place as usize]) {
+            let of_term = &self.of_terms[*number as usize];
+            let own_idf = weight * rarity(live, of_term.live_in as f32);
+            for posting in of_term
+                .postings
+                .iter()
+                .filter(|posting| self.is_live[posting.place as usize])
+            {
                 let at = posting.place as usize;
                 let count = f32::from(posting.count);
                 if OWN {
