@@ -20,9 +20,9 @@ use crate::runtime::clock::Clock;
 use crate::runtime::room::handle::Room;
 use crate::runtime::telemetry::{
     ACTOR_RESTARTS, ACTORS, BUDGET_COST, BUDGET_TOKENS, CERTIFICATE_EXPIRY, DISK_FREE, DISK_FULL, Family,
-    MAILBOX_DEPTH, MEMORY_BYTES, MEMORY_ENTRIES, MEMORY_IN_ARCHIVE, MEMORY_PARTS, MODEL_ASKING, MODEL_OPEN, NODE_UP,
-    PROCESS_FILES, PROCESS_MEMORY, PROCESS_START, SCHEDULE_TICK_AGE, STORE_BYTES, TOKIO_QUEUE, TOKIO_TASKS,
-    TOKIO_WORKERS, Telemetry,
+    MAILBOX_DEPTH, MEMORY_BYTES, MEMORY_ENTRIES, MEMORY_IN_ARCHIVE, MEMORY_INDEX_BYTES, MEMORY_PARTS, MODEL_ASKING,
+    MODEL_OPEN, NODE_UP, PROCESS_FILES, PROCESS_MEMORY, PROCESS_START, SCHEDULE_TICK_AGE, STORE_BYTES, TOKIO_QUEUE,
+    TOKIO_TASKS, TOKIO_WORKERS, Telemetry,
 };
 use crate::storage::store::Store;
 
@@ -83,6 +83,9 @@ pub fn refresh(
 /// Sums over the parts of each tier; a tier without parts has none, which is also a figure.
 fn measure_memory(telemetry: &Telemetry, store: &Store, memory: &MemoryHandle) {
     telemetry.gauge(&MEMORY_PARTS, &[]).set(memory.open_count() as f64);
+    let (vectors, graphs) = memory.index_bytes();
+    telemetry.gauge(&MEMORY_INDEX_BYTES, &["vectors"]).set(vectors as f64);
+    telemetry.gauge(&MEMORY_INDEX_BYTES, &["graphs"]).set(graphs as f64);
     let Ok(counts) = store.memory_shards() else { return };
     for scope in MemoryScope::ALL {
         let own = || counts.iter().filter(|count| count.name.scope == scope);

@@ -395,6 +395,11 @@ impl MemoryHandle {
         self.shards.clone()
     }
 
+    /// Bytes of the vectors in the indexes of open shards, and of the graphs over them.
+    pub fn index_bytes(&self) -> (u64, u64) {
+        self.parts.indexing.index_bytes()
+    }
+
     /// Shards that are open.
     pub fn open_count(&self) -> usize {
         self.shards.count()

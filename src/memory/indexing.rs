@@ -1,7 +1,7 @@
 //! How the indexes of all shards are made: which graph, how many at once, and what is measured of them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use metrics::{Counter, Histogram};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -23,6 +23,43 @@ pub struct Indexing {
     given_up: Counter,
     by_key: Histogram,
     by_meaning: Histogram,
+    bytes: Arc<IndexBytes>,
+}
+
+/// Bytes that the indexes of all open shards hold.
+#[derive(Debug, Default)]
+struct IndexBytes {
+    vectors: AtomicU64,
+    graphs: AtomicU64,
+}
+
+/// What one shard holds of them; dropping it gives that back, however the shard ends.
+#[derive(Debug)]
+pub struct HeldBytes {
+    all: Arc<IndexBytes>,
+    vectors: u64,
+    graph: u64,
+}
+
+impl HeldBytes {
+    /// Counts so many bytes of vectors and of the graph over them instead of what was counted before.
+    pub fn set(&mut self, (vectors, graph): (usize, usize)) {
+        let (vectors, graph) = (vectors as u64, graph as u64);
+        // Wraps around where it shrinks, and so does the sum.
+        self.all
+            .vectors
+            .fetch_add(vectors.wrapping_sub(self.vectors), Ordering::Relaxed);
+        self.all
+            .graphs
+            .fetch_add(graph.wrapping_sub(self.graph), Ordering::Relaxed);
+        (self.vectors, self.graph) = (vectors, graph);
+    }
+}
+
+impl Drop for HeldBytes {
+    fn drop(&mut self) {
+        self.set((0, 0));
+    }
 }
 
 /// Measures one question, answered or not: from its making until it is dropped.
@@ -72,7 +109,23 @@ impl Indexing {
             given_up: telemetry.counter(&MEMORY_GRAPH_BUILDS, &["given_up"]),
             by_key: telemetry.histogram(&MEMORY_QUERY_DURATION, &["key"]),
             by_meaning: telemetry.histogram(&MEMORY_QUERY_DURATION, &["meaning"]),
+            bytes: Arc::default(),
         }
+    }
+
+    /// For a shard that opens: nothing is held yet.
+    pub fn held_bytes(&self) -> HeldBytes {
+        HeldBytes {
+            all: self.bytes.clone(),
+            vectors: 0,
+            graph: 0,
+        }
+    }
+
+    /// Bytes of the vectors of all open shards, and of the graphs over them.
+    pub fn index_bytes(&self) -> (u64, u64) {
+        let of = |bytes: &AtomicU64| bytes.load(Ordering::Relaxed);
+        (of(&self.bytes.vectors), of(&self.bytes.graphs))
     }
 
     /// A question by key begins.

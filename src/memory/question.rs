@@ -6,7 +6,7 @@ use crate::domain::memory::{MemoryEntry, ShardName};
 use crate::domain::time::UtcMillis;
 
 use super::embed::vector::Quantised;
-use super::index::library::Parts;
+use super::index::signals::Parts;
 
 /// Entries of one answer at most.
 pub const FOUND_MAX: usize = 100;

@@ -98,7 +98,7 @@ mod tests {
     use super::*;
     use crate::domain::memory::{MemoryEntry, MemorySource, MemoryState};
     use crate::domain::time::UtcMillis;
-    use crate::memory::index::library::Parts;
+    use crate::memory::index::signals::Parts;
 
     fn entry(id: u64, scope: MemoryScope, score: f32, covered: f32, run: Option<RunId>, bytes: usize) -> FoundEntry {
         let now = UtcMillis(1);

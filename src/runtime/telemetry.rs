@@ -104,6 +104,7 @@ metrics_table! {
     MEMORY_ARCHIVED = "openclaw_memory_archived_total", MetricKind::Counter, ["tier", "why"], "Memory entries that collection archived: swept (of little value, or their session ended), evicted (the memory was full).";
     MEMORY_DELETED = "openclaw_memory_deleted_total", MetricKind::Counter, ["tier"], "Archived memory entries that were deleted before their time because the archive was full.";
     MEMORY_PARTS = "openclaw_memory_open_parts", MetricKind::Gauge, [], "Parts of the memory whose index is loaded.";
+    MEMORY_INDEX_BYTES = "openclaw_memory_index_bytes", MetricKind::Gauge, ["kind"], "Bytes that the indexes of open parts hold: their vectors, and the graphs over them.";
     CERTIFICATE_EXPIRY = "openclaw_certificate_expiry_seconds", MetricKind::Gauge, [], "Time until the daemon's own certificate ends; it is renewed at two thirds of its life.";
     MEMORY_RECALL = "openclaw_memory_graph_recall", MetricKind::Histogram(SHARES), [], "How many of the ten nearest that the scan finds the graph found, 0 to 1; one question in a thousand is checked.";
     MEMORY_GRAPH_BUILDS = "openclaw_memory_graph_builds_total", MetricKind::Counter, ["outcome"], "Graphs over the vectors of a part of the memory: built, or given up because the part was closed.";

@@ -14,7 +14,7 @@ use super::error::{StoreError, step};
 use super::memory_embed::{COMPLETE, cursor_name, cursors_of, embedder_name, embedders_of, refused_name};
 use super::memory_read::number;
 use super::memory_row::{embedded_row, entry_row, read_embedded_row};
-use super::memory_write::MemoryTables;
+use super::memory_tables::MemoryTables;
 use super::record::memory::{ShardRecord, read_shard_row};
 use super::store::Store;
 use super::table::{MEMORY_EMBEDDED, MEMORY_SHARDS};

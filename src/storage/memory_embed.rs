@@ -14,7 +14,7 @@ use super::codec;
 use super::error::{StoreError, step};
 use super::memory_read::{number, shard_record};
 use super::memory_row::{EntryRow, embedded_row, entry_row, number_of};
-use super::memory_write::{CHANGED, MemoryTables};
+use super::memory_tables::{CHANGED, MemoryTables};
 use super::record::memory::{EntryRecord, ShardRecord, VectorRecord, read_shard_row};
 use super::store::Store;
 use super::table::{MEMORY_ENTRIES, MEMORY_NUMBERS, MEMORY_SHARDS};
@@ -156,7 +156,8 @@ impl MemoryTables<'_> {
             let refused = self.kept_number(&name)? + new.refused;
             self.keep_number(&name, refused)?;
         }
-        self.write_shard(&shard_row, &shard)
+        self.keep_shard(shard_row, &shard);
+        Ok(())
     }
 
     /// The number of an embedder, given at its first vector.
@@ -170,12 +171,6 @@ impl MemoryTables<'_> {
         self.keep_number("last_embedder", next)?;
         self.keep_number(&name, next)?;
         Ok(next)
-    }
-
-    pub(super) fn kept_number(&self, name: &str) -> Result<u64, StoreError> {
-        let numbers = self.numbers()?;
-        let found = numbers.get(name).map_err(step("read the memory's numbers"))?;
-        Ok(found.map_or(0, |number| number.value()))
     }
 }
 
@@ -337,15 +332,27 @@ mod tests {
         }))
     }
 
-    #[test]
-    fn vectors_serve_once_all_have_them_and_go_with_their_entries() {
+    /// A store, and what commits one change to it.
+    fn opened() -> (tempfile::TempDir, Store, impl FnMut(Op)) {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Store::open(&folder.path().join("s.redb"), 1 << 20).expect("opens");
         let mut writer = Writer::new(store.clone()).expect("a writer");
-        let mut commit = |op: Op| {
+        let commit = move |op: Op| {
             let verdicts = writer.commit(&[Batch::ops(vec![op])]).expect("commits");
             assert!(verdicts.iter().all(Result::is_ok));
         };
+        (folder, store, commit)
+    }
+
+    fn embedded_rows(store: &Store) -> usize {
+        let transaction = store.database().begin_read().expect("begins");
+        let table = transaction.open_table(MEMORY_EMBEDDED).expect("opens");
+        table.iter().expect("reads").count()
+    }
+
+    #[test]
+    fn vectors_serve_once_all_have_them_and_go_with_their_entries() {
+        let (_folder, store, mut commit) = opened();
         let lacking = |embedder: &str| {
             let lacking = store.memory_lacking(embedder, 2).expect("readable");
             lacking.map(|lacking| {
@@ -354,11 +361,7 @@ mod tests {
             })
         };
         let served = |embedder: &str| store.memory_served_by(&shard(), embedder).expect("readable");
-        let rows = || {
-            let transaction = store.database().begin_read().expect("begins");
-            let table = transaction.open_table(MEMORY_EMBEDDED).expect("opens");
-            table.iter().expect("reads").count()
-        };
+        let rows = || embedded_rows(&store);
         assert_eq!(lacking("a"), None);
         for text in ["one", "two", "three"] {
             commit(put(text));
@@ -411,20 +414,11 @@ mod tests {
             EmbeddedFigures::default()
         );
     }
+
     #[test]
     fn earlier_vectors_go_once_another_embedder_serves_and_a_review_misses_none_of_its_own() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let store = Store::open(&folder.path().join("s.redb"), 1 << 20).expect("opens");
-        let mut writer = Writer::new(store.clone()).expect("a writer");
-        let mut commit = |op: Op| {
-            let verdicts = writer.commit(&[Batch::ops(vec![op])]).expect("commits");
-            assert!(verdicts.iter().all(Result::is_ok));
-        };
-        let rows = || {
-            let transaction = store.database().begin_read().expect("begins");
-            let table = transaction.open_table(MEMORY_EMBEDDED).expect("opens");
-            table.iter().expect("reads").count()
-        };
+        let (_folder, store, mut commit) = opened();
+        let rows = || embedded_rows(&store);
         let served = |embedder: &str| store.memory_served_by(&shard(), embedder).expect("readable");
         let earlier = |embedder: &str| store.memory_earlier(embedder, None, UtcMillis(5)).expect("readable");
         let findings = || store.memory_review(&shard()).expect("readable").findings;

@@ -4,6 +4,7 @@
 //! borrowed from the store's pages, so that a large shard costs no more memory than its index.
 
 use redb::{ReadTransaction, ReadableDatabase};
+use smallvec::SmallVec;
 
 use crate::domain::memory::ShardName;
 use crate::domain::time::UtcMillis;
@@ -175,7 +176,8 @@ fn told(id: u64, view: &EntryView<'_>, vector: Option<&[u8]>, follower: &mut imp
         let vector: Result<VectorView<'_>, _> = codec::decode_borrowed(|| "a vector".into(), bytes);
         vector.ok()
     });
-    let sources: Vec<&str> = view.sources.iter().map(|(by, _)| *by).collect();
+    // Hardly any entry has more.
+    let sources: SmallVec<[&str; 4]> = view.sources.iter().map(|(by, _)| *by).collect();
     follower.take(&Seen {
         id,
         key: view.key,

@@ -1,10 +1,13 @@
 //! Tests of memory in the store: writing, following, damage, upkeep.
 
 use super::*;
-use crate::domain::memory::{MemorySource, MemoryVector};
+use crate::domain::memory::{CHANGES_KEPT, MemorySource, MemoryVector};
 use crate::storage::batch::{Batch, Op};
 use crate::storage::memory_follow::{Stand, Told, ToldEntry};
 use crate::storage::store::Store;
+use crate::storage::table::{
+    MEMORY_CHANGES, MEMORY_DUE, MEMORY_ENTRIES, MEMORY_HASHES, MEMORY_KEYS, MEMORY_SHARDS, MEMORY_VECTORS,
+};
 use crate::storage::writer::Writer;
 
 fn shard(namespace: &str) -> ShardName {

@@ -14,8 +14,9 @@ use crate::domain::time::UtcMillis;
 use super::codec;
 use super::error::{StoreError, step};
 use super::memory_row::{EntryRow, due_row, entry_row, key_row};
-use super::memory_write::{CHANGED, GONE, MemoryTables, join_sources};
-use super::record::memory::{EntryRecord, ShardRecord, shard_row};
+use super::memory_tables::{CHANGED, GONE, MemoryTables};
+use super::memory_write::join_sources;
+use super::record::memory::{EntryRecord, ShardRecord};
 use super::table::MEMORY_QUARANTINE;
 
 /// The least and the greatest number of a row.
@@ -35,39 +36,6 @@ impl MemoryTables<'_> {
                 Ok(None)
             }
             read => read,
-        }
-    }
-
-    /// The shard of a name, when there is one. A damaged record of a shard is put aside: the shard begins anew under
-    /// another number, and its entries stay where they are, for a person.
-    pub(super) fn known_shard(
-        &mut self,
-        name: &ShardName,
-        at: UtcMillis,
-    ) -> Result<Option<(String, ShardRecord)>, StoreError> {
-        let row = shard_row(name);
-        let bytes = match self.shards.get(row.as_str()).map_err(step("read a shard"))? {
-            Some(value) => value.value().to_vec(),
-            None => return Ok(None),
-        };
-        match codec::decode(|| format!("shard {row}"), &bytes) {
-            Ok(shard) => Ok(Some((row, shard))),
-            Err(StoreError::Corrupt { reason, .. }) => {
-                // No entry has a row of zeros and a hash: shards are counted from 1.
-                let hash = blake3::hash(row.as_bytes());
-                let mut aside = [0; 12];
-                aside[4..].copy_from_slice(&hash.as_bytes()[..8]);
-                self.put_aside(aside, &bytes)?;
-                self.shards.remove(row.as_str()).map_err(step("remove a shard"))?;
-                self.tell(
-                    at,
-                    &bytes,
-                    format!("the record of memory shard `{row}` cannot be read"),
-                    &reason,
-                );
-                Ok(None)
-            }
-            Err(error) => Err(error),
         }
     }
 
@@ -95,7 +63,7 @@ impl MemoryTables<'_> {
         Ok(())
     }
 
-    fn put_aside(&self, row: EntryRow, bytes: &[u8]) -> Result<(), StoreError> {
+    pub(super) fn put_aside(&self, row: EntryRow, bytes: &[u8]) -> Result<(), StoreError> {
         let aside = self.transaction.open_table(MEMORY_QUARANTINE);
         let mut aside = aside.map_err(step("open the quarantine"))?;
         aside.insert(&row, bytes).map_err(step("put a record aside"))?;
@@ -141,7 +109,7 @@ impl MemoryTables<'_> {
     }
 
     /// Opens an incident. Its id comes from the bytes, so that the same damage is told once.
-    fn tell(&mut self, at: UtcMillis, bytes: &[u8], what: String, reason: &str) {
+    pub(super) fn tell(&mut self, at: UtcMillis, bytes: &[u8], what: String, reason: &str) {
         tracing::error!(what, reason, "a record of the memory is put aside");
         let hash = blake3::hash(bytes);
         let random = hash.as_bytes()[..16].try_into().map_or(0, u128::from_be_bytes);
@@ -181,7 +149,7 @@ impl MemoryTables<'_> {
             if let (Some((entry, hash)), Some(edit)) = (found, edit) {
                 self.edit_entry(&mut shard, entry, hash, &edit, now)?;
             }
-            self.write_shard(&row, &shard)?;
+            self.keep_shard(row, &shard);
         }
         // Whatever was done above has moved it, unless it was nobody's.
         self.due.remove(&stray).map_err(step("remove a due time"))?;
@@ -228,7 +196,8 @@ impl MemoryTables<'_> {
             }
             None => self.insert(&mut shard, &entry, copy.hash, copy.vector.as_ref())?,
         }
-        self.write_shard(&row, &shard)
+        self.keep_shard(row, &shard);
+        Ok(())
     }
 
     /// Removes a shard that holds nothing, with its log. One that holds anything stays.
@@ -255,20 +224,11 @@ impl MemoryTables<'_> {
             .retain_in::<&EntryRow, _>(&from..=&to, |_, _| false)
             .map_err(step("remove the vectors"))?;
         self.remove_embedded(shard.number)?;
-        self.shards.remove(row.as_str()).map_err(step("remove a shard"))?;
+        self.remove_shard(&row)?;
         let mut numbers = self.numbers()?;
         let count = format!("archived:{}", shard.number);
         numbers
             .remove(count.as_str())
-            .map_err(step("write the memory's numbers"))?;
-        Ok(())
-    }
-
-    /// Keeps a number of the memory.
-    pub(super) fn keep_number(&mut self, name: &str, number: u64) -> Result<(), StoreError> {
-        let mut numbers = self.numbers()?;
-        numbers
-            .insert(name, number)
             .map_err(step("write the memory's numbers"))?;
         Ok(())
     }

@@ -1,49 +1,25 @@
 //! Memory entries in the writer's transaction: entry, key, hash, vector, due time and change log change together, so
 //! the store cannot disagree with itself.
 
-use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
+use redb::ReadableTable;
 
-use crate::domain::incident::Incident;
 use crate::domain::memory::{
-    CHANGES_KEPT, HISTORY_MAX, IMPORTANCE_DEFAULT, MemoryEdit, MemoryEntry, MemoryKey, MemoryScope, MemorySource,
-    MemoryState, MemoryVector, NewMemory, SOURCES_MAX, ShardName,
+    HISTORY_MAX, IMPORTANCE_DEFAULT, MemoryEdit, MemoryEntry, MemoryKey, MemoryScope, MemorySource, MemoryState,
+    MemoryVector, NewMemory, SOURCES_MAX, ShardName,
 };
 use crate::domain::time::UtcMillis;
 
 use super::codec;
 use super::error::{StoreError, step};
-use super::memory_row::{EntryRow, beside_hash, due_row, entry_row, hash_row, key_row, text_hash, words_hash};
-use super::record::memory::{EntryRecord, FirstMemoryRecord, ShardRecord, VectorRecord, shard_row};
-use super::table::{
-    MEMORY_CHANGES, MEMORY_DUE, MEMORY_EMBEDDED, MEMORY_ENTRIES, MEMORY_HASHES, MEMORY_KEYS, MEMORY_NUMBERS,
-    MEMORY_SHARDS, MEMORY_VECTORS,
-};
+use super::memory_row::{beside_hash, due_row, entry_row, hash_row, key_row, text_hash, words_hash};
+use super::memory_tables::{CHANGED, GONE, MemoryTables};
+use super::record::memory::{EntryRecord, FirstMemoryRecord, ShardRecord, VectorRecord};
 
 /// An entry and the hash that its text is found by.
 pub(super) type Kept = (MemoryEntry, [u8; 16]);
 
 /// From this cosine on, two texts with the same core are one entry.
 const NEAR: f32 = 0.9;
-
-/// What a change log says happened to an entry.
-pub(super) const CHANGED: u8 = 1;
-/// The entry is not found any more.
-pub(super) const GONE: u8 = 2;
-
-/// The tables of memory, opened together.
-pub(super) struct MemoryTables<'txn> {
-    pub(super) transaction: &'txn WriteTransaction,
-    /// What the transaction has to tell of damage.
-    pub(super) told: Vec<Incident>,
-    pub(super) shards: Table<'txn, &'static str, &'static [u8]>,
-    pub(super) entries: Table<'txn, &'static EntryRow, &'static [u8]>,
-    pub(super) keys: Table<'txn, &'static [u8], u64>,
-    pub(super) hashes: Table<'txn, &'static [u8; 20], u64>,
-    pub(super) vectors: Table<'txn, &'static EntryRow, &'static [u8]>,
-    pub(super) embedded: Table<'txn, &'static [u8; 16], &'static [u8]>,
-    pub(super) due: Table<'txn, &'static [u8; 20], ()>,
-    pub(super) changes: Table<'txn, &'static EntryRow, &'static [u8]>,
-}
 
 /// The time at which the store is to look at an entry again.
 pub(super) fn due_of(entry: &MemoryEntry) -> Option<UtcMillis> {
@@ -65,23 +41,7 @@ pub(super) fn join_sources(sources: &mut Vec<MemorySource>, more: &[MemorySource
     sources.drain(..surplus);
 }
 
-impl<'txn> MemoryTables<'txn> {
-    pub(super) fn open(transaction: &'txn WriteTransaction) -> Result<Self, StoreError> {
-        let what = "open the memory";
-        Ok(Self {
-            transaction,
-            told: Vec::new(),
-            shards: transaction.open_table(MEMORY_SHARDS).map_err(step(what))?,
-            entries: transaction.open_table(MEMORY_ENTRIES).map_err(step(what))?,
-            keys: transaction.open_table(MEMORY_KEYS).map_err(step(what))?,
-            hashes: transaction.open_table(MEMORY_HASHES).map_err(step(what))?,
-            vectors: transaction.open_table(MEMORY_VECTORS).map_err(step(what))?,
-            embedded: transaction.open_table(MEMORY_EMBEDDED).map_err(step(what))?,
-            due: transaction.open_table(MEMORY_DUE).map_err(step(what))?,
-            changes: transaction.open_table(MEMORY_CHANGES).map_err(step(what))?,
-        })
-    }
-
+impl MemoryTables<'_> {
     /// Puts an entry: supersedes the one of its key, joins the one of its text, or adds a new one.
     pub(super) fn put(&mut self, new: &NewMemory) -> Result<(), StoreError> {
         let (row, mut shard) = self.shard(&new.shard, new.at)?;
@@ -91,7 +51,8 @@ impl<'txn> MemoryTables<'txn> {
                 Ok((entry, hash)) => self.join(&mut shard, entry, hash, new)?,
                 Err(hash) => self.add(&mut shard, None, new, hash)?,
             }
-            return self.write_shard(&row, &shard);
+            self.keep_shard(row, &shard);
+            return Ok(());
         };
         let held = match self.id_of_key(shard.number, key)? {
             Some(id) => self.sound_entry(&mut shard, id, new.at)?,
@@ -102,7 +63,8 @@ impl<'txn> MemoryTables<'txn> {
             Some((entry, hash)) if entry.text == new.text => self.join(&mut shard, entry, hash, new)?,
             held => self.add(&mut shard, held, new, new.hash)?,
         }
-        self.write_shard(&row, &shard)
+        self.keep_shard(row, &shard);
+        Ok(())
     }
 
     /// The entry without a key that says the same, with its hash; or the hash under which the new text is found again.
@@ -164,7 +126,8 @@ impl<'txn> MemoryTables<'txn> {
         self.show(&mut shard, &entry, hash)?;
         self.write_entry(shard.number, &entry, hash)?;
         self.log(&mut shard, entry.id, CHANGED)?;
-        self.write_shard(&row, &shard)
+        self.keep_shard(row, &shard);
+        Ok(())
     }
 
     /// The same text again: one entry, with all that is known of both.
@@ -309,7 +272,8 @@ impl<'txn> MemoryTables<'txn> {
         if let Some((entry, hash)) = self.sound_entry(&mut shard, id, at)? {
             self.edit_entry(&mut shard, entry, hash, edit, at)?;
         }
-        self.write_shard(&row, &shard)
+        self.keep_shard(row, &shard);
+        Ok(())
     }
 
     pub(super) fn edit_entry(
@@ -454,76 +418,6 @@ impl<'txn> MemoryTables<'txn> {
                 .insert(&due_row(at, shard, id), ())
                 .map_err(step("write a due time"))?;
         }
-        Ok(())
-    }
-
-    pub(super) fn log(&mut self, shard: &mut ShardRecord, id: u64, kind: u8) -> Result<(), StoreError> {
-        shard.last_change += 1;
-        let mut change = [kind; 9];
-        change[1..].copy_from_slice(&id.to_be_bytes());
-        self.changes
-            .insert(&entry_row(shard.number, shard.last_change), change.as_slice())
-            .map_err(step("write a change"))?;
-        if let Some(old) = shard.last_change.checked_sub(CHANGES_KEPT) {
-            self.changes
-                .remove(&entry_row(shard.number, old))
-                .map_err(step("remove a change"))?;
-        }
-        Ok(())
-    }
-
-    /// The shard of a name, made when it is new. `at` is when, should its record be damaged.
-    pub(super) fn shard(&mut self, name: &ShardName, at: UtcMillis) -> Result<(String, ShardRecord), StoreError> {
-        if let Some(found) = self.known_shard(name, at)? {
-            return Ok(found);
-        }
-        let mut numbers = self.numbers()?;
-        let next = numbers.get("next_shard").map_err(step("read the memory's numbers"))?;
-        // Stores from before the numbers were counted have removed no shard.
-        let number = match next.map(|next| next.value()) {
-            Some(next) => next,
-            None => self.shards.len().map_err(step("count the shards"))? + 1,
-        };
-        numbers
-            .insert("next_shard", number + 1)
-            .map_err(step("write the memory's numbers"))?;
-        let shard = ShardRecord {
-            number: number as u32,
-            next_id: 1,
-            // An index of a shard of this name that was removed stands at a place that is not in this one's log.
-            last_change: number << 32,
-            live: 0,
-            bytes: 0,
-        };
-        Ok((shard_row(name), shard))
-    }
-
-    pub(super) fn numbers(&self) -> Result<Table<'txn, &'static str, u64>, StoreError> {
-        let numbers = self.transaction.open_table(MEMORY_NUMBERS);
-        numbers.map_err(step("open the memory's numbers"))
-    }
-
-    pub(super) fn count_archived(&mut self, shard: u32, more: i64) -> Result<(), StoreError> {
-        let mut numbers = self.numbers()?;
-        let row = format!("archived:{shard}");
-        let count = numbers.get(row.as_str()).map_err(step("read the memory's numbers"))?;
-        let count = count.map_or(0, |count| count.value()).saturating_add_signed(more);
-        if count == 0 {
-            numbers
-                .remove(row.as_str())
-                .map_err(step("write the memory's numbers"))?;
-        } else {
-            numbers
-                .insert(row.as_str(), count)
-                .map_err(step("write the memory's numbers"))?;
-        }
-        Ok(())
-    }
-
-    pub(super) fn write_shard(&mut self, row: &str, shard: &ShardRecord) -> Result<(), StoreError> {
-        self.shards
-            .insert(row, codec::encode(shard).as_slice())
-            .map_err(step("write a shard"))?;
         Ok(())
     }
 

@@ -22,6 +22,7 @@ pub mod memory_embed;
 pub mod memory_follow;
 pub mod memory_read;
 pub mod memory_row;
+mod memory_tables;
 mod memory_upkeep;
 pub mod memory_verify;
 pub mod memory_write;

@@ -8,7 +8,7 @@ use redb::{Key, Table, TableDefinition, Value, WriteTransaction};
 use crate::domain::incident::Incident;
 
 use super::error::{StoreError, step};
-use super::memory_write::MemoryTables;
+use super::memory_tables::MemoryTables;
 use super::table::{
     ACTIVE, AUDIT, BLOBS, BUDGETS, CERTIFICATES, DELIVERIES, EXCHANGES, INCIDENT_STATES, INCIDENTS, INCIDENTS_OPEN,
     JOURNAL, JournalKey, KEY_TERMS, KEY_USES, KEYS, META, RUNS, SCHEDULES, SECRETS, SHOWN, SLOTS, SNAPSHOTS,
@@ -131,6 +131,11 @@ impl<'txn> Tables<'txn> {
 
     pub(super) fn budgets(&mut self) -> Result<&mut Bytes<'txn, &'static str>, StoreError> {
         open(self.transaction, &mut self.budgets, BUDGETS, "open the budgets")
+    }
+
+    /// Writes what memory holds back until the commit.
+    pub(super) fn write_memory_shards(&mut self) -> Result<(), StoreError> {
+        self.memory.as_mut().map_or(Ok(()), MemoryTables::write_shards)
     }
 
     /// What the memory has to tell of damage, once.

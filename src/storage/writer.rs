@@ -24,7 +24,8 @@ use super::error::{StoreError, step};
 use super::incidents;
 use super::journal::{IN_BLOB, INLINE, journal_key};
 use super::memory_read::LAST_PRUNE;
-use super::memory_write::{MemoryTables, first_memory_key};
+use super::memory_tables::MemoryTables;
+use super::memory_write::first_memory_key;
 use super::record::balance::{account_key, read_balance, write_balance};
 use super::record::exchange::{ExchangeRecord, ShownRecord};
 use super::record::fact::SnapshotRecord;
@@ -108,6 +109,7 @@ impl Writer {
         for batch in batches {
             verdicts.push(self.apply(&mut tables, &mut draft, batch)?);
         }
+        tables.write_memory_shards()?;
         for incident in tables.told_by_memory() {
             incidents::open_incident(&mut tables, &incident)?;
         }
@@ -592,5 +594,5 @@ pub(super) fn take_over_first_memory(transaction: &redb::WriteTransaction) -> Re
         };
         tables.take_over(key, record)?;
     }
-    Ok(())
+    tables.write_shards()
 }

@@ -7,8 +7,9 @@
 use crate::memory::embed::vector::Quantised;
 
 use super::codes::Codes;
-use super::lexical::{Lexical, Scores};
+use super::lexical::Lexical;
 use super::nearest::{Near, Nearest, Scan, SearchRoom, Wanted, recall};
+use super::scores::Scores;
 
 /// Places that are near by meaning.
 const NEAR: usize = 134;

@@ -9,23 +9,18 @@
 
 use smallvec::SmallVec;
 
+use super::scores::{Saturation, Scores, rarity};
 use super::terms::{Word, terms_of, words};
 use super::words::Words;
 
-/// Saturation of a term's count. **Source**: the usual value for short texts.
-const K1: f32 = 1.2;
-/// Weight of a text's length.
-const B: f32 = 0.75;
 /// What the words of the three entries before count in the second field, nearest first.
 const BEFORE: [f32; 3] = [0.7, 0.5, 0.34];
 /// What those of the two entries after count.
 const AFTER: [f32; 2] = [0.3, 0.15];
-/// When more than one in so many places has a score, all are cleared: that is faster than one by one.
-const CLEAR_PART: usize = 16;
 /// No place, and no term.
 const NONE: u32 = u32::MAX;
 /// Words whose terms are remembered, for speed only.
-const REMEMBERED_MAX: usize = 32_768;
+const REMEMBERED_MAX: usize = 131_072;
 
 #[derive(Debug, Clone, Copy)]
 struct Posting {
@@ -33,16 +28,23 @@ struct Posting {
     count: u16,
 }
 
+/// What is known of a term, together: an entry that is added misses the processor's caches once for each of its terms.
+#[derive(Debug, Default)]
+struct OfTerm {
+    /// Most terms are in few entries. Those of removed places stay.
+    postings: SmallVec<[Posting; 2]>,
+    /// Live places that have it.
+    live_in: u32,
+}
+
 /// The index. Places are given by the caller, from 0, without large gaps.
 #[derive(Debug, Default)]
 pub struct Lexical {
     /// The terms.
     numbers: Words,
-    /// Words as they are written, for speed only, and the term of each; [`NONE`] of a stop word.
+    /// Words as they are written, for speed only, with the number of the term of each; [`NONE`] of a stop word.
     remembered: Words,
-    remembered_terms: Vec<u32>,
-    /// Most terms are in few entries.
-    postings: Vec<SmallVec<[Posting; 2]>>,
+    of_terms: Vec<OfTerm>,
     lengths: Vec<u16>,
     previous: Vec<u32>,
     next: Vec<u32>,
@@ -53,71 +55,11 @@ pub struct Lexical {
     terms: Vec<u32>,
     /// Where the terms of each place begin, and how many they are.
     terms_at: Vec<(u32, u32)>,
-    /// Live places that have a term.
-    live_in: Vec<u32>,
     live: usize,
     live_length: u64,
     live_around: f64,
     /// The terms of the text that is being added, kept for its allocation.
     adding: Vec<u32>,
-}
-
-/// Scores of one query, one a place; kept by the caller so that a query allocates nothing.
-#[derive(Debug, Default)]
-pub struct Scores {
-    /// BM25 of the entry's own text.
-    pub own: Vec<f32>,
-    /// BM25 of the entry within what was said around it.
-    pub around: Vec<f32>,
-    touched: Places,
-    counts: Vec<f32>,
-    of_term: Places,
-}
-
-/// Different places, as many as there are at most. One is put without a jump that depends on whether it is new: that is
-/// what a processor guesses wrong most often here.
-#[derive(Debug, Default)]
-struct Places {
-    room: Vec<u32>,
-    count: usize,
-}
-
-impl Places {
-    fn clear(&mut self, places: usize) {
-        self.count = 0;
-        self.room.resize(places + 1, NONE);
-    }
-
-    fn put(&mut self, place: u32, is_new: bool) {
-        if let Some(slot) = self.room.get_mut(self.count) {
-            *slot = place;
-            self.count += usize::from(is_new);
-        }
-    }
-
-    fn as_slice(&self) -> &[u32] {
-        &self.room[..self.count]
-    }
-}
-
-/// BM25's saturation for one mean length, with what does not change from entry to entry reckoned once.
-#[derive(Clone, Copy)]
-struct Saturation {
-    least: f32,
-    of_length: f32,
-}
-
-impl Saturation {
-    fn of(mean: f32) -> Self {
-        Self {
-            least: K1 * (1.0 - B),
-            of_length: K1 * B / mean.max(1.0),
-        }
-    }
-
-    fn saturated(self, count: f32, length: f32) -> f32 {
-        count * (K1 + 1.0) / (count + self.least + self.of_length * length)
-    }
 }
 
 impl Lexical {
@@ -153,8 +95,9 @@ impl Lexical {
             let number = same[0];
             let count = u16::try_from(same.len()).unwrap_or(u16::MAX);
             self.terms.push(number);
-            self.postings[number as usize].push(Posting { place, count });
-            self.live_in[number as usize] += 1;
+            let of_term = &mut self.of_terms[number as usize];
+            of_term.postings.push(Posting { place, count });
+            of_term.live_in += 1;
         }
         self.terms_at[at] = (begin as u32, (self.terms.len() - begin) as u32);
         adding.clear();
@@ -181,17 +124,18 @@ impl Lexical {
         let Word::Simple(simple) = word else {
             return terms_of(word, |term| list.push(self.numbered(term)));
         };
-        if self.remembered.len() >= REMEMBERED_MAX {
-            self.remembered.clear();
-            self.remembered_terms.clear();
-        }
-        let (at, is_new) = self.remembered.take(simple);
-        if is_new {
-            let mut of_word = NONE;
-            terms_of(word, |term| of_word = self.numbered(term));
-            self.remembered_terms.push(of_word);
-        }
-        let of_word = self.remembered_terms[at as usize];
+        let of_word = match self.remembered.number(simple) {
+            Some(known) => known,
+            None => {
+                let mut of_word = NONE;
+                terms_of(word, |term| of_word = self.numbered(term));
+                if self.remembered.len() >= REMEMBERED_MAX {
+                    self.remembered.clear();
+                }
+                self.remembered.put(simple, of_word);
+                of_word
+            }
+        };
         if of_word != NONE {
             list.push(of_word);
         }
@@ -201,8 +145,7 @@ impl Lexical {
     fn numbered(&mut self, term: &str) -> u32 {
         let (number, is_new) = self.numbers.take(term);
         if is_new {
-            self.postings.push(SmallVec::new());
-            self.live_in.push(0);
+            self.of_terms.push(OfTerm::default());
         }
         number
     }
@@ -219,7 +162,7 @@ impl Lexical {
         self.live_around -= f64::from(std::mem::take(&mut self.around[at]));
         let (begin, count) = std::mem::take(&mut self.terms_at[at]);
         for term in &self.terms[begin as usize..(begin + count) as usize] {
-            self.live_in[*term as usize] -= 1;
+            self.of_terms[*term as usize].live_in -= 1;
         }
         self.is_live[at] = false;
         self.previous[at] = NONE;
@@ -336,7 +279,7 @@ impl Lexical {
 
     /// Live places that have a term.
     pub fn live_in(&self, number: u32) -> u32 {
-        self.live_in[number as usize]
+        self.of_terms[number as usize].live_in
     }
 
     /// How rare a term is that so many live places have.
@@ -371,9 +314,13 @@ impl Lexical {
         let (of_own, of_around) = (Saturation::of(mean), Saturation::of(around_mean));
         // What has no weight changes no score.
         for (number, weight) in wanted.iter().filter(|(_, weight)| *weight > 0.0) {
-            let postings = &self.postings[*number as usize];
-            let own_idf = weight * rarity(live, self.live_in[*number as usize] as f32);
-            for posting in postings.iter().filter(|posting| self.is_live[posting.place as usize]) {
+            let of_term = &self.of_terms[*number as usize];
+            let own_idf = weight * rarity(live, of_term.live_in as f32);
+            for posting in of_term
+                .postings
+                .iter()
+                .filter(|posting| self.is_live[posting.place as usize])
+            {
                 let at = posting.place as usize;
                 let count = f32::from(posting.count);
                 if OWN {
@@ -395,46 +342,13 @@ impl Lexical {
     }
 }
 
-impl Scores {
-    /// The places with a score in either field.
-    pub fn touched(&self) -> &[u32] {
-        self.touched.as_slice()
-    }
-
-    fn clear(&mut self, places: usize) {
-        if self.touched.count > self.own.len() / CLEAR_PART {
-            self.own.fill(0.0);
-            self.around.fill(0.0);
-        } else {
-            for place in self.touched.as_slice() {
-                self.own[*place as usize] = 0.0;
-                self.around[*place as usize] = 0.0;
-            }
-        }
-        self.touched.clear(places);
-        self.of_term.clear(places);
-        self.own.resize(places, 0.0);
-        self.around.resize(places, 0.0);
-        self.counts.resize(places, 0.0);
-    }
-
-    fn count(&mut self, place: u32, count: f32) {
-        let counted = &mut self.counts[place as usize];
-        self.of_term.put(place, *counted == 0.0);
-        *counted += count;
-    }
-}
-
-fn rarity(live: f32, found: f32) -> f32 {
-    (1.0 + (live - found + 0.5) / (found + 0.5)).ln()
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
 
     use proptest::prelude::*;
 
+    use super::super::scores::{B, K1};
     use super::super::terms::terms;
     use super::*;
 

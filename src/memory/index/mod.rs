@@ -6,5 +6,8 @@ pub mod graph;
 pub mod lexical;
 pub mod library;
 pub mod nearest;
+pub mod query;
+pub mod scores;
+pub mod signals;
 pub mod terms;
 pub mod words;

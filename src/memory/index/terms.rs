@@ -158,12 +158,15 @@ struct Stems {
     stemmer: Stemmer,
     /// What a word counts as; none for a stop word.
     known: HashMap<Box<str>, Option<Box<str>>, RandomState>,
+    /// A word in lower case, kept for its allocation.
+    lower: String,
 }
 
 thread_local! {
     static STEMS: RefCell<Stems> = RefCell::new(Stems {
         stemmer: Stemmer::create(Algorithm::English),
         known: HashMap::default(),
+        lower: String::new(),
     });
 }
 
@@ -212,7 +215,22 @@ pub fn words(text: &str, mut each: impl FnMut(Word<'_>)) {
 
 /// Calls `each` with the terms of one word, in order.
 pub fn terms_of(word: Word<'_>, mut each: impl FnMut(&str)) {
-    STEMS.with_borrow_mut(|stems| stems.of(word, &mut String::new(), &mut each));
+    STEMS.with_borrow_mut(|stems| {
+        let mut lower = std::mem::take(&mut stems.lower);
+        match word {
+            // Who asks for one word remembers it.
+            Word::Simple(word) => {
+                lower.clear();
+                lower.push_str(&word[..word.len().min(TERM_BYTES_MAX)]);
+                lower.make_ascii_lowercase();
+                if !is_stop(&lower) {
+                    each(&stems.stemmer.stem(&lower));
+                }
+            }
+            word => stems.of(word, &mut lower, &mut each),
+        }
+        stems.lower = lower;
+    });
 }
 
 /// Calls `each` with every term of the text, in order, repeats included.
@@ -221,6 +239,10 @@ pub fn terms(text: &str, mut each: impl FnMut(&str)) {
         let mut lower = String::new();
         words(text, |word| stems.of(word, &mut lower, &mut each));
     });
+}
+
+fn is_stop(lower: &str) -> bool {
+    STOP_WORDS.binary_search(&lower).is_ok()
 }
 
 /// Whether a word has no inner border that anybody could see.
@@ -269,8 +291,7 @@ impl Stems {
         if self.known.len() >= REMEMBERED_MAX {
             self.known.clear();
         }
-        let is_stop = STOP_WORDS.binary_search(&lower.as_str()).is_ok();
-        let stem: Option<Box<str>> = (!is_stop).then(|| self.stemmer.stem(lower).into());
+        let stem: Option<Box<str>> = (!is_stop(lower)).then(|| self.stemmer.stem(lower).into());
         if let Some(stem) = &stem {
             each(stem);
         }
@@ -280,7 +301,7 @@ impl Stems {
 
 /// The parts of an identifier; nothing for a word that has no inner border.
 fn parts(word: &str, mut each: impl FnMut(&str)) {
-    if is_simple(word) {
+    if is_simple(word) || word.bytes().all(|byte| byte.is_ascii_digit()) {
         return;
     }
     let characters: Vec<(usize, char)> = word.char_indices().collect();

@@ -19,7 +19,7 @@ use crate::storage::store::Store;
 use crate::memory::index::graph::build::BuiltGraph;
 
 use super::index::{IndexReview, ShardIndex};
-use crate::memory::indexing::Building;
+use crate::memory::indexing::{Building, HeldBytes};
 
 /// What an answer is.
 pub type Answer = Result<Found, Arc<StoreError>>;
@@ -68,6 +68,8 @@ pub struct ShardState {
     index: Option<ShardIndex>,
     /// A graph that is being built beside.
     building: Option<Building>,
+    /// What the index weighs, for the metrics.
+    held: HeldBytes,
     asked: bool,
     idle: Timer,
 }
@@ -85,6 +87,7 @@ impl Actor for ShardActor {
         Ok(ShardState {
             index: Some(self.empty()),
             building: None,
+            held: self.parts.indexing.held_bytes(),
             asked: false,
             idle: look_later(&myself, self.parts.idle),
         })
@@ -119,6 +122,7 @@ impl Actor for ShardActor {
                 if let (Some(graph), Some(index)) = (graph, &mut state.index) {
                     // One of another index, or of rows that were replaced meanwhile, is built again when next asked.
                     index.set_graph(graph);
+                    state.held.set(index.bytes());
                 }
             }
             ShardMessage::Review { permit, reply } => {
@@ -194,6 +198,7 @@ impl ShardActor {
         });
         // A panic in there takes the index with it: the supervisor starts this actor anew.
         let (index, done) = worked.await?;
+        state.held.set(index.bytes());
         state.index = Some(index);
         Ok(match done {
             Ok((followed, worked)) => {

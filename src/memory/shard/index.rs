@@ -13,7 +13,8 @@ use crate::domain::time::UtcMillis;
 use crate::memory::embed::table::{EMBEDDER, embed_quantised};
 use crate::memory::embed::vector::Quantised;
 use crate::memory::index::graph::build::{BuiltGraph, GraphPolicy, GraphTask};
-use crate::memory::index::library::{Hit, Library, Question as Asked, Room, Wanted};
+use crate::memory::index::library::{Library, Wanted};
+use crate::memory::index::query::{Hit, Question as Asked, Room};
 use crate::memory::question::{Direction, FOUND_MAX, Found, FoundEntry, Question, tokens_of};
 use crate::memory::ranking::distinct::says_the_same;
 use crate::memory::ranking::pack::pack;
@@ -276,6 +277,11 @@ impl ShardIndex {
     /// Whether nothing is live.
     pub fn is_empty(&self) -> bool {
         self.library.is_empty()
+    }
+
+    /// Bytes of the vectors, and of the graph over them.
+    pub fn bytes(&self) -> (usize, usize) {
+        self.library.bytes()
     }
 
     /// Takes over what changed in the store since the last time.

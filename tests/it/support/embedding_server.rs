@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde_json::{Value, json};
 
+use super::accepting::serve_each;
+
 /// What is in a text that it refuses to embed.
 pub const POISON: &str = "poison";
 
@@ -53,12 +55,7 @@ impl EmbeddingServer {
             url: format!("http://{}/v1", listener.local_addr().expect("an address")),
         };
         let serving = server.clone();
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let serving = serving.clone();
-                std::thread::spawn(move || serving.serve(stream));
-            }
-        });
+        serve_each(listener, move |stream| serving.serve(stream));
         server
     }
 

@@ -1,5 +1,6 @@
 //! What tests of the running program share.
 
+pub mod accepting;
 pub mod contract;
 pub mod daemon;
 pub mod disk;

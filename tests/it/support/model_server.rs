@@ -16,6 +16,8 @@ use openclaw::llm::offline;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
+use super::accepting::serve_each;
+
 /// What the server does with one request.
 #[derive(Debug, Clone)]
 pub enum Deed {
@@ -71,12 +73,7 @@ impl ModelServer {
             url: format!("http://{}", listener.local_addr().expect("an address")),
         };
         let serving = server.clone();
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let serving = serving.clone();
-                std::thread::spawn(move || serving.serve(stream));
-            }
-        });
+        serve_each(listener, move |stream| serving.serve(stream));
         server
     }
 
