@@ -124,17 +124,16 @@ impl Lexical {
         let Word::Simple(simple) = word else {
             return terms_of(word, |term| list.push(self.numbered(term)));
         };
-        let of_word = match self.remembered.number(simple) {
-            Some(known) => known,
-            None => {
-                let mut of_word = NONE;
-                terms_of(word, |term| of_word = self.numbered(term));
-                if self.remembered.len() >= REMEMBERED_MAX {
-                    self.remembered.clear();
-                }
-                self.remembered.put(simple, of_word);
-                of_word
+        let of_word = if let Some(known) = self.remembered.number(simple) {
+            known
+        } else {
+            let mut of_word = NONE;
+            terms_of(word, |term| of_word = self.numbered(term));
+            if self.remembered.len() >= REMEMBERED_MAX {
+                self.remembered.clear();
             }
+            self.remembered.put(simple, of_word);
+            of_word
         };
         if of_word != NONE {
             list.push(of_word);
