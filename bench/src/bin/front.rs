@@ -268,7 +268,7 @@ fn main() -> Outcome<()> {
     let body = json!({ "task": "wait", "agent": "bench", "model": "silent", "workspace": workspace }).to_string();
     let submit = Ask {
         request: request("POST", "/v1/runs", address, &typed, &body),
-        time: Duration::from_millis(1_000),
+        time: Duration::from_secs(1),
         ..flat(address, "/v1/runs", "", seconds)
     };
     let cpu = daemon.cpu();
