@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::sync::{Mutex, watch};
 
 use crate::domain::code::{self, Code};
@@ -331,6 +331,12 @@ impl Authority {
         if wanted.dns.len() > NAMES_MAX || wanted.dns.iter().any(is_own) {
             return Err(AuthorityError::Terms(
                 "it has at most 16 further names, and never those of this machine to itself",
+            ));
+        }
+        let is_name = |name: &String| ServerName::try_from(name.strip_prefix("*.").unwrap_or(name)).is_ok();
+        if !wanted.dns.iter().all(is_name) {
+            return Err(AuthorityError::Terms(
+                "each of its further names is one of DNS, or an address",
             ));
         }
         if self.0.trust.load().certificates.len() >= CERTIFICATES_MAX {

@@ -182,8 +182,13 @@ async fn the_names_of_this_machine_and_of_the_daemon_are_not_given_out() {
         };
         let issued = authority.issue("test", wanted).await;
         assert_eq!(issued.is_ok(), expected, "{identity} {dns:?} {life_ms}");
+        let is_refused = matches!(issued, Err(AuthorityError::Terms(_)));
+        assert_eq!(is_refused, !expected, "{identity} {dns:?} {life_ms}");
     };
     check("service/nginx", &["proxy.example"], 1_000, true).await;
+    check("service/nginx", &["*.proxy.example"], 1_000, true).await;
+    check("service/x", &["²Ý Ú"], 1_000, false).await;
+    check("service/x", &[""], 1_000, false).await;
     check("node/a", &["10.0.0.7"], LIFE_MS_MAX, true).await;
     check("service/daemon", &[], 1_000, false).await;
     check("service/x", &["localhost"], 1_000, false).await;
