@@ -429,7 +429,7 @@ fn a_drained_daemon_starts_no_slot_and_none_is_lost_by_it_whether_it_goes_on_or_
         block_on(until_async("the slots of the drain to have run", SOON, async || {
             let rows = ledger(&client, "beat").await?;
             let (first, last) = (rows[0].0, rows[rows.len() - 1].0);
-            let is_whole = rows.len() as i64 == last - first + 1;
+            let is_whole = i64::try_from(rows.len()) == Ok(last - first + 1);
             let all_ran = rows
                 .iter()
                 .filter(|(slot, _)| *slot <= through + 2)
