@@ -640,6 +640,7 @@ impl Daemon {
             audit: audit.clone(),
             clock: clock.clone(),
             limits: config.retention,
+            skills: skills.clone(),
         };
         let (runs_layer, runs) = runs::layer::layer(runs_parts, config.steps_concurrent_max, retention);
 
