@@ -41,8 +41,10 @@ pub async fn show(
     key.needs("skills:read")?;
     let catalogue = parts.skills.catalogue();
     if let Some(manifest) = SkillName::new(&name).ok().and_then(|name| catalogue.manifest(&name)) {
-        let mut view = view(manifest);
-        view["input_schema"] = (*manifest.input_schema).clone();
+        let mut view = whole_view(manifest);
+        // Without arguments and a folder: all that any call of it could touch.
+        let needs = parts.skills.needs(&manifest.name, &json!({}), std::path::Path::new(""));
+        view["needs"] = needs.iter().map(|needed| json!(needed.to_string())).collect();
         return Ok(Json(json!({ "skill": view })));
     }
     let wanted = PackageName::new(&name).ok();
@@ -128,6 +130,18 @@ fn view(manifest: &SkillManifest) -> Value {
         "timeout_ms": manifest.timeout_ms,
         "concurrency": manifest.concurrency,
     })
+}
+
+/// Everything that a skill says of itself.
+fn whole_view(manifest: &SkillManifest) -> Value {
+    let mut view = view(manifest);
+    view["input_schema"] = (*manifest.input_schema).clone();
+    view["approval"] = manifest.approval.as_str().into();
+    view["output_bytes_max"] = manifest.output_bytes_max.into();
+    view["resources"] = manifest.resources.iter().map(|name| json!(&**name)).collect();
+    view["undo"] = manifest.undo.as_ref().map(SkillName::as_str).into();
+    view["examples"] = manifest.examples.iter().cloned().collect();
+    view
 }
 
 fn package_view(package: &Package) -> Value {

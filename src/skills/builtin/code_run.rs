@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::domain::effect::{EffectClass, EffectKey};
 use crate::domain::skill::SkillManifest;
-use crate::skills::declare::{Declaration, arguments, with_examples};
+use crate::skills::declare::{Declaration, arguments};
 use crate::skills::preview::Preview;
 use crate::skills::process::end::Rendering;
 use crate::skills::program_call::{Program, Programs};
@@ -54,13 +54,10 @@ impl CodeRun {
                 },
             }),
             required: &["language", "code"],
+            examples: json!([{"language": "python", "code": "print(sum(range(10)))"}]),
         }
         .manifest();
-        let examples = json!([{"language": "python", "code": "print(sum(range(10)))"}]);
-        Self {
-            manifest: with_examples(manifest, examples),
-            programs,
-        }
+        Self { manifest, programs }
     }
 }
 

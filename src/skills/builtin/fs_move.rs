@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::domain::effect::EffectClass;
 use crate::domain::skill::{CallOutcome, SkillManifest};
-use crate::skills::declare::{Declaration, arguments, with_examples};
+use crate::skills::declare::{Declaration, arguments};
 use crate::skills::preview::Preview;
 use crate::skills::skill::{CallEnd, CallOrder, ProbeAnswer, Skill, SkillError};
 use crate::skills::stop::{Halt, Stop};
@@ -49,11 +49,10 @@ impl FsMove {
                 "overwrite": {"type": "boolean"},
             }),
             required: &["from", "to"],
+            examples: json!([{"from": "notes.txt", "to": "docs/notes.txt"}]),
         }
         .manifest();
-        Self {
-            manifest: with_examples(manifest, json!([{"from": "notes.txt", "to": "docs/notes.txt"}])),
-        }
+        Self { manifest }
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::domain::effect::{EffectClass, EffectKey};
 use crate::domain::skill::{CallOutcome, SkillManifest};
-use crate::skills::declare::{Declaration, arguments, with_examples};
+use crate::skills::declare::{Declaration, arguments};
 use crate::skills::preview::Preview;
 use crate::skills::process::end::{Ended, ProgramEnd, Rendering};
 use crate::skills::program_call::{Program, Programs};
@@ -81,9 +81,10 @@ impl Git {
                 concurrency: if action == Action::Commit { 1 } else { 8 },
                 properties,
                 required,
+                examples,
             };
             Self {
-                manifest: with_examples(declaration.manifest(), examples),
+                manifest: declaration.manifest(),
                 action,
                 programs: programs.clone(),
             }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::domain::effect::EffectClass;
 use crate::domain::skill::SkillManifest;
 use crate::domain::text::preview;
-use crate::skills::declare::{Declaration, arguments, with_examples};
+use crate::skills::declare::{Declaration, arguments};
 use crate::skills::fetch::{FetchStop, Fetched, Fetcher};
 use crate::skills::network::NetworkPolicy;
 use crate::skills::skill::{CallEnd, CallOrder, Skill, SkillError};
@@ -83,10 +83,11 @@ impl WebSearch {
                 "limit": {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "description": "default 10"},
             }),
             required: &["query"],
+            examples: json!([{"query": "rfc 9110 status codes", "limit": 5}]),
         }
         .manifest();
         Self {
-            manifest: with_examples(manifest, json!([{"query": "rfc 9110 status codes", "limit": 5}])),
+            manifest,
             fetcher: Arc::new(Fetcher::new(policy)),
             backend,
         }

@@ -59,6 +59,7 @@ impl ReadSkill {
                 "offset": {"type": "integer", "minimum": 0, "description": "bytes to pass over"},
             }),
             required: &["skill"],
+            examples: json!([{"skill": "pdf-forms"}, {"skill": "pdf-forms", "path": "references/fields.md"}]),
         }
         .manifest();
         Self { manifest, library }

@@ -91,6 +91,7 @@ impl RunSkill {
                 },
             }),
             required: &["skill", "script"],
+            examples: json!([{"skill": "pdf-forms", "script": "scripts/fill.py", "args": ["form.pdf"]}]),
         }
         .manifest();
         let parts = Parts {
