@@ -145,6 +145,11 @@ impl SkillsHandle {
             .map_or_else(|| needs::of_unknown(name), |skill| skill.needs(arguments, workspace))
     }
 
+    /// Why this call would be refused as things are; none when that cannot be told before it is made.
+    pub fn foreseen(&self, name: &SkillName, arguments: &Value, workspace: &Path) -> Option<String> {
+        self.catalogue().get(name)?.foreseen(arguments, workspace)
+    }
+
     fn find(&self, name: &SkillName) -> Result<Arc<dyn Skill>, CallError> {
         self.catalogue()
             .get(name)

@@ -178,7 +178,7 @@ impl Workspace {
             rustix::fs::renameat_with(&old, old_name, &new, new_name, flags).map_err(io::Error::from)
         };
         moved.map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => Stop::refused(format!("`{to}` is there; overwrite replaces a file")),
+            io::ErrorKind::AlreadyExists => taken(to),
             io::ErrorKind::InvalidInput => Stop::refused(format!("`{from}` cannot be moved into itself")),
             _ => explain(error, "move", from),
         })?;
@@ -202,6 +202,11 @@ impl Workspace {
         }
         Ok(())
     }
+}
+
+/// Refuses a new name that something has.
+pub(super) fn taken(to: &str) -> Stop {
+    Stop::refused(format!("`{to}` is there; overwrite replaces a file"))
 }
 
 fn sync_folder(dir: &Dir) -> io::Result<()> {
