@@ -169,6 +169,10 @@ codes! {
     CALL_DEAD_LETTERED = "OC-5035", "call_dead_lettered", Bug;
     /// An archive of a skill package is not taken.
     SKILL_ARCHIVE = "OC-5040", "skill_archive", Invalid;
+    /// A repository configures what could run a program, so git is not run in it.
+    GIT_CONFIGURATION_REFUSED = "OC-5041", "git_configuration_refused", Denied;
+    /// A file below `.git` is not written by file skills.
+    GIT_FOLDER_REFUSED = "OC-5042", "git_folder_refused", Denied;
     /// A configuration file cannot be read as TOML.
     CONFIG_SYNTAX = "OC-6001", "config_syntax", Invalid;
     /// A configuration value is not allowed.

@@ -103,6 +103,9 @@ fn rename(order: &CallOrder, workspace: &Workspace, halt: &Halt) -> Result<CallE
 /// Refuses a move that cannot be made as things are.
 fn movable(wanted: &Wanted, workspace: &Workspace) -> Result<(), Stop> {
     let seen = |path: &str| -> Result<_, Stop> { Ok(workspace.dir().symlink_metadata(relative(path)?)) };
+    for path in [&wanted.from, &wanted.to] {
+        workspace.refuse_git(path, &relative(path)?)?;
+    }
     let (from, to) = (seen(&wanted.from)?, seen(&wanted.to)?);
     let from = from.map_err(|error| explain(error, "move", &wanted.from))?;
     if to.is_ok() && !(wanted.overwrite && from.is_file()) {
