@@ -173,6 +173,8 @@ codes! {
     GIT_CONFIGURATION_REFUSED = "OC-5041", "git_configuration_refused", Denied;
     /// A file below `.git` is not written by file skills.
     GIT_FOLDER_REFUSED = "OC-5042", "git_folder_refused", Denied;
+    /// No interpreter of the wanted language starts where programs are confined.
+    INTERPRETER_UNUSABLE = "OC-5043", "interpreter_unusable", Unavailable;
     /// A configuration file cannot be read as TOML.
     CONFIG_SYNTAX = "OC-6001", "config_syntax", Invalid;
     /// A configuration value is not allowed.
