@@ -237,7 +237,9 @@ fn a_report_that_was_harvested_after_a_kill_is_gone_with_its_trace() {
     std::fs::write(home.workspace().join("go"), "").expect("written");
     until("the report", RUN_MAX, || {
         let files = spooled(&home);
-        let is_there = files.iter().any(|file| file.ends_with(".json"));
+        let is_there = files
+            .iter()
+            .any(|file| Path::new(file).extension().is_some_and(|kind| kind == "json"));
         if is_there { Ok(()) } else { Err(files) }
     });
     daemon.kill();

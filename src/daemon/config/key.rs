@@ -324,6 +324,15 @@ pub fn find(keys: &'static [Key], path: &[String]) -> Option<&'static Key> {
 /// The known name that looks most like `text`, when one is near enough to be meant.
 pub fn nearest(keys: &'static [Key], text: &str) -> Option<&'static str> {
     let wanted = text.to_ascii_lowercase();
+    // The beginning of a key is that key, with something left out.
+    let begins = |key: &&Key| {
+        let known = key.path.to_ascii_lowercase();
+        known.strip_prefix(&wanted).is_some_and(|rest| rest.starts_with('.'))
+    };
+    let mut begun = keys.iter().filter(begins);
+    if let (Some(only), None) = (begun.next(), begun.next()) {
+        return Some(only.path);
+    }
     let wanted_last = last_segment(&wanted);
     let near = |distance: usize, length: usize| distance <= (length / 4).max(1);
     let scored = keys.iter().filter_map(|key| {
@@ -395,6 +404,7 @@ mod tests {
         check("gateway.maxbodybytes", Some("gateway.maxBodyBytes"));
         check("maxRetries", Some("agent.maxRetries"));
         check("memory.gc_interval", Some("memory.gcInterval"));
+        check("agent.approvals", Some("agent.approvals.<name>"));
         check("completely.else", None);
     }
 
