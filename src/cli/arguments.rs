@@ -436,7 +436,11 @@ pub struct DoctorArguments {
 #[derive(Debug, Subcommand)]
 pub enum SkillCommand {
     /// List the skills and packages of the running daemon.
-    List,
+    List {
+        /// A folder whose packages (in its .agents/skills) are listed too, with what is wrong with them.
+        #[arg(long, value_name = "DIR")]
+        workspace: Option<PathBuf>,
+    },
     /// Show one skill or package.
     Show {
         /// Its name.
@@ -446,6 +450,9 @@ pub enum SkillCommand {
     Check {
         /// A folder, an archive, or a package of the home; all packages when not given.
         package: Option<String>,
+        /// A folder whose packages (in its .agents/skills) are checked too.
+        #[arg(long, value_name = "DIR", conflicts_with = "package")]
+        workspace: Option<PathBuf>,
     },
     /// Add a package, or a changed one again: pins it by its hash in skills.lock.
     Add {

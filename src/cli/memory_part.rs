@@ -48,7 +48,7 @@ pub fn path(part: &MemoryPart, key: Option<&str>, more: &str) -> Result<String, 
 }
 
 /// Percent-encodes all but what every part of an address may hold.
-fn encode(text: &str) -> String {
+pub(super) fn encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {

@@ -23,6 +23,7 @@ use crate::memory::embedding::Embedding;
 use crate::memory::handle::MemoryHandle;
 use crate::memory::limits::Upkeep;
 use crate::memory::question::Question;
+use crate::runs::grounds::Grounds;
 use crate::runs::parts::Pipeline;
 use crate::runtime::telemetry::Telemetry;
 use crate::skills::builtin::web_search::{SearchBackend, SearchFields};
@@ -321,4 +322,15 @@ pub fn in_one_line(findings: &[Finding]) -> String {
 /// A path as shared text.
 pub fn shown(path: &Path) -> Arc<str> {
     path.display().to_string().into()
+}
+
+/// Where runs may work: where the operator says, and never at the daemon's own files.
+pub fn grounds(home: &Home, config: &Config) -> Grounds {
+    let here = std::env::current_dir().ok();
+    Grounds::new(
+        home.closed(),
+        home.workspace_dir(),
+        here,
+        config.workspaces.iter().cloned(),
+    )
 }

@@ -46,7 +46,6 @@ use crate::memory::handle::MemoryHandle;
 use crate::memory::indexing::Indexing;
 use crate::memory::parts::MemoryParts;
 use crate::runs;
-use crate::runs::grounds::Grounds;
 use crate::runs::parts::{RunsParts, RunsSettings};
 use crate::runs::retention::collector::Retention;
 use crate::runtime::bus::Bus;
@@ -82,7 +81,7 @@ use crate::storage::reserve::{RESERVE_BYTES_MAX, Reserve};
 use crate::storage::store::Store;
 
 use super::adapters::{
-    SchedulesFolder, SkillsMemory, command_skill, embedding, in_one_line, mcp_server, model, named_pipelines,
+    SchedulesFolder, SkillsMemory, command_skill, embedding, grounds, in_one_line, mcp_server, model, named_pipelines,
     open_secrets, pipelines, planner, search, shown, upkeep,
 };
 use super::ask::answers;
@@ -463,16 +462,6 @@ fn identity_layer(authority: &Authority) -> SupervisorSpec {
         .child(renewal)
 }
 
-fn grounds(home: &Home, config: &Config) -> Grounds {
-    let here = std::env::current_dir().ok();
-    Grounds::new(
-        home.closed(),
-        home.workspace_dir(),
-        here,
-        config.workspaces.iter().cloned(),
-    )
-}
-
 impl Daemon {
     /// Starts everything. When this returns, the gateway answers.
     pub async fn start(home: &Home, config: &Config) -> Result<Self, DaemonError> {
@@ -622,11 +611,11 @@ impl Daemon {
             bus,
             agents: agents.clone(),
             skills: skills.clone(),
-            grounds: grounds.clone(),
             settings: Arc::new(ArcSwap::from_pointee(RunsSettings {
                 planner: planner(config).ok_or(DaemonError::NoPlanner)?,
                 redactor: models.redactor().and(stored.0.values().map(String::as_str)),
                 skill_timeout_ms: config.agent.timeout_ms,
+                grounds: grounds.clone(),
             })),
             pipelines: pipelines(config),
         };
@@ -636,6 +625,7 @@ impl Daemon {
             audit: audit.clone(),
             clock: clock.clone(),
             limits: config.retention,
+            skills: skills.clone(),
         };
         let (runs_layer, runs) = runs::layer::layer(runs_parts, config.steps_concurrent_max, retention);
 

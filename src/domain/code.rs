@@ -147,8 +147,6 @@ codes! {
     MIGRATION_FAILED = "OC-3011", "migration_failed", Conflict;
     /// The store was written by an earlier program and was not migrated yet.
     STORE_EARLIER = "OC-3012", "store_earlier", Conflict;
-    /// A fault on purpose was asked for in a home that is not for tests.
-    CHAOS_OFF = "OC-8011", "chaos_off", Denied;
     /// No model has this alias, or it lacks a key.
     MODEL_NOT_CONFIGURED = "OC-4001", "model_not_configured", Invalid;
     /// A run that is replayed asked what its cassette has no answer for.
@@ -177,6 +175,12 @@ codes! {
     CALL_DEAD_LETTERED = "OC-5035", "call_dead_lettered", Bug;
     /// An archive of a skill package is not taken.
     SKILL_ARCHIVE = "OC-5040", "skill_archive", Invalid;
+    /// A repository configures what could run a program, so git is not run in it.
+    GIT_CONFIGURATION_REFUSED = "OC-5041", "git_configuration_refused", Denied;
+    /// A file below `.git` is not written by file skills.
+    GIT_FOLDER_REFUSED = "OC-5042", "git_folder_refused", Denied;
+    /// No interpreter of the wanted language starts where programs are confined.
+    INTERPRETER_UNUSABLE = "OC-5043", "interpreter_unusable", Unavailable;
     /// A configuration file cannot be read as TOML.
     CONFIG_SYNTAX = "OC-6001", "config_syntax", Invalid;
     /// A configuration value is not allowed.
@@ -235,6 +239,8 @@ codes! {
     MEMORY_DAMAGED = "OC-8006", "memory_damaged", Corrupt;
     /// The embedder did not answer; the question was answered by words alone.
     MEMORY_WORDS_ALONE = "OC-8010", "memory_words_alone", Unavailable;
+    /// A fault on purpose was asked for in a home that is not for tests.
+    CHAOS_OFF = "OC-8011", "chaos_off", Denied;
     /// An invariant of the program is broken.
     BUG = "OC-9001", "bug", Bug;
 }

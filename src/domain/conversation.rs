@@ -1,5 +1,6 @@
 //! What is said between an agent and its model, independent of any provider's dialect.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -95,11 +96,11 @@ pub struct ModelRequest {
 
 impl ModelRequest {
     /// What the model may call, as name, description and schema of the arguments: skills, then the client's tools.
-    pub fn tools(&self) -> impl Iterator<Item = (&str, &str, &Value)> {
+    pub fn tools(&self) -> impl Iterator<Item = (&str, Cow<'_, str>, &Value)> {
         let skills = self.skills.iter();
-        let skills = skills.map(|skill| (skill.name.as_str(), &*skill.description, &*skill.input_schema));
+        let skills = skills.map(|skill| (skill.name.as_str(), skill.told(), &*skill.input_schema));
         let tools = self.options.iter().flat_map(|options| options.tools.iter());
-        skills.chain(tools.map(|tool| (&*tool.name, &*tool.description, &*tool.schema)))
+        skills.chain(tools.map(|tool| (&*tool.name, Cow::Borrowed(&*tool.description), &*tool.schema)))
     }
 }
 

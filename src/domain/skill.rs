@@ -1,12 +1,17 @@
 //! What a skill says of itself.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::approval::Approval;
 use super::effect::EffectClass;
+use super::json::canonical;
 use super::name::SkillName;
+
+/// Bytes of an example that models are shown.
+pub const EXAMPLE_BYTES_MAX: usize = 160;
 
 /// The declaration of one skill; agents and models see exactly this.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +39,19 @@ pub struct SkillManifest {
     pub undo: Option<SkillName>,
     /// Arguments as they may look, for people and models; each matches the schema.
     pub examples: Arc<[Value]>,
+}
+
+impl SkillManifest {
+    /// What a model is told of it: the description, with the first example where that is short.
+    ///
+    /// **Limits**: an example of more than [`EXAMPLE_BYTES_MAX`] bytes is left out; it costs tokens with every request.
+    pub fn told(&self) -> Cow<'_, str> {
+        let example = self.examples.first().map(canonical);
+        match example.filter(|example| example.len() <= EXAMPLE_BYTES_MAX) {
+            Some(example) => Cow::Owned(format!("{} Example: {example}", self.description)),
+            None => Cow::Borrowed(&self.description),
+        }
+    }
 }
 
 /// What one call gave back.

@@ -35,9 +35,9 @@ pub struct Fixed {
 impl Fixed {
     /// Counts the system text, the skills that are offered and the schema of the answer.
     pub fn of(system: &str, skills: &[SkillManifest], schema: Option<&Value>, output_tokens_max: u32) -> Self {
-        let skills_bytes = skills.iter().map(|skill| {
-            (skill.name.as_str().len() + skill.description.len()) as u64 + json_bytes(&skill.input_schema)
-        });
+        let skills_bytes = skills
+            .iter()
+            .map(|skill| (skill.name.as_str().len() + skill.told().len()) as u64 + json_bytes(&skill.input_schema));
         Self {
             bytes: system.len() as u64 + skills_bytes.sum::<u64>() + schema.map_or(0, json_bytes),
             parts: skills.len() as u64 + u64::from(schema.is_some()),

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use crate::agents::treasury::{Bookings, TreasuryError};
 use crate::domain::approval::Given;
 use crate::domain::budget::{Account, Amount, BudgetChange};
+use crate::domain::effect::EffectKey;
 use crate::domain::fact::{Attempt, Fact, Stamped};
 use crate::domain::id::RunId;
 use crate::domain::name::StepId;
@@ -119,7 +120,10 @@ impl RunsHandle {
             several => return Err(RunsError::SeveralUnknown(several.iter().map(name).collect())),
         };
         let (attempt, ordinal) = (question.attempt.clone(), question.ordinal);
-        match header.status {
+        // A call that is made again keeps its key, and may leave a report at once.
+        let settles = !matches!(resolution, Resolution::NotHappened);
+        let settled = EffectKey::derive(run, &attempt.step, attempt.number, ordinal);
+        let said = match header.status {
             RunStatus::Active => {
                 self.ask_actor(run, |reply| RunMessage::Resolve {
                     attempt: attempt.clone(),
@@ -140,7 +144,12 @@ impl RunsHandle {
                 self.reopen(&state, &header, resolved).await
             }
             status => Err(ended(run, status)),
+        };
+        if said.is_ok() && settles {
+            // The journal has what became of it: what its program left is evidence of nothing open.
+            self.inside.parts.skills.forget([settled]);
         }
+        said
     }
 
     async fn reopen(&self, state: &RunState, header: &RunHeader, resolved: Fact) -> Result<(), RunsError> {

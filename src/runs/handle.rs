@@ -267,8 +267,8 @@ impl RunsHandle {
             )));
         }
         let folder = match &*spec.workspace {
-            "" => parts.grounds.for_nobody_in_particular(),
-            named => parts.grounds.admit(Path::new(named)),
+            "" => parts.settings.load().grounds.for_nobody_in_particular(),
+            named => parts.settings.load().grounds.admit(Path::new(named)),
         };
         let spec = RunSpec {
             workspace: folder.map_err(RunsError::Workspace)?.to_string_lossy().into(),

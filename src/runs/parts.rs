@@ -56,8 +56,6 @@ pub struct RunsParts {
     pub agents: AgentsHandle,
     /// The skills, for checks that run a command.
     pub skills: SkillsHandle,
-    /// Where runs may work.
-    pub grounds: Grounds,
     /// What runs take from the configuration as it is now.
     pub settings: Arc<ArcSwap<RunsSettings>>,
     /// Plans kept as files.
@@ -88,6 +86,8 @@ pub struct RunsSettings {
     pub redactor: Redactor,
     /// How long a step done by a skill may take when the plan does not say, in milliseconds.
     pub skill_timeout_ms: u64,
+    /// Where runs may work.
+    pub grounds: Grounds,
 }
 
 /// What the actors of the layer share among themselves.

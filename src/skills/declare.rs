@@ -23,10 +23,15 @@ pub(super) struct Declaration {
     /// The members of the arguments, by name.
     pub(super) properties: Value,
     pub(super) required: &'static [&'static str],
+    /// Arguments as they may look: an array with at least one, the first of which models are shown.
+    pub(super) examples: Value,
 }
 
 impl Declaration {
     pub(super) fn manifest(self) -> SkillManifest {
+        let Value::Array(examples) = self.examples else {
+            unreachable!("examples are written as an array")
+        };
         SkillManifest {
             name: SkillName::new(self.name).expect("built-in names keep the grammar"),
             description: self.description.into(),
@@ -43,19 +48,8 @@ impl Declaration {
             approval: Approval::Auto,
             resources: Arc::new([]),
             undo: None,
-            examples: Arc::new([]),
+            examples: examples.into(),
         }
-    }
-}
-
-/// With arguments as they may look, an array.
-pub(super) fn with_examples(manifest: SkillManifest, examples: Value) -> SkillManifest {
-    let Value::Array(examples) = examples else {
-        unreachable!("examples are written as an array")
-    };
-    SkillManifest {
-        examples: examples.into(),
-        ..manifest
     }
 }
 

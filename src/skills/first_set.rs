@@ -26,7 +26,7 @@ use super::package::library::Library;
 use super::package::read_skill::ReadSkill;
 use super::package::run_skill::RunSkill;
 use super::process::runner::ProcessRunner;
-use super::program_call::Programs;
+use super::program_call::{Interpreters, Programs};
 use super::skill::Skill;
 
 /// What the built-in skills stand on.
@@ -53,6 +53,7 @@ pub fn first_set(parts: Parts) -> Vec<Arc<dyn Skill>> {
         runner: parts.runner.clone(),
         path: parts.path.clone(),
         passed: parts.passed.clone(),
+        interpreters: Interpreters::default(),
     };
     let git = Git::all(&programs).into_iter();
     let git = git.map(|skill| Arc::new(skill) as Arc<dyn Skill>);

@@ -1,6 +1,7 @@
 //! What other layers hold of the skills: the catalogue, the workers, and the spool of interrupted programs.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::domain::effect::EffectKey;
 use crate::domain::id::RunId;
 use crate::domain::name::SkillName;
 use crate::domain::skill::CallOutcome;
+use crate::domain::time::UtcMillis;
 use crate::runtime::telemetry::Telemetry;
 
 use super::catalogue::Catalogue;
@@ -23,6 +25,7 @@ use super::package::library::Library;
 use super::poison::CallName;
 use super::preview::Preview;
 use super::process::runner::ProcessRunner;
+use super::process::spool::SpoolError;
 use super::skill::{CallOrder, ProbeAnswer, Skill};
 use super::workers::{CallRefused, CallTicket, WorkerEnd, Workers};
 
@@ -142,6 +145,11 @@ impl SkillsHandle {
             .map_or_else(|| needs::of_unknown(name), |skill| skill.needs(arguments, workspace))
     }
 
+    /// Why this call would be refused as things are; none when that cannot be told before it is made.
+    pub fn foreseen(&self, name: &SkillName, arguments: &Value, workspace: &Path) -> Option<String> {
+        self.catalogue().get(name)?.foreseen(arguments, workspace)
+    }
+
     fn find(&self, name: &SkillName) -> Result<Arc<dyn Skill>, CallError> {
         self.catalogue()
             .get(name)
@@ -221,6 +229,20 @@ impl SkillsHandle {
                 tracing::warn!(%key, %error, "a report in the spool cannot be removed; the sweep will");
             }
         }
+    }
+
+    /// What lies in the spool for longer than this: for [`Self::sweep_spool`].
+    ///
+    /// Reads a folder: not for a thread of the runtime.
+    pub fn old_in_spool(&self, now: UtcMillis, older_than: Duration) -> Result<Vec<PathBuf>, SpoolError> {
+        let spool = self.runner.spool();
+        spool.map_or_else(|| Ok(Vec::new()), |spool| spool.aged(now, older_than))
+    }
+
+    /// Removes these files of the spool but those of calls that are `needed`; says how many went.
+    pub fn sweep_spool(&self, files: &[PathBuf], needed: &BTreeSet<EffectKey>) -> Result<usize, SpoolError> {
+        let spool = self.runner.spool();
+        spool.map_or(Ok(0), |spool| spool.sweep(files, needed))
     }
 
     /// Ends what programs of these calls left running when an earlier life of the process was killed.

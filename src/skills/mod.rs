@@ -13,6 +13,7 @@ mod environment;
 mod exhaustion;
 mod fetch;
 pub mod first_set;
+mod git_config;
 pub mod handle;
 mod html;
 pub mod mcp;

@@ -129,6 +129,7 @@ mod tests {
             concurrency: 1,
             properties: json!({}),
             required: &[],
+            examples: json!([]),
         };
         SkillManifest {
             resources: resources.iter().map(|name| (*name).into()).collect(),

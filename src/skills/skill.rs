@@ -49,6 +49,13 @@ pub trait Skill: Send + Sync {
         needs::of(&self.manifest().name, arguments, workspace)
     }
 
+    /// Why a call with these arguments would be refused as things are, seen before anything of it is done or written
+    /// down. A skill whose probe judges by what is there after a call says here what must be there before it.
+    fn foreseen(&self, arguments: &Value, workspace: &Path) -> Option<String> {
+        let _ = (arguments, workspace);
+        None
+    }
+
     /// Asks whether the effect of an interrupted call happened. Only skills of class `probe` know.
     fn probe(&self, order: CallOrder) -> BoxFuture<'static, ProbeAnswer> {
         let _ = order;

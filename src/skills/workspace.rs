@@ -9,6 +9,7 @@ use std::path::{Component, Path, PathBuf};
 
 use cap_std::fs::{Dir, File, OpenOptions, OpenOptionsExt};
 
+use crate::domain::code;
 use crate::domain::effect::EffectKey;
 use crate::runtime::folder::open_without_links;
 
@@ -17,6 +18,8 @@ use super::stop::{Halt, Stop};
 
 /// Bytes of a path.
 const PATH_BYTES_MAX: usize = 4096;
+/// What git keeps a repository in, or a file that says where it is.
+const GIT_FOLDER: &str = ".git";
 /// Bytes in which a NUL makes a file binary.
 const BINARY_LOOK_BYTES: usize = 8 * 1024;
 
@@ -111,6 +114,7 @@ impl Workspace {
             Err(error) if error.kind() == io::ErrorKind::NotFound => clean,
             Err(error) => return Err(explain(error, "write", path)),
         };
+        self.refuse_git(path, &target)?;
         let before = match self.dir.symlink_metadata(&target) {
             Ok(metadata) if metadata.is_file() => Some(metadata),
             Ok(_) => return Err(Stop::refused(format!("`{path}` is there and is not a regular file"))),
@@ -158,6 +162,8 @@ impl Workspace {
         let nameless = |path: &str| Stop::refused(format!("`{path}` is not the name of a file or folder"));
         let old_name = source.file_name().ok_or_else(|| nameless(from))?;
         let new_name = target.file_name().ok_or_else(|| nameless(to))?;
+        self.refuse_git(from, &source)?;
+        self.refuse_git(to, &target)?;
         let before = self
             .dir
             .symlink_metadata(&source)
@@ -178,12 +184,29 @@ impl Workspace {
             rustix::fs::renameat_with(&old, old_name, &new, new_name, flags).map_err(io::Error::from)
         };
         moved.map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => Stop::refused(format!("`{to}` is there; overwrite replaces a file")),
+            io::ErrorKind::AlreadyExists => taken(to),
             io::ErrorKind::InvalidInput => Stop::refused(format!("`{from}` cannot be moved into itself")),
             _ => explain(error, "move", from),
         })?;
         let synced = sync_folder(&new).and_then(|()| sync_folder(&old));
         synced.map_err(|error| explain(error, "move", to))
+    }
+
+    /// Refuses to change what git reads of a repository: its configuration and hooks name programs, and a `.git` of
+    /// another place makes another repository of the folder. `path` is what was asked for, `clean` what that is.
+    pub(super) fn refuse_git(&self, path: &str, clean: &Path) -> Result<(), Stop> {
+        // Links before the last part lead on; a name that is not there yet is made as it is spelt.
+        let led = clean.ancestors().find_map(|there| self.dir.canonicalize(there).ok());
+        let parts = clean.components().chain(led.iter().flat_map(|led| led.components()));
+        let is_git = |part: Component<'_>| part.as_os_str().eq_ignore_ascii_case(GIT_FOLDER);
+        if parts.into_iter().any(is_git) {
+            return Err(Stop::refused(format!(
+                "`{path}` belongs to git: its files name programs that git runs, so they are changed by git alone; use \
+                 git.commit, or exec.run where that is allowed [{}]",
+                code::GIT_FOLDER_REFUSED.id
+            )));
+        }
+        Ok(())
     }
 
     fn make_folders(&self, folder: &Path) -> io::Result<()> {
@@ -202,6 +225,11 @@ impl Workspace {
         }
         Ok(())
     }
+}
+
+/// Refuses a new name that something has.
+pub(super) fn taken(to: &str) -> Stop {
+    Stop::refused(format!("`{to}` is there; overwrite replaces a file"))
 }
 
 fn sync_folder(dir: &Dir) -> io::Result<()> {

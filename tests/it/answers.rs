@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::daemon::TestHome;
@@ -285,6 +286,53 @@ fn interrupted(home: &TestHome) -> String {
     id
 }
 
+/// Waits until nothing is left of any program: a session sweeps behind itself right after it has reported.
+fn spool_is_empty(home: &TestHome) {
+    until("an empty spool", RUN_MAX, || {
+        let files = spooled(home);
+        if files.is_empty() { Ok(()) } else { Err(files) }
+    });
+}
+
+fn spooled(home: &TestHome) -> Vec<String> {
+    let files = std::fs::read_dir(home.path().join("state/spool")).expect("a spool");
+    let name = |file: std::io::Result<std::fs::DirEntry>| file.expect("readable").file_name();
+    files.map(|file| name(file).to_string_lossy().into_owned()).collect()
+}
+
+#[test]
+fn a_report_that_was_harvested_after_a_kill_is_gone_with_its_trace() {
+    let home = TestHome::new("");
+    let daemon = home.start();
+    let rim = Rim::of(&daemon);
+    let pay = step(
+        "pay",
+        "echo once >> paid; until [ -e go ]; do sleep 0.05; done; echo receipt",
+    );
+    let id = rim.submit_plan(&home.workspace(), &json!([pay]));
+    let paid = home.workspace().join("paid");
+    until("the call to begin", RUN_MAX, || match lines(&paid) {
+        1 => Ok(()),
+        lines => Err(lines),
+    });
+    // Nobody hears of its end, and its shim is there to write it down.
+    daemon.signal(Signal::STOP);
+    std::fs::write(home.workspace().join("go"), "").expect("written");
+    until("the report", RUN_MAX, || {
+        let files = spooled(&home);
+        let is_there = files
+            .iter()
+            .any(|file| Path::new(file).extension().is_some_and(|kind| kind == "json"));
+        if is_there { Ok(()) } else { Err(files) }
+    });
+    daemon.kill();
+    let daemon = home.start();
+    let run = ended(&Rim::of(&daemon), &id);
+    assert_eq!(run["status"], "succeeded", "{run}");
+    assert_eq!(lines(&paid), 1, "it was not made again");
+    spool_is_empty(&home);
+}
+
 #[test]
 fn a_person_says_what_became_of_a_call_and_the_run_goes_on() {
     let check = |answer: &[&str], status: &str, paid: usize, done: usize| {
@@ -317,6 +365,7 @@ fn a_person_says_what_became_of_a_call_and_the_run_goes_on() {
         let (code, told) = say(answer);
         assert_eq!(code, Some(0), "{told}");
         let run = ended(&rim, &id);
+        spool_is_empty(&home);
         assert_eq!(run["status"], *status, "{run}");
         assert_eq!(lines(&home.workspace().join("paid")), paid, "{answer:?}");
         assert_eq!(lines(&home.workspace().join("done")), done, "{answer:?}");

@@ -1,16 +1,23 @@
 //! The later built-in skills on real files and programs: patterns, moves, code, git, and what is shown of a call.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::process::Command;
+use std::time::Duration;
 
 use openclaw::domain::approval::Approval;
 use openclaw::domain::conversation::Arguments;
 use openclaw::domain::effect::EffectClass;
 use openclaw::domain::name::SkillName;
-use openclaw::skills::skill::ProbeAnswer;
+use openclaw::domain::skill::{EXAMPLE_BYTES_MAX, SkillManifest};
+use openclaw::skills::builtin::http_request::HttpRequest;
+use openclaw::skills::builtin::web_search::{SearchBackend, SearchFields, WebSearch};
+use openclaw::skills::network::NetworkPolicy;
+use openclaw::skills::skill::{ProbeAnswer, Skill};
 use serde_json::{Value, json};
 
 use crate::process::{block_on, key};
-use crate::skills::{House, house};
+use crate::skills::{House, house, house_with_path};
 
 fn is_there(program: &str) -> bool {
     let found = Command::new(program).arg("--version").output();
@@ -27,6 +34,11 @@ fn every_example_of_a_manifest_matches_its_schema() {
     let house = house();
     let mut examples = 0;
     for manifest in house.catalogue.manifests() {
+        if manifest.name.as_str() == "deploy" {
+            // Declared by an operator, who need not give any.
+            continue;
+        }
+        assert!(!manifest.examples.is_empty(), "{} has no example", manifest.name);
         for example in manifest.examples.iter() {
             let arguments = Arguments::Object(example.clone().into());
             let judged = house.catalogue.validate(&manifest.name, &arguments);
@@ -34,7 +46,22 @@ fn every_example_of_a_manifest_matches_its_schema() {
             examples += 1;
         }
     }
-    assert!(examples >= 10, "{examples}");
+    assert!(examples >= 22, "{examples}");
+}
+
+#[test]
+fn a_model_is_told_the_first_example_where_it_is_short() {
+    let house = house();
+    let told = |name: &str| house.skill(name).manifest().told().into_owned();
+    let check = |name: &str, ends: &str| assert!(told(name).ends_with(ends), "{name}: {}", told(name));
+    check("fs.read", r#"Example: {"path":"README.md"}"#);
+    check("fs.move", r#"Example: {"from":"notes.txt","to":"docs/notes.txt"}"#);
+    let manifest = house.skill("fs.read").manifest().clone();
+    let long = SkillManifest {
+        examples: [json!({"path": "x".repeat(EXAMPLE_BYTES_MAX)})].into(),
+        ..manifest.clone()
+    };
+    assert_eq!(long.told(), *manifest.description, "too long for every request");
 }
 
 #[test]
@@ -71,6 +98,21 @@ fn a_move_keeps_what_is_there_and_its_probe_tells_whether_it_was_made() {
         let order = house.order(key(), json!({"from": from, "to": to}));
         block_on(house.skill("fs.move").probe(order))
     };
+    let foreseen = |from: &str, to: &str, overwrite: bool| {
+        let arguments = json!({"from": from, "to": to, "overwrite": overwrite});
+        house.skill("fs.move").foreseen(&arguments, &house.root)
+    };
+    assert_eq!(foreseen("a", "new/c", false), None);
+    assert_eq!(foreseen("a", "b", true), None, "a file may be replaced");
+    for (from, to, overwrite, says) in [
+        ("never", "b", false, "there is no `never`"),
+        ("a", "b", false, "`b` is there"),
+        ("../secret", "x", false, "leads out"),
+        ("a", ".git/x", false, "belongs to git"),
+    ] {
+        let said = foreseen(from, to, overwrite).unwrap_or_default();
+        assert!(said.contains(says), "{from} {to}: {said}");
+    }
     assert_eq!(probe("a", "new/c"), ProbeAnswer::NotHappened);
     house.json("fs.move", json!({"from": "a", "to": "new/c"}));
     assert_eq!(house.text("new/c"), "a");
@@ -108,6 +150,26 @@ fn a_short_program_runs_in_the_workspace() {
         let run = house.json("code.run", json!({"language": "python", "code": "print(6 * 7)"}));
         assert_eq!(run["stdout"], "42\n", "{run}");
     }
+}
+
+#[test]
+fn an_interpreter_that_is_closed_to_programs_is_passed_over_for_one_that_starts() {
+    let folder = tempfile::tempdir().expect("folder");
+    let shims = folder.path().join("shims");
+    std::fs::create_dir(&shims).expect("made");
+    let shim = shims.join("sh");
+    std::fs::write(&shim, "#!/nowhere/else\n").expect("written");
+    std::fs::set_permissions(&shim, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("set");
+    let check = |path: String, wanted: &str| {
+        let house = house_with_path(&path);
+        for _ in 0..2 {
+            let outcome = house.call("code.run", json!({"language": "sh", "code": "echo ran"}));
+            assert!(outcome.content.contains(wanted), "{path}: {}", outcome.content);
+        }
+    };
+    let shims = shims.display();
+    check(format!("{shims}:/usr/bin:/bin"), "ran\\n");
+    check(format!("{shims}:{shims}"), "OC-5043");
 }
 
 fn git(house: &House, words: &[&str]) -> String {
@@ -157,6 +219,171 @@ fn a_commit_runs_no_hook_and_is_found_again_by_its_key() {
     house.put("a.txt", b"two\n");
     let diff = house.call("git.diff", json!({}));
     assert!(diff.content.contains("-one\n+two"), "{}", diff.content);
+}
+
+/// A repository with one commit, a changed file that wants a filter, and a program that leaves a mark.
+fn marked_repository() -> House {
+    let house = house();
+    git(&house, &["init", "--quiet", "--initial-branch", "main"]);
+    house.put("a.txt", b"one\n");
+    git(&house, &["add", "."]);
+    git(&house, &["commit", "--quiet", "-m", "add: one"]);
+    house.put(".gitattributes", b"*.txt filter=x diff=x merge=x\n");
+    house.put("a.txt", b"two\n");
+    house.put("mark.sh", b"#!/bin/sh\ntouch marked\ncat\n");
+    let mark = house.root.join("mark.sh");
+    std::fs::set_permissions(&mark, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("set");
+    house
+}
+
+#[test]
+fn nothing_that_a_repository_names_is_run() {
+    if !is_there("git") {
+        return;
+    }
+    let check = |settings: &[(&str, &str)], refused: bool| {
+        let house = marked_repository();
+        let mark = house.root.join("mark.sh").display().to_string();
+        for (name, value) in settings {
+            git(&house, &["config", name, &value.replace("MARK", &mark)]);
+        }
+        for (skill, arguments) in [
+            ("git.status", json!({})),
+            ("git.diff", json!({})),
+            ("git.diff", json!({"staged": true})),
+            ("git.log", json!({})),
+            ("git.commit", json!({"message": "change: two"})),
+        ] {
+            let outcome = house.call(skill, arguments);
+            assert!(
+                !house.root.join("marked").exists(),
+                "{settings:?}: {skill} ran the program"
+            );
+            assert_eq!(outcome.is_error, refused, "{settings:?}: {skill}: {}", outcome.content);
+            if refused {
+                let name = settings[0].0.to_ascii_lowercase();
+                let said = outcome.content.to_ascii_lowercase();
+                assert!(said.contains(&name) && said.contains("oc-5041"), "{settings:?}: {said}");
+            }
+        }
+    };
+    let refused = |name: &str, value: &str| check(&[(name, value)], true);
+    refused("filter.x.clean", "MARK");
+    refused("filter.x.process", "MARK");
+    refused("diff.external", "MARK");
+    refused("diff.x.command", "MARK");
+    refused("diff.x.textconv", "MARK");
+    refused("merge.x.driver", "MARK");
+    refused("trailer.sign.cmd", "MARK");
+    refused("gpg.program", "MARK");
+    refused("alias.status", "!MARK");
+    refused("include.path", "../more");
+    refused("includeIf.onbranch:main.path", "../more");
+    refused("core.worktree", "../..");
+    refused("core.alternateRefsCommand", "MARK");
+    refused("core.attributesFile", "../more");
+    refused("core.sshCommand", "MARK");
+    refused("core.fsmonitor", "MARK");
+    refused("core.pager", "MARK");
+    refused("core.editor", "MARK");
+    refused("credential.helper", "MARK");
+    refused("protocol.ext.allow", "always");
+    refused("submodule.x.update", "!MARK");
+    refused("hook.x.command", "MARK");
+    refused("gc.recentObjectsHook", "MARK");
+    // What is common and set over again.
+    check(&[("core.hooksPath", "..")], false);
+    check(&[("commit.gpgSign", "true"), ("user.signingKey", "x")], false);
+    check(&[("status.submoduleSummary", "true")], false);
+    check(
+        &[("remote.origin.url", "ext::MARK"), ("branch.main.remote", "origin")],
+        false,
+    );
+}
+
+#[test]
+fn a_submodule_is_not_looked_into() {
+    if !is_there("git") {
+        return;
+    }
+    let house = marked_repository();
+    let inner = house.root.join("inner");
+    std::fs::create_dir(&inner).expect("made");
+    let within = |words: &[&str]| git(&house, &[&["-C", "inner"], words].concat());
+    within(&["init", "--quiet"]);
+    house.put("inner/b.txt", b"one\n");
+    within(&["add", "."]);
+    within(&["commit", "--quiet", "-m", "add: inner"]);
+    git(&house, &["add", "inner"]);
+    git(&house, &["commit", "--quiet", "-m", "add: a submodule"]);
+    let mark = house.root.join("mark.sh").display().to_string();
+    within(&["config", "filter.x.clean", &mark]);
+    house.put("inner/.gitattributes", b"*.txt filter=x\n");
+    house.put("inner/b.txt", b"two\n");
+    let check = |skill: &str, arguments: Value, is_error: bool, says: &str| {
+        let outcome = house.call(skill, arguments);
+        for marked in ["marked", "inner/marked"] {
+            assert!(!house.root.join(marked).exists(), "{skill} ran the program");
+        }
+        assert_eq!(outcome.is_error, is_error, "{skill}: {}", outcome.content);
+        assert!(outcome.content.contains(says), "{skill}: {}", outcome.content);
+    };
+    check("git.status", json!({}), false, " M a.txt");
+    check("git.diff", json!({}), false, "+two");
+    check("git.commit", json!({"message": "change: two"}), true, "has a submodule");
+}
+
+#[test]
+fn without_a_commit_there_is_nothing_to_compare_with_and_that_is_said() {
+    if !is_there("git") {
+        return;
+    }
+    let house = house();
+    git(&house, &["init", "--quiet"]);
+    house.put("a.txt", b"one\n");
+    let said = house.call("git.diff", json!({}));
+    assert!(
+        !said.is_error && said.content.contains("no commit yet"),
+        "{}",
+        said.content
+    );
+    git(&house, &["add", "a.txt"]);
+    let staged = house.call("git.diff", json!({"staged": true}));
+    assert!(staged.content.contains("+one"), "{}", staged.content);
+}
+
+#[test]
+fn files_of_git_are_not_written_by_file_skills() {
+    let house = house();
+    house.put(".git/config", b"[core]\n");
+    house.put("plain", b"x");
+    std::os::unix::fs::symlink(".git", house.root.join("link")).expect("linked");
+    for path in [
+        ".git/config",
+        ".git",
+        ".GIT/config",
+        "./.git/hooks/pre-commit",
+        "sub/.git/config",
+        "sub/../.git/config",
+        "link/config",
+        "link/hooks/new",
+    ] {
+        house.refused("fs.write", json!({"path": path, "content": "x"}), "OC-5042");
+        house.refused(
+            "fs.move",
+            json!({"from": "plain", "to": path, "overwrite": true}),
+            "OC-5042",
+        );
+    }
+    house.refused(
+        "fs.patch",
+        json!({"path": ".git/config", "old": "core", "new": "x"}),
+        "OC-5042",
+    );
+    house.refused("fs.move", json!({"from": ".git", "to": "away"}), "OC-5042");
+    assert_eq!(house.text(".git/config"), "[core]\n");
+    house.json("fs.write", json!({"path": ".gitignore", "content": "x"}));
+    house.json("fs.write", json!({"path": "digit/x.git", "content": "x"}));
 }
 
 #[test]
@@ -209,4 +436,76 @@ fn a_program_is_shown_with_words_that_cannot_mislead() {
     assert_eq!(basis("."), first);
     std::fs::write(&file, "#!/bin/sh\necho other\n").expect("written");
     assert_ne!(basis("."), first, "another program under the same name");
+}
+
+/// Answers one request with JSON and gives what was asked, head and body.
+fn answer_once(body: &'static str) -> (u16, std::thread::JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    let answering = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("somebody asks");
+        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("set");
+        let mut asked = Vec::new();
+        let mut piece = [0; 4096];
+        while !asked.windows(4).any(|end| end == b"\r\n\r\n") {
+            match stream.read(&mut piece).expect("a request in time") {
+                0 => break,
+                read => asked.extend_from_slice(&piece[..read]),
+            }
+        }
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n";
+        write!(stream, "{head}content-length: {}\r\n\r\n{body}", body.len()).expect("answered");
+        // What is still on its way is read, or the answer would be lost with it.
+        while stream.read(&mut piece).is_ok_and(|read| read > 0) {}
+        String::from_utf8_lossy(&asked).into_owned()
+    });
+    (port, answering)
+}
+
+fn local(port: u16) -> NetworkPolicy {
+    NetworkPolicy::parse([&*format!("127.0.0.1:{port}")]).expect("a place")
+}
+
+#[test]
+fn the_web_is_searched_at_the_service_of_the_operator() {
+    let house = house();
+    let (port, answering) =
+        answer_once(r#"{"results": [{"title": "T", "url": "https://x.example/", "content": "S"}, {"title": "U"}]}"#);
+    let backend = SearchBackend {
+        url: format!("http://127.0.0.1:{port}/search"),
+        fields: SearchFields::searxng(),
+    };
+    let search = WebSearch::new(local(port), Some(backend));
+    let order = house.order(key(), json!({"query": "a b", "limit": 1}));
+    let outcome = block_on(search.call(order)).expect("the machinery works").outcome;
+    assert!(!outcome.is_error, "{}", outcome.content);
+    let found: Value = serde_json::from_str(&outcome.content).expect("JSON");
+    let expected = json!({"results": [{"title": "T", "url": "https://x.example/", "snippet": "S"}]});
+    assert_eq!(found, expected);
+    let asked = answering.join().expect("asked");
+    assert!(asked.starts_with("GET /search?q=a+b&format=json HTTP/1.1"), "{asked}");
+}
+
+#[test]
+fn a_request_that_may_be_repeated_carries_the_key_of_its_effect() {
+    let check = |idempotent: bool| {
+        let house = house();
+        let (port, answering) = answer_once("{}");
+        let request = HttpRequest::new(local(port));
+        let effect = key();
+        let arguments = json!({
+            "url": format!("http://127.0.0.1:{port}/items"), "method": "POST", "body": {"name": "seven"},
+            "idempotent": idempotent,
+        });
+        let outcome = block_on(request.call(house.order(effect, arguments)))
+            .expect("works")
+            .outcome;
+        assert!(!outcome.is_error, "{}", outcome.content);
+        let asked = answering.join().expect("asked").to_ascii_lowercase();
+        assert!(asked.starts_with("post /items http/1.1"), "{asked}");
+        let carried = asked.contains(&format!("idempotency-key: {effect}\r\n"));
+        assert!(carried, "{asked}");
+    };
+    check(true);
+    check(false);
 }

@@ -630,3 +630,60 @@ fn a_package_is_added_from_an_archive_and_a_hostile_one_leaves_nothing() {
     }
     assert!(!there.join("words").exists(), "what was there is as it was");
 }
+
+#[test]
+fn packages_of_a_workspace_are_listed_and_checked_with_what_is_wrong_with_them() {
+    let home = TestHome::new("");
+    let packages = home.workspace().join(".agents/skills");
+    for (name, text) in [
+        ("theirs", "---\nname: theirs\ndescription: Does theirs.\n---\nBody.\n"),
+        ("broken", "no front matter"),
+    ] {
+        std::fs::create_dir_all(packages.join(name)).expect("folders");
+        std::fs::write(packages.join(name).join("SKILL.md"), text).expect("written");
+    }
+    claw_ends(&home, "skill check", 0);
+    let checked = claw_ends(&home, "skill check --workspace . --json", 1).json();
+    assert_eq!(checked["packages"], json!(["theirs"]), "{checked}");
+    assert!(
+        checked["warnings"][0]["file"]
+            .as_str()
+            .is_some_and(|file| file.ends_with("broken/SKILL.md")),
+        "{checked}"
+    );
+    let _daemon = home.start();
+    let listed = claw_ends(&home, "skill list --json", 0).json();
+    assert_eq!(listed["packages"], json!([]), "{listed}");
+    let listed = claw_ends(&home, "skill list --workspace .", 0);
+    assert!(
+        listed.out.contains("theirs") && listed.out.contains("workspace"),
+        "{listed:?}"
+    );
+    assert!(
+        listed.err.contains("broken/SKILL.md:1") && listed.err.contains("left out"),
+        "{listed:?}"
+    );
+    assert_ne!(claw(&home, "skill list --workspace none").code, Some(0));
+    let shown = claw_ends(&home, "skill show fs.move --json", 0).json();
+    let skill = &shown["skill"];
+    assert_eq!(
+        skill["examples"][0],
+        json!({"from": "notes.txt", "to": "docs/notes.txt"}),
+        "{shown}"
+    );
+    assert_eq!(
+        (&skill["approval"], &skill["undo"]),
+        (&json!("auto"), &Value::Null),
+        "{shown}"
+    );
+    assert!(
+        skill["needs"]
+            .as_array()
+            .is_some_and(|needs| needs.contains(&json!("fs.write:*"))),
+        "{shown}"
+    );
+    assert!(
+        skill["output_bytes_max"].is_u64() && skill["resources"] == json!([]),
+        "{shown}"
+    );
+}

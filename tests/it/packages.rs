@@ -121,6 +121,52 @@ fn the_second_and_third_tier_are_read_on_demand_and_nothing_beside_them() {
 }
 
 #[test]
+fn a_package_that_was_left_out_says_why_when_it_is_read() {
+    let house = house();
+    put(
+        house.folder.path(),
+        "work/.agents/skills/broken/SKILL.md",
+        "no front matter",
+    );
+    let (is_error, said) = house.call(&house.reads, json!({"skill": "broken"}));
+    assert!(
+        is_error && said.contains("cannot be used") && said.contains("OC-5020"),
+        "{said}"
+    );
+    assert!(said.contains("broken/SKILL.md:1"), "its place: {said}");
+    let (_, said) = house.call(&house.reads, json!({"skill": "absent"}));
+    assert!(said.contains("there is no skill package"), "{said}");
+}
+
+#[test]
+fn what_version_control_keeps_beside_a_package_is_neither_hashed_nor_seen() {
+    let house = house();
+    let script = "import os\nhere = os.environ['OPENCLAW_SKILL_DIR']\n\
+                  for name in ['references/more.md', '.git/config']:\n\
+                  \x20   try:\n\
+                  \x20       print(name, len(open(here + '/' + name).read()))\n\
+                  \x20   except OSError as error:\n\
+                  \x20       print(name, type(error).__name__)\n";
+    put(&house.package(), "scripts/look.py", script);
+    put(&house.package(), ".git/config", "[core]");
+    house.add(&["exec"]);
+    let look = || house.call(&house.runs, json!({"skill": "forms", "script": "scripts/look.py"}));
+    // A fetch changes nothing of the package, and shows nothing to anybody.
+    put(&house.package(), ".git/config", "[core] else");
+    let (is_error, said) = house.call(&house.reads, json!({"skill": "forms", "path": ".git/config"}));
+    assert!(is_error && said.contains("version control"), "{said}");
+    let (_, said) = look();
+    assert!(
+        said.contains("references/more.md 11") && said.contains(".git/config PermissionError"),
+        "{said}"
+    );
+    // Deeper it is a folder like any other.
+    put(&house.package(), "references/.git/config", "[core]");
+    let (is_error, said) = look();
+    assert!(is_error && said.contains("OC-5021"), "{said}");
+}
+
+#[test]
 fn a_script_runs_when_it_was_added_with_the_capability_and_is_what_was_added() {
     let house = house();
     let run = |skill: &str, script: &str| {

@@ -67,6 +67,11 @@ pub(crate) struct House {
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 pub(crate) fn house() -> House {
+    house_with_path(PATH)
+}
+
+/// One whose programs are looked for in other folders.
+pub(crate) fn house_with_path(path: &str) -> House {
     let folder = tempfile::tempdir().expect("folder");
     let root = folder.path().join("work");
     std::fs::create_dir(&root).expect("folder");
@@ -97,7 +102,7 @@ pub(crate) fn house() -> House {
     };
     let parts = Parts {
         runner: Arc::clone(&runner),
-        path: OsString::from(PATH),
+        path: OsString::from(path),
         passed: vec![("TOOL_HOME".to_owned(), "/opt/tool".to_owned())],
         network: NetworkPolicy::default(),
         memory: Arc::new(Shelf(HashMap::from([(project, entry)]))),
@@ -106,7 +111,7 @@ pub(crate) fn house() -> House {
     };
     let surroundings = CommandSurroundings {
         runner,
-        path: OsString::from(PATH),
+        path: OsString::from(path),
         folder: root.clone(),
         passed: Vec::new(),
     };

@@ -1,6 +1,6 @@
 //! The shell of a session: turns messages into events, submits the facts, carries the effects out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -192,7 +192,7 @@ impl Actor for SessionActor {
                     state.turn = TurnState::new(rules);
                 }
                 if state.resumes {
-                    state.turn = self.load(state.order.run, state.turn.rules.clone()).await?;
+                    (state.turn, state.spooled) = self.load(state.order.run, state.turn.rules.clone()).await?;
                 }
                 if !state.turn.accepted && !state.around.replays {
                     recalled = recalled_for(&self.parts, &state.order, state.definition.as_deref()).await;
@@ -224,6 +224,10 @@ impl Actor for SessionActor {
             }
             SessionMessage::Called { ordinal, end } => {
                 state.calls.remove(&ordinal);
+                if matches!(end, WorkerEnd::Cancelled) && state.ending.is_none() {
+                    // The workers went, and with them the call: how far it came is for the next incarnation to find out.
+                    return Err("the workers were stopped under a call".into());
+                }
                 let incident = IncidentId::new(now, self.parts.entropy.u128());
                 let evidence = |key| self.parts.skills.evidence(key);
                 called(&state.turn, ordinal, end, now, incident, evidence, &mut local)
@@ -273,8 +277,8 @@ impl SessionActor {
         Ok(())
     }
 
-    /// What an earlier incarnation journaled of this attempt.
-    async fn load(&self, run: RunId, rules: TurnRules) -> Result<TurnState, ActorProcessingErr> {
+    /// What an earlier incarnation journaled of this attempt, and the effects that may have left something in the spool.
+    async fn load(&self, run: RunId, rules: TurnRules) -> Result<(TurnState, Vec<EffectKey>), ActorProcessingErr> {
         // What it submitted must be readable before it is folded.
         self.parts.committer.barrier().await?;
         let facts = self.parts.store.facts_for_state(run)?;
@@ -285,7 +289,14 @@ impl SessionActor {
             // A call must not be made again beside its own earlier self.
             self.parts.skills.end_leftovers(keys).await;
         }
-        Ok(turn)
+        let of_attempt = |fact: &&Fact| fact.attempt() == Some(&turn.rules.attempt);
+        let intended = facts.iter().map(|stamped| &stamped.fact).filter(of_attempt);
+        let spooled = intended.filter_map(|fact| match fact {
+            Fact::CallIntended { key, .. } => Some(*key),
+            _ => None,
+        });
+        let spooled: BTreeSet<EffectKey> = spooled.collect();
+        Ok((turn, spooled.into_iter().collect()))
     }
 
     async fn carry_out(
@@ -353,9 +364,13 @@ impl SessionActor {
                 }
                 Effect::End(end) => {
                     report(myself, state, end);
-                    if let Some(pending) = pending.take().filter(|_| !state.spooled.is_empty()) {
+                    if !state.spooled.is_empty() {
                         // What the journal has for good, the spool need not keep.
-                        pending.durable().await?;
+                        if let Some(pending) = pending.take() {
+                            pending.durable().await?;
+                        } else {
+                            self.parts.committer.barrier().await?;
+                        }
                         self.parts.skills.forget(std::mem::take(&mut state.spooled));
                     }
                 }

@@ -186,6 +186,10 @@ impl Surroundings for SessionSurroundings {
         }
     }
 
+    fn foreseen(&self, skill: &SkillName, arguments: &Value) -> Option<String> {
+        self.skills.foreseen(skill, arguments, &self.workspace)
+    }
+
     fn ceiling(&self, state: &TurnState) -> u64 {
         match self.transcript(state) {
             Some(words) => text_tokens(&words)

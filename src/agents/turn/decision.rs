@@ -44,6 +44,12 @@ pub trait Surroundings {
     fn judge_answer(&self, text: &str) -> Result<Value, Vec<Finding>>;
     /// The outcome that a call left behind although its intent has none in the journal.
     fn spooled(&self, key: EffectKey) -> Option<CallOutcome>;
+    /// Why a call that was judged sound would be refused as things are: asked before its intent is written, so that a
+    /// probe of it does not take what was there before for its effect.
+    fn foreseen(&self, skill: &SkillName, arguments: &Value) -> Option<String> {
+        let _ = (skill, arguments);
+        None
+    }
     /// What is known of a call that left no outcome.
     fn evidence(&self, key: EffectKey) -> Option<String> {
         let _ = key;
@@ -686,6 +692,9 @@ fn next_of_call(
         // A probe said that it did not happen: its intent stands.
         (None, key)
     } else {
+        if let Some(reason) = around.foreseen(&skill, &arguments) {
+            return finished(CallOutcome::error(reason));
+        }
         let key = call.intent.map_or(derived, |(_, key)| key);
         let intent = Fact::CallIntended {
             attempt,

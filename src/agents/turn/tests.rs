@@ -48,6 +48,8 @@ pub(super) struct World {
     effects: RefCell<BTreeMap<EffectKey, u32>>,
     /// Whether any words are an answer, and not only JSON.
     takes_words: bool,
+    /// Why every call would be refused as things are.
+    foreseen: Option<&'static str>,
     /// The spool, for skills that keep one.
     spool: RefCell<BTreeMap<EffectKey, CallOutcome>>,
 }
@@ -103,6 +105,10 @@ impl Surroundings for World {
             return Ok(text.into());
         }
         serde_json::from_str(text).map_err(|error| vec![Finding::new("", error.to_string())])
+    }
+
+    fn foreseen(&self, _: &SkillName, _: &Value) -> Option<String> {
+        self.foreseen.map(str::to_owned)
     }
 
     fn spooled(&self, key: EffectKey) -> Option<CallOutcome> {
@@ -512,4 +518,35 @@ fn a_model_sees_results_and_orders_without_what_is_hidden_and_the_journal_keeps_
     assert_eq!(&*results[0].content, seen);
     assert_eq!(&*outcome.content, hidden);
     assert_eq!(rules.work, SessionWork::Agent { brief: hidden.into() });
+}
+
+#[test]
+fn a_call_that_is_seen_to_be_refused_has_no_intent_and_one_under_way_is_asked_about() {
+    let work = SessionWork::Skill {
+        skill: SkillName::new("probe").expect("valid"),
+        arguments: json!({}),
+    };
+    let rules = TurnRules { work, ..rules() };
+    let refusing = World {
+        foreseen: Some("`a` is not there"),
+        ..World::default()
+    };
+    let mut state = TurnState::new(rules.clone());
+    let reaction = react(&mut state, Event::Begun, UtcMillis(1), &refusing);
+    let is_intent = |fact: &Fact| matches!(fact, Fact::CallIntended { .. });
+    assert!(!reaction.facts.iter().any(is_intent), "{:?}", reaction.facts);
+    let told = reaction.facts.iter().find_map(|fact| match fact {
+        Fact::CallFinished { outcome, .. } => Some(outcome.content.clone()),
+        _ => None,
+    });
+    assert_eq!(told.as_deref(), Some("`a` is not there"));
+
+    let mut begun = TurnState::new(rules.clone());
+    let reaction = react(&mut begun, Event::Begun, UtcMillis(1), &World::default());
+    assert!(reaction.facts.iter().any(is_intent), "{:?}", reaction.facts);
+    // A later life sees what the call has done, and does not take it for a reason against it.
+    let mut state = TurnState::load(rules, &reaction.facts);
+    let reaction = react(&mut state, Event::Begun, UtcMillis(2), &refusing);
+    let asks = |effect: &Effect| matches!(effect, Effect::Probe { .. });
+    assert!(reaction.effects.iter().any(asks), "{:?}", reaction.effects);
 }

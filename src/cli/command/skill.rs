@@ -12,6 +12,7 @@ use crate::cli::client::Request;
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Exit};
 use crate::cli::follow::{fetch, follow};
+use crate::cli::memory_part::encode;
 use crate::cli::output::{harmless, one_line, show_value, table};
 use crate::cli::view::{RunView, read};
 use crate::daemon::config::file;
@@ -33,18 +34,25 @@ const WAIT_MS: u64 = 30_000;
 /// Does one of them.
 pub async fn run(context: &mut Context, command: SkillCommand) -> Result<Exit, CliError> {
     match command {
-        SkillCommand::List => list(context).await,
+        SkillCommand::List { workspace } => list(context, workspace.as_deref()).await,
         SkillCommand::Show { name } => show(context, &name).await,
-        SkillCommand::Check { package } => check(context, package.as_deref()),
+        SkillCommand::Check { package, workspace } => check(context, package.as_deref(), workspace.as_deref()),
         SkillCommand::Add { package, capability } => add(context, &package, &capability),
         SkillCommand::Remove { name, keep_files } => remove(context, &name, keep_files),
         SkillCommand::Call { name, args, workspace } => call(context, &name, &args, workspace.as_deref()).await,
     }
 }
 
-async fn list(context: &mut Context) -> Result<Exit, CliError> {
+async fn list(context: &mut Context, workspace: Option<&Path>) -> Result<Exit, CliError> {
     let client = context.client()?;
-    let value = client.send(&Request::get("/v1/skills")).await?;
+    let path = match workspace {
+        None => "/v1/skills".to_owned(),
+        Some(folder) => {
+            let real = fs::canonicalize(folder).map_err(io("find the folder", folder))?;
+            format!("/v1/skills?workspace={}", encode(&real.to_string_lossy()))
+        }
+    };
+    let value = client.send(&Request::get(&path)).await?;
     let rows = |key: &str, columns: &[&str]| -> Vec<Vec<String>> {
         let items = value[key].as_array().map(Vec::as_slice).unwrap_or_default();
         let row = |item: &Value| {
@@ -98,7 +106,7 @@ async fn show(context: &mut Context, name: &str) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
-fn check(context: &mut Context, package: Option<&str>) -> Result<Exit, CliError> {
+fn check(context: &mut Context, package: Option<&str>, workspace: Option<&Path>) -> Result<Exit, CliError> {
     let (names, warnings): (Vec<String>, Vec<PackageWarning>) = if let Some(package) = package {
         let source = find_package(context, package)?;
         let folder = source.folder();
@@ -111,8 +119,10 @@ fn check(context: &mut Context, package: Option<&str>) -> Result<Exit, CliError>
         let names = document.into_iter().map(|document| document.name.to_string());
         (names.collect(), warnings)
     } else {
+        let real = |folder: &Path| fs::canonicalize(folder).map_err(io("find the folder", folder));
+        let workspace = workspace.map(real).transpose()?;
         let folders = context.load()?.config.skills_dirs;
-        let shelf = Library::new(context.home.config_dir(), folders).look(None);
+        let shelf = Library::new(context.home.config_dir(), folders).look(workspace.as_deref());
         (shelf.packages.keys().map(ToString::to_string).collect(), shelf.warnings)
     };
     let is_bad = warnings.iter().any(|warning| warning.fatal);

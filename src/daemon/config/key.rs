@@ -103,7 +103,7 @@ pub const KEYS: &[Key] = &[
     key("agent.concurrency", integer(1, 1_024), "4", "", true, "Sessions of one agent at once."),
     key("agent.approvals.<name>", Kind::Word(APPROVALS), "", "", true, "Who agrees to calls of a skill (\"exec.run\", \"fs.*\", \"*\"): auto, ask, deny; a deny anywhere wins."),
     key("agent.approvalTimeout", integer(1_000, MS_MAX), "3600000", "ms", true, "How long a call waits for a person's yes; then it counts as a no."),
-    key("agent.workspaces", Kind::Texts { items_min: 0, items_max: 256 }, "[]", "", false, "Folders in which alone runs may work, with all beneath; any but the daemon's own when empty."),
+    key("agent.workspaces", Kind::Texts { items_min: 0, items_max: 256 }, "[]", "", true, "Folders in which alone runs may work, with all beneath; any but the daemon's own when empty."),
     key("agent.maxConcurrentSteps", integer(1, 10_000), "128", "", true, "Steps at once over all runs."),
     key("agent.compactAt", integer(1_000, 1 << 30), "", "tokens", true, "Length from which on a conversation is compacted; 3/4 of the model's when not set."),
     key("agent.memoryTokens", integer(0, 100_000), "1000", "tokens", true, "What memory tells an agent before its first turn, at most; 0: nothing, and it keeps no lessons."),
@@ -327,6 +327,15 @@ pub fn find(keys: &'static [Key], path: &[String]) -> Option<&'static Key> {
 /// The known name that looks most like `text`, when one is near enough to be meant.
 pub fn nearest(keys: &'static [Key], text: &str) -> Option<&'static str> {
     let wanted = text.to_ascii_lowercase();
+    // The beginning of a key is that key, with something left out.
+    let begins = |key: &&Key| {
+        let known = key.path.to_ascii_lowercase();
+        known.strip_prefix(&wanted).is_some_and(|rest| rest.starts_with('.'))
+    };
+    let mut begun = keys.iter().filter(begins);
+    if let (Some(only), None) = (begun.next(), begun.next()) {
+        return Some(only.path);
+    }
     let wanted_last = last_segment(&wanted);
     let near = |distance: usize, length: usize| distance <= (length / 4).max(1);
     let scored = keys.iter().filter_map(|key| {
@@ -398,6 +407,7 @@ mod tests {
         check("gateway.maxbodybytes", Some("gateway.maxBodyBytes"));
         check("maxRetries", Some("agent.maxRetries"));
         check("memory.gc_interval", Some("memory.gcInterval"));
+        check("agent.approvals", Some("agent.approvals.<name>"));
         check("completely.else", None);
     }
 

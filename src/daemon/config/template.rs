@@ -48,6 +48,11 @@ const MODELS: &str = r#"
 # `openclaw config list` shows them, and they are yours to correct.
 # price = { input = 0.10, output = 0.40 }
 
+# Who agrees to calls of a skill (auto, ask, deny); a deny anywhere wins. `openclaw runs approve` answers.
+# [agent.approvals]
+# "exec.run" = "ask"
+# "fs.*" = "auto"
+
 # Skills that are a program of yours. The class decides what recovery may do.
 # [skills.commands.run-tests]
 # argv = ["make", "test"]

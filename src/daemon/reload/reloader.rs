@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
 
 use crate::agents::handle::AgentsHandle;
-use crate::daemon::adapters::{model, open_secrets, planner};
+use crate::daemon::adapters::{grounds, model, open_secrets, planner};
 use crate::daemon::checks;
 use crate::daemon::config::{Config, ConfigError, Home, Overrides, load};
 use crate::daemon::config_seen;
@@ -197,6 +197,7 @@ impl Reloader {
             planner: planner(&config).ok_or(ReloadError::NoPlanner)?,
             redactor: models.redactor().and(stored.0.values().map(String::as_str)),
             skill_timeout_ms: config.agent.timeout_ms,
+            grounds: grounds(&self.parts.home, &config),
         };
         Ok(Checked { config, models, runs })
     }

@@ -1,7 +1,10 @@
 //! Skills: those that can be called, the packages that can be read, and the servers whose tools are skills.
 
+use std::path::PathBuf;
+
 use axum::Json;
 use axum::extract::State;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::domain::code;
@@ -11,17 +14,39 @@ use crate::domain::skill::SkillManifest;
 use crate::gateway::auth::Authenticated;
 use crate::gateway::error::ApiError;
 use crate::gateway::parts::GatewayParts;
-use crate::gateway::query::Path;
+use crate::gateway::query::{Path, Query};
 use crate::skills::mcp::handle::RestartError;
 use crate::skills::package::folder::PackageFolder;
 use crate::skills::package::library::{Package, Shelf};
 
+/// What a list may be asked for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListQuery {
+    /// A folder whose packages are listed too.
+    workspace: Option<String>,
+}
+
 /// `GET /v1/skills`.
-pub async fn list(State(parts): State<GatewayParts>, key: Authenticated) -> Result<Json<Value>, ApiError> {
+pub async fn list(
+    State(parts): State<GatewayParts>,
+    key: Authenticated,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<Value>, ApiError> {
     key.needs("skills:read")?;
+    let workspace = query.workspace.map(PathBuf::from);
+    if let Some(workspace) = &workspace {
+        // What a run there could be told may be read by whoever may submit one.
+        key.needs("runs:write")?;
+        if !workspace.is_absolute() || !workspace.is_dir() {
+            let shown = crate::domain::text::preview(&workspace.display().to_string(), 200);
+            return Err(ApiError::invalid(format!("workspace: `{shown}` is not a folder here"))
+                .hint("give the absolute path of a folder on the daemon's machine"));
+        }
+    }
     let catalogue = parts.skills.catalogue();
     let skills: Vec<Value> = catalogue.manifests().map(view).collect();
-    let shelf = look(&parts, |shelf| {
+    let shelf = look(&parts, workspace, |shelf| {
         let packages: Vec<Value> = shelf.packages.values().map(package_view).collect();
         let warnings: Vec<String> = shelf.warnings.iter().map(ToString::to_string).collect();
         json!({ "packages": packages, "warnings": warnings })
@@ -41,12 +66,14 @@ pub async fn show(
     key.needs("skills:read")?;
     let catalogue = parts.skills.catalogue();
     if let Some(manifest) = SkillName::new(&name).ok().and_then(|name| catalogue.manifest(&name)) {
-        let mut view = view(manifest);
-        view["input_schema"] = (*manifest.input_schema).clone();
+        let mut view = whole_view(manifest);
+        // Without arguments and a folder: all that any call of it could touch.
+        let needs = parts.skills.needs(&manifest.name, &json!({}), std::path::Path::new(""));
+        view["needs"] = needs.iter().map(|needed| json!(needed.to_string())).collect();
         return Ok(Json(json!({ "skill": view })));
     }
     let wanted = PackageName::new(&name).ok();
-    let found = look(&parts, move |shelf| {
+    let found = look(&parts, None, move |shelf| {
         let package = wanted.and_then(|name| shelf.packages.get(&name).cloned());
         package.map_or(Value::Null, |package| {
             let mut view = package_view(&package);
@@ -114,9 +141,13 @@ pub async fn restart(
 }
 
 /// Looks at the packages on a thread that may wait for the disk.
-async fn look(parts: &GatewayParts, view: impl FnOnce(Shelf) -> Value + Send + 'static) -> Result<Value, ApiError> {
+async fn look(
+    parts: &GatewayParts,
+    workspace: Option<PathBuf>,
+    view: impl FnOnce(Shelf) -> Value + Send + 'static,
+) -> Result<Value, ApiError> {
     let library = parts.skills.library().clone();
-    let looked = tokio::task::spawn_blocking(move || view(library.look(None))).await;
+    let looked = tokio::task::spawn_blocking(move || view(library.look(workspace.as_deref()))).await;
     looked.map_err(|error| ApiError::new(code::BUG, format!("the packages cannot be looked at: {error}")))
 }
 
@@ -128,6 +159,18 @@ fn view(manifest: &SkillManifest) -> Value {
         "timeout_ms": manifest.timeout_ms,
         "concurrency": manifest.concurrency,
     })
+}
+
+/// Everything that a skill says of itself.
+fn whole_view(manifest: &SkillManifest) -> Value {
+    let mut view = view(manifest);
+    view["input_schema"] = (*manifest.input_schema).clone();
+    view["approval"] = manifest.approval.as_str().into();
+    view["output_bytes_max"] = manifest.output_bytes_max.into();
+    view["resources"] = manifest.resources.iter().map(|name| json!(&**name)).collect();
+    view["undo"] = manifest.undo.as_ref().map(SkillName::as_str).into();
+    view["examples"] = manifest.examples.iter().cloned().collect();
+    view
 }
 
 fn package_view(package: &Package) -> Value {

@@ -1,27 +1,34 @@
-//! Lets go what has been kept long enough, every hour.
+//! Lets go what has been kept long enough.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
+use crate::domain::effect::EffectKey;
+use crate::domain::fact::Fact;
 use crate::domain::fault::in_one_line;
 use crate::domain::id::RunId;
+use crate::domain::run::{Outcome, RunStatus};
 use crate::domain::time::UtcMillis;
 use crate::identity::audit::{AuditError, AuditLog};
 use crate::runtime::clock::Clock;
 use crate::runtime::committer::{CommitError, Committer};
 use crate::runtime::timer::Timer;
+use crate::skills::handle::SkillsHandle;
+use crate::skills::spool::SpoolError;
 use crate::storage::batch::{Batch, Op};
 use crate::storage::error::StoreError;
 use crate::storage::store::Store;
 
 use super::decision::{Candidate, Fate, Limits, fate};
 
-/// Between two rounds.
-const ROUND_EVERY: Duration = Duration::from_secs(3_600);
-/// The first round comes soon after the start.
-const FIRST_AFTER: Duration = Duration::from_secs(60);
+/// Between two rounds: what is kept may be more than its limit by what is written meanwhile.
+const ROUND_EVERY: Duration = Duration::from_secs(600);
+/// The first round comes soon after the start: a process that does not live long has one, too.
+const FIRST_AFTER: Duration = Duration::from_secs(10);
+/// What has lain in the spool for less is of a call that may be under way.
+const SPOOLED_MIN: Duration = Duration::from_secs(3_600);
 /// Runs of one transaction: few enough that nobody waits for it.
 const GROUP: usize = 64;
 /// Blobs of one transaction.
@@ -41,6 +48,9 @@ pub enum RetentionError {
     /// The audit log cannot be cut.
     #[error("cut the audit log")]
     Audit(#[source] AuditError),
+    /// The spool of programs cannot be swept.
+    #[error("sweep the spool")]
+    Spool(#[source] SpoolError),
     /// The thread that read crashed.
     #[error("read what is kept: the reading crashed")]
     Crashed,
@@ -57,6 +67,8 @@ pub struct RetentionReport {
     pub blobs: u64,
     /// Rows of the audit log.
     pub audit: u64,
+    /// Files of the spool that no open call needs.
+    pub spooled: u64,
 }
 
 /// Does the rounds.
@@ -72,6 +84,30 @@ pub struct Retention {
     pub clock: Clock,
     /// How much is kept.
     pub limits: Limits,
+    /// Whose spool is swept.
+    pub skills: SkillsHandle,
+}
+
+/// The effects of all runs that may still ask what became of one: those that go on, are parked, or ended unknown.
+fn open_keys(store: &Store) -> Result<BTreeSet<EffectKey>, StoreError> {
+    let mut runs = store.active_runs()?;
+    for status in [RunStatus::Parked, RunStatus::Ended(Outcome::Unknown)] {
+        let headers = store.headers(None, usize::MAX, Some(status))?;
+        runs.extend(headers.iter().map(|header| header.run));
+    }
+    let mut keys = BTreeSet::new();
+    for run in runs {
+        keys.extend(
+            store
+                .facts_for_state(run)?
+                .iter()
+                .filter_map(|stamped| match &stamped.fact {
+                    Fact::CallIntended { key, .. } => Some(*key),
+                    _ => None,
+                }),
+        );
+    }
+    Ok(keys)
 }
 
 async fn aside<T: Send + 'static>(
@@ -88,9 +124,15 @@ impl Retention {
         let now = self.clock.now();
         let mut report = RetentionReport::default();
         let store = self.store.clone();
-        let mut over = aside(move || store.bytes_of_runs())
-            .await?
-            .saturating_sub(self.limits.bytes);
+        let limit = self.limits.bytes;
+        let mut over = aside(move || {
+            // Measuring reads every table; a file that is within the limit as a whole needs none.
+            if store.file_bytes() <= limit {
+                return Ok(0);
+            }
+            Ok(store.bytes_of_runs()?.saturating_sub(limit))
+        })
+        .await?;
         let mut after = None;
         loop {
             let store = self.store.clone();
@@ -124,7 +166,26 @@ impl Retention {
             report.blobs = self.sweep().await?;
         }
         report.audit = self.cut_audit(now).await?;
+        report.spooled = self.sweep_spool(now).await?;
         Ok(report)
+    }
+
+    /// Lets go reports and traces that a session could not: of checks, of calls whose run ended meanwhile.
+    async fn sweep_spool(&self, now: UtcMillis) -> Result<u64, RetentionError> {
+        let skills = self.skills.clone();
+        let looked = tokio::task::spawn_blocking(move || skills.old_in_spool(now, SPOOLED_MIN)).await;
+        let old = looked.map_err(|_| RetentionError::Crashed)?;
+        let old = old.map_err(RetentionError::Spool)?;
+        if old.is_empty() {
+            return Ok(0);
+        }
+        let store = self.store.clone();
+        // After the look at the spool: a call that has a file there by now has an intent by now.
+        let needed = aside(move || open_keys(&store)).await?;
+        let skills = self.skills.clone();
+        let swept = tokio::task::spawn_blocking(move || skills.sweep_spool(&old, &needed)).await;
+        let swept = swept.map_err(|_| RetentionError::Crashed)?;
+        Ok(swept.map_err(RetentionError::Spool)? as u64)
     }
 
     async fn drop_runs(&self, runs: &[RunId]) -> Result<(), RetentionError> {
@@ -193,8 +254,9 @@ impl Actor for Collector {
                 spare,
                 blobs,
                 audit,
+                spooled,
             }) => {
-                tracing::info!(old, spare, blobs, audit, "what was kept long enough is gone");
+                tracing::info!(old, spare, blobs, audit, spooled, "what was kept long enough is gone");
             }
             // The next round finds what is left.
             Err(error) => tracing::warn!(error = in_one_line(&error), "a round of retention ended early"),

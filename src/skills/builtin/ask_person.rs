@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::domain::approval::Approval;
 use crate::domain::effect::EffectClass;
 use crate::domain::skill::SkillManifest;
-use crate::skills::declare::{Declaration, arguments, with_examples};
+use crate::skills::declare::{Declaration, arguments};
 use crate::skills::preview::Preview;
 use crate::skills::skill::{CallEnd, CallOrder, Skill, SkillError};
 
@@ -46,18 +46,14 @@ impl AskPerson {
                 },
             }),
             required: &["question"],
+            examples: json!([{"question": "Which of the two databases is the live one?", "options": ["east", "west"]}]),
         }
         .manifest();
         let manifest = SkillManifest {
             approval: Approval::Ask,
             ..manifest
         };
-        Self {
-            manifest: with_examples(
-                manifest,
-                json!([{"question": "Which of the two databases is the live one?", "options": ["east", "west"]}]),
-            ),
-        }
+        Self { manifest }
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::domain::effect::{EffectClass, EffectKey};
 use crate::domain::skill::SkillManifest;
-use crate::skills::declare::{Declaration, arguments, with_examples};
+use crate::skills::declare::{Declaration, arguments};
 use crate::skills::preview::Preview;
 use crate::skills::process::end::Rendering;
 use crate::skills::program_call::{Program, Programs};
@@ -54,13 +54,10 @@ impl CodeRun {
                 },
             }),
             required: &["language", "code"],
+            examples: json!([{"language": "python", "code": "print(sum(range(10)))"}]),
         }
         .manifest();
-        let examples = json!([{"language": "python", "code": "print(sum(range(10)))"}]);
-        Self {
-            manifest: with_examples(manifest, examples),
-            programs,
-        }
+        Self { manifest, programs }
     }
 }
 
@@ -87,9 +84,9 @@ impl Skill for CodeRun {
                 let reason = format!("the code holds a NUL or has more than {CODE_BYTES_MAX} bytes");
                 return Ok(CallEnd::refused(reason));
             }
-            let words: &[&str] = match wanted.language.as_str() {
-                "python" => &["python3", "-I", "-c"],
-                _ => &["sh", "-c"],
+            let (name, words): (_, &[&str]) = match wanted.language.as_str() {
+                "python" => ("python3", &["python3", "-I", "-c"]),
+                _ => ("sh", &["sh", "-c"]),
             };
             let argv = words.iter().map(|word| (*word).to_owned()).chain([wanted.code]);
             let program = Program {
@@ -100,7 +97,11 @@ impl Skill for CodeRun {
                 spooled: true,
                 rendering: Rendering::Json,
             };
-            match programs.run(&order, program).await {
+            let ran = async {
+                let file = programs.interpreter(&order, name).await?;
+                programs.run_file(&order, file, program).await
+            };
+            match ran.await {
                 Ok(end) => Ok(end.outcome(Rendering::Json).into()),
                 Err(Stop::Refused(text)) => Ok(CallEnd::refused(text)),
                 Err(Stop::Failed(error)) => Err(error),

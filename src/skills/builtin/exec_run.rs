@@ -68,6 +68,7 @@ impl ExecRun {
                 "env": {"type": "object", "additionalProperties": {"type": "string"}, "maxProperties": 100},
             }),
             required: &["argv"],
+            examples: json!([{"argv": ["cargo", "test", "--quiet"], "timeout_ms": 600_000}, {"argv": ["sh", "-c", "ls | wc -l"]}]),
         }
         .manifest();
         Self {

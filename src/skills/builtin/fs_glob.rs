@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::domain::effect::EffectClass;
 use crate::domain::limits::RESULT_BYTES_MAX;
 use crate::domain::skill::SkillManifest;
-use crate::skills::declare::{Declaration, arguments, with_examples};
+use crate::skills::declare::{Declaration, arguments};
 use crate::skills::skill::{CallEnd, CallOrder, Skill, SkillError};
 use crate::skills::stop::{Halt, Stop};
 use crate::skills::thread::on_thread;
@@ -53,14 +53,10 @@ impl FsGlob {
                 "include_ignored": {"type": "boolean"},
             }),
             required: &["pattern"],
+            examples: json!([{"pattern": "*.md"}, {"pattern": "src/**/*.rs", "limit": 50}]),
         }
         .manifest();
-        Self {
-            manifest: with_examples(
-                manifest,
-                json!([{"pattern": "*.md"}, {"pattern": "src/**/*.rs", "limit": 50}]),
-            ),
-        }
+        Self { manifest }
     }
 }
 

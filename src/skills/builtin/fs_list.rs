@@ -63,6 +63,7 @@ impl FsList {
                 "include_ignored": {"type": "boolean"},
             }),
             required: &[],
+            examples: json!([{"path": "src", "depth": 2}, {"glob": "*.md"}]),
         }
         .manifest();
         Self { manifest }

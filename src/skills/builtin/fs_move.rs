@@ -1,19 +1,23 @@
 //! `fs.move`: gives a file or folder of the workspace another name.
 //!
-//! The probe judges by the two names alone: moved means that the old one is gone and the new one is there.
+//! The probe judges by the two names alone: moved means that the old one is gone and the new one is there. That is so
+//! only after a move that could be made: one whose old name is missing, or whose new one is taken, is refused before its
+//! intent is written.
+
+use std::path::Path;
 
 use futures_util::future::BoxFuture;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::domain::effect::EffectClass;
 use crate::domain::skill::{CallOutcome, SkillManifest};
-use crate::skills::declare::{Declaration, arguments, with_examples};
+use crate::skills::declare::{Declaration, arguments};
 use crate::skills::preview::Preview;
 use crate::skills::skill::{CallEnd, CallOrder, ProbeAnswer, Skill, SkillError};
 use crate::skills::stop::{Halt, Stop};
 use crate::skills::thread::{on_thread, probe_on_thread};
-use crate::skills::workspace::{Workspace, relative};
+use crate::skills::workspace::{Workspace, explain, relative, taken};
 
 #[derive(Deserialize)]
 struct Wanted {
@@ -49,11 +53,10 @@ impl FsMove {
                 "overwrite": {"type": "boolean"},
             }),
             required: &["from", "to"],
+            examples: json!([{"from": "notes.txt", "to": "docs/notes.txt"}]),
         }
         .manifest();
-        Self {
-            manifest: with_examples(manifest, json!([{"from": "notes.txt", "to": "docs/notes.txt"}])),
-        }
+        Self { manifest }
     }
 }
 
@@ -76,6 +79,16 @@ impl Skill for FsMove {
         on_thread(&self.manifest, order, rename)
     }
 
+    fn foreseen(&self, arguments: &Value, workspace: &Path) -> Option<String> {
+        let wanted: Wanted = serde_json::from_value(arguments.clone()).ok()?;
+        let workspace = Workspace::open(workspace).ok()?;
+        match movable(&wanted, &workspace) {
+            Err(Stop::Refused(reason)) => Some(reason),
+            // The call itself says what failed.
+            _ => None,
+        }
+    }
+
     fn probe(&self, order: CallOrder) -> BoxFuture<'static, ProbeAnswer> {
         probe_on_thread(&self.manifest, order, ask)
     }
@@ -87,11 +100,26 @@ fn rename(order: &CallOrder, workspace: &Workspace, halt: &Halt) -> Result<CallE
     Ok(done(&wanted).into())
 }
 
+/// Refuses a move that cannot be made as things are.
+fn movable(wanted: &Wanted, workspace: &Workspace) -> Result<(), Stop> {
+    let seen = |path: &str| -> Result<_, Stop> { Ok(workspace.dir().symlink_metadata(relative(path)?)) };
+    for path in [&wanted.from, &wanted.to] {
+        workspace.refuse_git(path, &relative(path)?)?;
+    }
+    let (from, to) = (seen(&wanted.from)?, seen(&wanted.to)?);
+    let from = from.map_err(|error| explain(error, "move", &wanted.from))?;
+    if to.is_ok() && !(wanted.overwrite && from.is_file()) {
+        return Err(taken(&wanted.to));
+    }
+    Ok(())
+}
+
 fn ask(order: &CallOrder, workspace: &Workspace, _halt: &Halt) -> Result<ProbeAnswer, Stop> {
     let wanted: Wanted = arguments(order).map_err(Stop::Refused)?;
     let is_there = |path: &str| -> Result<bool, Stop> { Ok(workspace.dir().symlink_metadata(relative(path)?).is_ok()) };
     match (is_there(&wanted.from)?, is_there(&wanted.to)?) {
         (true, _) => Ok(ProbeAnswer::NotHappened),
+        // When its intent was written `from` was there, and `to` was free or to be replaced: see `foreseen`.
         (false, true) => Ok(ProbeAnswer::Happened(done(&wanted))),
         (false, false) => Err(Stop::refused(format!(
             "neither `{}` nor `{}` is there",

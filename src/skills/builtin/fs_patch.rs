@@ -53,6 +53,7 @@ impl FsPatch {
                 "expect_count": {"type": "integer", "minimum": 1, "maximum": 10_000},
             }),
             required: &["path", "old", "new"],
+            examples: json!([{"path": "README.md", "old": "port 8080", "new": "port 9090"}]),
         }
         .manifest();
         Self { manifest }

@@ -56,6 +56,7 @@ impl FsRead {
                 "limit": {"type": "integer", "minimum": 1},
             }),
             required: &["path"],
+            examples: json!([{"path": "README.md"}, {"path": "src/main.rs", "offset": 1, "limit": 50}]),
         }
         .manifest();
         Self { manifest }

@@ -67,6 +67,7 @@ impl FsSearch {
                 "include_ignored": {"type": "boolean"},
             }),
             required: &["pattern"],
+            examples: json!([{"pattern": "fn main", "glob": "*.rs"}]),
         }
         .manifest();
         Self { manifest }

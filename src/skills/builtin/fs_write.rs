@@ -44,6 +44,7 @@ impl FsWrite {
                 "content": {"type": "string"},
             }),
             required: &["path", "content"],
+            examples: json!([{"path": "notes/today.md", "content": "# Today\n"}]),
         }
         .manifest();
         Self { manifest }

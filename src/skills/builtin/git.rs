@@ -1,7 +1,9 @@
 //! `git.status`, `git.diff`, `git.log` and `git.commit`: the repository of the workspace, by the git program.
 //!
-//! Invariants: no hook, pager, external diff or configuration of the machine is run or read, and no remote is asked.
-//! A commit carries its effect key in a trailer, by which its probe finds it.
+//! Invariants: nothing that a repository names is run: no hook, filter, pager, editor, signer, external diff or helper,
+//! and nothing of a submodule is looked into; no configuration of the machine is read and no remote is asked. What a
+//! repository configures is listed first and held against a list of what is only data (`skills/git_config.rs`). A
+//! commit carries its effect key in a trailer, by which its probe finds it.
 
 use std::time::Duration;
 
@@ -9,9 +11,12 @@ use futures_util::future::BoxFuture;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::domain::code;
 use crate::domain::effect::{EffectClass, EffectKey};
 use crate::domain::skill::{CallOutcome, SkillManifest};
-use crate::skills::declare::{Declaration, arguments, with_examples};
+use crate::domain::text::preview;
+use crate::skills::declare::{Declaration, arguments};
+use crate::skills::git_config;
 use crate::skills::preview::Preview;
 use crate::skills::process::end::{Ended, ProgramEnd, Rendering};
 use crate::skills::program_call::{Program, Programs};
@@ -21,19 +26,46 @@ use crate::skills::stop::Stop;
 const LIMIT: Duration = Duration::from_secs(60);
 /// The trailer of a commit that names its effect.
 const TRAILER: &str = "Openclaw-Effect-Key";
-/// What may not be decided by files of the repository or the machine.
-const SAFE: [&str; 10] = [
-    "-c",
+/// What may not be decided by files of the repository or the machine. These win over what a repository says.
+const SAFE: [&str; 14] = [
     "core.hooksPath=/dev/null",
-    "-c",
     "core.fsmonitor=false",
-    "-c",
-    "protocol.allow=never",
-    "-c",
-    "commit.gpgSign=false",
-    "-c",
     "core.pager=cat",
+    "core.editor=false",
+    "core.askPass=",
+    "core.sshCommand=false",
+    "protocol.allow=never",
+    "commit.gpgSign=false",
+    "log.showSignature=false",
+    "gc.auto=0",
+    "maintenance.auto=false",
+    "status.submoduleSummary=false",
+    "diff.ignoreSubmodules=all",
+    // A folder that only looks like a repository is none.
+    "safe.bareRepository=explicit",
 ];
+/// The same by variables, which win over both; and what git is not to ask or to wait for.
+const VARIABLES: [(&str, &str); 14] = [
+    ("GIT_CONFIG_NOSYSTEM", "1"),
+    ("GIT_CONFIG_GLOBAL", "/dev/null"),
+    ("GIT_ATTR_NOSYSTEM", "1"),
+    ("GIT_TERMINAL_PROMPT", "0"),
+    ("GIT_OPTIONAL_LOCKS", "0"),
+    // A path is a path and no pattern or magic word.
+    ("GIT_LITERAL_PATHSPECS", "1"),
+    // Whatever a repository allows: a missing object is not fetched.
+    ("GIT_ALLOW_PROTOCOL", "none"),
+    ("GIT_NO_LAZY_FETCH", "1"),
+    ("GIT_EDITOR", "false"),
+    ("GIT_SEQUENCE_EDITOR", "false"),
+    ("GIT_PAGER", "cat"),
+    ("GIT_ASKPASS", "false"),
+    ("GIT_SSH_COMMAND", "false"),
+    // Counts only where the repository names nobody.
+    ("EMAIL", "openclaw@localhost"),
+];
+/// Says with its end whether the index has a submodule: 0 with its entry, 1 without one.
+const FIND_SUBMODULE: &str = "entries=$(git ls-files --stage | grep -a -m 1 '^160000 ') && printf %s \"$entries\"";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Action {
@@ -81,9 +113,10 @@ impl Git {
                 concurrency: if action == Action::Commit { 1 } else { 8 },
                 properties,
                 required,
+                examples,
             };
             Self {
-                manifest: with_examples(declaration.manifest(), examples),
+                manifest: declaration.manifest(),
                 action,
                 programs: programs.clone(),
             }
@@ -128,26 +161,19 @@ impl Git {
         ]
     }
 
-    async fn git(
+    /// Runs a program with what holds for git whatever a repository says.
+    async fn program(
         programs: &Programs,
         order: &CallOrder,
-        words: Vec<String>,
+        argv: Vec<String>,
         spooled: bool,
     ) -> Result<ProgramEnd, Stop> {
-        let argv = ["git"].into_iter().chain(SAFE).map(str::to_owned).chain(words);
-        let set = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let variables = VARIABLES
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let program = Program {
-            argv: argv.collect(),
-            env: vec![
-                set("GIT_CONFIG_NOSYSTEM", "1"),
-                set("GIT_CONFIG_GLOBAL", "/dev/null"),
-                set("GIT_TERMINAL_PROMPT", "0"),
-                set("GIT_OPTIONAL_LOCKS", "0"),
-                // A path is a path and no pattern or magic word.
-                set("GIT_LITERAL_PATHSPECS", "1"),
-                // Counts only where the repository names nobody.
-                set("EMAIL", "openclaw@localhost"),
-            ],
+            argv,
+            env: variables.collect(),
             stdin: String::new(),
             limit: LIMIT,
             spooled,
@@ -156,22 +182,100 @@ impl Git {
         programs.run(order, program).await
     }
 
+    /// Runs git with these words, in a repository that was looked at.
+    async fn git(
+        programs: &Programs,
+        order: &CallOrder,
+        words: Vec<String>,
+        spooled: bool,
+    ) -> Result<ProgramEnd, Stop> {
+        let safe = SAFE.iter().flat_map(|setting| ["-c", setting]);
+        let argv = ["git"].into_iter().chain(safe).map(str::to_owned).chain(words);
+        Self::program(programs, order, argv.collect(), spooled).await
+    }
+
+    /// Refuses a repository that configures anything but data. It is asked of git itself, which then reads the same
+    /// files by the same rules; to list them runs nothing.
+    async fn look(programs: &Programs, order: &CallOrder) -> Result<(), Stop> {
+        let words = owned(&["git", "config", "--list", "--name-only", "--includes", "-z"]);
+        let listed = Self::program(programs, order, words, false).await?;
+        if listed.ended != (Ended::Exited { code: 0 }) || listed.truncated {
+            let said = listed.outcome(Rendering::Stdout).content;
+            return Err(Stop::refused(format!(
+                "the configuration of the repository cannot be read, so git is not run: {}",
+                preview(&said, 400)
+            )));
+        }
+        let names = listed.stdout.split('\0').filter(|name| !name.is_empty());
+        let found: Vec<String> = names
+            .filter(|name| !git_config::is_data(name))
+            .map(|name| preview(name, 120))
+            .collect();
+        if found.is_empty() {
+            return Ok(());
+        }
+        Err(Stop::refused(format!(
+            "git is not run here: the repository's own configuration sets {}, which can name a program or another place; \
+             a person removes it with `git config --unset KEY`, or runs git with exec.run [{}]",
+            found.join(", "),
+            code::GIT_CONFIGURATION_REFUSED.id
+        )))
+    }
+
+    /// Refuses a commit in a repository with submodules: to find their changes git would run by their configuration.
+    async fn look_for_submodules(programs: &Programs, order: &CallOrder) -> Result<(), Stop> {
+        let listed = Self::program(programs, order, owned(&["sh", "-c", FIND_SUBMODULE]), false).await?;
+        match listed.ended {
+            Ended::Exited { code: 1 } => Ok(()),
+            Ended::Exited { code: 0 } => Err(Stop::refused(format!(
+                "nothing was committed: the repository has a submodule ({}), and git would look into it by its own \
+                 configuration; commit with exec.run where that is allowed [{}]",
+                preview(listed.stdout.trim_end(), 200),
+                code::GIT_CONFIGURATION_REFUSED.id
+            ))),
+            _ => Err(Stop::refused(format!(
+                "nothing was committed: the files of the repository cannot be listed: {}",
+                preview(&listed.outcome(Rendering::Stdout).content, 400)
+            ))),
+        }
+    }
+
+    /// Whether the repository has no commit yet.
+    async fn is_unborn(programs: &Programs, order: &CallOrder) -> Result<bool, Stop> {
+        let words = owned(&["symbolic-ref", "--quiet", "HEAD"]);
+        let branch = Self::git(programs, order, words, false).await?;
+        let words = owned(&["rev-parse", "--quiet", "--verify", "HEAD^{commit}"]);
+        let commit = Self::git(programs, order, words, false).await?;
+        let good = Ended::Exited { code: 0 };
+        Ok(branch.ended == good && commit.ended != good)
+    }
+
     async fn act(action: Action, programs: &Programs, order: &CallOrder) -> Result<CallOutcome, Stop> {
         let wanted: Wanted = arguments(order).map_err(Stop::Refused)?;
         if wanted.paths.iter().any(|path| path.contains('\0')) {
             return Err(Stop::refused("a path holds a NUL"));
         }
-        let words = |words: &[&str]| -> Vec<String> { words.iter().map(|word| (*word).to_owned()).collect() };
+        Self::look(programs, order).await?;
+        let diff = ["diff", "--no-ext-diff", "--no-textconv", "--ignore-submodules=all"];
         let mut command = match action {
-            Action::Status => words(&["status", "--short", "--branch"]),
-            Action::Diff if wanted.staged => words(&["diff", "--no-ext-diff", "--no-textconv", "--cached"]),
-            Action::Diff => words(&["diff", "--no-ext-diff", "--no-textconv", "HEAD"]),
+            Action::Status => owned(&["status", "--short", "--branch", "--ignore-submodules=all"]),
+            Action::Diff => {
+                let since = if wanted.staged { "--cached" } else { "HEAD" };
+                if !wanted.staged && Self::is_unborn(programs, order).await? {
+                    let said = "the repository has no commit yet, so there is nothing to compare with; git.status lists \
+                                its files, and `staged` shows what is staged";
+                    return Ok(CallOutcome::ok(said));
+                }
+                owned(&[&diff[..], &[since]].concat())
+            }
             Action::Log => {
                 let limit = format!("--max-count={}", wanted.limit.unwrap_or(20));
-                words(&["log", &limit, "--date=iso-strict", "--format=%h %ad %an: %s"])
+                let format = "--format=%h %ad %an: %s";
+                owned(&["log", &limit, "--no-show-signature", "--date=iso-strict", format])
             }
             Action::Commit => {
-                let mut add = words(&["add", "--all", "--"]);
+                Self::look_for_submodules(programs, order).await?;
+                let mut add = owned(&["add", "--all", "--"]);
                 let all = [".".to_owned()];
                 let paths: &[String] = if wanted.paths.is_empty() { &all } else { &wanted.paths };
                 add.extend(paths.iter().cloned());
@@ -179,9 +283,15 @@ impl Git {
                 if added.ended != (Ended::Exited { code: 0 }) {
                     return Ok(added.outcome(Rendering::Stdout));
                 }
-                let trailer = format!("{TRAILER}: {}", order.key);
-                let message = wanted.message.as_deref().unwrap_or_default();
-                words(&["commit", "--no-verify", "--message", message, "--trailer", &trailer])
+                let message = with_trailer(wanted.message.as_deref().unwrap_or_default(), order.key);
+                owned(&[
+                    "commit",
+                    "--no-verify",
+                    "--no-gpg-sign",
+                    "--cleanup=whitespace",
+                    "--message",
+                    &message,
+                ])
             }
         };
         if !wanted.paths.is_empty() {
@@ -191,6 +301,24 @@ impl Git {
         let end = Self::git(programs, order, command, action == Action::Commit).await?;
         Ok(end.outcome(Rendering::Stdout))
     }
+}
+
+fn owned(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+/// The message with the effect's key as its last trailer. Git's own `--trailer` is configurable and may run a program.
+fn with_trailer(message: &str, key: EffectKey) -> String {
+    let message = message.trim_end();
+    let is_trailer = |line: &str| {
+        let name = line.split_once(": ").map(|(name, _)| name);
+        name.is_some_and(|name| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'))
+    };
+    let has_trailers = message
+        .rsplit_once("\n\n")
+        .is_some_and(|(_, last)| last.lines().all(is_trailer));
+    let gap = if has_trailers { "\n" } else { "\n\n" };
+    format!("{message}{gap}{TRAILER}: {key}\n")
 }
 
 impl Skill for Git {
@@ -237,13 +365,17 @@ impl Skill for Git {
                 "--max-count=1",
                 "--format=%H",
             ];
-            let words = words.iter().map(|word| (*word).to_owned()).collect();
-            match Self::git(&programs, &order, words, false).await {
+            let asked = async {
+                Self::look(&programs, &order).await?;
+                Self::git(&programs, &order, owned(&words), false).await
+            };
+            match asked.await {
                 Ok(end) if end.ended != (Ended::Exited { code: 0 }) => {
                     ProbeAnswer::Unknown(end.outcome(Rendering::Stdout).content.to_string())
                 }
                 Ok(end) if end.stdout.trim().is_empty() => ProbeAnswer::NotHappened,
                 Ok(end) => ProbeAnswer::Happened(CallOutcome::ok(format!("committed as {}", end.stdout.trim()))),
+                Err(Stop::Refused(reason)) => ProbeAnswer::Unknown(reason),
                 Err(stop) => ProbeAnswer::Unknown(format!("git could not be asked: {stop:?}")),
             }
         })
@@ -252,5 +384,29 @@ impl Skill for Git {
     fn settled(&self, key: EffectKey) -> BoxFuture<'static, ()> {
         let runner = self.programs.runner.clone();
         Box::pin(async move { runner.settled(key).await })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_joins_the_trailers_that_a_message_has() {
+        let key = EffectKey(uuid::Uuid::from_u128(7));
+        let check = |message: &str, expected: &str| {
+            let expected = format!("{expected}{TRAILER}: {key}\n");
+            assert_eq!(with_trailer(message, key), expected, "{message:?}");
+        };
+        check("add: one", "add: one\n\n");
+        check("add: one\n\nbody\n\n", "add: one\n\nbody\n\n");
+        check(
+            "add: one\n\nSigned-off-by: a <a@b>",
+            "add: one\n\nSigned-off-by: a <a@b>\n",
+        );
+        check(
+            "add: one\n\nNote: this\nis prose",
+            "add: one\n\nNote: this\nis prose\n\n",
+        );
     }
 }

@@ -16,7 +16,7 @@ use crate::domain::effect::EffectClass;
 use crate::domain::limits::RESULT_BYTES_MAX;
 use crate::domain::skill::{CallOutcome, SkillManifest};
 use crate::domain::text;
-use crate::skills::declare::{Declaration, arguments, with_examples};
+use crate::skills::declare::{Declaration, arguments};
 use crate::skills::fetch::{FetchStop, Fetched, Fetcher, Sending};
 use crate::skills::network::NetworkPolicy;
 use crate::skills::preview::Preview;
@@ -75,14 +75,14 @@ impl HttpRequest {
                 "idempotent": {"type": "boolean"},
             }),
             required: &["url"],
+            examples: json!([
+                {"url": "https://api.example.com/items/7"},
+                {"url": "https://api.example.com/items", "method": "POST", "body": {"name": "seven"}, "idempotent": true},
+            ]),
         }
         .manifest();
-        let examples = json!([
-            {"url": "https://api.example.com/items/7"},
-            {"url": "https://api.example.com/items", "method": "POST", "body": {"name": "seven"}, "idempotent": true},
-        ]);
         Self {
-            manifest: with_examples(manifest, examples),
+            manifest,
             fetcher: Arc::new(Fetcher::new(policy)),
         }
     }

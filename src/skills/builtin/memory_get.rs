@@ -38,6 +38,7 @@ impl MemoryGet {
                 "key": {"type": "string", "minLength": 1, "maxLength": 256},
             }),
             required: &["scope", "key"],
+            examples: json!([{"scope": "project", "key": "auth-pattern"}]),
         }
         .manifest();
         Self { manifest, reader }

@@ -44,6 +44,7 @@ impl MemoryPut {
                 "text": {"type": "string", "minLength": 1, "maxLength": TEXT_BYTES_MAX},
             }),
             required: &["scope", "key", "text"],
+            examples: json!([{"scope": "project", "key": "auth-pattern", "text": "Tokens are checked in the gateway."}]),
         }
         .manifest();
         Self { manifest, reader }

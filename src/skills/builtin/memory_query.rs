@@ -48,6 +48,7 @@ impl MemoryQuery {
                 "limit": {"type": "integer", "minimum": 1, "maximum": FOUND_MAX},
             }),
             required: &["scope"],
+            examples: json!([{"scope": "project", "query": "how are tokens checked", "limit": 5}, {"scope": "global", "key": "style"}]),
         }
         .manifest();
         Self { manifest, reader }

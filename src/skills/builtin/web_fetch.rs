@@ -53,6 +53,7 @@ impl WebFetch {
                 },
             }),
             required: &["url"],
+            examples: json!([{"url": "https://example.com/"}]),
         }
         .manifest();
         Self {

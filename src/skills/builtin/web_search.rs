@@ -1,5 +1,6 @@
 //! `web.search`: results of the search service that the operator names: a SearXNG, or any that answers JSON.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,11 +9,13 @@ use reqwest::Url;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::domain::capability::CapabilitySet;
 use crate::domain::effect::EffectClass;
 use crate::domain::skill::SkillManifest;
 use crate::domain::text::preview;
-use crate::skills::declare::{Declaration, arguments, with_examples};
+use crate::skills::declare::{Declaration, arguments};
 use crate::skills::fetch::{FetchStop, Fetched, Fetcher};
+use crate::skills::needs;
 use crate::skills::network::NetworkPolicy;
 use crate::skills::skill::{CallEnd, CallOrder, Skill, SkillError};
 
@@ -83,10 +86,11 @@ impl WebSearch {
                 "limit": {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "description": "default 10"},
             }),
             required: &["query"],
+            examples: json!([{"query": "rfc 9110 status codes", "limit": 5}]),
         }
         .manifest();
         Self {
-            manifest: with_examples(manifest, json!([{"query": "rfc 9110 status codes", "limit": 5}])),
+            manifest,
             fetcher: Arc::new(Fetcher::new(policy)),
             backend,
         }
@@ -133,6 +137,12 @@ impl SearchBackend {
 impl Skill for WebSearch {
     fn manifest(&self) -> &SkillManifest {
         &self.manifest
+    }
+
+    /// The service that the operator chose, whatever is looked for.
+    fn needs(&self, arguments: &Value, workspace: &Path) -> CapabilitySet {
+        let place = self.backend.as_ref().map(|backend| json!({ "url": backend.url }));
+        needs::of(&self.manifest.name, place.as_ref().unwrap_or(arguments), workspace)
     }
 
     fn call(&self, order: CallOrder) -> BoxFuture<'static, Result<CallEnd, SkillError>> {
@@ -212,5 +222,21 @@ mod tests {
         assert_eq!(read, Ok(json!([{"title": "T", "url": "https://x/", "snippet": "S"}])));
         assert!(backend.read(b"{}", 1).is_err());
         assert!(backend.read(b"<html>", 1).is_err());
+    }
+
+    #[test]
+    fn a_search_touches_the_service_that_was_chosen_and_nothing_else() {
+        let check = |url: Option<&str>, expected: &str| {
+            let backend = url.map(|url| SearchBackend {
+                url: url.to_owned(),
+                fields: SearchFields::searxng(),
+            });
+            let skill = WebSearch::new(NetworkPolicy::default(), backend);
+            let needs = skill.needs(&json!({"query": "x", "url": "https://else.example/"}), Path::new("/"));
+            let needs: Vec<String> = needs.iter().map(ToString::to_string).collect();
+            assert_eq!(needs, [expected], "{url:?}");
+        };
+        check(Some("https://s.example/search"), "net:s.example:443");
+        check(Some("http://127.0.0.1:8888/?q={query}"), "net:127.0.0.1:8888");
     }
 }

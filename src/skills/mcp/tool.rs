@@ -16,6 +16,7 @@ use crate::domain::limits::{JSON_DEPTH_MAX, RESULT_BYTES_MAX};
 use crate::domain::name::{ServerName, SkillName};
 use crate::domain::skill::SkillManifest;
 use crate::domain::text;
+use crate::domain::text_policy::for_prompt;
 
 use super::config::McpServer;
 
@@ -64,7 +65,9 @@ impl ToolEntry {
             .as_deref()
             .or(tool.title.as_deref())
             .unwrap_or_default();
-        let description: String = said
+        // Signs that are not seen, or that turn what is seen around, could tell a model what no person reads.
+        let (seen, _) = for_prompt(said);
+        let description: String = seen
             .chars()
             .filter(|c| !c.is_control() || *c == '\n')
             .take(DESCRIPTION_CHARS_MAX)
@@ -213,6 +216,11 @@ mod tests {
         check(false, None, EffectClass::Once);
         check(true, None, EffectClass::Read);
         check(true, Some(EffectClass::Idempotent), EffectClass::Idempotent);
+        let hidden =
+            json!({"name": "x", "description": "Looks\u{202e} up\u{200b}\u{e0041} things.", "inputSchema": {}});
+        let cleaned = tool(hidden).expect("kept").description;
+        assert!(crate::domain::text_policy::is_visible(&cleaned), "{cleaned:?}");
+        assert!(cleaned.contains("Looks") && cleaned.contains("things."), "{cleaned:?}");
         let huge = json!({"name": "x", "inputSchema": {"description": "x".repeat(70_000)}});
         assert!(tool(huge).is_err());
         assert!(tool(json!({"name": "", "inputSchema": {}})).is_err());

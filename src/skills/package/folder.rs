@@ -61,6 +61,9 @@ pub enum FolderError {
     },
 }
 
+/// What version control keeps beside the files of a package; it is not hashed, so nobody gets to see it.
+pub(super) const VERSIONS: &str = ".git";
+
 /// One file of a package.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PackageFile {
@@ -115,6 +118,22 @@ impl PackageFolder {
             return Err(FolderError::TooLarge { limit: "64 MiB" });
         }
         Ok(files)
+    }
+
+    /// What a script of it may read: the folder, or all that is in it but what version control keeps there.
+    pub fn readable(&self) -> Result<Vec<PathBuf>, FolderError> {
+        if self.dir.symlink_metadata(VERSIONS).is_err() {
+            return Ok(vec![self.root.clone()]);
+        }
+        let io = |source| failed("list", ".", source);
+        let names = self
+            .dir
+            .entries()
+            .map_err(io)?
+            .map(|entry| entry.map(|entry| entry.file_name()));
+        let names: Vec<_> = names.collect::<Result<_, _>>().map_err(io)?;
+        let shown = names.into_iter().filter(|name| name != VERSIONS);
+        Ok(shown.map(|name| self.root.join(name)).collect())
     }
 
     /// All its files, when nothing speaks against taking it over: beyond what [`Self::files`] asks for, no file has
@@ -212,6 +231,7 @@ pub fn clean(path: &str) -> Result<PathBuf, FolderError> {
     match (leads_out, clean == Path::new(".")) {
         (true, _) => Err(refuse("it leads out of the folder")),
         (_, true) => Err(refuse("it names no file")),
+        _ if clean.starts_with(VERSIONS) => Err(refuse("it belongs to version control and not to the package")),
         _ => Ok(clean),
     }
 }
@@ -246,8 +266,8 @@ fn walk(dir: &Dir, under: &str, depth: usize, files: &mut Vec<PackageFile>) -> R
             return Err(FolderError::NotAFile { path, what: "a link" });
         }
         if kind.is_dir() {
-            // What version control keeps is none of the package.
-            if name == ".git" {
+            // What version control keeps of the whole is none of the package: it can be neither read nor run.
+            if path == VERSIONS {
                 continue;
             }
             let inner = entry.open_dir().map_err(|source| failed("open", &path, source))?;

@@ -110,6 +110,15 @@ pub struct Shelf {
     pub warnings: Vec<PackageWarning>,
 }
 
+impl Shelf {
+    /// Why the package in a folder of this name was left out; none when there is none or it is there.
+    pub fn refusal_of(&self, name: &PackageName) -> Option<&PackageWarning> {
+        let is_meant = |path: &Path| path.file_name().is_some_and(|folder| folder == name.as_str());
+        let mut fatal = self.warnings.iter().filter(|warning| warning.fatal);
+        fatal.find(|warning| is_meant(&warning.file) || warning.file.parent().is_some_and(is_meant))
+    }
+}
+
 /// Where packages are looked for.
 #[derive(Debug, Clone, Default)]
 pub struct Library {

@@ -7,12 +7,14 @@ use futures_util::future::BoxFuture;
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::domain::code;
 use crate::domain::effect::EffectClass;
 use crate::domain::fault::in_one_line;
 use crate::domain::limits::RESULT_BYTES_MAX;
 use crate::domain::name::PackageName;
 use crate::domain::skill::SkillManifest;
 use crate::domain::text;
+use crate::domain::text_policy::for_terminal;
 use crate::skills::declare::{Declaration, arguments};
 use crate::skills::skill::{CallEnd, CallOrder, Skill, SkillError};
 use crate::skills::stop::Stop;
@@ -59,6 +61,7 @@ impl ReadSkill {
                 "offset": {"type": "integer", "minimum": 0, "description": "bytes to pass over"},
             }),
             required: &["skill"],
+            examples: json!([{"skill": "pdf-forms"}, {"skill": "pdf-forms", "path": "references/fields.md"}]),
         }
         .manifest();
         Self { manifest, library }
@@ -93,6 +96,14 @@ pub(super) fn find(library: &Library, name: &str, order: &CallOrder) -> Result<P
     let wanted = PackageName::new(name).map_err(|error| Stop::refused(error.to_string()))?;
     let mut shelf = library.look(Some(&order.workspace));
     shelf.packages.remove(&wanted).ok_or_else(|| {
+        if let Some(warning) = shelf.refusal_of(&wanted) {
+            let warning = for_terminal(&warning.to_string()).into_owned();
+            return Stop::refused(format!(
+                "the skill package `{wanted}` is there and cannot be used: {} [{}]",
+                text::preview(&warning, 600),
+                code::SKILL_PACKAGE.id
+            ));
+        }
         let known: Vec<&str> = shelf.packages.keys().map(PackageName::as_str).collect();
         Stop::refused(format!(
             "there is no skill package `{wanted}`; there are: {}",

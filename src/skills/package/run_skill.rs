@@ -23,10 +23,10 @@ use crate::skills::declare::{Declaration, arguments};
 use crate::skills::environment;
 use crate::skills::needs;
 use crate::skills::preview::Preview;
-use crate::skills::process::end::Rendering;
+use crate::skills::process::end::{ProgramEnd, Rendering};
 use crate::skills::process::program;
 use crate::skills::process::runner::{ProcessRunner, ProgramOrder};
-use crate::skills::program_call;
+use crate::skills::program_call::{self, Interpreters, Programs};
 use crate::skills::sandbox::policy::{Confinement, parts, scopes};
 use crate::skills::showing;
 use crate::skills::skill::{CallEnd, CallOrder, Skill, SkillError};
@@ -62,9 +62,7 @@ pub struct RunSkill {
 
 struct Parts {
     library: Arc<Library>,
-    runner: Arc<ProcessRunner>,
-    path: OsString,
-    passed: Vec<(String, String)>,
+    programs: Programs,
 }
 
 impl RunSkill {
@@ -94,14 +92,16 @@ impl RunSkill {
                 },
             }),
             required: &["skill", "script"],
+            examples: json!([{"skill": "pdf-forms", "script": "scripts/fill.py", "args": ["form.pdf"]}]),
         }
         .manifest();
-        let parts = Parts {
-            library,
+        let programs = Programs {
             runner,
             path,
             passed,
+            interpreters: Interpreters::default(),
         };
+        let parts = Parts { library, programs };
         Self {
             manifest,
             parts: Arc::new(parts),
@@ -109,9 +109,16 @@ impl RunSkill {
     }
 }
 
+/// A script that may run.
+struct Prepared {
+    program: ProgramOrder,
+    interpreter: Option<&'static str>,
+    /// The hash of its package as it was added.
+    pinned: String,
+}
+
 impl Parts {
-    /// The program, and the hash of the package that it is of.
-    fn program_order(&self, order: &CallOrder) -> Result<(ProgramOrder, String), Stop> {
+    fn prepare(&self, order: &CallOrder) -> Result<Prepared, Stop> {
         let wanted: Wanted = arguments(order).map_err(Stop::Refused)?;
         if wanted.args.iter().any(|argument| argument.contains('\0')) {
             return Err(Stop::refused("an argument holds a NUL"));
@@ -133,8 +140,8 @@ impl Parts {
                 "the skill package `{name}` was added without the capability {needed} [OC-5022]"
             )));
         }
-        let files = PackageFolder::open(&package.folder).and_then(|folder| folder.files());
-        let files = files.map_err(|error| Stop::refused(in_one_line(&error)))?;
+        let looked = PackageFolder::open(&package.folder).and_then(|folder| Ok((folder.files()?, folder.readable()?)));
+        let (files, readable) = looked.map_err(|error| Stop::refused(in_one_line(&error)))?;
         let Some(file) = files.iter().find(|file| file.path == script) else {
             let scripts = files
                 .iter()
@@ -148,11 +155,12 @@ impl Parts {
             return Err(Stop::refused(text));
         };
         let absolute = package.folder.join(&script);
-        let (program, mut argv) = self.launch(&absolute, file.is_executable)?;
+        let interpreter = interpreter_of(&absolute);
+        let (program, mut argv) = self.launch(&absolute, interpreter, file.is_executable)?;
         argv.extend(wanted.args);
         let workspace = Workspace::open(&order.workspace)?;
         let home = environment::make_home(&workspace, &order.workspace)?;
-        let mut env = environment::base(order, &self.path, &home, &self.passed);
+        let mut env = environment::base(order, &self.programs.path, &home, &self.programs.passed);
         env.insert(FOLDER_VARIABLE.to_owned(), package.folder.display().to_string());
         let own_limit = Duration::from_millis(wanted.timeout_ms.unwrap_or(TIMEOUT_DEFAULT_MS));
         let program = ProgramOrder {
@@ -168,7 +176,7 @@ impl Parts {
             rendering: Rendering::Json,
             confinement: Confinement {
                 parts: Some(parts(&pin.capabilities).chain([program_call::home()]).collect()),
-                readable: vec![package.folder.clone()],
+                readable,
                 network: scopes(&pin.capabilities, CapabilityKind::Net)
                     .map(str::to_owned)
                     .collect(),
@@ -176,22 +184,40 @@ impl Parts {
                 ..Confinement::to_workspace(order.workspace.to_path_buf())
             },
         };
-        Ok((program, pin.hash.clone()))
+        Ok(Prepared {
+            program,
+            interpreter,
+            pinned: pin.hash.clone(),
+        })
+    }
+
+    async fn run(self: Arc<Self>, order: CallOrder) -> Result<ProgramEnd, Stop> {
+        // Hashing a large package takes milliseconds: not on a thread that serves others.
+        let (parts, asked) = (Arc::clone(&self), order.clone());
+        let prepared = tokio::task::spawn_blocking(move || parts.prepare(&asked)).await;
+        let prepared = prepared.map_err(|source| SkillError::Thread {
+            skill: "skill.run".to_owned(),
+            source,
+        })?;
+        let mut prepared = prepared?;
+        if let Some(name) = prepared.interpreter {
+            prepared.program.program = self.programs.interpreter(&order, name).await?;
+        }
+        let ended = self.programs.runner.run(prepared.program).await;
+        ended.map_err(|error| Stop::Failed(SkillError::Process(error)))
     }
 
     /// The program and its first arguments: an interpreter by the script's ending, else the script itself.
-    fn launch(&self, script: &Path, is_executable: bool) -> Result<(PathBuf, Vec<String>), Stop> {
-        let interpreter = match script.extension().and_then(|ending| ending.to_str()) {
-            Some("py") => Some("python3"),
-            Some("sh") => Some("sh"),
-            Some("bash") => Some("bash"),
-            Some("js" | "mjs") => Some("node"),
-            _ => None,
-        };
+    fn launch(
+        &self,
+        script: &Path,
+        interpreter: Option<&str>,
+        is_executable: bool,
+    ) -> Result<(PathBuf, Vec<String>), Stop> {
         let shown = script.display().to_string();
         match interpreter {
             Some(name) => {
-                let found = program::resolve(name, &self.path, Path::new("/"));
+                let found = program::resolve(name, &self.programs.path, Path::new("/"));
                 let program = found.map_err(|error| Stop::refused(error.to_string()))?;
                 Ok((program, vec![name.to_owned(), shown]))
             }
@@ -200,6 +226,17 @@ impl Parts {
                 "`{shown}` is neither executable nor of a known kind (.py, .sh, .bash, .js)"
             ))),
         }
+    }
+}
+
+/// The interpreter by a script's ending.
+fn interpreter_of(script: &Path) -> Option<&'static str> {
+    match script.extension().and_then(|ending| ending.to_str()) {
+        Some("py") => Some("python3"),
+        Some("sh") => Some("sh"),
+        Some("bash") => Some("bash"),
+        Some("js" | "mjs") => Some("node"),
+        _ => None,
     }
 }
 
@@ -224,10 +261,10 @@ impl Skill for RunSkill {
 
     /// Rests on the package as it was added, too: another script of the same name is another call.
     fn preview(&self, order: &CallOrder) -> Preview {
-        match self.parts.program_order(order) {
-            Ok((program, pinned)) => {
-                let shown = showing::of_program(&order.arguments, &program);
-                let basis = format!("{} {pinned}", shown.basis);
+        match self.parts.prepare(order) {
+            Ok(prepared) => {
+                let shown = showing::of_program(&order.arguments, &prepared.program);
+                let basis = format!("{} {}", shown.basis, prepared.pinned);
                 shown.resting_on(basis)
             }
             // What cannot be prepared will be refused when it is made.
@@ -251,16 +288,9 @@ impl Skill for RunSkill {
 
     fn call(&self, order: CallOrder) -> BoxFuture<'static, Result<CallEnd, SkillError>> {
         let parts = Arc::clone(&self.parts);
-        let runner = Arc::clone(&self.parts.runner);
         Box::pin(async move {
-            // Hashing a large package takes milliseconds: not on a thread that serves others.
-            let prepared = tokio::task::spawn_blocking(move || parts.program_order(&order)).await;
-            let prepared = prepared.map_err(|source| SkillError::Thread {
-                skill: "skill.run".to_owned(),
-                source,
-            })?;
-            match prepared {
-                Ok((program, _)) => Ok(runner.run(program).await?.outcome(Rendering::Json).into()),
+            match parts.run(order).await {
+                Ok(end) => Ok(end.outcome(Rendering::Json).into()),
                 Err(Stop::Refused(text)) => Ok(CallEnd::refused(text)),
                 Err(Stop::Failed(error)) => Err(error),
                 Err(Stop::Unwanted) => Err(SkillError::TimedOut { limit_ms: 0 }),
@@ -269,7 +299,7 @@ impl Skill for RunSkill {
     }
 
     fn settled(&self, key: EffectKey) -> BoxFuture<'static, ()> {
-        let runner = Arc::clone(&self.parts.runner);
+        let runner = Arc::clone(&self.parts.programs.runner);
         Box::pin(async move { runner.settled(key).await })
     }
 }

@@ -45,14 +45,18 @@ pub fn resolve(name: &str, path: &OsStr, cwd: &Path) -> Result<PathBuf, ProgramE
             Err(ProgramError::NotExecutable { name: shown() })
         };
     }
+    on_path(name, path).next().ok_or_else(|| ProgramError::NotOnPath {
+        name: shown(),
+        path: path.to_string_lossy().into_owned(),
+    })
+}
+
+/// The files of this name in the folders of a search path, in its order: a shell tries the first one alone.
+pub fn on_path(name: &str, path: &OsStr) -> impl Iterator<Item = PathBuf> {
     std::env::split_paths(path)
         .filter(|folder| folder.is_absolute())
-        .map(|folder| folder.join(name))
-        .find(|file| is_executable(file))
-        .ok_or_else(|| ProgramError::NotOnPath {
-            name: shown(),
-            path: path.to_string_lossy().into_owned(),
-        })
+        .map(move |folder| folder.join(name))
+        .filter(|file| is_executable(file))
 }
 
 fn is_executable(file: &Path) -> bool {

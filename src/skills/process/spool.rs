@@ -6,6 +6,7 @@
 //!
 //! **Shape**: `<folder>/<effect key>.json`, one report each, versioned.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -123,8 +124,8 @@ impl Spool {
     /// The keys that have a report, in no order.
     pub fn keys(&self) -> Result<Vec<EffectKey>, SpoolError> {
         let keys = self.files()?.into_iter().filter_map(|path| {
-            let stem = path.file_name()?.to_str()?.strip_suffix(".json")?.to_owned();
-            stem.parse::<uuid::Uuid>().ok().map(EffectKey)
+            let is_report = path.extension().is_some_and(|extension| extension == "json");
+            key_of(&path).filter(|_| is_report)
         });
         Ok(keys.collect())
     }
@@ -135,16 +136,24 @@ impl Spool {
         remove_file(&self.path_of(key))
     }
 
-    /// Removes what is older than this, half-written files included, and says how many.
-    pub fn sweep(&self, now: UtcMillis, older_than: Duration) -> Result<usize, SpoolError> {
+    /// What is older than this: reports, traces, half-written files.
+    pub fn aged(&self, now: UtcMillis, older_than: Duration) -> Result<Vec<PathBuf>, SpoolError> {
         let now = UNIX_EPOCH + Duration::from_millis(now.0);
-        let mut removed = 0;
-        for path in self.files()? {
-            let written = fs::metadata(&path).and_then(|metadata| metadata.modified());
+        let is_old = |path: &PathBuf| {
+            let written = fs::metadata(path).and_then(|metadata| metadata.modified());
             let age = written.map(|at: SystemTime| now.duration_since(at).unwrap_or_default());
             // A file that has gone meanwhile needs no sweeping.
-            if age.is_ok_and(|age| age > older_than) {
-                remove_file(&path)?;
+            age.is_ok_and(|age| age > older_than)
+        };
+        Ok(self.files()?.into_iter().filter(is_old).collect())
+    }
+
+    /// Removes these files, but those of keys that are still `needed`, and says how many went.
+    pub fn sweep(&self, files: &[PathBuf], needed: &BTreeSet<EffectKey>) -> Result<usize, SpoolError> {
+        let mut removed = 0;
+        for path in files {
+            if !key_of(path).is_some_and(|key| needed.contains(&key)) {
+                remove_file(path)?;
                 removed += 1;
             }
         }
@@ -161,6 +170,13 @@ impl Spool {
             .map(|entry| entry.map(|entry| entry.path()).map_err(refuse))
             .collect()
     }
+}
+
+/// The call that a report or trace is of; what is half-written is of none that anybody could ask for.
+fn key_of(path: &Path) -> Option<EffectKey> {
+    let name = path.file_name()?.to_str()?;
+    let stem = name.strip_suffix(".json").or_else(|| name.strip_suffix(".trace"))?;
+    stem.parse::<uuid::Uuid>().ok().map(EffectKey)
 }
 
 fn remove_file(path: &Path) -> Result<(), SpoolError> {
@@ -268,10 +284,14 @@ mod tests {
     }
 
     #[test]
-    fn the_sweep_takes_old_files_of_any_kind_and_leaves_young_ones() {
+    fn the_sweep_takes_old_files_of_any_kind_but_those_of_calls_that_are_open() {
         let folder = tempfile::tempdir().expect("folder");
         let spool = Spool::open(folder.path()).expect("spool");
-        write_report(&spool.path_of(EffectKey(uuid::Uuid::from_u128(9))), &report()).expect("written");
+        let [settled, open] = [9, 10].map(|number| EffectKey(uuid::Uuid::from_u128(number)));
+        for key in [settled, open] {
+            write_report(&spool.path_of(key), &report()).expect("written");
+            fs::write(trace::path_beside(&spool.path_of(key)), "{}").expect("written");
+        }
         fs::write(folder.path().join("half.tmp-1"), "x").expect("written");
         #[expect(
             clippy::disallowed_methods,
@@ -279,8 +299,15 @@ mod tests {
         )]
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
         let now = UtcMillis(since_epoch.as_millis() as u64 + 60_000);
-        assert_eq!(spool.sweep(now, Duration::from_secs(3600)).expect("swept"), 0);
-        assert_eq!(spool.sweep(now, Duration::from_secs(30)).expect("swept"), 2);
-        assert_eq!(spool.keys().expect("readable"), vec![]);
+        let aged = |seconds| spool.aged(now, Duration::from_secs(seconds)).expect("readable");
+        assert_eq!(aged(3600).len(), 0);
+        let old = aged(30);
+        assert_eq!(old.len(), 5, "{old:?}");
+        let needed = BTreeSet::from([open]);
+        assert_eq!(spool.sweep(&old, &needed).expect("swept"), 3);
+        assert_eq!(spool.keys().expect("readable"), vec![open]);
+        assert_eq!(aged(30).len(), 2, "report and trace of the open call");
+        assert_eq!(spool.sweep(&aged(30), &BTreeSet::new()).expect("swept"), 2);
+        assert_eq!(aged(30).len(), 0);
     }
 }

@@ -1,22 +1,30 @@
 //! Addresses that serve over Streamable HTTP.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use futures_util::{StreamExt, stream};
 use openclaw::domain::name::SkillName;
 use openclaw::skills::mcp::config::{Hidden, McpServer, Way};
 use openclaw::skills::skill::SkillError;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use super::stage::{LONG, Stage, program};
 use crate::process::block_on;
+use crate::support::wait::until_async;
+
+/// The revision without a handshake.
+const STATELESS: &str = "2026-07-28";
 
 #[derive(Default)]
 struct Seen {
@@ -140,4 +148,170 @@ fn an_address_where_nobody_listens_is_tried_again_and_its_calls_were_never_made(
         assert!(matches!(&refused, SkillError::ServerDown { .. }), "{refused}");
         stage.stop().await;
     });
+}
+
+/// A server that streams: it tells that its list has changed, and waits in a call until that is cancelled.
+struct Streaming {
+    stateless: bool,
+    changed: watch::Sender<bool>,
+    cancelled: watch::Sender<u32>,
+}
+
+impl Streaming {
+    fn capabilities(&self, method: &str) -> Option<Value> {
+        let capabilities = json!({"tools": {"listChanged": true}});
+        match (method, self.stateless) {
+            ("server/discover", true) => Some(json!({
+                "supportedVersions": [STATELESS], "capabilities": capabilities, "ttlMs": 0, "cacheScope": "private",
+            })),
+            ("initialize", false) => Some(json!({
+                "protocolVersion": "2025-11-25", "capabilities": capabilities,
+                "serverInfo": {"name": "h", "version": "1"},
+            })),
+            _ => None,
+        }
+    }
+
+    /// What is told over a stream that stays open: this first, then each change.
+    fn events(&self, first: Option<&Value>, params: Value) -> Response {
+        let event = |message: &Value| format!("data: {message}\n\n");
+        let mut heard = self.changed.subscribe();
+        if *heard.borrow() {
+            heard.mark_changed();
+        }
+        let first = stream::iter(first.map(event));
+        let later = stream::unfold((heard, params), move |(mut heard, params)| async move {
+            heard.changed().await.ok()?;
+            let told = json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed", "params": params});
+            Some((event(&told), (heard, params)))
+        });
+        let body = Body::from_stream(first.chain(later).map(Ok::<_, Infallible>));
+        ([(header::CONTENT_TYPE, "text/event-stream")], body).into_response()
+    }
+}
+
+/// Counts as cancelled when it goes: the server drops what works for a client that has left.
+struct Closed(watch::Sender<u32>);
+
+impl Drop for Closed {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count += 1);
+    }
+}
+
+async fn listen(State(server): State<Arc<Streaming>>) -> Response {
+    server.events(None, json!({}))
+}
+
+async fn stream_answer(State(server): State<Arc<Streaming>>, body: String) -> Response {
+    let request: Value = serde_json::from_str(&body).expect("JSON");
+    let method = request["method"].as_str().unwrap_or_default();
+    let text = |text: &str| json!({"content": [{"type": "text", "text": text}]});
+    let mut result = match (method, request["params"]["name"].as_str().unwrap_or_default()) {
+        ("notifications/cancelled", _) => {
+            server.cancelled.send_modify(|count| *count += 1);
+            return StatusCode::ACCEPTED.into_response();
+        }
+        ("subscriptions/listen", _) if server.stateless => {
+            let meta = json!({"io.modelcontextprotocol/subscriptionId": request["id"]});
+            let acknowledged = json!({
+                "jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged",
+                "params": {"_meta": meta, "notifications": request["params"]["notifications"]},
+            });
+            return server.events(Some(&acknowledged), json!({ "_meta": meta }));
+        }
+        ("tools/list", _) => {
+            let last = if *server.changed.borrow() { "added" } else { "old" };
+            let tools = ["slow", "change", last].map(|name| json!({"name": name, "inputSchema": {"type": "object"}}));
+            json!({ "tools": tools })
+        }
+        ("tools/call", "slow") => {
+            // Without a handshake a closed request is what tells of the end.
+            let _closed = server.stateless.then(|| Closed(server.cancelled.clone()));
+            let mut cancelled = server.cancelled.subscribe();
+            let before = *cancelled.borrow();
+            let waiting = cancelled.wait_for(|count| *count > before);
+            let heard = tokio::time::timeout(LONG, waiting)
+                .await
+                .is_ok_and(|heard| heard.is_ok());
+            text(if heard { "cancelled" } else { "nobody cancelled it" })
+        }
+        ("tools/call", "change") => {
+            server.changed.send_replace(true);
+            text("changed")
+        }
+        ("tools/call", name) => text(name),
+        _ => match server.capabilities(method) {
+            Some(result) => result,
+            None if request.get("id").is_none() => return StatusCode::ACCEPTED.into_response(),
+            None => {
+                let error = json!({"code": -32601, "message": "no"});
+                return json_response(&json!({"jsonrpc": "2.0", "id": request["id"], "error": error}));
+            }
+        },
+    };
+    if server.stateless {
+        result["resultType"] = "complete".into();
+    }
+    let answer = json_response(&json!({"jsonrpc": "2.0", "id": request["id"], "result": result}));
+    if method == "initialize" {
+        return ([("mcp-session-id", "s1")], answer).into_response();
+    }
+    answer
+}
+
+#[test]
+fn over_http_a_dropped_call_is_cancelled_and_the_catalogue_follows_the_list_in_both_revisions() {
+    let check = |stateless: bool| {
+        block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+            let address = listener.local_addr().expect("address").to_string();
+            let streaming = Arc::new(Streaming {
+                stateless,
+                changed: watch::Sender::new(false),
+                cancelled: watch::Sender::new(0),
+            });
+            let router = Router::new()
+                .route("/mcp", post(stream_answer).get(listen))
+                .with_state(streaming.clone());
+            let serving = axum::serve(listener, router);
+            let test = async {
+                let stage = Stage::start(|folder| {
+                    vec![McpServer {
+                        tools: None,
+                        ..server(folder, &address, "token")
+                    }]
+                })
+                .await;
+                stage.until(0, "ready").await;
+                assert_eq!(stage.skills(), ["mcp.web.change", "mcp.web.old", "mcp.web.slow"]);
+                let mut cancelled = streaming.cancelled.subscribe();
+                let slow = stage
+                    .call_within("mcp.web.slow", json!({}), Duration::from_millis(300))
+                    .await;
+                assert!(slow.is_err(), "stateless {stateless}: {slow:?}");
+                let told = cancelled.wait_for(|count| *count >= 1);
+                let told = tokio::time::timeout(LONG, told).await;
+                assert!(told.is_ok(), "stateless {stateless}: the server was not told");
+                let changed = stage.call("mcp.web.change", json!({})).await.expect("an end");
+                assert_eq!(&*changed.outcome.content, "changed");
+                until_async("the new tool", LONG, async || {
+                    let skills = stage.skills();
+                    let follows =
+                        skills.contains(&"mcp.web.added".to_owned()) && !skills.contains(&"mcp.web.old".to_owned());
+                    if follows { Ok(()) } else { Err(skills) }
+                })
+                .await;
+                let added = stage.call("mcp.web.added", json!({})).await.expect("an end");
+                assert_eq!(&*added.outcome.content, "added");
+                stage.stop().await;
+            };
+            tokio::select! {
+                served = serving.into_future() => panic!("{served:?}"),
+                done = tokio::time::timeout(LONG * 2, test) => done.expect("in time"),
+            }
+        });
+    };
+    check(false);
+    check(true);
 }

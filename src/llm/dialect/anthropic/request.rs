@@ -78,7 +78,7 @@ struct SentSystem {
 #[derive(Serialize)]
 struct SentTool<'r> {
     name: String,
-    description: &'r str,
+    description: Cow<'r, str>,
     input_schema: &'r Value,
     #[serde(skip_serializing_if = "Option::is_none")]
     cache_control: Option<Value>,

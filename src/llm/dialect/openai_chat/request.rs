@@ -92,7 +92,7 @@ struct SentTool<'r> {
 #[derive(Serialize)]
 struct SentDeclaration<'r> {
     name: String,
-    description: &'r str,
+    description: Cow<'r, str>,
     parameters: &'r Value,
 }
 

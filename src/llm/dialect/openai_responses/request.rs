@@ -48,7 +48,7 @@ struct SentFrame<'r> {
 struct SentTool<'r> {
     r#type: &'static str,
     name: String,
-    description: &'r str,
+    description: Cow<'r, str>,
     parameters: &'r Value,
     strict: bool,
 }
