@@ -17,6 +17,7 @@ use tokio_rustls::TlsConnector;
 use crate::keys::cli;
 use crate::process::block_on;
 use crate::support::daemon::TestHome;
+use crate::support::rim::Rim;
 use crate::support::wait::{until, until_async};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -592,20 +593,68 @@ fn a_stall_is_taken_in_a_home_for_tests_alone_and_holds_up_one_actor() {
     let answer = block_on(daemon.client().get("/v1/runs")).expect("answered");
     assert_eq!(answer.0, 200);
     // A kill ends it at once, and the next incarnation goes on.
-    let operator = Operator::of(&home);
-    let url = format!(
-        "{}/admin/v1/actors/root%2Fautomation%2Fschedules%2Ftick/kill",
-        operator.url
-    );
+    kill_actor(&home, "root/automation/schedules/tick");
+    until("slots to run again", PATIENCE, || {
+        let found = slots();
+        (found > quiet.0).then_some(()).ok_or(found)
+    });
+    daemon.terminate();
+}
+
+/// Ends an actor as a crash would.
+fn kill_actor(home: &TestHome, path: &str) {
+    let operator = Operator::of(home);
+    let url = format!("{}/admin/v1/actors/{}/kill", operator.url, path.replace('/', "%2F"));
     let killed = block_on(async {
         let key = operator.key.as_deref().unwrap_or_default();
         let request = operator.client().post(url).bearer_auth(key);
         request.send().await.expect("answered").status()
     });
-    assert_eq!(killed.as_u16(), 200);
-    until("slots to run again", PATIENCE, || {
-        let found = slots();
-        (found > quiet.0).then_some(()).ok_or(found)
+    assert_eq!(killed.as_u16(), 200, "{path}");
+}
+
+#[test]
+fn a_call_whose_workers_are_killed_is_made_again_or_unknown_and_never_called_failed() {
+    let home = TestHome::new("");
+    let folder = home.ledger_folder();
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let command = |class: &str| {
+        let script = format!("echo begun >> \"$0/{class}\"; while [ ! -e \"$0/gate\" ]; do sleep 0.02; done");
+        format!(
+            "[skills.commands.wait-{class}]\nclass = \"{class}\"\nargv = {}\n",
+            json!(["sh", "-c", script, folder])
+        )
+    };
+    let config = [
+        format!("[skills]\nwritePaths = {}\n", json!([folder])),
+        command("idempotent"),
+        command("once"),
+    ];
+    let file = home.path().join("openclaw.toml");
+    std::fs::write(file, config.concat()).expect("configuration");
+    let daemon = home.start();
+    let rim = Rim::of(&daemon);
+    let begun = |class: &str| {
+        let text = std::fs::read_to_string(folder.join(class)).unwrap_or_default();
+        text.lines().count()
+    };
+    let submit = |class: &str| {
+        let step = json!({ "id": "a", "skill": format!("wait-{class}"), "inputs": {}, "retries": 0 });
+        let id = rim.submit_plan(&home.workspace(), &json!([step]));
+        until("the program to have begun", PATIENCE, || {
+            (begun(class) == 1).then_some(()).ok_or(begun(class))
+        });
+        id
+    };
+    let (again, unknown) = (submit("idempotent"), submit("once"));
+    kill_actor(&home, "root/skills/calls");
+    until("the call to be made again", PATIENCE, || {
+        (begun("idempotent") == 2).then_some(()).ok_or(begun("idempotent"))
     });
+    std::fs::write(folder.join("gate"), "").expect("opened");
+    let run = rim.ended(&again);
+    assert_eq!(run["status"], "succeeded", "{run}");
+    let run = rim.ended(&unknown);
+    assert_eq!((&run["status"], begun("once")), (&json!("unknown"), 1), "{run}");
     daemon.terminate();
 }

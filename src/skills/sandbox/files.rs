@@ -3,7 +3,7 @@
 //! **Source**: landlock(7). Not restricted by Landlock: looking at the metadata of a file whose path is known, and
 //! changing mode, owner or times; for the latter there are the read-only mounts of [`super::namespaces`].
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use landlock::{
@@ -11,13 +11,13 @@ use landlock::{
     RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope, make_bitflags, path_beneath_rules,
 };
 
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
+use rustix::fs::{FileType, fstat};
 use rustix::io::Errno;
 
 use super::paths::{DEVICES, READ, RUNTIME};
 use super::policy::{PolicyWire, WorkspacePart};
 use crate::domain::fault::in_one_line;
-use crate::runtime::folder::open_without_links;
+use crate::runtime::folder::{open_beneath, open_without_links};
 
 /// The newest interface that was tested; what a kernel has beyond it is not used.
 const TESTED: ABI = ABI::V7;
@@ -36,12 +36,10 @@ fn open_parts<'part>(
     parts: &'part [WorkspacePart],
 ) -> Result<Vec<(&'part WorkspacePart, OwnedFd)>, String> {
     let described = |path: &Path, error: Errno| format!("file access: {}: {error}", path.display());
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
     let root = open_root(workspace)?;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
     let mut opened = Vec::new();
     for part in parts {
-        match openat2(&root, &part.path, flags, Mode::empty(), resolve) {
+        match open_beneath(root.as_fd(), &part.path) {
             Ok(found) => opened.push((part, found)),
             Err(Errno::NOENT) if !part.written => {}
             Err(error) => return Err(described(&part.path, error)),
