@@ -70,6 +70,14 @@ pub enum TakeError {
 }
 
 impl TakeError {
+    /// Whether the order was not given because a supervisor is just being started anew: nothing has begun.
+    pub fn is_passing(&self) -> bool {
+        matches!(
+            self,
+            Self::NotStarted(supervisors::ApiError::Down | supervisors::ApiError::Restarting(_))
+        )
+    }
+
     /// What a caller has to act on.
     pub fn fault(&self) -> Fault {
         match self {

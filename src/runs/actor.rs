@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use supervisors::TaskExit;
@@ -40,6 +41,10 @@ use super::message::{RunArgument, RunMessage};
 use super::parts::RunsInside;
 use super::state::{RunState, StepPhase};
 use super::undo::undo;
+
+/// Tries to give an order while nobody can take it, and the pause between two of them: a layer is back within a second.
+const GIVES: u32 = 40;
+const GIVE_PAUSE: Duration = Duration::from_millis(50);
 
 /// The actor.
 pub struct RunActor {
@@ -492,7 +497,7 @@ impl RunActor {
                 }
             }),
         };
-        let report = match self.inside.parts.agents.take(order).await {
+        let report = match self.give(order).await {
             Ok(()) => return,
             Err(TakeError::Refused(findings)) => SessionReport {
                 attempt,
@@ -507,6 +512,17 @@ impl RunActor {
             }
         };
         myself.cast(RunMessage::Reported(report)).ok();
+    }
+
+    /// Gives an order, again and again while the layer of the agents is just being started anew.
+    async fn give(&self, order: SessionOrder) -> Result<(), TakeError> {
+        for _ in 0..GIVES {
+            match self.inside.parts.agents.take(order.clone()).await {
+                Err(error) if error.is_passing() => tokio::time::sleep(GIVE_PAUSE).await,
+                given => return given,
+            }
+        }
+        self.inside.parts.agents.take(order).await
     }
 
     /// The agent that planned the run's steps.
