@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use openclaw::domain::memory::{MemoryKey, MemoryScope, MemorySource};
+use openclaw::domain::memory::{IMPORTANCE_DEFAULT, MemoryScope, MemorySource, ShardName};
 use openclaw::domain::time::UtcMillis;
 use openclaw::memory::keep::Wish;
 use openclaw::storage::batch::{Batch, Op};
@@ -35,21 +35,22 @@ pub fn commits(folder: &Path, count: usize) -> Result<Vec<Duration>, Box<dyn Err
     let mut writer = Writer::new(Store::open(&path, CACHE_BYTES_DEFAULT)?)?;
     let mut times = Vec::with_capacity(count);
     for number in 0..count {
-        let put = Op::MemoryPut(Box::new(
-            Wish::keyed(
-                MemoryKey {
-                    scope: MemoryScope::Global,
-                    namespace: "".into(),
-                    key: format!("k{number}").into(),
-                },
-                "x".repeat(200).into(),
-                MemorySource {
-                    by: "person:bench".into(),
-                    run: None,
-                },
-            )
-            .prepare(UtcMillis(1)),
-        ));
+        let wish = Wish {
+            shard: ShardName {
+                scope: MemoryScope::Global,
+                namespace: "".into(),
+            },
+            key: Some(format!("k{number}").into()),
+            text: "x".repeat(200).into(),
+            tags: Vec::new(),
+            source: MemorySource {
+                by: "person:bench".into(),
+                run: None,
+            },
+            importance: IMPORTANCE_DEFAULT,
+            expires_at: None,
+        };
+        let put = Op::MemoryPut(Box::new(wish.prepare(UtcMillis(1))));
         let began = Instant::now();
         for verdict in writer.commit(&[Batch::ops(vec![put])])? {
             verdict?;

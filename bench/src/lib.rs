@@ -12,3 +12,4 @@ pub mod history;
 pub mod meter;
 pub mod model_server;
 pub mod table;
+pub mod talking_models;

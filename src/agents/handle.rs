@@ -66,16 +66,13 @@ pub enum TakeError {
     },
     /// The session could not be started.
     #[error("start a session")]
-    NotStarted(#[source] supervisors::ApiError),
+    NotStarted(#[source] ApiError),
 }
 
 impl TakeError {
     /// Whether the order was not given because a supervisor is just being started anew: nothing has begun.
     pub fn is_passing(&self) -> bool {
-        matches!(
-            self,
-            Self::NotStarted(supervisors::ApiError::Down | supervisors::ApiError::Restarting(_))
-        )
+        matches!(self, Self::NotStarted(ApiError::Down))
     }
 
     /// What a caller has to act on.

@@ -17,8 +17,8 @@ use crate::domain::name::AgentName;
 use super::handle::AgentsHandle;
 use super::parts::AgentsParts;
 use super::roster::{AgentActor, SessionArgument};
-use super::session::actor::{SessionActor, SessionStart};
 use super::session::message::SessionMessage;
+use super::session::shell::{SessionActor, SessionStart};
 
 /// Sessions at once over all agents; beyond it an order fails with "overloaded" and is tried again.
 const SESSIONS_MAX: usize = 10_000;
@@ -38,10 +38,12 @@ pub fn layer(parts: &AgentsParts) -> (SupervisorSpec, AgentsHandle) {
     .backoff(Backoff::jitter(Duration::from_millis(50), Duration::from_secs(5)))
     .max_children(SESSIONS_MAX)
     // Sessions of all runs share this window, so it is wider than a leaf's.
-    .intensity(200, Duration::from_secs(30));
+    .intensity(200, Duration::from_secs(30)).forgive_kills();
     let sessions_handle = sessions.handle();
 
-    let mut roster = SupervisorSpec::new(Strategy::OneForOne).intensity(5, Duration::from_secs(30));
+    let mut roster = SupervisorSpec::new(Strategy::OneForOne)
+        .intensity(5, Duration::from_secs(30))
+        .forgive_kills();
     let mut agents = BTreeMap::new();
     let (for_agents, their_sessions) = (parts.clone(), sessions_handle.clone());
     let make = move |name: &AgentName| {
@@ -64,6 +66,7 @@ pub fn layer(parts: &AgentsParts) -> (SupervisorSpec, AgentsHandle) {
         .significant(true);
     let spec = SupervisorSpec::new(Strategy::OneForOne)
         .intensity(3, Duration::from_secs(60))
+        .forgive_kills()
         .auto_shutdown(AutoShutdown::AnySignificant)
         .child(sessions)
         .child(ChildSpec::supervisor("roster", roster));

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use crate::domain::approval::Ask;
 use crate::domain::budget::Limit;
 use crate::domain::capability::CapabilitySet;
+use crate::domain::exchange::Exchange;
 use crate::domain::fact::Attempt;
 use crate::domain::failure::FailureClass;
 use crate::domain::handoff::{Finding, Handoff};
@@ -42,6 +43,8 @@ pub struct SessionOrder {
     pub exit_code_is_checked: bool,
     /// Whether facts of this attempt may be in the journal already.
     pub resume: bool,
+    /// What came with the run's acceptance, when that is known; else it is read from the store.
+    pub came_with: Option<CameWith>,
     /// Where the report goes. It resolves its receiver at each call, so it stays good over restarts.
     pub report: ReportTo,
 }
@@ -63,6 +66,16 @@ pub enum OrderWork {
         /// Its arguments.
         arguments: Value,
     },
+}
+
+/// What came with the acceptance of a run. It never changes, so whoever has it need not read it, and the run can begin
+/// while its acceptance is on its way to the disk.
+#[derive(Debug, Clone, Default)]
+pub struct CameWith {
+    /// What a client asked.
+    pub exchange: Option<Arc<Exchange>>,
+    /// Whether it keeps its model traffic, or plays another run's.
+    pub is_taped: bool,
 }
 
 /// Takes the report of a session.
@@ -132,6 +145,15 @@ impl SessionOrder {
     /// The name of the session among all sessions.
     pub fn session_id(&self) -> String {
         session_id(self.run, &self.attempt)
+    }
+
+    /// Whether it is known that a model is asked by its own name, without an agent's prompt and skills.
+    pub fn is_bare(&self) -> bool {
+        let exchange = self
+            .came_with
+            .as_ref()
+            .and_then(|came_with| came_with.exchange.as_ref());
+        exchange.is_some_and(|exchange| exchange.is_bare)
     }
 
     /// The agent, when one does the work.

@@ -12,8 +12,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use supervisors::TaskExit;
 
 use crate::domain::fault::{Fault, in_one_line};
-use crate::domain::id::{IncidentId, RunId};
-use crate::domain::incident::Incident;
+use crate::domain::id::RunId;
 use crate::domain::name::ScheduleName;
 use crate::domain::schedule::definition::Schedule;
 use crate::domain::schedule::expression::When;
@@ -28,10 +27,11 @@ use crate::storage::batch::{Batch, Op, Refused};
 use crate::storage::error::StoreError;
 
 use super::decision::{adopt, decide, drop_through, fail, finish, queue, retire};
-use super::effect::{Change, Notice, Start, Step, Verdict, Written};
+use super::effect::{Change, Start, Step, Verdict, Written};
 use super::message::{Answer, BACKFILL_MAX, ScheduleMessage, ScheduleRefused};
 use super::parts::AutomationInside;
 use super::state::ScheduleState;
+use super::troubles;
 use super::watching;
 use super::zone::Zone;
 
@@ -95,7 +95,7 @@ impl Actor for ScheduleActor {
             ScheduleMessage::RunEnded { slot, verdict } => {
                 state.watched.remove(&slot);
                 let now = self.inside.parts.clock.now();
-                if let Some(written) = finish(&state.schedule, slot, &verdict, now) {
+                if let Some(written) = finish(&state.schedule, &state.zone, slot, &verdict, now) {
                     self.write(state, written).await?;
                 }
             }
@@ -144,6 +144,9 @@ fn rows_after(inside: &AutomationInside, name: &ScheduleName, at: UtcMillis) -> 
 pub(super) fn retiring(inside: &AutomationInside, name: &ScheduleName) -> Result<Batch, StoreError> {
     let now = inside.parts.clock.now();
     let mut batch = Batch::ops(vec![Op::ScheduleDrop(name.clone())]);
+    for op in troubles::end(&inside.parts, name, now)? {
+        batch = batch.with(op);
+    }
     for Change { row, expected } in retire(open_rows(inside, name)?, now) {
         batch = batch.with(Op::SlotPut { row, expected });
     }
@@ -182,10 +185,9 @@ impl ScheduleActor {
         let before = before.as_ref().map(|(when, zone)| (when, zone as &dyn Offsets));
         let written = adopt(&state, before, now);
         let mut state = state;
-        parts.committer.commit(self.batch(&written)).await?;
+        parts.committer.commit(self.batch(&written, false)?).await?;
         self.count(&written);
         state.wrote(&written);
-        state.is_fresh = true;
         Ok(state)
     }
 
@@ -196,7 +198,7 @@ impl ScheduleActor {
             self.inside.book.looked(&self.name);
             self.watch(myself, state);
             if self.inside.held.load(Ordering::Acquire) {
-                state.schedule.was_held = true;
+                state.schedule.held();
                 state.timer = Some(Timer::after(myself, parts.tick, || ScheduleMessage::LookDue));
                 return Ok(());
             }
@@ -207,8 +209,7 @@ impl ScheduleActor {
             }
             match decide(&state.schedule, &state.zone, now) {
                 Step::Wait(until) => {
-                    state.schedule.is_fresh = false;
-                    state.schedule.was_held = false;
+                    state.schedule.rests(now);
                     let wait = until.map_or(parts.tick, |at| parts.clock.until(at).min(parts.tick));
                     // A clock that shows a time just before the due one must not make it turn round.
                     let wait = wait.max(Duration::from_millis(1));
@@ -254,6 +255,7 @@ impl ScheduleActor {
                     TaskExit::Done(verdict) => verdict,
                     TaskExit::Panicked(panic) => Verdict {
                         succeeded: false,
+                        is_superseded: false,
                         why: format!("looking at {run} failed: {panic}").into(),
                     },
                     // The next incarnation, or the next life, waits again.
@@ -272,34 +274,14 @@ impl ScheduleActor {
         }
     }
 
-    fn batch(&self, written: &Written) -> Batch {
+    fn batch(&self, written: &Written, is_well: bool) -> Result<Batch, StoreError> {
         let mut ops = vec![Op::SchedulePut(written.kept.clone())];
         ops.extend(written.rows.iter().map(|change| Op::SlotPut {
             row: change.row.clone(),
             expected: change.expected,
         }));
-        ops.extend(
-            written
-                .notice
-                .as_ref()
-                .map(|notice| Op::IncidentOpen(self.incident(notice))),
-        );
-        Batch::ops(ops)
-    }
-
-    fn incident(&self, notice: &Notice) -> Incident {
-        let parts = &self.inside.parts;
-        let now = parts.clock.now();
-        tracing::warn!(schedule = %self.name, why = %notice.why, "{}", notice.what);
-        Incident {
-            id: IncidentId::new(now, parts.entropy.u128()),
-            at: now,
-            severity: notice.severity.into(),
-            what: notice.what.as_str().into(),
-            why: notice.why.as_str().into(),
-            action: notice.action.as_str().into(),
-            run: notice.run,
-        }
+        ops.extend(troubles::follow(&self.inside.parts, &self.name, written, is_well)?);
+        Ok(Batch::ops(ops))
     }
 
     fn count(&self, written: &Written) {
@@ -324,7 +306,8 @@ impl ScheduleActor {
 
     /// Commits; a slot that is not as it was thought to be makes the ledger be read anew.
     async fn write(&self, state: &mut ActorState, written: Written) -> Result<(), ActorProcessingErr> {
-        match self.inside.parts.committer.commit(self.batch(&written)).await {
+        let batch = self.batch(&written, state.schedule.is_well)?;
+        match self.inside.parts.committer.commit(batch).await {
             Ok(_) => {
                 self.count(&written);
                 state.schedule.wrote(&written);
@@ -424,12 +407,7 @@ impl ScheduleActor {
 
     async fn cancel(&self, state: &mut ActorState, runs: Vec<RunId>) {
         for run in runs {
-            let cancelled = self
-                .inside
-                .parts
-                .runs
-                .cancel(run, "a later slot of its schedule is due".into())
-                .await;
+            let cancelled = self.inside.parts.runs.cancel(run, watching::SUPERSEDED.into()).await;
             match cancelled {
                 // It is told when it has ended.
                 Ok(()) | Err(RunsError::Ended { .. }) => {}
@@ -455,7 +433,10 @@ impl ScheduleActor {
             cancels: None,
             notice: None,
         };
-        let committed = self.inside.parts.committer.commit(self.batch(&written)).await;
+        let batch = self
+            .batch(&written, state.schedule.is_well)
+            .map_err(|error| ScheduleRefused::Store(Arc::new(error)))?;
+        let committed = self.inside.parts.committer.commit(batch).await;
         committed.map_err(ScheduleRefused::Commit)?;
         self.count(&written);
         state.schedule.wrote(&written);

@@ -100,7 +100,7 @@ impl Actor for BackupsActor {
     ) -> Result<(), ActorProcessingErr> {
         let Backups { every, clock, .. } = &self.0;
         let every_ms = u64::try_from(every.as_millis()).unwrap_or(u64::MAX);
-        let look = self.newest().await;
+        let look = self.newest(clock.now()).await;
         let now = clock.now();
         let result = match look {
             Ok(newest) if due(newest, state.failed, every_ms, now) > now => None,
@@ -126,11 +126,13 @@ impl Actor for BackupsActor {
 }
 
 impl BackupsActor {
-    async fn newest(&self) -> Result<Option<UtcMillis>, BackupError> {
+    /// When the newest was made. One of a time that has not come was made before the clock was set back, and is not it.
+    async fn newest(&self, now: UtcMillis) -> Result<Option<UtcMillis>, BackupError> {
         let folder = self.0.places.backups.clone();
         let listed = tokio::task::spawn_blocking(move || keep::list(&folder)).await;
         let found = listed.map_err(|_| BackupError::Crashed)??;
-        Ok(found.iter().map(|(_, manifest)| manifest.made_at).max())
+        let times = found.iter().map(|(_, manifest)| manifest.made_at);
+        Ok(times.filter(|made_at| *made_at <= now).max())
     }
 
     /// Makes one, then removes the oldest over the limit; gives its name.
@@ -141,7 +143,7 @@ impl BackupsActor {
         let keep = keep.load(Ordering::Relaxed);
         let made = tokio::task::spawn_blocking(move || {
             let made = create(&store, &places, true, now)?;
-            keep::prune(&places.backups, keep)?;
+            keep::prune(&places.backups, keep, &made)?;
             Ok::<_, BackupError>(made.path.display().to_string())
         });
         made.await.map_err(|_| BackupError::Crashed)?

@@ -6,17 +6,21 @@
 use std::sync::Arc;
 
 use crate::domain::id::RunId;
-use crate::domain::schedule::definition::{CatchUp, Overlap};
+use crate::domain::schedule::definition::{CatchUp, Overlap, Schedule};
 use crate::domain::schedule::expression::When;
 use crate::domain::schedule::slot::{Kept, SlotRow, SlotState};
 use crate::domain::schedule::zone::Offsets;
 use crate::domain::time::UtcMillis;
 
-use super::effect::{Change, Notice, Start, Step, Verdict, Written};
-use super::state::ScheduleState;
+use super::effect::{Change, Notice, Start, Step, Trouble, Verdict, Written};
+use super::state::{Gap, ScheduleState};
 
 /// Rows that one catch-up writes; what is older is summed up in one more.
 pub const CATCH_UP_ROWS_MAX: u64 = 100;
+/// What is said of a slot that was cancelled for a later one.
+const TAKEN_PLACE: &str = "a later slot took its place";
+/// A slot that was due so long ago was not looked at in time, in milliseconds.
+const STALLED_MS: u64 = 5_000;
 /// Runs of one schedule at once under [`Overlap::Allow`].
 pub const PARALLEL_MAX: usize = 16;
 
@@ -49,26 +53,58 @@ pub fn decide(state: &ScheduleState, zone: &dyn Offsets, now: UtcMillis) -> Step
             return Step::Cancel(runs);
         }
     }
-    let Some(slot) = next_slot(state, zone) else {
-        return Step::Wait(put_off);
-    };
-    let due = slot.plus_ms(state.schedule.jitter_of(slot));
-    if due > now {
-        return Step::Wait(Some(put_off.map_or(due, |off| off.min(due))));
+    if let Some(until) = put_off {
+        // What is due until then is decided when there is an answer, as what was due in a gap.
+        return Step::Wait(Some(until));
     }
-    if now.since(due) > state.schedule.late_after_ms {
+    let Some(slot) = next_open(state, zone, &state.schedule.when, state.kept.through) else {
+        return Step::Wait(None);
+    };
+    let due = due_of(&state.schedule, zone, state.kept.anchor, slot);
+    if due > now {
+        return Step::Wait(Some(due));
+    }
+    if is_behind(state, zone, (slot, due), now) {
         return catch_up(state, zone, slot, now);
     }
     on_time(state, slot, now)
 }
 
-/// The first slot that is in no ledger.
-fn next_slot(state: &ScheduleState, zone: &dyn Offsets) -> Option<UtcMillis> {
-    next_open(state, zone, &state.schedule.when)
+/// When a slot is due: its jitter never puts it off beyond the next one.
+fn due_of(schedule: &Schedule, zone: &dyn Offsets, anchor: UtcMillis, slot: UtcMillis) -> UtcMillis {
+    let jitter = schedule.jitter_of(slot);
+    if jitter == 0 {
+        return slot;
+    }
+    let next = schedule.when.next(zone, anchor, slot);
+    let between = next.map_or(u64::MAX, |next| next.since(slot)).max(1);
+    slot.plus_ms(jitter % between)
 }
 
-fn next_open(state: &ScheduleState, zone: &dyn Offsets, when: &When) -> Option<UtcMillis> {
-    let mut slot = when.next(zone, state.kept.anchor, state.kept.through)?;
+/// Whether nobody looked when a slot was due. Those that are not late yet are started in time still, as far as they may
+/// run beside each other and nothing stands in their way but a run that began after them.
+fn is_behind(state: &ScheduleState, zone: &dyn Offsets, (slot, due): (UtcMillis, UtcMillis), now: UtcMillis) -> bool {
+    let schedule = &state.schedule;
+    if now.since(due) > schedule.late_after_ms {
+        return true;
+    }
+    if state.gap.is_none() && now.since(due) < STALLED_MS {
+        return false;
+    }
+    let anchor = state.kept.anchor;
+    if schedule.overlap == Overlap::Allow {
+        let room = PARALLEL_MAX.saturating_sub(state.running.len() + state.queued.len());
+        return schedule.when.count(zone, anchor, state.kept.through, now) > room as u64;
+    }
+    let next = next_open(state, zone, &schedule.when, slot);
+    let is_next_due = next.is_some_and(|next| due_of(schedule, zone, anchor, next) <= now);
+    let began_later = |row: &SlotRow| row.decided_at > due;
+    is_next_due || (schedule.overlap == Overlap::Skip && state.running.values().any(began_later))
+}
+
+/// The first slot after a time that is in no ledger.
+fn next_open(state: &ScheduleState, zone: &dyn Offsets, when: &When, after: UtcMillis) -> Option<UtcMillis> {
+    let mut slot = when.next(zone, state.kept.anchor, after)?;
     while state.settled.contains(&slot) {
         slot = when.next(zone, state.kept.anchor, slot)?;
     }
@@ -123,15 +159,15 @@ fn on_time(state: &ScheduleState, slot: UtcMillis, now: UtcMillis) -> Step {
         Overlap::Allow if state.running.len() >= PARALLEL_MAX => {
             skip(format!("{PARALLEL_MAX} runs of earlier slots still run"))
         }
-        Overlap::Allow => start(state, slot, kept, now),
-        _ if is_free => start(state, slot, kept, now),
+        Overlap::Allow => start(slot, kept),
+        _ if is_free => start(slot, kept),
         Overlap::Skip => skip(running()),
         Overlap::Queue if !state.queued.is_empty() => skip("an earlier slot waits already".into()),
         Overlap::Queue => write(vec![new_row(state, slot, SlotState::Queued, now, running())], None),
         Overlap::Cancel => {
             let superseded = state.queued.keys().map(|waiting| Change {
                 expected: Some(SlotState::Queued),
-                ..new_row(state, *waiting, SlotState::Skipped, now, "a later slot took its place")
+                ..new_row(state, *waiting, SlotState::Skipped, now, TAKEN_PLACE)
             });
             let mut rows: Vec<Change> = superseded.collect();
             rows.push(new_row(
@@ -146,36 +182,23 @@ fn on_time(state: &ScheduleState, slot: UtcMillis, now: UtcMillis) -> Step {
     }
 }
 
-fn start(state: &ScheduleState, slot: UtcMillis, kept: Kept, now: UtcMillis) -> Step {
-    match state.put_off_until(now) {
-        Some(until) => Step::Wait(Some(until)),
-        None => Step::Start(Start {
-            slot,
-            expected: None,
-            kept,
-            why: "".into(),
-        }),
-    }
+fn start(slot: UtcMillis, kept: Kept) -> Step {
+    Step::Start(Start {
+        slot,
+        expected: None,
+        kept,
+        why: "".into(),
+    })
 }
 
 /// Slots that were due while nobody looked, from `first` on.
 fn catch_up(state: &ScheduleState, zone: &dyn Offsets, first: UtcMillis, now: UtcMillis) -> Step {
     let schedule = &state.schedule;
-    let reason = if state.is_fresh {
-        "the daemon was not running when it was due"
-    } else if state.was_held {
-        "the daemon was being drained when it was due"
-    } else if state.put_off.is_some() {
-        "its run could not be accepted in time"
-    } else {
-        "nobody looked when it was due: the machine slept, was overloaded, or its clock was set forward"
-    };
-    // Slots whose time has certainly passed, whatever their jitter; at least the one that was found.
-    let settled_ms = schedule
-        .late_after_ms
-        .saturating_add(schedule.jitter_ms)
-        .saturating_add(1);
-    let end = UtcMillis(now.0.saturating_sub(settled_ms)).max(first);
+    let reason = state.gap.map_or(
+        "nobody looked when it was due: the machine slept, was overloaded, or its clock was set forward",
+        Gap::reason,
+    );
+    let end = last_due(state, zone, first, now);
     let (word, why) = match (&state.kept.paused, schedule.catch_up) {
         (Some((_, paused)), _) => (SlotState::Skipped, format!("paused: {paused}")),
         (None, CatchUp::Skip) => (SlotState::Missed, format!("{reason}; this schedule is not caught up")),
@@ -217,6 +240,7 @@ fn catch_up(state: &ScheduleState, zone: &dyn Offsets, first: UtcMillis, now: Ut
         .filter(|change| change.row.state == SlotState::Queued)
         .count();
     let notice = (missed > 0).then(|| Notice {
+        trouble: Trouble::Missing,
         severity: "warning",
         what: format!("{missed} slots of schedule {} were missed", schedule.name),
         why: reason.to_owned(),
@@ -232,6 +256,22 @@ fn catch_up(state: &ScheduleState, zone: &dyn Offsets, first: UtcMillis, now: Ut
         cancels: None,
         notice,
     }))
+}
+
+/// The last slot, from `first` on, that was due before now.
+fn last_due(state: &ScheduleState, zone: &dyn Offsets, first: UtcMillis, now: UtcMillis) -> UtcMillis {
+    let (when, anchor) = (&state.schedule.when, state.kept.anchor);
+    let before = UtcMillis(now.0.saturating_sub(1)).max(first);
+    // None is due later than the next one: of those before now only the last may still have to wait.
+    let mut after = when.tail(zone, anchor, (first, before), 2);
+    let mut last = first;
+    while let Some(slot) = when.next(zone, anchor, after).filter(|slot| *slot <= before) {
+        if due_of(&state.schedule, zone, anchor, slot) < now {
+            last = last.max(slot);
+        }
+        after = slot;
+    }
+    last
 }
 
 /// Rows for all slots after `through` up to and with `end` that have none: the last ones each, the others in one.
@@ -252,7 +292,7 @@ fn rows_between(
         .count() as u64;
     let older = when.count(zone, anchor, through, each_after).saturating_sub(settled);
     if older > 0 {
-        let first = next_open(state, zone, when).unwrap_or(each_after);
+        let first = next_open(state, zone, when, state.kept.through).unwrap_or(each_after);
         let mut change = new_row(
             state,
             last_open(state, zone, when, (through, each_after)),
@@ -325,6 +365,7 @@ pub fn adopt(state: &ScheduleState, old: Option<(&When, &dyn Offsets)>, now: Utc
         },
         cancels: None,
         notice: (missed > 0).then(|| Notice {
+            trouble: Trouble::Missing,
             severity: "warning",
             what: format!("{missed} slots of schedule {} were missed", schedule.name),
             why: why.to_owned(),
@@ -335,26 +376,37 @@ pub fn adopt(state: &ScheduleState, old: Option<(&When, &dyn Offsets)>, now: Utc
 }
 
 /// A slot's run has ended. None when the slot has no run that is awaited: it was told before.
-pub fn finish(state: &ScheduleState, slot: UtcMillis, verdict: &Verdict, now: UtcMillis) -> Option<Written> {
+pub fn finish(
+    state: &ScheduleState,
+    zone: &dyn Offsets,
+    slot: UtcMillis,
+    verdict: &Verdict,
+    now: UtcMillis,
+) -> Option<Written> {
     let before = state.running.get(&slot)?;
     let schedule = &state.schedule;
-    let due = slot.plus_ms(schedule.jitter_of(slot));
-    let word = match (verdict.succeeded, before.decided_at.since(due) > schedule.late_after_ms) {
-        (false, _) => SlotState::Failed,
-        (true, true) => SlotState::Late,
-        (true, false) => SlotState::Ran,
-    };
+    let due = due_of(schedule, zone, state.kept.anchor, slot);
+    let is_late = before.decided_at.since(due) > schedule.late_after_ms;
     let mut row = before.clone();
-    row.state = word;
     row.ended_at = Some(now);
-    if !verdict.succeeded {
-        row.why = verdict.why.clone();
+    row.state = match verdict {
+        Verdict { succeeded: true, .. } if is_late => SlotState::Late,
+        Verdict { succeeded: true, .. } => SlotState::Ran,
+        Verdict {
+            is_superseded: true, ..
+        } => SlotState::Skipped,
+        _ => SlotState::Failed,
+    };
+    match row.state {
+        SlotState::Skipped => row.why = TAKEN_PLACE.into(),
+        SlotState::Failed => row.why = verdict.why.clone(),
+        _ => {}
     }
     let mut kept = state.kept.clone();
     if verdict.succeeded {
         kept.succeeded_at = Some(now);
     }
-    let notice = (!verdict.succeeded).then(|| failed(state, &verdict.why, row.run));
+    let notice = (row.state == SlotState::Failed).then(|| failed(state, &verdict.why, row.run));
     Some(Written {
         rows: vec![Change {
             row,
@@ -382,6 +434,7 @@ pub fn fail(state: &ScheduleState, start: &Start, why: &str, now: UtcMillis) -> 
 fn failed(state: &ScheduleState, why: &str, run: Option<RunId>) -> Notice {
     let name = &state.schedule.name;
     Notice {
+        trouble: Trouble::Failing,
         severity: "error",
         what: format!("a slot of schedule {name} failed"),
         why: why.to_owned(),

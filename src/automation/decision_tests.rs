@@ -52,6 +52,8 @@ struct World {
     state: ScheduleState,
     runs: u128,
     went_back: bool,
+    /// Whether starts are refused for now.
+    refuses: bool,
 }
 
 impl World {
@@ -75,6 +77,7 @@ impl World {
             starts: BTreeMap::new(),
             runs: 0,
             went_back: false,
+            refuses: false,
         }
     }
 
@@ -105,6 +108,7 @@ impl World {
                     until.is_none_or(|until| until > self.now),
                     "waiting for the past: {until:?}"
                 );
+                self.state.rests(self.now);
                 return false;
             }
             Step::Rewind => {
@@ -121,6 +125,9 @@ impl World {
                 );
                 self.commit(&written);
                 self.state.wrote(&written);
+            }
+            Step::Start(_) if self.refuses => {
+                assert!(self.state.refused(self.now), "given up");
             }
             Step::Start(start) => {
                 self.runs += 1;
@@ -180,18 +187,22 @@ impl World {
     }
 
     fn end_one(&mut self, succeeded: bool) {
+        self.end_one_as(&Verdict {
+            succeeded,
+            is_superseded: false,
+            why: "x".into(),
+        });
+    }
+
+    fn end_one_as(&mut self, verdict: &Verdict) {
         let Some(slot) = self.state.running.keys().next().copied() else {
             return;
         };
-        let verdict = Verdict {
-            succeeded,
-            why: "x".into(),
-        };
-        let written = finish(&self.state, slot, &verdict, self.now).expect("it runs");
+        let written = finish(&self.state, &self.zone, slot, verdict, self.now).expect("it runs");
         self.commit(&written);
         self.state.wrote(&written);
         assert_eq!(
-            finish(&self.state, slot, &verdict, self.now),
+            finish(&self.state, &self.zone, slot, verdict, self.now),
             None,
             "told twice, written once"
         );
@@ -350,31 +361,118 @@ fn a_downtime_is_caught_up_as_the_schedule_says_and_written_down_within_bounds()
         &[("missed", 2), ("late", 1), ("ran", 1)],
     );
     check("*/30 * * * *", CatchUp::Skip, 2, &[("missed", 3), ("ran", 1)]);
-    // What is caught up waits already, and one may. The last slot is due this very moment, the one before is within its minute of grace.
+    // What is caught up runs or waits already, and one may wait. The last slot is due this very moment.
     check(
         "* * * * *",
         CatchUp::Last,
         48,
-        &[
-            ("missed x2778", 1),
-            ("missed", 99),
-            ("late", 1),
-            ("ran", 1),
-            ("skipped", 1),
-        ],
+        &[("missed x2779", 1), ("missed", 99), ("ran", 2)],
     );
     check(
         "* * * * *",
         CatchUp::All,
         48,
-        &[("missed x2778", 1), ("late", 100), ("skipped", 2)],
+        &[("missed x2779", 1), ("late", 99), ("ran", 1), ("skipped", 1)],
     );
     check(
         "* * * * *",
         CatchUp::Skip,
         48,
-        &[("missed x2778", 1), ("missed", 100), ("ran", 2)],
+        &[("missed x2779", 1), ("missed", 100), ("ran", 1)],
     );
+}
+
+/// What keeps a schedule from deciding.
+#[derive(Debug, Clone, Copy)]
+enum Hindered {
+    Down,
+    Drained,
+    Refused,
+    Stalled,
+}
+
+#[test]
+fn slots_that_were_due_in_a_gap_are_caught_up_also_where_they_are_due_more_often_than_they_are_late() {
+    let check = |gap: Hindered, catch_up: CatchUp, seconds: u64, expected: &[&str]| {
+        let mut world = World::new(schedule("@every 10s", Overlap::Skip, catch_up, 0));
+        world.settle();
+        let end = START.plus_ms(seconds * 1_000);
+        match gap {
+            Hindered::Down => {
+                world.now = end;
+                world.restart();
+            }
+            Hindered::Drained => {
+                world.now = end;
+                world.state.held();
+            }
+            Hindered::Refused => {
+                world.refuses = true;
+                while world.now < end {
+                    world.settle();
+                    world.now = world.now.plus_ms(5_000);
+                }
+                world.refuses = false;
+            }
+            Hindered::Stalled => world.now = end,
+        }
+        world.settle();
+        while !world.state.running.is_empty() {
+            world.now = world.now.plus_ms(100);
+            world.end_one(true);
+            world.settle();
+        }
+        world.check();
+        assert_eq!(states(&world), expected, "{gap:?} {catch_up:?} {seconds} s");
+        let why = world.rows.values().map(|row| row.why.to_string());
+        assert!(
+            why.clone().all(|why| !why.contains("earlier")),
+            "{:?}",
+            why.collect::<Vec<_>>()
+        );
+    };
+    for gap in [Hindered::Down, Hindered::Drained, Hindered::Refused, Hindered::Stalled] {
+        check(gap, CatchUp::All, 35, &["ran", "ran", "ran"]);
+        // One alone that is not late yet is in time.
+        check(gap, CatchUp::Skip, 15, &["ran"]);
+    }
+    for gap in [Hindered::Down, Hindered::Drained, Hindered::Stalled] {
+        check(gap, CatchUp::Skip, 35, &["missed", "missed", "missed"]);
+        check(gap, CatchUp::Last, 35, &["missed", "missed", "ran"]);
+    }
+    // What was refused first waits already; of what came after it the last one runs.
+    check(Hindered::Refused, CatchUp::Last, 35, &["ran", "missed", "ran"]);
+    check(Hindered::Refused, CatchUp::Skip, 35, &["missed", "missed", "ran"]);
+}
+
+#[test]
+fn slots_of_a_gap_that_may_run_beside_each_other_start_in_time_where_there_is_room_for_all() {
+    let check = |expression: &str, catch_up: CatchUp, expected: &[(&str, usize)]| {
+        let mut world = World::new(schedule(expression, Overlap::Allow, catch_up, 0));
+        world.settle();
+        world.now = START.plus_ms(35_500);
+        world.restart();
+        world.settle();
+        while !world.state.running.is_empty() {
+            world.end_one(true);
+            world.settle();
+        }
+        world.check();
+        let words = states(&world);
+        let found: Vec<(&str, usize)> = expected
+            .iter()
+            .map(|(word, _)| (*word, words.iter().filter(|one| one == word).count()))
+            .collect();
+        assert_eq!(
+            (&found[..], words.len()),
+            (expected, expected.iter().map(|one| one.1).sum()),
+            "{words:?}"
+        );
+    };
+    check("@every 10s", CatchUp::Skip, &[("ran", 3)]);
+    check("@every 1s", CatchUp::Skip, &[("missed", 35)]);
+    check("@every 1s", CatchUp::Last, &[("missed", 34), ("ran", 1)]);
+    check("@every 1s", CatchUp::All, &[("ran", 35)]);
 }
 
 #[test]
@@ -392,6 +490,34 @@ fn an_overlap_is_handled_as_the_schedule_says() {
     check(Overlap::Queue, &["running", "queued", "skipped", "skipped"], 0);
     check(Overlap::Allow, &["running"; 4], 0);
     check(Overlap::Cancel, &["running", "skipped", "skipped", "queued"], 1);
+}
+
+#[test]
+fn a_run_that_its_schedule_cancels_for_a_later_slot_is_skipped_and_one_that_fails_is_told() {
+    let check = |is_superseded: bool, succeeded: bool, expected: (&str, &str, bool)| {
+        let mut world = World::new(schedule("*/10 * * * *", Overlap::Cancel, CatchUp::Last, 0));
+        for _ in 0..2 {
+            world.now = world.now.plus_ms(10 * MINUTE);
+            world.settle();
+        }
+        let slot = *world.state.running.keys().next().expect("it runs");
+        let verdict = Verdict {
+            succeeded,
+            is_superseded,
+            why: "x".into(),
+        };
+        let written = finish(&world.state, &world.zone, slot, &verdict, world.now).expect("it runs");
+        let row = &written.rows[0].row;
+        let found = (row.state.as_str(), &*row.why, written.notice.is_some());
+        assert_eq!(found, expected, "{verdict:?}");
+        world.end_one_as(&verdict);
+        world.settle();
+        assert_eq!(states(&world)[1..], ["running"], "the later one runs");
+    };
+    check(true, false, ("skipped", "a later slot took its place", false));
+    check(false, false, ("failed", "x", true));
+    // It was quicker than its end.
+    check(false, true, ("ran", "", false));
 }
 
 #[test]
@@ -429,6 +555,22 @@ fn jitter_puts_off_and_stays() {
     world.now = slot.plus_ms(jitter);
     world.settle();
     assert_eq!(world.starts.len(), 1);
+}
+
+#[test]
+fn jitter_that_is_longer_than_the_time_between_slots_puts_none_off_beyond_the_next() {
+    let mut world = World::new(schedule("@every 10s", Overlap::Skip, CatchUp::Skip, 5 * MINUTE));
+    while world.now < START.plus_ms(5 * MINUTE) {
+        world.settle();
+        world.end_one(true);
+        world.now = world.now.plus_ms(100);
+    }
+    world.check();
+    assert!(world.rows.len() >= 28, "{}", world.rows.len());
+    for (slot, row) in &world.rows {
+        assert_eq!(row.state, SlotState::Ran, "{slot}: {}", row.why);
+        assert!(row.decided_at < slot.plus_ms(10_100), "{slot}: {}", row.decided_at);
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::domain::id::RunId;
+use crate::domain::name::ScheduleName;
 use crate::domain::schedule::slot::{Kept, SlotRow, SlotState};
 use crate::domain::time::UtcMillis;
 
@@ -15,9 +16,41 @@ pub struct Change {
     pub expected: Option<SlotState>,
 }
 
+/// What troubles a schedule. All of one kind are one incident as long as it goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Trouble {
+    /// Slots fail; it ends with one that succeeds.
+    Failing,
+    /// Slots are missed; it ends when none was for a day.
+    Missing,
+}
+
+impl Trouble {
+    /// Every one.
+    pub const ALL: [Self; 2] = [Self::Failing, Self::Missing];
+
+    /// What its incident is called.
+    pub fn fingerprint(self, schedule: &ScheduleName) -> String {
+        match self {
+            Self::Failing => format!("schedule:{schedule}"),
+            Self::Missing => format!("missed:{schedule}"),
+        }
+    }
+
+    /// After how long without another one it has ended by itself, in milliseconds.
+    pub fn quiet_ms(self) -> Option<u64> {
+        match self {
+            Self::Failing => None,
+            Self::Missing => Some(24 * 3_600_000),
+        }
+    }
+}
+
 /// Something that a person should know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
+    /// Of what it is one.
+    pub trouble: Trouble,
     /// `warning` or `error`.
     pub severity: &'static str,
     /// What happened.
@@ -41,6 +74,14 @@ pub struct Written {
     pub cancels: Option<UtcMillis>,
     /// What a person should know.
     pub notice: Option<Notice>,
+}
+
+impl Written {
+    /// Whether a slot's run succeeded.
+    pub fn succeeds(&self) -> bool {
+        let succeeded = |change: &Change| matches!(change.row.state, SlotState::Ran | SlotState::Late);
+        self.rows.iter().any(succeeded)
+    }
 }
 
 /// A slot's run is to be accepted, in one transaction with its row.
@@ -76,6 +117,8 @@ pub enum Step {
 pub struct Verdict {
     /// Whether it succeeded with all that was expected of it.
     pub succeeded: bool,
+    /// Whether its schedule ended it, for a later slot.
+    pub is_superseded: bool,
     /// Why not; for people.
     pub why: Arc<str>,
 }

@@ -202,6 +202,10 @@ impl AutomationHandle {
             return Err(AutomationError::Invalid(findings));
         }
         let schedule = Arc::new(schedule);
+        if self.preview(schedule.clone(), 1).next.is_empty() {
+            let never = format!("`{}` has passed: it would never be due", schedule.expression);
+            return Err(AutomationError::Invalid(vec![Finding::new("/cron", never)]));
+        }
         if self.inside.book.get(&name).is_some() {
             return Err(AutomationError::Exists(name));
         }

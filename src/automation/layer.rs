@@ -47,7 +47,8 @@ pub fn layer(
     .shutdown(Shutdown::Timeout(Duration::from_secs(5)))
     .backoff(Backoff::jitter(Duration::from_millis(50), Duration::from_secs(30)))
     .max_children(SCHEDULES_MAX)
-    .intensity(100, Duration::from_secs(30));
+    .intensity(100, Duration::from_secs(30))
+    .forgive_kills();
     let inside = AutomationInside {
         parts,
         book: Book::new(schedules),
@@ -63,6 +64,7 @@ pub fn layer(
     });
     let spec = SupervisorSpec::new(Strategy::RestForOne)
         .intensity(3, Duration::from_secs(60))
+        .forgive_kills()
         .child(ChildSpec::tasks("watching", watchers))
         .child(ChildSpec::dynamic("schedules", actors))
         .child(keeper);

@@ -23,6 +23,7 @@ pub mod outputs;
 pub mod parts;
 mod prepare;
 pub mod state;
+mod troubles;
 mod watching;
 pub mod zone;
 

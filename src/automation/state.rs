@@ -8,7 +8,7 @@ use crate::domain::schedule::definition::Schedule;
 use crate::domain::schedule::slot::{Kept, SlotRow, SlotState};
 use crate::domain::time::UtcMillis;
 
-use super::effect::Written;
+use super::effect::{Notice, Trouble, Written};
 
 /// Between two attempts to start a slot whose run was refused for now, in milliseconds.
 pub const RETRY_MS: u64 = 5_000;
@@ -34,12 +34,34 @@ pub struct ScheduleState {
     pub cancelled: BTreeSet<RunId>,
     /// Until when nothing is started, and since when starts are refused.
     pub put_off: Option<PutOff>,
-    /// Whether nothing was decided since the process, or this actor, began.
-    pub is_fresh: bool,
-    /// Whether nothing was decided for a while because the daemon was being drained.
-    pub was_held: bool,
+    /// Why slots may have been due without being decided; none from the first rest after it.
+    pub gap: Option<Gap>,
+    /// Whether the slot that ended last is known to have succeeded.
+    pub is_well: bool,
     /// Rows written since the ledger was last trimmed.
     pub rows_written: usize,
+}
+
+/// Why slots were due and nothing was decided about them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gap {
+    /// The process, or the actor, had not begun.
+    Down,
+    /// The daemon was being drained.
+    Drained,
+    /// Starts were refused.
+    Refused,
+}
+
+impl Gap {
+    /// What is said of a slot.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Down => "the daemon was not running when it was due",
+            Self::Drained => "the daemon was being drained when it was due",
+            Self::Refused => "its run could not be accepted in time",
+        }
+    }
 }
 
 /// Starts are refused for now.
@@ -64,8 +86,8 @@ impl ScheduleState {
             cancel_for: None,
             cancelled: BTreeSet::new(),
             put_off: None,
-            is_fresh: true,
-            was_held: false,
+            gap: Some(Gap::Down),
+            is_well: false,
             rows_written: 0,
         };
         for row in open {
@@ -105,8 +127,12 @@ impl ScheduleState {
         if written.cancels.is_some() {
             self.cancel_for = written.cancels;
         }
-        self.is_fresh = false;
-        self.was_held = false;
+        let failed = |notice: &Notice| notice.trouble == Trouble::Failing;
+        if written.notice.as_ref().is_some_and(failed) {
+            self.is_well = false;
+        } else if written.succeeds() {
+            self.is_well = true;
+        }
     }
 
     /// The clock was set back to `now`; `slots` are those after it that have rows.
@@ -124,7 +150,21 @@ impl ScheduleState {
             since,
             until: now.plus_ms(RETRY_MS),
         });
+        self.gap = Some(Gap::Refused);
         now.since(since) < GIVE_UP_MS
+    }
+
+    /// Nothing is decided for now, because the daemon is being drained.
+    pub fn held(&mut self) {
+        self.gap.get_or_insert(Gap::Drained);
+    }
+
+    /// Everything that is due is decided, or waits until starts are tried again.
+    pub fn rests(&mut self, now: UtcMillis) {
+        if self.put_off_until(now).is_none() {
+            self.put_off = None;
+            self.gap = None;
+        }
     }
 
     /// Until when nothing is started.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::domain::fact::Fact;
 use crate::domain::fault::in_one_line;
 use crate::domain::id::RunId;
 use crate::domain::run::{Outcome, RunStatus};
@@ -16,12 +17,16 @@ use super::parts::AutomationParts;
 /// Between two looks at a run of which nothing is heard. What is heard comes at once; this is for what is not.
 const LOOK: Duration = Duration::from_secs(60);
 
+/// Why a schedule ends a run: it is how the run's journal tells that end from one that a person asked for.
+pub(super) const SUPERSEDED: &str = "a later slot of its schedule is due";
+
 /// Waits until a slot's run has ended, and judges it. The run has a deadline of its own.
 ///
 /// **Cancel**: nothing is lost; whoever waits next sees the same.
 pub(super) async fn verdict(parts: AutomationParts, schedule: Arc<Schedule>, row: SlotRow, run: RunId) -> Verdict {
     let failed = |why: String| Verdict {
         succeeded: false,
+        is_superseded: false,
         why: why.into(),
     };
     let status = match end_of(&parts, run).await {
@@ -35,6 +40,15 @@ pub(super) async fn verdict(parts: AutomationParts, schedule: Arc<Schedule>, row
                 "{run} ended unknown: a person must say what happened, `openclaw runs resolve`"
             ));
         }
+        RunStatus::Ended(Outcome::Cancelled) => {
+            return match is_superseded(&parts, run) {
+                Ok(is_superseded) => Verdict {
+                    is_superseded,
+                    ..failed(format!("{run} is cancelled"))
+                },
+                Err(reason) => failed(format!("{run} is cancelled, and cannot be read: {reason}")),
+            };
+        }
         other => return failed(format!("{run} is {}", other.as_str())),
     }
     let workspace = parts.workspace(&schedule);
@@ -43,11 +57,22 @@ pub(super) async fn verdict(parts: AutomationParts, schedule: Arc<Schedule>, row
     match looked.await {
         Ok(Ok(())) => Verdict {
             succeeded: true,
+            is_superseded: false,
             why: "".into(),
         },
         Ok(Err(reason)) => failed(format!("{run} succeeded, but {reason}")),
         Err(error) => failed(format!("the expected outputs could not be looked at: {error}")),
     }
+}
+
+/// Whether the first who asked for the run's end was its schedule.
+fn is_superseded(parts: &AutomationParts, run: RunId) -> Result<bool, String> {
+    let facts = parts.runs.facts(run, 0).map_err(|error| in_one_line(&error))?;
+    let asked = facts.iter().find_map(|stamped| match &stamped.fact {
+        Fact::CancelRequested { reason, .. } => Some(&**reason == SUPERSEDED),
+        _ => None,
+    });
+    Ok(asked.unwrap_or(false))
 }
 
 async fn end_of(parts: &AutomationParts, run: RunId) -> Result<RunStatus, String> {

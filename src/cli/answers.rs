@@ -9,6 +9,7 @@ use super::context::Context;
 use super::error::{CliError, Exit};
 use super::follow::fetch;
 use super::output::one_line;
+use super::prompt::{Said, ask_once};
 use super::view::{QuestionView, RunView, read, show_question};
 
 /// Which question is meant.
@@ -58,6 +59,7 @@ pub async fn approve(
     granted: bool,
     reason: Option<String>,
 ) -> Result<Exit, CliError> {
+    let mut answer = Answer { granted, reason };
     let hash = if let Some(hash) = &wanted.hash {
         hash.clone()
     } else {
@@ -65,13 +67,47 @@ pub async fn approve(
         let question = wanted.find(&view, "approval")?;
         if let Some(question) = question {
             context.output.note(&show_question(question));
+            if granted {
+                match seen(context, id, answer)? {
+                    Some(said) => answer = said,
+                    None => return Ok(Exit::Failed),
+                }
+            }
         }
         // Without one the gateway says why there is nothing to answer.
         question.map(|question| question.hash.clone()).unwrap_or_default()
     };
+    let Answer { granted, reason } = answer;
     let body = json!({ "hash": hash, "granted": granted, "reason": reason.unwrap_or_default() });
     let word = if granted { "agreed" } else { "refused" };
     send(context, client, id, "approve", &body, word).await
+}
+
+/// Yes or no, and why.
+struct Answer {
+    granted: bool,
+    reason: Option<String>,
+}
+
+/// What a person says who has just been shown the question; none when it is left open. Between an earlier look and this
+/// command the call may have become another one, so that a yes without its hash would be to something nobody saw.
+fn seen(context: &mut Context, id: RunId, wanted: Answer) -> Result<Option<Answer>, CliError> {
+    let answer = |granted: bool, said: String| Answer {
+        granted,
+        reason: Some(said).filter(|said| !said.is_empty()).or(wanted.reason),
+    };
+    match ask_once(&mut context.output) {
+        Some(Said::Yes(said)) => Ok(Some(answer(true, said))),
+        Some(Said::No(said)) => Ok(Some(answer(false, said))),
+        Some(Said::Later | Said::Unclear) => {
+            context.output.note("left open");
+            Ok(None)
+        }
+        None => Err(CliError::usage(
+            "agreeing needs the hash of what was shown",
+            format!("`openclaw runs show {id}` shows what waits, with the line that agrees to it"),
+        )),
+    }
 }
 
 /// Says what became of an unknown call.

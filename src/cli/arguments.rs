@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
 
 use super::check::parse_check;
-use super::duration::parse_ms;
+use super::duration::{Moment, parse_moment, parse_ms};
 use crate::domain::id::RunId;
 use crate::domain::money::MicroUsd;
 use crate::domain::name::{AgentName, ModelAlias, PackageName, ServerName, SkillName};
@@ -73,12 +73,21 @@ pub enum Command {
     Service(ServiceCommand),
     /// Stop the running daemon; accepted runs go on at the next start.
     Stop(StopArguments),
+    /// End the daemon and start it again: as a service by its manager, else here in the foreground.
+    Restart(StopArguments),
+    /// Show the daemon's log lines, from `log.dir` or from the journal of the service.
+    Logs(LogsArguments),
     /// Take no new runs; those under way go on.
     Drain(DrainArguments),
     /// Show whether the daemon runs and how it is.
     Status,
     /// Show the tree of supervised actors.
-    Tree,
+    Tree(TreeArguments),
+    /// Show what the daemon does right now: its actors that are busy or in trouble, and its runs.
+    Top(TopArguments),
+    /// End, suspend or resume a part of the tree.
+    #[command(subcommand)]
+    Actor(ActorCommand),
     /// Give the daemon a task.
     Run(Box<RunArguments>),
     /// Look at runs and change their course.
@@ -143,6 +152,31 @@ pub enum ServiceCommand {
     Uninstall(ServiceArguments),
 }
 
+/// `openclaw actor …`; `openclaw tree` shows the paths.
+#[derive(Debug, Subcommand)]
+pub enum ActorCommand {
+    /// End an actor as a crash would.
+    Kill {
+        /// Its path, such as root/health/checker.
+        path: String,
+    },
+    /// Let an actor end its message, and start it again.
+    Restart {
+        /// Its path, such as root/health/checker.
+        path: String,
+    },
+    /// Stop a part with everything below it until it is resumed.
+    Suspend {
+        /// Its path, such as root/automation.
+        path: String,
+    },
+    /// Start what was suspended.
+    Resume {
+        /// Its path, such as root/automation.
+        path: String,
+    },
+}
+
 /// Flags of `openclaw service …`.
 #[derive(Debug, Args)]
 pub struct ServiceArguments {
@@ -190,6 +224,57 @@ pub struct StopArguments {
     /// How long to wait for the end, such as 30s.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_ms)]
     pub timeout: u64,
+}
+
+/// `openclaw logs`.
+#[derive(Debug, Args)]
+pub struct LogsArguments {
+    /// Go on with new lines until Ctrl-C.
+    #[arg(long, short)]
+    pub follow: bool,
+    /// Only lines that name this agent.
+    #[arg(long, value_name = "NAME")]
+    pub agent: Option<AgentName>,
+    /// How many of the last lines.
+    #[arg(long, short = 'n', value_name = "N", default_value = "100", value_parser = lines)]
+    pub lines: usize,
+}
+
+/// Lines that are shown at once: at most a hundred thousand.
+fn lines(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=100_000).contains(number));
+    number.ok_or_else(|| "a whole number from 1 to 100000 is needed".to_owned())
+}
+
+/// `openclaw tree`.
+#[derive(Debug, Args)]
+pub struct TreeArguments {
+    /// Go on with a new picture until Ctrl-C.
+    #[arg(long, short)]
+    pub watch: bool,
+    /// How often there is a new picture.
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = parse_ms, requires = "watch")]
+    pub every: u64,
+}
+
+/// `openclaw top`.
+#[derive(Debug, Args)]
+pub struct TopArguments {
+    /// How often there is a new picture; Ctrl-C ends it.
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = parse_ms)]
+    pub every: u64,
+    /// One picture, and no more.
+    #[arg(long)]
+    pub once: bool,
+    /// Actors that are shown, and runs.
+    #[arg(long, short = 'n', value_name = "N", default_value = "15", value_parser = rows)]
+    pub rows: usize,
+}
+
+/// Rows of a picture: at most as many runs as a page has.
+fn rows(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=100).contains(number));
+    number.ok_or_else(|| "a whole number from 1 to 100 is needed".to_owned())
 }
 
 /// `openclaw drain`.
@@ -318,7 +403,7 @@ pub enum RunsCommand {
         /// Why, or the answer to a question.
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
-        /// The hash that was shown; without it the call is taken as it is now.
+        /// The hash of what was shown; needed to agree, but for a person at a terminal, who is shown it and asked.
         #[arg(long, value_name = "HASH")]
         hash: Option<String>,
     },
@@ -458,7 +543,8 @@ pub enum SkillCommand {
     Add {
         /// A folder or an archive (.zip, .tar.gz), which is copied into the home's skills/, or a package that is there.
         package: String,
-        /// What its scripts may touch (repeatable), such as exec or net:docs.rs:443; nothing when not given.
+        /// What its scripts may touch (repeatable), such as exec or net:docs.rs:443, or none; when not given what an earlier
+        /// `add` granted, at first nothing.
         #[arg(long, value_name = "CAPABILITY")]
         capability: Vec<String>,
     },
@@ -593,6 +679,18 @@ pub enum MemoryCommand {
         /// Only entries with this tag (repeatable).
         #[arg(long)]
         tag: Vec<String>,
+        /// Only what comes from whom begins so, as in agent: or person:anna.
+        #[arg(long, value_name = "SOURCE")]
+        source: Option<String>,
+        /// Only what was put at or after this time: 2026-11-22, 2026-11-22T18:00:00Z, or 7d for a week ago.
+        #[arg(long, value_name = "TIME", value_parser = parse_moment)]
+        since: Option<Moment>,
+        /// Only what was put before this time.
+        #[arg(long, value_name = "TIME", value_parser = parse_moment)]
+        until: Option<Moment>,
+        /// The best that fit into so many tokens, of four bytes each.
+        #[arg(long, value_name = "TOKENS")]
+        tokens: Option<u64>,
         /// Show what each score is made of.
         #[arg(long)]
         explain: bool,
@@ -773,6 +871,9 @@ mod tests {
             "openclaw start --home /srv/claw",
             "openclaw --home /srv/claw start",
             "openclaw stop --timeout 5s",
+            "openclaw restart --timeout 5s",
+            "openclaw logs",
+            "openclaw logs --follow --agent planner -n 5 --json",
             "openclaw status --url http://127.0.0.1:8080 --key ocl_1_2",
             "openclaw tree --json --no-color -q",
             "openclaw run review --follow --agent reviewer -vv",
@@ -881,6 +982,8 @@ mod tests {
             "openclaw cron add nightly",
             "openclaw cron add ../x @daily --task y",
             "openclaw cron slots nightly --state gone",
+            "openclaw logs -n 0",
+            "openclaw logs --agent Bad",
         ] {
             assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
         }

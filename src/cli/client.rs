@@ -375,6 +375,7 @@ impl Client {
                 status: status.as_u16(),
                 kind: text("type").unwrap_or_default(),
                 hint: text("hint").or_else(|| self.key_hint(status)),
+                details: error["details"].as_array().cloned().unwrap_or_default(),
                 code,
                 message,
             },

@@ -23,6 +23,40 @@ pub fn parse_ms(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "expected a number and a unit, such as 500ms, 90s, 10m, 2h or 1d".into())
 }
 
+/// A moment as people write it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// This one, in milliseconds since 1970.
+    At(u64),
+    /// So many milliseconds before now.
+    Ago(u64),
+}
+
+impl Moment {
+    /// In milliseconds since 1970, when it is `now` there.
+    pub fn ms(self, now: jiff::Timestamp) -> u64 {
+        match self {
+            Self::At(ms) => ms,
+            Self::Ago(ms) => u64::try_from(now.as_millisecond()).unwrap_or(0).saturating_sub(ms),
+        }
+    }
+}
+
+/// Reads `7d` as so long before now, `2026-11-22T18:00:00Z` as that moment, and `2026-11-22` as when that day begins in
+/// UTC.
+pub fn parse_moment(text: &str) -> Result<Moment, String> {
+    if let Ok(ms) = parse_ms(text) {
+        return Ok(Moment::Ago(ms));
+    }
+    let at = text.parse::<jiff::Timestamp>().or_else(|_| {
+        let day = text.parse::<jiff::civil::Date>()?;
+        Ok::<_, jiff::Error>(day.to_zoned(jiff::tz::TimeZone::UTC)?.timestamp())
+    });
+    let ms = at.ok().and_then(|at| u64::try_from(at.as_millisecond()).ok());
+    ms.map(Moment::At)
+        .ok_or_else(|| "expected a time such as 2026-11-22T18:00:00Z or 2026-11-22, or how long ago, such as 7d".into())
+}
+
 /// Writes milliseconds for people, with two parts at most.
 pub fn show_ms(ms: u64) -> String {
     let seconds = ms / 1000;
@@ -53,6 +87,23 @@ mod tests {
         check("1.5s", None);
         check("99999999999999999999d", None);
         check("s", None);
+    }
+
+    #[test]
+    fn a_moment_is_a_time_a_day_or_how_long_ago() {
+        let now: jiff::Timestamp = "2026-11-22T18:00:00Z".parse().expect("a time");
+        let check = |text: &str, wanted: Option<&str>| {
+            let ms = wanted.map(|wanted| wanted.parse::<jiff::Timestamp>().expect("a time").as_millisecond() as u64);
+            assert_eq!(parse_moment(text).ok().map(|moment| moment.ms(now)), ms, "{text}");
+        };
+        check("2h", Some("2026-11-22T16:00:00Z"));
+        check("2026-11-20T00:00:01+01:00", Some("2026-11-19T23:00:01Z"));
+        check("2026-11-20", Some("2026-11-20T00:00:00Z"));
+        check("99999d", Some("1970-01-01T00:00:00Z"));
+        check("1969-01-01", None);
+        check("2026-02-30", None);
+        check("yesterday", None);
+        check("", None);
     }
 
     #[test]

@@ -7,8 +7,9 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use super::arguments::{Arguments, Command, MemoryCommand};
+use super::arguments::{Arguments, Command, MemoryCommand, StartArguments};
 use super::command;
+use super::command::restart::Again;
 use super::context::Context;
 use super::error::{CliError, Exit};
 use super::in_this_process::InThisProcess;
@@ -16,7 +17,7 @@ use super::output::Output;
 use super::seam::DaemonSeam;
 use crate::daemon::config::{Home, Overrides};
 use crate::domain::code;
-use crate::runtime::panicking::{keep_places, was_in_the_store};
+use crate::runtime::panicking::{keep_places, text_of, was_in_the_store};
 
 /// Runs the command line of this process to its end.
 pub fn process_main() -> ExitCode {
@@ -66,7 +67,10 @@ pub fn run(arguments: Arguments, overrides: Overrides, mut output: Output, daemo
         output,
     };
     // Only the daemon has work for more than one thread.
-    let serves = matches!(arguments.command, Command::Start(_) | Command::Quickstart(_));
+    let serves = matches!(
+        arguments.command,
+        Command::Start(_) | Command::Restart(_) | Command::Quickstart(_)
+    );
     let runtime = if serves {
         tokio::runtime::Builder::new_multi_thread().enable_all().build()
     } else {
@@ -93,9 +97,7 @@ pub fn run(arguments: Arguments, overrides: Overrides, mut output: Output, daemo
 
 /// What a panic of the command itself is to people; its backtrace has been printed.
 fn panicked(panic: &(dyn Any + Send)) -> CliError {
-    let text = panic.downcast_ref::<String>().cloned();
-    let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-    let source = text.unwrap_or_else(|| "no word of why".into()).into();
+    let source = text_of(panic).into();
     if was_in_the_store() {
         return CliError::Daemon {
             step: "read the store",
@@ -120,8 +122,24 @@ async fn dispatch(context: &mut Context, command: Command, daemon: &impl DaemonS
         Command::Service(sub) => command::service::run(context, sub),
         Command::Drain(arguments) => command::drain::run(context, &arguments).await,
         Command::Stop(arguments) => command::stop::run(context, &arguments).await,
+        Command::Restart(arguments) => match command::restart::by_manager(context)? {
+            Again::Manager => Ok(Exit::Done),
+            again => {
+                if again == Again::AfterStop {
+                    command::stop::run(context, &arguments).await?;
+                }
+                let start = StartArguments {
+                    port: None,
+                    log_level: None,
+                };
+                command::start::run(context, daemon, &start).await
+            }
+        },
+        Command::Logs(arguments) => command::logs::run(context, &arguments),
         Command::Status => command::status::run(context).await,
-        Command::Tree => command::tree::run(context).await,
+        Command::Tree(arguments) => command::tree::run(context, &arguments).await,
+        Command::Top(arguments) => command::top::run(context, &arguments).await,
+        Command::Actor(sub) => command::actor::run(context, sub).await,
         Command::Run(arguments) => command::run::run(context, *arguments).await,
         Command::Runs(sub) => command::runs::run(context, sub).await,
         Command::Agent(sub) => command::agent::run(context, sub).await,

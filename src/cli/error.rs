@@ -1,7 +1,7 @@
 //! What a command can end with: an error with code, causes and hint, or an exit code.
 //!
 //! **Shape**: `error: … [OC-NNNN] / caused by: … / hint: …` on the standard error; with `--json` one object
-//! `{"error":{"code","type","message","causes","hint"}}`.
+//! `{"error":{"code","type","message","causes","hint"}}`, and `details` where places of a document are wrong.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -9,9 +9,13 @@ use std::io;
 
 use serde_json::{Value, json};
 
+use super::output::one_line;
 use crate::daemon::config::{ConfigError, HomeError};
 use crate::domain::code::{self, Code};
 use crate::domain::fault::Fault;
+
+/// Characters of one wrong place for people.
+const DETAIL_CHARS_MAX: usize = 400;
 
 /// How a command ended, as a shell sees it. The numbers are promises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +92,8 @@ pub enum CliError {
         message: String,
         /// What it advises.
         hint: Option<String>,
+        /// The places of a document that are wrong, each with `pointer` and `message`; empty for most errors.
+        details: Vec<Value>,
     },
     /// No daemon answers.
     #[error("failed to reach the daemon at {url}")]
@@ -253,7 +259,15 @@ impl CliError {
         }
     }
 
-    /// The text for people.
+    fn details(&self) -> &[Value] {
+        match self {
+            Self::Api { details, .. } => details,
+            _ => &[],
+        }
+    }
+
+    /// The text for people. Where places of a document are wrong, each has a line and takes the place of the hint, which
+    /// speaks of the object for programs.
     pub fn to_text(&self) -> String {
         let headline = self.headline();
         let mut lines = headline.lines();
@@ -264,7 +278,17 @@ impl CliError {
         for cause in self.causes() {
             let _ = writeln!(text, "caused by: {cause}");
         }
-        if let Some(hint) = self.hint() {
+        for place in self.details() {
+            let message = place["message"]
+                .as_str()
+                .map_or_else(|| place.to_string(), str::to_owned);
+            let message = one_line(&message, DETAIL_CHARS_MAX);
+            match place["pointer"].as_str().unwrap_or_default() {
+                "" => writeln!(text, "  {message}").ok(),
+                pointer => writeln!(text, "  {}: {message}", one_line(pointer, DETAIL_CHARS_MAX)).ok(),
+            };
+        }
+        if let Some(hint) = self.hint().filter(|_| self.details().is_empty()) {
             let _ = writeln!(text, "hint: {hint}");
         }
         text
@@ -272,13 +296,17 @@ impl CliError {
 
     /// The object for programs.
     pub fn to_json(&self) -> Value {
-        json!({ "error": {
+        let mut value = json!({ "error": {
             "code": self.code(),
             "type": self.kind(),
             "message": self.headline(),
             "causes": self.causes(),
             "hint": self.hint(),
-        } })
+        } });
+        if !self.details().is_empty() {
+            value["error"]["details"] = self.details().into();
+        }
+        value
     }
 }
 
@@ -306,6 +334,7 @@ mod tests {
             kind: "x".into(),
             message: "no".into(),
             hint: None,
+            details: Vec::new(),
         }
     }
 
@@ -367,6 +396,23 @@ mod tests {
         hint: `openclaw start` starts it; --url or --home names another one
         ");
         insta::assert_snapshot!(error.to_json(), @r#"{"error":{"causes":["connection refused"],"code":"OC-7001","hint":"`openclaw start` starts it; --url or --home names another one","message":"failed to reach the daemon at http://127.0.0.1:8080","type":"daemon_unreachable"}}"#);
+        let places = CliError::Api {
+            status: 400,
+            code: "OC-1040".into(),
+            kind: "schedule_invalid".into(),
+            message: "save the schedule: it is wrong in 2 places".into(),
+            hint: Some("each entry of details names a place in the schedule".into()),
+            details: vec![
+                json!({ "pointer": "/cron", "message": "found 61 for the minute, allowed is 0 to 59" }),
+                json!({ "pointer": "", "message": "names no agent\u{1b}[2J" }),
+            ],
+        };
+        insta::assert_snapshot!(places.to_text(), @r"
+        error: save the schedule: it is wrong in 2 places [OC-1040]
+          /cron: found 61 for the minute, allowed is 0 to 59
+          names no agent [2J
+        ");
+        assert_eq!(places.to_json()["error"]["details"][0]["pointer"], "/cron");
         let missing = CliError::from(HomeError::Missing { path: "/x".into() });
         insta::assert_snapshot!(missing.to_text(), @r"
         error: failed to find a home at /x [OC-7002]

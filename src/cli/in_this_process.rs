@@ -8,9 +8,10 @@ use tokio::sync::oneshot;
 use super::error::CliError;
 use super::seam::{DaemonSeam, KeyMade, Ready};
 use crate::daemon::config::{Home, Loaded};
+use crate::daemon::error::DaemonError;
 use crate::daemon::logging;
 use crate::daemon::operator_key::ensure;
-use crate::daemon::start::{Daemon, DaemonError};
+use crate::daemon::start::Daemon;
 
 /// The seam of the real program.
 pub struct InThisProcess;

@@ -34,6 +34,12 @@ pub fn names(part: &MemoryPart) -> Result<Vec<(&'static str, String)>, CliError>
 pub fn path(part: &MemoryPart, key: Option<&str>, more: &str) -> Result<String, CliError> {
     let mut path = format!("/v1/memory/{}", part.scope);
     if let Some(key) = key {
+        if matches!(key, "." | "..") {
+            return Err(CliError::usage(
+                "`.` and `..` are no keys",
+                "no address can name them; an entry is forgotten by --id too",
+            ));
+        }
         let _ = write!(path, "/{}", encode(key));
     }
     let mut mark = '?';

@@ -4,9 +4,12 @@
 //! - [`client`]: requests to the gateway; [`events`]: its event streams; [`view`]: the parts of its answers that
 //!   people see.
 //! - [`output`]: lines for people or JSON for programs; [`progress`] and [`follow`]: a run as it goes on.
+//! - `screen`: a picture that is drawn again and again.
 //! - `prompt`: questions of a run that is followed, answered at the terminal.
 //! - [`cassette`]: recorded model traffic as files.
 //! - [`model_check`]: whether configured models answer; `found`: what checks come to.
+//! - `service_manager`: systemd, as commands use it.
+//! - `operator_files`: what a command writes itself where the daemon may not.
 //! - [`seam`]: what the daemon does for a command in this process; `in_this_process`: the real one.
 //! - `command`: one file per command; they never import each other.
 //!
@@ -32,10 +35,13 @@ mod in_this_process;
 pub mod memory_part;
 pub mod model_check;
 pub mod offline;
+mod operator_files;
 pub mod output;
 pub mod progress;
 mod prompt;
+mod screen;
 pub mod seam;
+mod service_manager;
 pub mod set_up;
 pub mod view;
 

@@ -25,7 +25,7 @@ impl Offline for StoreError {
             Self::Locked { .. } => code::STORE_LOCKED,
             Self::Version { .. } => code::STORE_VERSION,
             Self::Earlier { .. } => code::STORE_EARLIER,
-            Self::Corrupt { .. } => code::STORE_CORRUPT,
+            error if error.is_damage() => code::STORE_CORRUPT,
             error if error.is_disk_full() => code::DISK_FULL,
             _ => code::STORE_FAILED,
         }

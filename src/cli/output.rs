@@ -33,6 +33,7 @@ pub struct Output {
     verbosity: u8,
     color: bool,
     terminal: bool,
+    is_gone: bool,
     out: Box<dyn Write + Send>,
     err: Box<dyn Write + Send>,
 }
@@ -49,6 +50,7 @@ impl Output {
             verbosity,
             color: color_wanted && !no_color && !dumb && !json && io::stdout().is_terminal(),
             terminal: !json && !quiet && !dumb && io::stderr().is_terminal() && io::stdout().is_terminal(),
+            is_gone: false,
             out: Box::new(io::stdout()),
             err: Box::new(io::stderr()),
         }
@@ -62,6 +64,7 @@ impl Output {
             verbosity: 0,
             color: false,
             terminal: false,
+            is_gone: false,
             out,
             err,
         }
@@ -70,6 +73,11 @@ impl Output {
     /// Whether JSON is wanted.
     pub fn is_json(&self) -> bool {
         self.json
+    }
+
+    /// Whether what is printed reaches nobody any more: the reader of a pipe has left.
+    pub fn is_gone(&self) -> bool {
+        self.is_gone
     }
 
     /// Whether moving progress bars make sense.
@@ -100,8 +108,7 @@ impl Output {
     /// One JSON document on a line of its own; nothing without `--json`.
     pub fn json_line(&mut self, value: &Value) {
         if self.json {
-            let _ = writeln!(self.out, "{value}");
-            let _ = self.out.flush();
+            self.raw(&format!("{value}\n"));
         }
     }
 
@@ -113,15 +120,15 @@ impl Output {
             } else {
                 "\n"
             };
-            let _ = write!(self.out, "{text}{end}");
-            let _ = self.out.flush();
+            self.raw(&format!("{text}{end}"));
         }
     }
 
     /// Lines that are for programs and people alike, as they are.
     pub fn raw(&mut self, text: &str) {
-        let _ = self.out.write_all(text.as_bytes());
-        let _ = self.out.flush();
+        let written = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
+        // A command does its work also when nobody reads what it prints; one that only prints asks whether to go on.
+        self.is_gone |= written.is_err();
     }
 
     /// A line that says what goes on; nothing with `--json` or `--quiet`.

@@ -22,10 +22,14 @@ const HOW: &str = "[y]es or [n]o, with a reason or an answer after it; an empty 
 
 /// What a line says to the question on top.
 #[derive(Debug, PartialEq, Eq)]
-enum Said {
+pub enum Said {
+    /// It may be done; with an answer.
     Yes(String),
+    /// It may not be done; with a reason.
     No(String),
+    /// Nothing.
     Later,
+    /// Nothing that can be understood.
     Unclear,
 }
 
@@ -39,6 +43,17 @@ fn understand(line: &str) -> Said {
         "" => Said::Later,
         _ => Said::Unclear,
     }
+}
+
+/// Asks the person at the terminal once about what was shown; nothing is said where there is no such person.
+pub fn ask_once(output: &mut Output) -> Option<Said> {
+    if !output.is_terminal() || !std::io::stdin().is_terminal() {
+        return None;
+    }
+    output.note(HOW);
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line).ok()?;
+    Some(understand(&line))
 }
 
 /// Asks the person at the terminal, if there is one.

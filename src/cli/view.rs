@@ -194,7 +194,8 @@ pub fn show_question(question: &QuestionView) -> String {
         for line in question.shown.as_deref().unwrap_or_default().lines() {
             let _ = writeln!(text, "  {}", harmless(line));
         }
-        let _ = write!(text, "answer: openclaw runs approve {call} [--deny]");
+        let hash = one_line(&question.hash, 64);
+        let _ = write!(text, "answer: openclaw runs approve {run} --hash {hash} [--deny]");
         return text;
     }
     let _ = writeln!(
@@ -260,6 +261,25 @@ pub fn show_timeline(value: &Value) -> String {
 
 fn show_offset(ms: u64) -> String {
     format!("+{}.{:03}s", ms / 1000, ms % 1000)
+}
+
+/// Runs as they are listed.
+pub fn runs_table(output: &Output, runs: &[Value]) -> String {
+    let rows = runs.iter().map(|run| {
+        let text = |name: &str| run[name].as_str();
+        let took = between(text("accepted_at"), text("ended_at"));
+        vec![
+            one_line(text("id").unwrap_or("-"), 64),
+            output.status(text("status").unwrap_or("-")),
+            age(text("accepted_at")),
+            took.map_or("-".into(), show_ms),
+            run["tokens"].as_u64().unwrap_or_default().to_string(),
+            one_line(text("agent").unwrap_or("-"), 64),
+            one_line(text("task").unwrap_or("-"), 60),
+        ]
+    });
+    let rows: Vec<Vec<String>> = rows.collect();
+    table(&["RUN", "STATUS", "ACCEPTED", "TOOK", "TOKENS", "AGENT", "TASK"], &rows)
 }
 
 #[cfg(test)]

@@ -18,18 +18,19 @@ use crate::domain::name::{AgentName, ScheduleName};
 use crate::domain::plan::Plan;
 use crate::identity::secrets::SecretStore;
 use crate::llm;
+use crate::llm::registry::Models;
 use crate::memory::embed::endpoint::{Endpoint, EndpointConfig};
 use crate::memory::embedding::Embedding;
 use crate::memory::handle::MemoryHandle;
 use crate::memory::limits::Upkeep;
 use crate::memory::question::Question;
 use crate::runs::grounds::Grounds;
-use crate::runs::parts::Pipeline;
+use crate::runs::parts::{Pipeline, RunsSettings};
 use crate::runtime::telemetry::Telemetry;
 use crate::skills::builtin::web_search::{SearchBackend, SearchFields};
 use crate::skills::command::CommandDeclaration;
 use crate::skills::mcp::config::{Hidden, McpServer, Revision, Way};
-use crate::skills::memory_reader::MemoryReader;
+use crate::skills::memory_reader::{MemoryQuestion, MemoryReader};
 use crate::skills::process::program;
 
 use super::config::mcp::{McpSettings, McpVariable, McpWay};
@@ -51,16 +52,18 @@ impl MemoryReader for SkillsMemory {
     fn query(
         &self,
         shard: ShardName,
-        question: Arc<str>,
-        limit: usize,
-        tokens_max: u64,
+        question: MemoryQuestion,
     ) -> BoxFuture<'static, Result<Vec<MemoryEntry>, String>> {
         let memory = self.0.clone();
         Box::pin(async move {
             let question = Question {
-                limit,
-                tokens_max: Some(tokens_max),
-                ..Question::new(question)
+                text: question.text,
+                tags: question.tags,
+                source: question.source,
+                since: question.since,
+                until: question.until,
+                limit: question.limit,
+                tokens_max: Some(question.tokens_max),
             };
             let found = memory.query(&shard, question, MEMORY_ANSWER_MAX).await;
             let found = found.map_err(|error| in_one_line_of(&error))?;
@@ -69,10 +72,15 @@ impl MemoryReader for SkillsMemory {
         })
     }
 
-    fn make_room(&self, key: MemoryKey, bytes: usize) -> BoxFuture<'static, Result<(), String>> {
+    fn make_room(
+        &self,
+        shard: ShardName,
+        key: Option<Arc<str>>,
+        bytes: usize,
+    ) -> BoxFuture<'static, Result<(), String>> {
         let memory = self.0.clone();
         Box::pin(async move {
-            let room = memory.make_room(&key.shard(), Some(&key.key), (1, bytes as u64)).await;
+            let room = memory.make_room(&shard, key.as_ref(), (1, bytes as u64)).await;
             room.map_err(|error| in_one_line_of(&error))
         })
     }
@@ -112,7 +120,7 @@ pub async fn open_secrets(secrets: &SecretStore) -> Stored {
 }
 
 /// The agent that makes plans, if there is one.
-pub fn planner(config: &Config) -> Option<AgentName> {
+fn planner(config: &Config) -> Option<AgentName> {
     // An agent that is called so, else the first that has the role.
     let planners = || config.agents.iter().filter(|agent| agent.role == Role::Planner);
     let named = planners().find(|agent| agent.name.as_str() == Role::Planner.as_str());
@@ -292,14 +300,21 @@ impl SchedulesFolder {
 impl ScheduleFiles for SchedulesFolder {
     fn write(&self, name: &ScheduleName, document: &Value) -> Result<String, String> {
         let file = self.file(name);
+        let text = config::schedule::to_toml(document);
         if file.exists() {
+            // The operator's own command has written it already where this process may not, or an earlier request did
+            // that was not heard to its end.
+            let present = config::file::read_text(&file, config::file::FILE_BYTES_MAX);
+            if present.map_err(|error| in_one_line_of(&error))?.as_deref() == Some(&*text) {
+                return Ok(file.display().to_string());
+            }
             return Err(format!(
                 "{} is there already; the daemon reads it at its next start",
                 file.display()
             ));
         }
-        let written = std::fs::create_dir_all(&self.0)
-            .and_then(|()| config::file::replace(&file, config::schedule::to_toml(document).as_bytes(), 0o644));
+        let written =
+            std::fs::create_dir_all(&self.0).and_then(|()| config::file::replace(&file, text.as_bytes(), 0o644));
         written.map_err(|error| format!("{}: {error}", file.display()))?;
         Ok(file.display().to_string())
     }
@@ -324,8 +339,18 @@ pub fn shown(path: &Path) -> Arc<str> {
     path.display().to_string().into()
 }
 
+/// What runs take from the configuration; none when no agent makes plans.
+pub fn runs_settings(home: &Home, config: &Config, models: &Models, stored: &Stored) -> Option<RunsSettings> {
+    Some(RunsSettings {
+        planner: planner(config)?,
+        redactor: models.redactor().and(stored.0.values().map(String::as_str)),
+        skill_timeout_ms: config.agent.timeout_ms,
+        grounds: grounds(home, config),
+    })
+}
+
 /// Where runs may work: where the operator says, and never at the daemon's own files.
-pub fn grounds(home: &Home, config: &Config) -> Grounds {
+fn grounds(home: &Home, config: &Config) -> Grounds {
     let here = std::env::current_dir().ok();
     Grounds::new(
         home.closed(),

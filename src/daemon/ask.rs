@@ -11,6 +11,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::domain::fault::in_one_line;
 use crate::identity::authority::client::{ClientError, Credentials, client_config};
+use crate::runtime::tls::http_client;
 
 use super::rim::Way;
 
@@ -88,6 +89,11 @@ async fn status_of(
     let mut status = [0; STATUS_LINE_BYTES];
     stream.read_exact(&mut status).await?;
     Ok(String::from_utf8_lossy(&status).into_owned())
+}
+
+/// A client that follows nothing and goes through no proxy: what is checked is what was named.
+pub fn plain_client() -> reqwest::Client {
+    http_client(|builder| builder).expect("a client with no settings of its own can be made")
 }
 
 #[cfg(test)]

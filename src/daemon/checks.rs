@@ -1,39 +1,42 @@
 //! The checks of the daemon's own parts, and the ways to people, put together from the configuration.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::automation::handle::AutomationHandle;
 use crate::domain::memory::{MemoryScope, ShardName};
 use crate::domain::time::UtcMillis;
-use crate::health::alerts::channel::{Channel, Way as AlertWay};
-use crate::health::alerts::command::CommandChannel;
-use crate::health::alerts::mail::MailChannel;
-use crate::health::alerts::webhook::WebhookChannel;
 use crate::health::check::{Check, Finding, Severity, Verdict};
-use crate::identity::authority::handle::Authority;
+use crate::health::export::exporter::{ENDS_MAX, ExportParts};
+use crate::identity::audit::AuditLog;
+use crate::identity::authority::expiry::Ending;
 use crate::llm::registry::Models;
 use crate::memory::handle::MemoryHandle;
 use crate::memory::question::Question;
+use crate::runtime::bus::Bus;
 use crate::runtime::clock::Clock;
 use crate::runtime::committer::Committer;
 use crate::runtime::room::handle::Room;
 use crate::runtime::telemetry::Telemetry;
-use crate::runtime::tls::http_client;
 use crate::skills::handle::SkillsHandle;
+use crate::storage::store::Store;
 
-use super::ask::answers;
+use super::alerting::{self, Ways};
+use super::ask::{answers, plain_client};
 use super::config::Home;
-use super::config::health::{ChannelConfig, HealthConfig, WayConfig};
+use super::config::health::HealthConfig;
 use super::config::model::{SecretSource, Stored};
-use super::rim::Way;
+use super::config::otlp::OtlpConfig;
+use super::logging;
+use super::rim::{Certificates, Way};
 
-/// A certificate that ends sooner has not been renewed when it should have been: it lives a day and is renewed after
-/// two thirds of it.
-const EXPIRY_MIN_MS: u64 = 4 * 3_600 * 1_000;
 /// A clock that moves so much against the machine's own has been set.
 const CLOCK_STEP_MAX_MS: u64 = 5_000;
+/// For so long that is told; then the clock is taken as it is.
+const CLOCK_STEP_TOLD: Duration = Duration::from_secs(3_600);
 /// A time before this is no time at which this program runs: 2024-01-01.
 const CLOCK_MIN: UtcMillis = UtcMillis(1_704_067_200_000);
 
@@ -53,9 +56,15 @@ pub struct Parts {
     /// Servers of the Model Context Protocol.
     pub skills: SkillsHandle,
     /// Certificates.
-    pub authority: Authority,
+    pub certificates: Certificates,
+    /// The audit log.
+    pub audit: AuditLog,
     /// Room on the disk.
     pub room: Room,
+    /// Messages on their way.
+    pub store: Store,
+    /// How people are told.
+    pub ways: Ways,
     /// Counts.
     pub telemetry: Telemetry,
     /// How this machine reaches the gateway.
@@ -80,14 +89,14 @@ pub fn checks(parts: Parts, config: &HealthConfig) -> Arc<[Check]> {
     let mut checks = of_listeners(&parts);
     checks.extend(of_parts(&parts));
     checks.extend(of_machine(&parts));
+    checks.push(alerting::check(
+        parts.ways.clone(),
+        parts.store.clone(),
+        parts.clock.clone(),
+    ));
     let own = config.checks.iter().cloned();
     checks.extend(own.map(|check| check.into_check(&http, &parts.telemetry)));
     checks.into()
-}
-
-/// A client that follows nothing and goes through no proxy: what is checked is what was named.
-fn plain_client() -> reqwest::Client {
-    http_client(|builder| builder).expect("a client with no settings of its own can be made")
 }
 
 /// Asks a listener of this program as its clients do.
@@ -151,9 +160,23 @@ fn of_parts(parts: &Parts) -> Vec<Check> {
                 scope: MemoryScope::Global,
                 namespace: "".into(),
             };
-            match memory.query(&shard, Question::new("health"), Check::TIMEOUT).await {
-                Ok(_) => good(format!("it answers; {} parts are open", memory.open_count())),
-                Err(error) => failed(
+            let (answered, silent) = tokio::join!(
+                memory.query(&shard, Question::new("health"), Check::TIMEOUT),
+                memory.silent(Check::TIMEOUT / 2)
+            );
+            match (answered, silent.first()) {
+                (Ok(_), Some(one)) => failed(
+                    format!(
+                        "{} parts do not answer, such as {} {}",
+                        silent.len(),
+                        one.scope.as_str(),
+                        one.namespace
+                    ),
+                    "a large part may be read or searched just now; `openclaw tree` shows it, and \
+                     `openclaw actor restart PATH` begins it anew from the store",
+                ),
+                (Ok(_), None) => good(format!("it answers; {} parts are open", memory.open_count())),
+                (Err(error), _) => failed(
                     crate::domain::fault::in_one_line(&error),
                     "`openclaw memory verify` compares indexes and store",
                 ),
@@ -212,44 +235,113 @@ fn of_machine(parts: &Parts) -> Vec<Check> {
             good(format!("{free} MiB are free"))
         })
     });
-    let (authority, clock) = (parts.authority.clone(), parts.clock.clone());
+    let (certificates, clock) = (parts.certificates.clone(), parts.clock.clone());
     let certificates = Check::new("certificates", Severity::Error, move || {
-        let left = authority.own_expiry().since(clock.now());
-        let hours = left / 3_600_000;
-        std::future::ready(if left < EXPIRY_MIN_MS {
-            failed(
-                format!("the daemon's own certificate ends in {hours} hours"),
-                "`openclaw tls renew` makes it anew; it should have been renewed by itself",
-            )
-        } else {
-            good(format!("{hours} hours are left"))
-        })
+        std::future::ready(judge(&certificates.endings(), clock.now()))
     });
-    vec![disk, certificates, clock_check(Clock::system())]
+    vec![
+        disk,
+        certificates,
+        audit_check(parts.audit.clone()),
+        clock_check(Clock::system()),
+    ]
+}
+
+/// Whether a certificate ends, or has ended, for which somebody has to do something. The next one comes first.
+fn judge(endings: &[Ending], now: UtcMillis) -> Verdict {
+    let told = |ending: &Ending| {
+        let hours = ending.left_ms(now) / 3_600_000;
+        let (of, kind) = (&ending.of, ending.kind.as_str());
+        if ending.not_after <= now {
+            format!("the certificate of {of} ({kind}) ended {} hours ago", hours.abs())
+        } else {
+            format!("the certificate of {of} ({kind}) ends in {hours} hours")
+        }
+    };
+    let mut near = endings.iter().filter(|ending| ending.is_near(now));
+    match near.next() {
+        Some(first) => {
+            let why: Vec<String> = std::iter::once(first).chain(near).map(told).collect();
+            failed(why.join("; "), first.kind.action())
+        }
+        None => good(endings.first().map_or_else(String::new, told)),
+    }
+}
+
+/// Whether the audit log ends where its checkpoints do.
+fn audit_check(audit: AuditLog) -> Check {
+    Check::new("audit", Severity::Error, move || {
+        let audit = audit.clone();
+        async move {
+            // It reads a file and a row.
+            match tokio::task::spawn_blocking(move || audit.doubt()).await {
+                Ok(Ok(None)) => good("its last row is sealed"),
+                Ok(Ok(Some(broken))) => failed(
+                    format!("row {}: {}", broken.seq, broken.what),
+                    "`openclaw audit --verify` reads the whole log; the lines `audit checkpoint` in the daemon's log \
+                     tell what was there",
+                ),
+                Ok(Err(error)) => failed(
+                    crate::domain::fault::in_one_line(&error),
+                    "look at `audit.checkpoints` in the state folder; changes are made, and not sealed",
+                ),
+                Err(_) => failed("it crashed", "this is a bug; the log of the daemon says where"),
+            }
+        }
+    })
+}
+
+/// The wall clock held against the machine's own.
+struct ClockWatch {
+    /// Both at one moment.
+    began: (UtcMillis, Instant),
+    /// Since when the wall clock shows another time than it should.
+    stepped_at: Option<Instant>,
+}
+
+impl ClockWatch {
+    /// By how much the wall clock was set, in milliseconds. After a while what it shows is taken as it is.
+    fn step_ms(&mut self, wall: UtcMillis, own: Instant) -> u64 {
+        let (then, began) = self.began;
+        let expected = then.plus_ms(own.duration_since(began).as_millis() as u64);
+        let step = wall.0.abs_diff(expected.0);
+        if step <= CLOCK_STEP_MAX_MS {
+            self.stepped_at = None;
+            return 0;
+        }
+        let since = *self.stepped_at.get_or_insert(own);
+        if own.duration_since(since) < CLOCK_STEP_TOLD {
+            return step;
+        }
+        *self = Self {
+            began: (wall, own),
+            stepped_at: None,
+        };
+        0
+    }
 }
 
 /// Whether the wall clock runs with the machine's own. It has to be the wall clock itself: one that takes the jumps out
 /// of it has none to show.
 fn clock_check(wall: Clock) -> Check {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the clock is held against the one that nobody can set"
-    )]
-    let began = (wall.now(), Instant::now());
+    let watch = Arc::new(Mutex::new(ClockWatch {
+        began: (wall.now(), Instant::now()),
+        stepped_at: None,
+    }));
     Check::new("clock", Severity::Warning, move || {
-        let (then, own) = began;
-        let expected = UtcMillis(then.0.saturating_add(own.elapsed().as_millis() as u64));
         let now = wall.now();
-        let step = now.0.abs_diff(expected.0);
+        // What a panic of another holder could leave is whole.
+        let mut watch = watch.lock().unwrap_or_else(PoisonError::into_inner);
+        let step_ms = watch.step_ms(now, Instant::now());
         std::future::ready(if now < CLOCK_MIN {
             failed(
                 "it shows a time long before this program was made",
                 "set the clock of this machine",
             )
-        } else if step > CLOCK_STEP_MAX_MS {
+        } else if step_ms > 0 {
             failed(
-                format!("it was set by {} s since the start", step / 1_000),
-                "no slot is lost or doubled by it; look why it was set, and restart the daemon to take it as it is",
+                format!("it was set by {} s", step_ms / 1_000),
+                "no slot is lost or doubled by it; look why it was set; after an hour it is taken as it is",
             )
         } else {
             good("it runs with the machine")
@@ -257,57 +349,22 @@ fn clock_check(wall: Clock) -> Check {
     })
 }
 
-/// The ways to people. One that cannot be used is said here, and the others go on.
-pub fn channels(config: &[ChannelConfig], stored: &Stored) -> Arc<[Channel]> {
-    let secret = |channel: &str, source: &SecretSource| {
-        let resolved = source.resolve(|name| std::env::var(name).ok(), stored);
-        resolved
-            .map_err(|error| tracing::error!(channel, %error, "an alert channel has no secret"))
-            .ok()
-    };
-    let mut channels = Vec::new();
-    for ChannelConfig { name, way } in config {
-        let way = match way {
-            WayConfig::Webhook(url, source) => {
-                let key = match source {
-                    // Without the secret that was asked for nothing is sent: the receiver would not believe it.
-                    Some(source) => match secret(name, source) {
-                        Some(key) => Some(key),
-                        None => continue,
-                    },
-                    None => None,
-                };
-                AlertWay::Webhook(WebhookChannel::new(plain_client(), url.clone(), key.as_deref()))
-            }
-            WayConfig::Command(argv) => AlertWay::Command(CommandChannel { argv: argv.clone() }),
-            WayConfig::Mail {
-                server,
-                login,
-                from,
-                to,
-            } => {
-                let login = match login {
-                    Some((user, source)) => match secret(name, source) {
-                        Some(password) => Some((user.clone(), password)),
-                        None => continue,
-                    },
-                    None => None,
-                };
-                match MailChannel::new(server, login, from, to) {
-                    Ok(mail) => AlertWay::Mail(mail),
-                    Err(reason) => {
-                        tracing::error!(channel = %name, %reason, "an alert channel cannot be used");
-                        continue;
-                    }
-                }
-            }
-        };
-        channels.push(Channel {
-            name: name.as_str().into(),
-            way,
-        });
-    }
-    channels.into()
+/// What a collector is told, where one is configured. Without the header that was asked for nothing is sent.
+pub fn collector(config: Option<&OtlpConfig>, stored: &Stored, bus: &Bus) -> Option<ExportParts> {
+    let config = config?;
+    let resolve = |source: &SecretSource| source.resolve(|name| std::env::var(name).ok(), stored);
+    let authorization = config.authorization.as_ref().map(resolve).transpose();
+    let authorization = authorization
+        .map_err(|error| tracing::error!(%error, "the collector is told nothing: its authorization is missing"))
+        .ok()?;
+    Some(ExportParts {
+        client: plain_client(),
+        endpoint: config.endpoint.as_str().into(),
+        authorization: authorization.map(Into::into),
+        ends: Arc::new(Mutex::new(bus.ends(ENDS_MAX))),
+        // Whoever starts the log in another way than the daemon's command has no lines to tell.
+        lines: logging::told().unwrap_or_default(),
+    })
 }
 
 /// The name of this machine, for messages.
@@ -323,22 +380,96 @@ pub fn host(home: &Home) -> Arc<str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::authority::expiry::CertificateKind;
+
+    #[test]
+    fn a_certificate_that_ends_or_has_ended_is_told_with_what_to_do_and_one_that_has_time_is_not() {
+        const HOUR: u64 = 3_600_000;
+        let now = UtcMillis(100_000 * HOUR);
+        let ending = |kind: CertificateKind, life: u64, ends: u64| Ending {
+            kind,
+            of: "x".into(),
+            not_before: UtcMillis((ends - life) * HOUR),
+            not_after: UtcMillis(ends * HOUR),
+        };
+        let check = |endings: &[Ending], expected: Result<&str, (&str, &str)>| match (judge(endings, now), expected) {
+            (Verdict::Good(seen), Ok(expected)) => assert_eq!(&*seen, expected),
+            (Verdict::Failed(found), Err((why, action))) => {
+                assert_eq!(&*found.why, why);
+                assert!(found.action.contains(action), "{}", found.action);
+            }
+            (judged, _) => panic!("{expected:?} became {judged:?}"),
+        };
+        let own = ending(CertificateKind::Own, 24, 100_009);
+        check(
+            std::slice::from_ref(&own),
+            Ok("the certificate of x (own) ends in 9 hours"),
+        );
+        let late = ending(CertificateKind::Own, 24, 100_003);
+        check(
+            &[late],
+            Err(("the certificate of x (own) ends in 3 hours", "tls renew")),
+        );
+        let issued = ending(CertificateKind::Issued, 720, 99_990);
+        let files = ending(CertificateKind::Files, 2_160, 100_300);
+        check(
+            &[issued, own.clone(), files],
+            Err((
+                "the certificate of x (issued) ended 10 hours ago; the certificate of x (files) ends in 300 hours",
+                "tls issue",
+            )),
+        );
+        let authority = ending(CertificateKind::Authority, 43_920, 102_000);
+        check(
+            &[own, authority],
+            Err(("the certificate of x (authority) ends in 2000 hours", "tls rotate")),
+        );
+    }
+
+    #[test]
+    fn a_wall_clock_that_is_set_is_told_for_an_hour_and_one_that_runs_is_not() {
+        let began = (UtcMillis(CLOCK_MIN.0 + 1_000_000), Instant::now());
+        let mut watch = ClockWatch {
+            began,
+            stepped_at: None,
+        };
+        for (passed_s, step_s, wanted_s) in [
+            (0_u32, 0_i64, 0_u64),
+            (60, 4, 0),
+            (120, 60, 60),
+            (120, -60, 60),
+            // Set right again.
+            (120, 0, 0),
+            (121, 60, 60),
+            (3_720, 60, 60),
+            (3_721, 60, 0),
+            (9_999, 60, 0),
+            // Now that is the jump.
+            (9_999, 0, 60),
+        ] {
+            let shown = began.0.0.cast_signed() + (i64::from(passed_s) + step_s) * 1_000;
+            let own = began.1 + Duration::from_secs(passed_s.into());
+            let found = watch.step_ms(UtcMillis(shown.cast_unsigned()), own);
+            assert_eq!(found / 1_000, wanted_s, "after {passed_s} s, by {step_s} s");
+        }
+    }
 
     #[tokio::test]
-    async fn a_wall_clock_that_is_set_is_told_and_one_that_runs_is_not() {
+    async fn a_time_before_this_program_and_a_step_are_failures() {
         let wall = Clock::manual(UtcMillis(CLOCK_MIN.0 + 1_000_000));
         let check = clock_check(wall.clone());
         assert!(matches!(check.make().await, Verdict::Good(_)));
         for (at, expected) in [
-            (CLOCK_MIN.0 + 1_060_000, "it was set by 60 s since the start"),
-            (CLOCK_MIN.0 + 940_000, "it was set by 60 s since the start"),
+            (CLOCK_MIN.0 + 1_060_000, "it was set by 60 s"),
             (CLOCK_MIN.0 - 1, "it shows a time long before this program was made"),
         ] {
             wall.set(UtcMillis(at));
             let Verdict::Failed(found) = check.make().await else {
                 panic!("{at} was taken for good");
             };
-            assert_eq!(&*found.why, expected);
+            // The machine needs a moment for this test.
+            let minute = found.why.replace("59 s", "60 s");
+            assert_eq!(&*minute, expected);
         }
     }
 }

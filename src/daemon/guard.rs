@@ -71,10 +71,11 @@ pub fn storage_layer(committer: &Committer, room: RoomWatcher) -> SupervisorSpec
     // Under a supervisor of its own: a crash of the watch over the disk is not a failed commit.
     let disk = SupervisorSpec::new(Strategy::OneForOne)
         .intensity(5, Duration::from_secs(30))
+        .forgive_kills()
         .child(ChildSpec::actor("room", move |_| (room.clone(), ())));
     SupervisorSpec::new(Strategy::RestForOne)
         // A second look at a failed commit cannot help.
-        .intensity(0, Duration::from_secs(60))
+        .intensity(0, Duration::from_secs(60)).forgive_kills()
         .child(ChildSpec::tasks("watching", tasks))
         .child(guard)
         .child(ChildSpec::supervisor("disk", disk))

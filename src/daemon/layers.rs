@@ -31,6 +31,9 @@ const ROOT_PERIOD: std::time::Duration = std::time::Duration::from_secs(300);
 
 /// The root: `rest_for_one` over the branches of the layers, in the one order. Layers without actors have none.
 ///
+/// The gateway stands apart: it holds what clients hold, open connections, and knows the other layers by nothing but
+/// handles, so that their restarts are short waits for its requests and no end of them.
+///
 /// # Panics
 /// When a branch is not named after a layer: the tree would not follow the order.
 pub fn root(branches: impl IntoIterator<Item = (&'static str, SupervisorSpec)>) -> SupervisorSpec {
@@ -40,10 +43,12 @@ pub fn root(branches: impl IntoIterator<Item = (&'static str, SupervisorSpec)>) 
     });
     let mut branches: Vec<(usize, &'static str, SupervisorSpec)> = placed.collect();
     branches.sort_by_key(|(place, _, _)| *place);
-    let children = branches
-        .into_iter()
-        .map(|(_, layer, spec)| ChildSpec::supervisor(layer, spec));
+    let children = branches.into_iter().map(|(_, layer, spec)| {
+        let branch = ChildSpec::supervisor(layer, spec);
+        if layer == "gateway" { branch.apart() } else { branch }
+    });
     SupervisorSpec::new(Strategy::RestForOne)
         .intensity(ROOT_RESTARTS, ROOT_PERIOD)
+        .forgive_kills()
         .children(children)
 }

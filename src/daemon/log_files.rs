@@ -12,6 +12,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// The newest file; older ones have a number behind it, 1 the youngest.
 const NAME: &str = "openclaw.log";
 
+/// A file of a folder of logs: 0 is the newest, higher ones are older.
+pub fn log_file(folder: &Path, number: usize) -> PathBuf {
+    match number {
+        0 => folder.join(NAME),
+        older => folder.join(format!("{NAME}.{older}")),
+    }
+}
+
 /// Where lines go. Cheap to clone; all clones write to the same files.
 #[derive(Debug, Clone)]
 pub struct LogFiles(Arc<Mutex<Inside>>);
@@ -57,10 +65,7 @@ impl Write for LogFiles {
 
 impl Inside {
     fn path(&self, number: usize) -> PathBuf {
-        match number {
-            0 => self.folder.join(NAME),
-            older => self.folder.join(format!("{NAME}.{older}")),
-        }
+        log_file(&self.folder, number)
     }
 
     fn put(&mut self, line: &[u8]) -> io::Result<()> {

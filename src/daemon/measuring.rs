@@ -13,10 +13,11 @@ use crate::domain::budget::Account;
 use crate::domain::memory::{MemoryScope, ShardCount};
 use crate::domain::time::UtcMillis;
 use crate::health::recorder::Restarted;
-use crate::identity::authority::handle::Authority;
+use crate::identity::authority::expiry::{CertificateKind, Ending};
 use crate::llm::registry::Models;
 use crate::memory::handle::MemoryHandle;
 use crate::runtime::clock::Clock;
+use crate::runtime::own_process::{open_files, resident_bytes};
 use crate::runtime::room::handle::Room;
 use crate::runtime::telemetry::{
     ACTOR_RESTARTS, ACTORS, BUDGET_COST, BUDGET_TOKENS, CERTIFICATE_EXPIRY, DISK_FREE, DISK_FULL, Family,
@@ -26,6 +27,18 @@ use crate::runtime::telemetry::{
 };
 use crate::storage::store::Store;
 
+use super::rim::Certificates;
+
+/// Sets the time that is left of each kind of certificate: of the next one to end, and for ever where there is none.
+fn measure_certificates(telemetry: &Telemetry, endings: &[Ending], now: UtcMillis) {
+    for kind in CertificateKind::ALL {
+        let next = endings.iter().filter(|ending| ending.kind == kind);
+        let left = next.map(|ending| ending.left_ms(now)).min();
+        let left = left.map_or(f64::INFINITY, |left| left as f64 / 1_000.0);
+        telemetry.gauge(&CERTIFICATE_EXPIRY, &[kind.as_str()]).set(left);
+    }
+}
+
 /// Sets the gauges of budgets, models, store, process and runtime whenever somebody reads the metrics.
 pub fn refresh(
     telemetry: &Telemetry,
@@ -33,7 +46,7 @@ pub fn refresh(
     agents: AgentsHandle,
     models: Arc<Models>,
     (store, memory): (Store, MemoryHandle),
-    authority: Authority,
+    certificates: Certificates,
     started_at: UtcMillis,
 ) {
     let runtime = tokio::runtime::Handle::current();
@@ -61,8 +74,7 @@ pub fn refresh(
                 .set(f64::from(gate.asking));
         }
         measure_memory(telemetry, &store, &memory);
-        let expiry = authority.own_expiry().since(clock.now());
-        telemetry.gauge(&CERTIFICATE_EXPIRY, &[]).set(expiry as f64 / 1_000.0);
+        measure_certificates(telemetry, &certificates.endings(), clock.now());
         telemetry.gauge(&STORE_BYTES, &[]).set(store.file_bytes() as f64);
         let figures = runtime.metrics();
         telemetry.gauge(&TOKIO_WORKERS, &[]).set(figures.num_workers() as f64);
@@ -74,8 +86,8 @@ pub fn refresh(
         if let Some(bytes) = resident_bytes() {
             telemetry.gauge(&PROCESS_MEMORY, &[]).set(bytes as f64);
         }
-        if let Ok(files) = std::fs::read_dir("/proc/self/fd") {
-            telemetry.gauge(&PROCESS_FILES, &[]).set(files.count() as f64);
+        if let Some(files) = open_files() {
+            telemetry.gauge(&PROCESS_FILES, &[]).set(files as f64);
         }
     });
 }
@@ -107,14 +119,6 @@ pub fn refresh_schedules(telemetry: &Telemetry, automation: AutomationHandle) {
     });
 }
 
-/// Source: proc(5), `VmRSS` of `status`, in kB.
-fn resident_bytes() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kilobytes: u64 = line.trim().trim_end_matches("kB").trim_end().parse().ok()?;
-    Some(kilobytes * 1024)
-}
-
 #[derive(Default)]
 struct Restarts {
     counters: Family<Counter>,
@@ -133,23 +137,30 @@ pub fn refresh_disk(telemetry: &Telemetry, room: Room) {
     });
 }
 
-/// Sets the gauges of actors from a picture of the tree.
-pub fn measure_actors(telemetry: &Telemetry, tree: &TreeSnapshot) {
-    let mut kinds: BTreeMap<String, (u64, usize)> = BTreeMap::new();
-    let mut left = vec![(tree, String::new())];
-    while let Some((node, supervisor)) = left.pop() {
-        for child in &node.children {
-            left.push((child, node.path.clone()));
+/// The gauges of actors, which know every kind that there was: one that is gone is none and not the last figure.
+#[derive(Default)]
+pub struct ActorGauges(Mutex<BTreeMap<String, (u64, usize)>>);
+
+impl ActorGauges {
+    /// Sets them from a picture of the tree.
+    pub fn measure(&self, telemetry: &Telemetry, tree: &TreeSnapshot) {
+        let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kinds.values_mut().for_each(|figures| *figures = (0, 0));
+        let mut left = vec![(tree, String::new())];
+        while let Some((node, supervisor)) = left.pop() {
+            for child in &node.children {
+                left.push((child, node.path.clone()));
+            }
+            if node.kind == ChildKind::Worker && node.status == ChildStatus::Running {
+                let (running, depth) = kinds.entry(kind(&supervisor, &node.id).to_owned()).or_default();
+                *running += 1;
+                *depth = (*depth).max(node.mailbox_depth.unwrap_or(0));
+            }
         }
-        if node.kind == ChildKind::Worker && node.status == ChildStatus::Running {
-            let (running, depth) = kinds.entry(kind(&supervisor, &node.id).to_owned()).or_default();
-            *running += 1;
-            *depth = (*depth).max(node.mailbox_depth.unwrap_or(0));
+        for (kind, (running, depth)) in kinds.iter() {
+            telemetry.gauge(&ACTORS, &[kind]).set(*running as f64);
+            telemetry.gauge(&MAILBOX_DEPTH, &[kind]).set(*depth as f64);
         }
-    }
-    for (kind, (running, depth)) in kinds {
-        telemetry.gauge(&ACTORS, &[&kind]).set(running as f64);
-        telemetry.gauge(&MAILBOX_DEPTH, &[&kind]).set(depth as f64);
     }
 }
 
@@ -188,17 +199,20 @@ pub fn restarts(telemetry: Telemetry, told: mpsc::Sender<Restarted>) -> Arc<dyn 
     })
 }
 
-/// Whether a supervisor's children are named after runs.
+/// Whether a supervisor's children are named after what comes and goes.
 fn comes_and_goes(supervisor: &TreePath) -> bool {
     !kind(supervisor.as_str(), "").is_empty()
 }
 
-/// What kind of actor a child is. Children that come and go are named after runs, which are no label.
+/// What kind of actor a child is. Children that come and go are named after runs, sessions and what operators made, which
+/// are no label.
 fn kind<'of>(supervisor: &str, child: &'of str) -> &'of str {
     match supervisor {
         "root/runs/active" => "run",
         "root/agents/sessions" => "session",
         "root/agents/roster" => "agent",
+        "root/memory/shards" => "shard",
+        "root/automation/schedules" => "schedule",
         _ => child,
     }
 }
@@ -213,5 +227,60 @@ fn word(reason: &ExitReason) -> &'static str {
         ExitReason::Error(_) => "error",
         ExitReason::Stopped(_) => "stopped",
         ExitReason::Unknown => "unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use supervisors::Restart;
+
+    use super::*;
+
+    fn node(path: &str, kind: ChildKind, children: Vec<TreeSnapshot>) -> TreeSnapshot {
+        TreeSnapshot {
+            path: path.to_owned(),
+            id: path.rsplit('/').next().unwrap_or_default().to_owned(),
+            kind,
+            strategy: None,
+            status: ChildStatus::Running,
+            restart: Restart::Permanent,
+            restarts: 0,
+            incarnation: 1,
+            uptime: Some(Duration::ZERO),
+            mailbox_depth: Some(children.len()),
+            zombies: 0,
+            answered: true,
+            children,
+        }
+    }
+
+    /// A tree whose only worker is here.
+    fn tree(path: &str) -> TreeSnapshot {
+        let worker = node(path, ChildKind::Worker, Vec::new());
+        let supervisor = path.rsplit_once('/').map_or("root", |(supervisor, _)| supervisor);
+        let supervisor = node(supervisor, ChildKind::Supervisor, vec![worker]);
+        node("root", ChildKind::Supervisor, vec![supervisor])
+    }
+
+    #[test]
+    fn what_comes_and_goes_is_counted_by_its_kind_and_never_by_its_name_and_what_is_gone_is_none() {
+        let telemetry = Telemetry::default();
+        let gauges = ActorGauges::default();
+        let check = |path: &str, kind: &str| {
+            gauges.measure(&telemetry, &tree(path));
+            let text = telemetry.render();
+            let running: Vec<&str> = text
+                .lines()
+                .filter(|line| line.starts_with("openclaw_actors{") && !line.ends_with(" 0"))
+                .collect();
+            assert_eq!(running, [format!("openclaw_actors{{kind=\"{kind}\"}} 1")], "{path}");
+        };
+        check("root/runs/active/run_01", "run");
+        check("root/agents/sessions/ses_01", "session");
+        check("root/memory/shards/session-af1349b9f5f9a1a6", "shard");
+        check("root/automation/schedules/nightly", "schedule");
+        check("root/runs/dispatcher", "dispatcher");
     }
 }

@@ -3,14 +3,17 @@
 //! The one place that knows every layer below it. It wires; it decides nothing about runs.
 
 pub mod adapters;
+mod alerting;
 mod ask;
 mod checks;
 pub mod config;
 mod config_seen;
 mod desk;
+pub mod error;
+mod foundation;
 pub mod guard;
 pub mod layers;
-mod log_files;
+pub mod log_files;
 pub mod log_writer;
 pub mod logging;
 mod measuring;

@@ -1,16 +1,16 @@
 //! The operator's key: made once per home, its hash in the store, its text in a file that only the owner reads.
 
 use crate::domain::code::{self, Code};
-use crate::identity::audit::note;
+use crate::identity::audit::{AuditError, commit_alone, note};
 use crate::identity::authority::files::{AuthorityFiles, FilesError};
+use crate::identity::authority::handle::{CREATED, FIRST};
 use crate::identity::keyring::{SCOPE_ALL, check_in, new_key};
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
-use crate::storage::batch::{Batch, Op};
+use crate::storage::batch::Op;
 use crate::storage::error::StoreError;
 use crate::storage::migration::error::MigrationError;
 use crate::storage::store::{CACHE_BYTES_DEFAULT, Store};
-use crate::storage::writer::Writer;
 
 use super::config::{Home, HomeError, file};
 use super::store_layout::bring_up;
@@ -27,6 +27,9 @@ pub enum OperatorKeyError {
     /// The store is of an earlier program and cannot be migrated.
     #[error("bring the store to the layout of this program")]
     Migration(#[source] MigrationError),
+    /// The key cannot be written with its row in the audit log.
+    #[error("write it down")]
+    Audit(#[source] AuditError),
     /// The folder of the authority cannot be used.
     #[error("make the authority")]
     Authority(#[source] FilesError),
@@ -43,6 +46,7 @@ impl OperatorKeyError {
             Self::Store(StoreError::Version { .. }) => code::STORE_VERSION,
             Self::Migration(error) => error.code(),
             Self::Store(_) => code::STORE_FAILED,
+            Self::Audit(error) => error.code(),
             Self::Authority(_) => code::AUTHORITY_FILES,
             Self::Home(error) => error.code(),
         }
@@ -65,12 +69,11 @@ pub fn ensure(home: &Home) -> Result<bool, OperatorKeyError> {
     }
     // Written here and not by a committer: its thread would hold the store for a moment longer than this call, and
     // the daemon that opens it next would find it locked.
-    let (key, record) = new_key(now, &Entropy::system(), "operator", &[SCOPE_ALL]);
+    let entropy = Entropy::system();
+    let (key, record) = new_key(now, &entropy, "operator", &[SCOPE_ALL]);
     let told = note(now, THIS_MACHINE, "key.created", &key.id.to_string(), "operator: *");
-    let mut writer = Writer::new(store).map_err(OperatorKeyError::Store)?;
-    writer
-        .commit(&[Batch::ops(vec![Op::KeyPut(record), Op::AuditAppend(told)])])
-        .map_err(OperatorKeyError::Store)?;
+    let ops = vec![Op::KeyPut(record), Op::AuditAppend(told)];
+    commit_alone(store, home.state_dir(), &entropy, ops, now).map_err(OperatorKeyError::Audit)?;
     let path = home.operator_key_file();
     file::replace(&path, format!("{}\n", key.to_text()).as_bytes(), 0o600).map_err(|source| {
         OperatorKeyError::Home(HomeError::File {
@@ -96,10 +99,9 @@ pub fn ensure_authority(home: &Home) -> Result<bool, OperatorKeyError> {
     let files = AuthorityFiles::new(home.tls_dir());
     let (_, is_new) = files.ensure(now).map_err(OperatorKeyError::Authority)?;
     if is_new {
-        let told = note(now, THIS_MACHINE, "authority.created", "authority 1", "");
-        let mut writer = Writer::new(store).map_err(OperatorKeyError::Store)?;
-        let batch = Batch::ops(vec![Op::AuditAppend(told)]);
-        writer.commit(&[batch]).map_err(OperatorKeyError::Store)?;
+        let told = note(now, THIS_MACHINE, CREATED, FIRST, "");
+        let ops = vec![Op::AuditAppend(told)];
+        commit_alone(store, home.state_dir(), &Entropy::system(), ops, now).map_err(OperatorKeyError::Audit)?;
     }
     Ok(is_new)
 }

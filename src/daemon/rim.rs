@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::gateway::parts::GatewaySettings;
 use crate::gateway::rim::bounds::Bounds;
+use crate::identity::authority::expiry::Ending;
 use crate::identity::authority::handle::Authority;
 use crate::identity::authority::listener::{Tls, TlsError, TlsFiles};
 use crate::runtime::clock::Clock;
@@ -63,6 +64,25 @@ pub fn tls(config: &Config, authority: &Authority, clock: &Clock) -> Result<Opti
         }),
     };
     Tls::gateway(authority.clone(), files, config.gateway.tls.asks, clock.clone()).map(Some)
+}
+
+/// Whose certificates are looked after.
+#[derive(Clone)]
+pub struct Certificates {
+    /// What it made itself.
+    pub authority: Authority,
+    /// What the gateway shows; none when it speaks in clear.
+    pub gateway: Option<Tls>,
+}
+
+impl Certificates {
+    /// Those by whose end something stops to work, the next one first.
+    pub fn endings(&self) -> Vec<Ending> {
+        let mut endings = self.authority.endings();
+        endings.extend(self.gateway.as_ref().and_then(Tls::ending));
+        endings.sort_by_key(|ending| ending.not_after);
+        endings
+    }
 }
 
 /// Where this machine reaches what listens at an address: no command sends a key to "every address".

@@ -2,15 +2,13 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use supervisors::{ChildSpec, ExitReason, Strategy, Supervisor, SupervisorRef, SupervisorSpec, TaskSupervisor, Tasks};
-use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use supervisors::{ChildSpec, Strategy, Supervisor, SupervisorRef, SupervisorSpec, TaskSupervisor, Tasks};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::agents;
@@ -22,9 +20,10 @@ use crate::automation;
 use crate::automation::backups::Backups;
 use crate::automation::handle::AutomationHandle;
 use crate::automation::parts::AutomationParts;
-use crate::domain::code::{self, Code};
-use crate::domain::id::BootId;
+use crate::domain::id::{BootId, RunId};
 use crate::gateway;
+use crate::gateway::again::Left;
+use crate::gateway::hosts::Hosts;
 use crate::gateway::layer::{Connections, Listeners, MetricsListener};
 use crate::gateway::limit::limits::Limits;
 use crate::gateway::parts::{GatewayInside, GatewayParts, StoreCare};
@@ -34,30 +33,26 @@ use crate::health;
 use crate::health::alerts::decision::Policy;
 use crate::health::parts::HealthParts;
 use crate::health::recorder::WAITING_MAX as RESTARTS_MAX;
-use crate::identity::audit::{AuditError, AuditLog};
-use crate::identity::authority::handle::{Authority, AuthorityError};
-use crate::identity::authority::listener::{Tls, TlsError};
+use crate::identity::authority::handle::Authority;
+use crate::identity::authority::listener::Tls;
 use crate::identity::authority::renewal::Renewal;
-use crate::identity::keyring::{KeyError, Keyring};
-use crate::identity::secrets::{KeySources, SecretStore};
-use crate::llm::registry::{Models, RegistryError};
+use crate::llm::registry::Models;
 use crate::memory;
 use crate::memory::handle::MemoryHandle;
 use crate::memory::indexing::Indexing;
 use crate::memory::parts::MemoryParts;
 use crate::runs;
-use crate::runs::parts::{RunsParts, RunsSettings};
+use crate::runs::handle::RunsHandle;
+use crate::runs::parts::RunsParts;
 use crate::runs::retention::collector::Retention;
-use crate::runtime::bus::Bus;
 use crate::runtime::clock::Clock;
 use crate::runtime::committer::Committer;
-use crate::runtime::crash_point::CrashPoint;
 use crate::runtime::entropy::Entropy;
 use crate::runtime::live::Live;
 use crate::runtime::room::handle::room;
-use crate::runtime::room::watcher::{RoomWatcher, disk_of};
+use crate::runtime::room::watcher::RoomWatcher;
 use crate::runtime::telemetry::Telemetry;
-use crate::skills::catalogue::{Catalogue, CatalogueError};
+use crate::skills::catalogue::Catalogue;
 use crate::skills::command::{CommandSkill, CommandSurroundings};
 use crate::skills::first_set::{Parts as SkillParts, first_set};
 use crate::skills::handle::{SkillsHandle, SkillsParts};
@@ -66,40 +61,38 @@ use crate::skills::mcp::handle::McpHandle;
 use crate::skills::mcp::memo::Memo;
 use crate::skills::mcp::server::{ServerParts, publish};
 use crate::skills::mcp::shared::Shared;
-use crate::skills::network::{NetworkPolicy, PolicyError};
+use crate::skills::network::NetworkPolicy;
 use crate::skills::package::library::Library;
 use crate::skills::process::minder;
 use crate::skills::process::runner::ProcessRunner;
 use crate::skills::sandbox::policy::SandboxMode;
 use crate::skills::skill::Skill;
-use crate::skills::spool::{Spool, SpoolError};
+use crate::skills::spool::Spool;
 use crate::storage::backup::create::Places;
 use crate::storage::backup::restore::is_unfinished;
-use crate::storage::error::StoreError;
-use crate::storage::migration::error::MigrationError;
-use crate::storage::reserve::{RESERVE_BYTES_MAX, Reserve};
-use crate::storage::store::Store;
 
 use super::adapters::{
-    SchedulesFolder, SkillsMemory, command_skill, embedding, grounds, in_one_line, mcp_server, model, named_pipelines,
-    open_secrets, pipelines, planner, search, shown, upkeep,
+    SchedulesFolder, SkillsMemory, command_skill, embedding, in_one_line, mcp_server, model, named_pipelines,
+    pipelines, runs_settings, search, shown, upkeep,
 };
+use super::alerting;
 use super::ask::answers;
 use super::checks;
 use super::config::model::Stored;
-use super::config::{Config, DaemonFile, Home, HomeError};
-use super::config_seen;
+use super::config::{Config, DaemonFile, Home};
 use super::desk::HomeDesk;
+use super::error::DaemonError;
+use super::foundation::Foundation;
 use super::guard::storage_layer;
 use super::layers::root;
 use super::measuring;
-use super::programs::{self, EgressError};
+use super::programs::{self};
 use super::reload::reloader::{Parts as ReloadParts, Reloader, checking};
 use super::rim::{self, Way, reachable};
 use super::service::manager::{self, Starting};
 use super::service::sockets::Handed;
 use super::service::watchdog::{Probe, Watchdog};
-use super::store_layout::{self, bring_up};
+use super::store_layout::bring_up;
 
 /// Model requests at once.
 const ASKING_MAX: usize = 4096;
@@ -117,143 +110,17 @@ const SCHEDULE_TICK: Duration = Duration::from_secs(30);
 const SUSPEND_MAX: Duration = Duration::from_secs(10);
 /// For connections to be gone after their own bound.
 const DRAIN_MORE: Duration = Duration::from_millis(500);
-/// Room without which a start cannot write its small files.
-const START_BYTES_MIN: u64 = 512 * 1024;
-/// Longest wait for that room.
-const START_ROOM_MAX: Duration = Duration::from_secs(600);
 /// Longest orderly end; what has not ended by then resumes at the next start.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(25);
-
-/// Why the daemon did not start or ended early.
-#[derive(Debug, thiserror::Error)]
-pub enum DaemonError {
-    /// The store cannot be opened or written.
-    #[error("open the store")]
-    Store(#[source] StoreError),
-    /// The store is of an earlier program and cannot be migrated.
-    #[error("bring the store to the layout of this program")]
-    Migration(#[source] MigrationError),
-    /// There is no room on the disk to start with.
-    #[error("start: there is no room on the disk of {}", folder.display())]
-    DiskFull {
-        /// The state folder.
-        folder: PathBuf,
-    },
-    /// A restore was begun and not ended.
-    #[error("start: a restore into this home was begun and not ended")]
-    Restoring,
-    /// The address cannot be listened on.
-    #[error("listen on {address}")]
-    Listen {
-        /// Which.
-        address: SocketAddr,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// The audit log cannot be used.
-    #[error("open the audit log")]
-    Audit(#[source] AuditError),
-    /// The internal authority cannot be used.
-    #[error("open the internal authority")]
-    Authority(#[source] AuthorityError),
-    /// The gateway's certificate cannot be used.
-    #[error("use the gateway's certificate")]
-    Tls(#[source] TlsError),
-    /// The keys cannot be read.
-    #[error("open the keys")]
-    Keys(#[source] KeyError),
-    /// The models cannot be built.
-    #[error("build the models")]
-    Models(#[source] RegistryError),
-    /// The skills make no catalogue.
-    #[error("build the catalogue of skills")]
-    Catalogue(#[source] CatalogueError),
-    /// A command skill cannot be loaded.
-    #[error("load the command skill `{skill}`: {findings}")]
-    CommandSkill {
-        /// Which.
-        skill: String,
-        /// What is wrong.
-        findings: String,
-    },
-    /// The allow list is wrong.
-    #[error("read skills.network.allow")]
-    Network(#[source] PolicyError),
-    /// There is no way from programs to the network.
-    #[error("make the proxy of programs")]
-    Egress(#[source] EgressError),
-    /// The spool cannot be opened.
-    #[error("open the spool of programs")]
-    Spool(#[source] SpoolError),
-    /// No agent has the role of a planner.
-    #[error("find a planner: no agent has the role `planner`")]
-    NoPlanner,
-    /// The tree did not start.
-    #[error("start the supervision tree")]
-    Tree(#[source] supervisors::StartError),
-    /// The file that says where the daemon is cannot be written.
-    #[error("say where the daemon is")]
-    Home(#[source] HomeError),
-    /// A thread of the service manager's side cannot be made.
-    #[error("start the thread that speaks with the service manager")]
-    Manager(#[source] io::Error),
-    /// Signals cannot be received.
-    #[error("listen for signals")]
-    Signals(#[source] io::Error),
-    /// The tree gave up: a part failed again and again.
-    #[error("keep the parts alive: the root of the supervision tree gave up ({0})")]
-    GaveUp(ExitReason),
-}
-
-impl DaemonError {
-    /// The code that users see.
-    pub fn code(&self) -> Code {
-        match self {
-            Self::Store(StoreError::Locked { .. }) => code::ALREADY_RUNNING,
-            Self::Store(StoreError::Version { .. }) => code::STORE_VERSION,
-            Self::Store(StoreError::Corrupt { .. }) => code::STORE_CORRUPT,
-            Self::Migration(error) => error.code(),
-            Self::Store(_) | Self::GaveUp(_) => code::STORE_FAILED,
-            Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => code::ADDRESS_IN_USE,
-            Self::Listen { .. } | Self::NoPlanner | Self::Network(_) | Self::Egress(EgressError::Secret { .. }) => {
-                code::CONFIG_VALUE
-            }
-            Self::DiskFull { .. } => code::DISK_FULL,
-            Self::Restoring => code::RESTORE_UNFINISHED,
-            Self::Audit(error) => error.code(),
-            Self::Keys(error) => error.code(),
-            Self::Tls(_) => code::TLS_FILES,
-            Self::Authority(error) => error.code(),
-            Self::Models(_) => code::MODEL_NOT_CONFIGURED,
-            Self::Catalogue(_) | Self::CommandSkill { .. } => code::SKILL_DECLARATION,
-            Self::Spool(_) | Self::Home(_) | Self::Egress(EgressError::Listen { .. }) => code::HOME_FILE,
-            Self::Tree(_) | Self::Signals(_) | Self::Manager(_) => code::BUG,
-        }
-    }
-
-    /// What to do about it.
-    pub fn hint(&self) -> Option<&'static str> {
-        if let Self::Migration(error) = self {
-            return store_layout::hint(error);
-        }
-        match self.code().id {
-            id if id == code::ALREADY_RUNNING.id => Some("`openclaw status` shows the daemon that runs on this home"),
-            id if id == code::ADDRESS_IN_USE.id => Some("`openclaw config set gateway.port N` chooses another port"),
-            id if id == code::TLS_FILES.id => Some("gateway.tls.certificate and gateway.tls.key name PEM files"),
-            id if id == code::CONFIG_VALUE.id => Some("`openclaw config validate` checks the configuration"),
-            id if id == code::STORE_VERSION.id => Some("start the newer program that wrote the store"),
-            _ => None,
-        }
-    }
-}
 
 /// A daemon that runs.
 pub struct Daemon {
     root: SupervisorRef,
     agents: AgentsHandle,
+    runs: RunsHandle,
     committer: Committer,
     stop: watch::Sender<bool>,
+    signals: Signals,
     home: Home,
     watchdog: Option<Watchdog>,
     connections: Connections,
@@ -263,6 +130,23 @@ pub struct Daemon {
     pub gateway: String,
     /// Where the operators' listener is, with `https://`.
     pub admin: String,
+}
+
+/// What the service manager and people say to the process.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn hear() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
 }
 
 /// The longest wait for a model for which a session keeps its slot: [`REST_OVER`], or what a test asks for, because
@@ -284,6 +168,7 @@ fn tasks_layer(id: &'static str, capacity: usize) -> (SupervisorSpec, Tasks) {
     let handle = tasks.handle();
     let spec = SupervisorSpec::new(Strategy::OneForOne)
         .intensity(3, Duration::from_secs(60))
+        .forgive_kills()
         .child(ChildSpec::tasks(id, tasks));
     (spec, handle)
 }
@@ -363,6 +248,15 @@ fn skills(
     Ok((layer, handle.counted(telemetry)))
 }
 
+/// The runs whose clients the end of the last life has cut off. That they cannot be read costs the clients that come
+/// back a second run, and not the start.
+fn left_unanswered(runs: &RunsHandle) -> Vec<(RunId, [u8; 32])> {
+    runs.left_unanswered().unwrap_or_else(|error| {
+        tracing::warn!(error = %crate::domain::fault::in_one_line(&error), "clients that come back are not known again");
+        Vec::new()
+    })
+}
+
 /// The listener of the metrics. A daemon works without them, so an address that is taken, as by a second daemon on the
 /// same machine, is a warning and no reason not to start; `openclaw status` shows where they are.
 async fn listen_for_metrics(config: &Config, handed: &Handed) -> Option<MetricsListener> {
@@ -414,51 +308,13 @@ fn vital_signs(committer: &Committer, root: &SupervisorRef, automation: Automati
     ]
 }
 
-/// The listener of the operators. Where the default port is taken, as by a second daemon on the same machine, any free
-/// one will do, because commands find it in `daemon.json`; a port that somebody chose is held to.
-async fn listen_for_operators(config: &Config) -> Result<(TcpListener, SocketAddr), DaemonError> {
-    let mut wanted = SocketAddr::new(config.admin.bind, config.admin.port);
-    let mut listening = TcpListener::bind(wanted).await;
-    if !config.admin.is_port_chosen && matches!(&listening, Err(error) if error.kind() == io::ErrorKind::AddrInUse) {
-        wanted.set_port(0);
-        listening = TcpListener::bind(wanted).await;
-    }
-    let listening = listening.and_then(|listener| listener.local_addr().map(|address| (listener, address)));
-    listening.map_err(|source| DaemonError::Listen {
-        address: wanted,
-        source,
-    })
-}
-
-/// The reserve of the store. A process that starts on a full disk gives up what an earlier one has left of it, because
-/// a start writes small files; where even that makes no room it waits, for as long as a start may take.
-async fn reserve(home: &Home, config: &Config) -> Result<Arc<Reserve>, DaemonError> {
-    let folder = home.state_dir();
-    let bytes = (config.store_free_min / 4).min(RESERVE_BYTES_MAX);
-    let free = || disk_of(folder).map_or(u64::MAX, |disk| disk.free);
-    if free() >= config.store_free_min {
-        return Ok(Arc::new(Reserve::of(&home.store_file(), bytes)));
-    }
-    let reserve = Reserve::given_up(&home.store_file(), bytes);
-    let waiting = async {
-        if free() < START_BYTES_MIN {
-            tracing::error!(folder = %folder.display(), "waiting for room on the disk");
-        }
-        while free() < START_BYTES_MIN {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-    };
-    let waited = tokio::time::timeout(START_ROOM_MAX, waiting).await;
-    waited.map_err(|_| DaemonError::DiskFull { folder: folder.into() })?;
-    Ok(Arc::new(reserve))
-}
-
 /// Renews what the authority has given to the daemon itself.
 fn identity_layer(authority: &Authority) -> SupervisorSpec {
     let authority = authority.clone();
     let renewal = ChildSpec::actor("renewal", move |_| (Renewal(authority.clone()), ()));
     SupervisorSpec::new(Strategy::OneForOne)
         .intensity(5, Duration::from_secs(60))
+        .forgive_kills()
         .child(renewal)
 }
 
@@ -476,71 +332,37 @@ impl Daemon {
             return Err(DaemonError::Restoring);
         }
         bring_up(home).map_err(DaemonError::Migration)?;
-        let reserve = reserve(home, config).await?;
-        let store = Store::open_reserved(&home.store_file(), config.store_cache_bytes, reserve.clone());
-        let store = store.map_err(DaemonError::Store)?;
-        let wanted = SocketAddr::new(config.gateway.bind, config.gateway.port);
-        let listening = handed.listen(wanted).await;
-        let listener = listening.map_err(|source| DaemonError::Listen {
-            address: wanted,
-            source,
-        })?;
-        let address = listener.local_addr().map_err(|source| DaemonError::Listen {
-            address: wanted,
-            source,
-        })?;
-        let bus = Bus::default();
-        let crash_point = CrashPoint::from_variables(|name| std::env::var(name).ok());
-        let telemetry = Telemetry::default();
-        let committer = Committer::start_with(store.clone(), bus.clone(), crash_point, telemetry.clone());
-        let committer = committer.map_err(DaemonError::Store)?;
-
-        let audit = AuditLog::open(
-            store.clone(),
-            committer.clone(),
-            clock.clone(),
-            &entropy,
-            home.state_dir(),
-        );
-        let audit = audit.map_err(DaemonError::Audit)?;
-        config_seen::note_edits(home, &audit).await;
-        let keyring = Keyring::open(
-            store.clone(),
-            committer.clone(),
-            clock.clone(),
-            entropy.clone(),
-            audit.clone(),
-        );
-        let keyring = keyring.map_err(DaemonError::Keys)?;
-        let (admin_listener, admin) = listen_for_operators(config).await?;
+        let spool = Spool::open(home.spool_dir()).map_err(DaemonError::Spool)?;
+        let runner = ProcessRunner::new(Some(spool), config.sandbox.clone());
+        // Programs are tried out in processes of their own, which takes as long as all the rest together.
+        let laying = Foundation::lay(home, config, &handed, (&clock, &entropy));
+        let (sandbox, laid) = tokio::join!(programs::try_sandbox(&runner), laying);
+        let Foundation {
+            reserve,
+            store,
+            bus,
+            telemetry,
+            committer,
+            audit,
+            keyring,
+            authority,
+            secrets,
+            stored,
+            listener,
+            address,
+            tls,
+            admin_listener,
+            admin,
+        } = laid?;
         let tls_dir = home.tls_dir();
-        let names = rim::names(config);
-        let authority = Authority::open(
-            &tls_dir,
-            names,
-            store.clone(),
-            audit.clone(),
-            clock.clone(),
-            entropy.clone(),
-        );
-        let authority = authority.await.map_err(DaemonError::Authority)?;
-        let tls = rim::tls(config, &authority, &clock).map_err(DaemonError::Tls)?;
         let identity_layer = identity_layer(&authority);
-        let secrets = SecretStore::new(
-            store.clone(),
-            audit.clone(),
-            clock.clone(),
-            entropy.clone(),
-            home.state_dir(),
-            KeySources::of_environment(|name| std::env::var(name).ok()),
-        );
-        let stored = open_secrets(&secrets).await;
+        let certificates = rim::Certificates {
+            authority: authority.clone(),
+            gateway: tls.clone(),
+        };
 
         let (llm_layer, asking) = tasks_layer("asking", ASKING_MAX);
         let network = programs::network(config).map_err(DaemonError::Network)?;
-        let spool = Spool::open(home.spool_dir()).map_err(DaemonError::Spool)?;
-        let runner = ProcessRunner::new(Some(spool), config.sandbox.clone());
-        let sandbox = programs::try_sandbox(&runner).await;
         let socket = home.state_dir().join("egress.sock");
         let egress = programs::egress(socket, config, network.clone(), entropy.clone(), &stored);
         let (egress, egress_layer) = egress.map_err(DaemonError::Egress)?;
@@ -567,6 +389,7 @@ impl Daemon {
             free_min: config.store_free_min,
             reserve,
             teller,
+            store: store.clone(),
             committer: committer.clone(),
             clock: clock.clone(),
             entropy: entropy.clone(),
@@ -600,7 +423,9 @@ impl Daemon {
         };
         let (agents_layer, agents) = agents::layer::layer(&agents_parts);
 
-        let grounds = grounds(home, config);
+        let export = checks::collector(config.otlp.as_ref(), &stored, &bus);
+        let runs_settings = runs_settings(home, config, &models, &stored).ok_or(DaemonError::NoPlanner)?;
+        let grounds = runs_settings.grounds.clone();
         let runs_parts = RunsParts {
             clock: clock.clone(),
             entropy: entropy.clone(),
@@ -611,12 +436,7 @@ impl Daemon {
             bus,
             agents: agents.clone(),
             skills: skills.clone(),
-            settings: Arc::new(ArcSwap::from_pointee(RunsSettings {
-                planner: planner(config).ok_or(DaemonError::NoPlanner)?,
-                redactor: models.redactor().and(stored.0.values().map(String::as_str)),
-                skill_timeout_ms: config.agent.timeout_ms,
-                grounds: grounds.clone(),
-            })),
+            settings: Arc::new(ArcSwap::from_pointee(runs_settings)),
             pipelines: pipelines(config),
         };
         let retention = Retention {
@@ -626,6 +446,7 @@ impl Daemon {
             clock: clock.clone(),
             limits: config.retention,
             skills: skills.clone(),
+            room: room.clone(),
         };
         let (runs_layer, runs) = runs::layer::layer(runs_parts, config.steps_concurrent_max, retention);
 
@@ -676,7 +497,7 @@ impl Daemon {
         let (stop, _) = watch::channel(false);
         let tree: Arc<OnceLock<SupervisorRef>> = Arc::default();
         let (for_gateway, for_parts, for_figures) = (tree.clone(), tree.clone(), tree.clone());
-        let counted = telemetry.clone();
+        let (counted, gauges) = (telemetry.clone(), Arc::<measuring::ActorGauges>::default());
         measuring::refresh_schedules(&telemetry, automation.clone());
         measuring::refresh(
             &telemetry,
@@ -684,7 +505,7 @@ impl Daemon {
             agents.clone(),
             models.clone(),
             (store.clone(), memory.clone()),
-            authority.clone(),
+            certificates.clone(),
             started_at,
         );
         let metrics = listen_for_metrics(config, &handed).await;
@@ -700,8 +521,11 @@ impl Daemon {
             memory: memory.clone(),
             models: models.clone(),
             skills: skills.clone(),
-            authority: authority.clone(),
+            certificates,
+            audit: audit.clone(),
             room: room.clone(),
+            store: store.clone(),
+            ways: alerting::ways(&config.health.channels, &stored),
             telemetry: telemetry.clone(),
             gateway: way.clone(),
             admin: Way {
@@ -722,9 +546,10 @@ impl Daemon {
                 repeat_ms: config.health.repeat.as_millis() as u64,
                 least: config.health.least,
             },
-            channels: checks::channels(&config.health.channels, &stored),
+            channels: asked.ways.channels.clone(),
             host: checks::host(home),
             keep_ms: config.health.keep.as_millis() as u64,
+            export,
         };
         let (health_layer, health) = health::layer::layer(health_parts, told);
         measuring::refresh_disk(&telemetry, room.clone());
@@ -739,6 +564,7 @@ impl Daemon {
             care: StoreCare { places, backup_keep },
             room,
             address: address.to_string().into(),
+            hosts: Hosts::new(rim::names(config), tls.clone()),
             keyring,
             secrets: secrets.clone(),
             authority: authority.clone(),
@@ -765,11 +591,11 @@ impl Daemon {
                 })
             }),
             measure_actors: Arc::new(move || {
-                let (root, telemetry) = (for_figures.get().cloned(), counted.clone());
+                let (root, telemetry, gauges) = (for_figures.get().cloned(), counted.clone(), gauges.clone());
                 Box::pin(async move {
                     let Some(root) = root else { return };
                     if let Ok(tree) = root.snapshot().await {
-                        measuring::measure_actors(&telemetry, &tree);
+                        gauges.measure(&telemetry, &tree);
                     }
                 })
             }),
@@ -789,6 +615,7 @@ impl Daemon {
             limits: Limits::new(&config.gateway.limits, &telemetry),
             routing: Routing::new(config.gateway.rules.clone()),
             settings: Arc::new(ArcSwap::from_pointee(rim::settings(config))),
+            left: Left::new(clock.clone(), left_unanswered(&runs)),
             requests: RequestIds::new(boot),
             openapi: Arc::new(gateway::openapi::document()),
         });
@@ -817,6 +644,8 @@ impl Daemon {
             ("gateway", gateway_layer),
         ])
         .report_to(measuring::restarts(telemetry, restarted));
+        // Heard from the first answer on: whoever gets one may also say stop.
+        let signals = Signals::hear().map_err(DaemonError::Signals)?;
         let root = Supervisor::start("root", spec).await.map_err(DaemonError::Tree)?;
         tree.set(root.clone()).ok();
         let scheme = if way.tls_dir.is_some() { "https" } else { "http" };
@@ -840,7 +669,7 @@ impl Daemon {
             secrets,
             models,
             agents: agents.clone(),
-            runs,
+            runs: runs.clone(),
             health,
             asked,
             settings: gateway_parts.settings.clone(),
@@ -865,8 +694,10 @@ impl Daemon {
             watchdog,
             root,
             agents,
+            runs,
             committer,
             stop,
+            signals,
             home: home.clone(),
             connections,
             reloader,
@@ -883,9 +714,11 @@ impl Daemon {
 
     /// Serves until a signal, a stop request, or the tree giving up; then ends in order.
     pub async fn serve(self) -> Result<(), DaemonError> {
-        let mut terminate = signal(SignalKind::terminate()).map_err(DaemonError::Signals)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(DaemonError::Signals)?;
-        let mut hangup = signal(SignalKind::hangup()).map_err(DaemonError::Signals)?;
+        let Signals {
+            mut terminate,
+            mut interrupt,
+            mut hangup,
+        } = self.signals;
         let mut stop = self.stop.subscribe();
         let gave_up = self.root.wait();
         tokio::pin!(gave_up);
@@ -907,12 +740,20 @@ impl Daemon {
         self.stop.send_replace(true);
         // Both at once: answers that wait are given while the calls under way end.
         let drained = tokio::time::timeout(self.drain + DRAIN_MORE, self.connections.ended());
-        let (left, drained) = tokio::join!(self.agents.suspend(SUSPEND_MAX), drained);
+        let (left, commands, drained) = tokio::join!(
+            self.agents.suspend(SUSPEND_MAX),
+            self.runs.end_commands(SUSPEND_MAX),
+            drained
+        );
         if drained.is_err() {
             tracing::warn!("connections that did not end in time are cut off");
         }
-        if left > 0 {
-            tracing::warn!(sessions = left, "calls that did not end in time are cut off");
+        if left + commands > 0 {
+            tracing::warn!(
+                sessions = left,
+                checks = commands,
+                "calls that did not end in time are cut off"
+            );
         }
         if tokio::time::timeout(SHUTDOWN_MAX, self.root.shutdown()).await.is_err() {
             tracing::warn!("some parts did not end in time; their work resumes at the next start");

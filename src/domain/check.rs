@@ -37,7 +37,7 @@ pub enum Check {
         /// The schema.
         schema: Arc<Value>,
     },
-    /// A command says so by its exit code. It may be run more than once and should change nothing.
+    /// A command says so by its exit code. It should change nothing.
     Command {
         /// Program and arguments; no shell.
         argv: Vec<Arc<str>>,
@@ -45,7 +45,18 @@ pub enum Check {
         equals: i32,
         /// Its deadline in milliseconds.
         timeout_ms: u64,
+        /// Whether it may be run again when nobody saw its end. If not, a person has to say what became of it.
+        repeatable: bool,
     },
+}
+
+/// Commands of checks are calls of their attempt. Their numbers begin here, beyond those of its session.
+pub const CHECK_ORDINALS: u32 = 1 << 16;
+
+/// The position of the check whose command has this number among the calls of its attempt; none for a call of the
+/// session.
+pub fn check_of_call(ordinal: u32) -> Option<u32> {
+    ordinal.checked_sub(CHECK_ORDINALS)
 }
 
 /// The text that a [`Check::Regex`] looks at.

@@ -47,6 +47,8 @@ codes! {
     RUN_ACTIVE = "OC-1011", "run_active", Conflict;
     /// The daemon is stopping and accepts nothing new.
     STOPPING = "OC-1012", "stopping", Unavailable;
+    /// The address does not take the method.
+    METHOD_NOT_ALLOWED = "OC-1013", "method_not_allowed", Invalid;
     /// No such question is open: it has changed, or the run went on without it.
     NOT_ASKED = "OC-1031", "not_asked", Conflict;
     /// The question was answered before, differently.
@@ -225,6 +227,8 @@ codes! {
     DRAINING = "OC-7019", "draining", Unavailable;
     /// A part of the tree was not suspended or resumed.
     NOT_SUSPENDED = "OC-7020", "not_suspended", Conflict;
+    /// A change that an operator asked for was cut off, or took too long; it may have been made.
+    CHANGE_UNFINISHED = "OC-7021", "change_unfinished", Unavailable;
     /// Nothing is kept under this key.
     MEMORY_NOT_FOUND = "OC-8001", "memory_not_found", NotFound;
     /// Too many questions wait for this part of the memory, or too many parts are open.
@@ -237,6 +241,8 @@ codes! {
     MEMORY_IMPORT = "OC-8005", "memory_import", Invalid;
     /// The record of an entry cannot be read; it was put aside.
     MEMORY_DAMAGED = "OC-8006", "memory_damaged", Corrupt;
+    /// A session has ended, and nothing more is kept in it.
+    MEMORY_SESSION_ENDED = "OC-8007", "memory_session_ended", Conflict;
     /// The embedder did not answer; the question was answered by words alone.
     MEMORY_WORDS_ALONE = "OC-8010", "memory_words_alone", Unavailable;
     /// A fault on purpose was asked for in a home that is not for tests.

@@ -68,8 +68,8 @@ impl MemoryKey {
 /// Who or what an entry comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemorySource {
-    /// In words with a kind in front: `agent:coder`, `person:cli`, `file:notes.md`. Entries of one source that follow
-    /// each other are each other's context.
+    /// In words with a kind in front: `agent:coder`, `person:cli`, `file:notes.md`. Entries that follow each other within
+    /// one run, one file, or what people and agents say outside of a run are each other's context.
     pub by: Arc<str>,
     /// The run, when it was one.
     pub run: Option<RunId>,
@@ -303,5 +303,13 @@ pub const IMPORTANCE_DEFAULT: u8 = 50;
 pub const SOURCES_MAX: usize = 8;
 /// Bytes of one entry's text.
 pub const TEXT_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of a key.
+pub const KEY_BYTES_MAX: usize = 256;
+/// Tags of one entry or question.
+pub const TAGS_MAX: usize = 16;
+/// Longest time after which an entry may end by itself, in seconds: ten years. What is to stay longer needs no end.
+pub const EXPIRES_IN_S_MAX: u64 = 10 * 366 * 86_400;
+/// Bytes of one tag.
+pub const TAG_BYTES_MAX: usize = 64;
 /// Changes that a shard's log keeps; an index that is further behind is rebuilt.
 pub const CHANGES_KEPT: u64 = 4_096;

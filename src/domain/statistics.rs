@@ -311,6 +311,8 @@ pub enum Happening {
     OfAgent(Occurrence),
     /// A run ended.
     RunEnded {
+        /// Which.
+        run: RunId,
         /// The agent that did it alone, if one did.
         agent: Option<AgentName>,
         /// How.
@@ -435,6 +437,7 @@ impl Counting {
                 let mut happened: Vec<Happening> = charged.map(|request| request.unsettled(run, at)).collect();
                 happened.push(match fact {
                     Fact::RunDone { outcome, .. } => Happening::RunEnded {
+                        run,
                         agent: open.agent,
                         outcome: *outcome,
                         ms: at.since(open.accepted_at),

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::Request;
-use axum::http::{Extensions, HeaderMap};
+use axum::http::{Extensions, HeaderMap, HeaderName};
 
 use crate::domain::code;
 
@@ -67,6 +67,14 @@ fn forwarded_for(headers: &HeaderMap, proxies: &[Network]) -> Option<IpAddr> {
     last
 }
 
+/// The first header of a request that says where it comes from. A request has few headers, so they are looked through
+/// once instead of being asked for each name.
+fn first_forwarded(headers: &HeaderMap) -> Option<&'static str> {
+    let names = headers.keys().map(HeaderName::as_str);
+    let mut known = names.filter_map(|name| FORWARDED.iter().find(|forwarded| **forwarded == name));
+    known.next().copied()
+}
+
 fn identity(headers: &HeaderMap) -> Option<Arc<str>> {
     let text = headers.get(IDENTITY)?.to_str().ok()?.trim();
     (!text.is_empty() && text.len() <= IDENTITY_BYTES_MAX).then(|| text.into())
@@ -80,7 +88,7 @@ fn client(visitor: &Visitor, headers: &HeaderMap, proxies: &[Network]) -> Result
         .is_some_and(|identity| identity.starts_with("service/"));
     let peer = visitor.address.ip();
     if is_service || proxies.iter().any(|network| network.has(peer)) {
-        let brings = FORWARDED.iter().any(|name| headers.contains_key(*name));
+        let brings = first_forwarded(headers).is_some();
         let own = visitor.identity.clone();
         return Ok(Client {
             address: forwarded_for(headers, proxies).unwrap_or(peer),
@@ -88,7 +96,7 @@ fn client(visitor: &Visitor, headers: &HeaderMap, proxies: &[Network]) -> Result
             identity: identity(headers).or(own.filter(|_| !brings)),
         });
     }
-    if let Some(name) = FORWARDED.iter().find(|name| headers.contains_key(**name)) {
+    if let Some(name) = first_forwarded(headers) {
         let message = format!("the header `{name}` came from {peer}, which is no proxy of this gateway");
         return Err(ApiError::new(code::ATTRIBUTION_REFUSED, message)
             .hint("name the proxy in gateway.trustedProxies, or do not send the header"));
@@ -112,7 +120,7 @@ pub fn attribute(parts: &GatewayParts, request: &mut Request) -> Result<(), ApiE
 
 #[cfg(test)]
 mod tests {
-    use axum::http::{HeaderName, HeaderValue};
+    use axum::http::HeaderValue;
 
     use super::*;
 
@@ -122,6 +130,7 @@ mod tests {
             |peer: &str, certificate: Option<&str>, sent: &[(&str, &str)], expected: Option<(&str, Option<&str>)>| {
                 let visitor = Visitor {
                     address: format!("{peer}:1").parse().expect("an address"),
+                    local: None,
                     identity: certificate.map(Into::into),
                 };
                 let mut headers = HeaderMap::new();

@@ -1,6 +1,6 @@
-//! Who may: the key of a request, and which Host names this daemon answers to.
+//! Who may: the key of a request.
 
-use axum::extract::{FromRequestParts, Request};
+use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 
@@ -54,55 +54,4 @@ impl FromRequestParts<GatewayParts> for Authenticated {
         }
         Ok(Self(principal))
     }
-}
-
-/// The refusal of a request that a web page of another origin made. Only browsers say whose page it was, and they say
-/// it always; a page of this daemon's own has the address that is asked as its origin.
-fn refuse_other_origins(request: &Request) -> Option<ApiError> {
-    let text = |name: header::HeaderName| request.headers().get(name).map(|value| value.to_str().unwrap_or(""));
-    let own = text(header::HOST).or_else(|| request.uri().authority().map(axum::http::uri::Authority::as_str));
-    let site = request.headers().get("sec-fetch-site");
-    let is_foreign_site = site.is_some_and(|site| site != "same-origin" && site != "none");
-    let is_foreign = text(header::ORIGIN).is_some_and(|origin| {
-        let authority = origin.split_once("://").map(|(_, authority)| authority);
-        authority.is_none() || authority != own
-    });
-    (is_foreign || is_foreign_site).then(|| {
-        ApiError::new(
-            code::ORIGIN_REFUSED,
-            "the request was made by a web page of another origin",
-        )
-        .hint("ask from a program, or from a page of this address")
-    })
-}
-
-/// The refusal of a request that a web page made a browser send to this address: under another name (DNS rebinding), or
-/// from another origin.
-pub fn refuse_pages(request: &Request, own: &str) -> Option<ApiError> {
-    refuse_other_hosts(request, own).or_else(|| refuse_other_origins(request))
-}
-
-/// The refusal of a request whose host is neither this machine nor the address that is listened on.
-pub fn refuse_other_hosts(request: &Request, own: &str) -> Option<ApiError> {
-    let host = request
-        .headers()
-        .get(header::HOST)
-        .and_then(|value| value.to_str().ok());
-    let host = host.or_else(|| request.uri().host()).unwrap_or("");
-    let name = host.rsplit_once(':').map_or(host, |(name, port)| {
-        if port.chars().all(|digit| digit.is_ascii_digit()) {
-            name
-        } else {
-            host
-        }
-    });
-    let own = own.rsplit_once(':').map_or(own, |(name, _)| name);
-    if matches!(name, "localhost" | "127.0.0.1" | "[::1]" | "::1") || name == own {
-        return None;
-    }
-    let message = format!(
-        "this daemon does not answer to the host `{}`",
-        crate::domain::text::preview(name, 80)
-    );
-    Some(ApiError::new(code::HOST_REFUSED, message).hint("use localhost or the address that is listened on"))
 }

@@ -142,6 +142,7 @@ impl ApiError {
     /// The HTTP status of the code.
     pub fn status(&self) -> StatusCode {
         match (self.code.id, self.code.fault) {
+            (id, _) if id == code::METHOD_NOT_ALLOWED.id => StatusCode::METHOD_NOT_ALLOWED,
             (id, _) if id == code::BODY_TOO_LARGE.id => StatusCode::PAYLOAD_TOO_LARGE,
             (id, _) if id == code::KEY_MISSING.id || id == code::KEY_INVALID.id => StatusCode::UNAUTHORIZED,
             (id, _) if id == code::ANSWER_NOT_READY.id || id == code::BODY_TOO_SLOW.id => StatusCode::REQUEST_TIMEOUT,

@@ -1,19 +1,20 @@
 //! Streams end with the key that opened them.
 //!
-//! A key is checked when a request comes in; an event stream goes on for hours after that. So the body of a stream is
-//! wrapped: when its key is revoked, expires or is rotated out, the client gets one last event that says so, and the
-//! stream ends. Whole layers of routes get this by one line in their router, and with it the limits of keys: how a key
+//! A key is checked when a request comes in; an event stream goes on for hours after that, and a request may wait for
+//! minutes. So the body of a stream is wrapped: when its key is revoked, expires or is rotated out, the client gets one
+//! last event that says so, and the stream ends; and a request that waits is answered as one without a key. Whole layers of routes get this by one line in their router, and with it the limits of keys: how a key
 //! stands is told in every answer, and a stream holds its key's place among the requests under way.
 
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::header;
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use futures_util::future::BoxFuture;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use serde_json::json;
@@ -23,6 +24,9 @@ use crate::identity::keyring::{Keyring, Principal};
 
 use super::error::ApiError;
 use super::limit::limits::{Entry, Limits};
+
+/// For a request under way to be answered after its key has lapsed.
+const LAPSED_MAX: Duration = Duration::from_millis(500);
 
 /// Where the extractor of the key leaves whose it is.
 #[derive(Debug, Clone)]
@@ -67,17 +71,18 @@ pub struct Leases {
 }
 
 /// Ends the streams of keys that are not good any more, and tells how a key stands with its limit.
-pub async fn end_with_key(
-    State(Leases { keyring, is_limited }): State<Leases>,
-    mut request: Request,
-    next: Next,
-) -> Response {
+pub async fn end_with_key(leases: &Leases, mut request: Request, next: Next) -> Response {
     let caller = Caller(Arc::new(Inside {
         who: OnceLock::new(),
-        is_limited,
+        is_limited: leases.is_limited,
     }));
     request.extensions_mut().insert(caller.clone());
-    let mut response = next.run(request).await;
+    let Some(mut response) = answered(leases, &caller, next.run(request)).await else {
+        let error = ApiError::new(code::KEY_INVALID, "the key of this request is not valid any more");
+        return error
+            .hint("what was accepted goes on; ask for it with another key")
+            .into_response();
+    };
     let standing = caller.0.who.get().and_then(|known| known.entry.as_ref()?.standing);
     if let Some(standing) = standing {
         standing.write(response.headers_mut());
@@ -86,7 +91,7 @@ pub async fn end_with_key(
     let is_stream = content_type.is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"));
     match caller.0.who.get() {
         Some(known) if is_stream => {
-            let principal = known.principal.clone();
+            let (keyring, principal) = (leases.keyring.clone(), known.principal.clone());
             let lapse = async move { keyring.lapse(principal).await };
             response.map(|body| {
                 Body::new(Leased {
@@ -98,6 +103,36 @@ pub async fn end_with_key(
         }
         _ => response,
     }
+}
+
+/// What the routes answer; none when the caller's key has lapsed before they did. A request that ends the key that it
+/// came with, as a rotation does, still gets its answer.
+async fn answered(leases: &Leases, caller: &Caller, answering: impl Future<Output = Response>) -> Option<Response> {
+    let mut answering = std::pin::pin!(answering);
+    let mut lapse: Option<BoxFuture<'static, ()>> = None;
+    let first = std::future::poll_fn(|context| {
+        if let Poll::Ready(response) = answering.as_mut().poll(context) {
+            return Poll::Ready(Some(response));
+        }
+        // Who it is, is known only when the routes have looked.
+        if let (None, Some(known)) = (&lapse, caller.0.who.get()) {
+            let (keyring, principal) = (leases.keyring.clone(), known.principal.clone());
+            lapse = Some(Box::pin(async move { keyring.lapse(principal).await }));
+        }
+        match &mut lapse {
+            Some(lapse) => lapse.as_mut().poll(context).map(|()| None),
+            None => Poll::Pending,
+        }
+    });
+    match first.await {
+        Some(response) => Some(response),
+        None => tokio::time::timeout(LAPSED_MAX, answering).await.ok(),
+    }
+}
+
+/// The same as a layer.
+pub async fn leased(State(leases): State<Leases>, request: Request, next: Next) -> Response {
+    end_with_key(&leases, request, next).await
 }
 
 /// A body that ends when its lease does.

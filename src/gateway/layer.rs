@@ -1,13 +1,14 @@
 //! The layer's branch of the supervision tree.
 //!
 //! ```text
-//! gateway (rest_for_one)
-//! ├── scribes: one task for each response that is being streamed
-//! ├── connections: one task for each connection, and the accept loop
+//! gateway (rest_for_one; apart from the restarts of the layers to its left)
+//! ├── scribes (apart): one task for each response that is being streamed
+//! ├── connections: one task for each connection, and the accept loop; they outlive its kill, and a stop lets requests end
 //! ├── acceptor: keeps the accept loop alive
-//! ├── upkeep: takes measured values in
+//! ├── upkeep (apart): takes measured values in
 //! ├── scrapes: one task for each connection to the metrics
 //! ├── metrics: keeps their accept loop alive; missing when their address is taken
+//! ├── changes (apart): one task for each change that an operator asks for
 //! ├── operators: one task for each connection of an operator
 //! └── admin: keeps their accept loop alive
 //! ```
@@ -63,8 +64,13 @@ pub struct Listeners {
 
 /// Connections of operators at once.
 const OPERATORS_MAX: usize = 64;
+/// Changes that operators ask for at once, those included whose client has left.
+const CHANGES_MAX: usize = 64;
 /// Scrapes at once.
 const SCRAPES_MAX: usize = 16;
+/// For requests under way when their supervisor stops, and for its next life to be there when it was killed. Streams
+/// and requests that wait for a run last longer, and come back by themselves.
+const GRACE: Duration = Duration::from_millis(500);
 /// Longest answer to a connection over a bound.
 const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 
@@ -123,20 +129,21 @@ pub fn layer(parts: &GatewayParts, listeners: Listeners) -> (SupervisorSpec, Con
     let mut all = Vec::new();
     let mut tasks = |capacity: usize| {
         // The accept loop is one of them.
-        let tasks = TaskSupervisor::new(capacity + 1);
+        let tasks = TaskSupervisor::with_grace(capacity + 1, GRACE);
         let handle = tasks.handle();
         all.push(handle.clone());
         (tasks, handle)
     };
 
-    let writing = TaskSupervisor::new(SCRIBES_MAX);
+    let writing = TaskSupervisor::with_grace(SCRIBES_MAX, GRACE);
     let scribes = Scribes::new(writing.handle());
     let (supervisor, connections) = tasks(parts.settings.load().connections_max);
     let routes = router(parts.clone(), scribes);
     let is_clear = listeners.tls.is_none();
+    let leave = connections.winding_down();
     let serve = match listeners.tls {
-        Some(tls) => over_tls(routes, tls, bounds, stop()),
-        None => plain(routes, bounds, stop()),
+        Some(tls) => over_tls(routes, tls, bounds, leave),
+        None => plain(routes, bounds, leave),
     };
     let gateway = Acceptor {
         crowd: Crowd::new(listeners.each_max),
@@ -161,23 +168,28 @@ pub fn layer(parts: &GatewayParts, listeners: Listeners) -> (SupervisorSpec, Con
     });
     let mut spec = SupervisorSpec::new(Strategy::RestForOne)
         .intensity(5, Duration::from_secs(30))
-        .child(ChildSpec::tasks("scribes", writing))
+        .forgive_kills()
+        .child(ChildSpec::tasks("scribes", writing).apart())
         .child(ChildSpec::tasks("connections", supervisor))
         .child(ChildSpec::actor("acceptor", child(gateway)))
-        .child(upkeep);
-    if let Some((listener, address)) = listeners.metrics {
+        .child(upkeep.apart());
+    if let Some((listener, _)) = listeners.metrics {
         let (supervisor, connections) = tasks(SCRAPES_MAX);
-        let serve = plain(metrics::router(parts.telemetry.clone(), address), bounds, stop());
+        let leave = connections.winding_down();
+        let serve = plain(metrics::router(parts.telemetry.clone()), bounds, leave);
         let metrics = acceptor("the metrics", listener, serve, connections);
         spec = spec
             .child(ChildSpec::tasks("scrapes", supervisor))
             .child(ChildSpec::actor("metrics", child(metrics)));
     }
+    let (making, changes) = tasks(CHANGES_MAX);
     let (supervisor, connections) = tasks(OPERATORS_MAX);
-    let routes = admin_router(parts.clone(), parts.admin.clone());
-    let serve = allowed(listeners.allow, over_tls(routes, listeners.admin_tls, bounds, stop()));
+    let routes = admin_router(parts.clone(), changes);
+    let leave = connections.winding_down();
+    let serve = allowed(listeners.allow, over_tls(routes, listeners.admin_tls, bounds, leave));
     let admin = acceptor("the operators", listeners.admin, serve, connections);
     let spec = spec
+        .child(ChildSpec::tasks("changes", making).apart())
         .child(ChildSpec::tasks("operators", supervisor))
         .child(ChildSpec::actor("admin", child(admin)));
     (spec, Connections(all))

@@ -3,12 +3,13 @@
 //! The listener is on loopback alone and asks for no key, because scrapers have none; what it says are figures, never
 //! texts. It lives beside the gateway's acceptor, after it: that it fails costs the gateway nothing.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{Method, header};
+use axum::http::{Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -16,11 +17,11 @@ use metrics::{Counter, Histogram};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use crate::domain::code;
-use crate::runtime::telemetry::{Family, GATEWAY_DURATION, GATEWAY_REQUESTS, Telemetry};
+use crate::runtime::telemetry::{GATEWAY_DURATION, GATEWAY_REQUESTS, Telemetry};
 use crate::runtime::timer::Timer;
 
-use super::auth::refuse_other_hosts;
 use super::error::ApiError;
+use super::hosts::Hosts;
 use super::limit::limits::Limits;
 use super::parts::MeasureActors;
 
@@ -37,8 +38,13 @@ pub struct RequestMeter(Arc<Inside>);
 
 struct Inside {
     telemetry: Telemetry,
-    requests: Mutex<Family<Counter>>,
-    durations: Mutex<Family<Histogram>>,
+    routes: Mutex<HashMap<Box<str>, Series>>,
+}
+
+/// The series of one route. There are as many routes as the router has, and few kinds of answers of each.
+struct Series {
+    duration: Histogram,
+    answers: Vec<(Method, StatusCode, Counter)>,
 }
 
 impl RequestMeter {
@@ -46,28 +52,35 @@ impl RequestMeter {
     pub fn new(telemetry: Telemetry) -> Self {
         Self(Arc::new(Inside {
             telemetry,
-            requests: Mutex::default(),
-            durations: Mutex::default(),
+            routes: Mutex::default(),
         }))
     }
 
-    fn count(&self, route: &str, method: &Method, status: &str, took: Duration) {
-        let method = match method.as_str() {
+    fn count(&self, route: &str, method: &Method, status: StatusCode, took: Duration) {
+        let Inside { telemetry, routes } = &*self.0;
+        let mut routes = routes.lock().unwrap_or_else(PoisonError::into_inner);
+        if !routes.contains_key(route) {
+            let duration = telemetry.histogram(&GATEWAY_DURATION, &[route]);
+            let answers = Vec::new();
+            routes.insert(route.into(), Series { duration, answers });
+        }
+        let Some(series) = routes.get_mut(route) else { return };
+        series.duration.record(took.as_secs_f64());
+        let mut known = series.answers.iter();
+        if let Some((_, _, counter)) = known.find(|(of, with, _)| (of, *with) == (method, status)) {
+            counter.increment(1);
+            return;
+        }
+        let word = match method.as_str() {
             known @ ("GET" | "POST" | "PUT" | "PATCH" | "DELETE" | "HEAD" | "OPTIONS") => known,
             _ => OTHER,
         };
-        let Inside {
-            telemetry,
-            requests,
-            durations,
-        } = &*self.0;
-        let counter = |labels: [&str; 3]| telemetry.counter(&GATEWAY_REQUESTS, &labels);
-        let mut requests = requests.lock().unwrap_or_else(PoisonError::into_inner);
-        requests.get([route, method, status], counter).increment(1);
-        drop(requests);
-        let histogram = |labels: [&str; 1]| telemetry.histogram(&GATEWAY_DURATION, &labels);
-        let mut durations = durations.lock().unwrap_or_else(PoisonError::into_inner);
-        durations.get([route], histogram).record(took.as_secs_f64());
+        let counter = telemetry.counter(&GATEWAY_REQUESTS, &[route, word, status.as_str()]);
+        counter.increment(1);
+        // A method that a client made up is looked up each time: what is kept must not grow with what is sent.
+        if word != OTHER {
+            series.answers.push((method.clone(), status, counter));
+        }
     }
 }
 
@@ -96,12 +109,7 @@ impl RequestMeter {
     /// It was answered.
     pub fn end(&self, counted: &Counted, response: &Response) {
         let route = counted.route.as_ref().map_or(OTHER, MatchedPath::as_str);
-        self.count(
-            route,
-            &counted.method,
-            response.status().as_str(),
-            counted.began.elapsed(),
-        );
+        self.count(route, &counted.method, response.status(), counted.began.elapsed());
     }
 }
 
@@ -113,12 +121,12 @@ pub async fn meter(State(meter): State<RequestMeter>, request: Request, next: Ne
     response
 }
 
-/// What the listener serves; `own` is the address that it listens on.
-pub fn router(telemetry: Telemetry, own: Arc<str>) -> Router {
+/// What the listener serves.
+pub fn router(telemetry: Telemetry) -> Router {
     Router::new()
         .route("/metrics", get(text))
         .fallback(async || ApiError::new(code::ROUTE_NOT_FOUND, "nothing is at this address").hint("GET /metrics"))
-        .layer(from_fn_with_state(own, check_host))
+        .layer(from_fn_with_state(Hosts::new([], None), check_host))
         .with_state(telemetry)
 }
 
@@ -126,8 +134,8 @@ async fn text(State(telemetry): State<Telemetry>) -> Response {
     ([(header::CONTENT_TYPE, TEXT)], telemetry.render()).into_response()
 }
 
-async fn check_host(State(own): State<Arc<str>>, request: Request, next: Next) -> Response {
-    match refuse_other_hosts(&request, &own) {
+async fn check_host(State(hosts): State<Hosts>, request: Request, next: Next) -> Response {
+    match hosts.refuse_others(&request) {
         Some(refused) => refused.into_response(),
         None => next.run(request).await,
     }

@@ -4,12 +4,15 @@
 //! client that leaves stops nothing; every write needs a key; every error has a code and a hint.
 
 pub mod admin;
+pub mod again;
 pub mod attribution;
 pub mod auth;
 pub mod body;
 pub mod desk;
 pub mod error;
 pub mod face;
+pub mod hosts;
+pub mod idempotency;
 mod lapse;
 pub mod layer;
 pub mod limit;

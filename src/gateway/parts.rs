@@ -13,8 +13,10 @@ use crate::agents::handle::AgentsHandle;
 use crate::automation::handle::AutomationHandle;
 use crate::domain::code;
 use crate::domain::id::BootId;
+use crate::gateway::again::Left;
 use crate::gateway::desk::Desk;
 use crate::gateway::error::ApiError;
+use crate::gateway::hosts::Hosts;
 use crate::gateway::limit::limits::Limits;
 use crate::gateway::request_id::RequestIds;
 use crate::gateway::rim::network::Network;
@@ -107,6 +109,8 @@ pub struct GatewayInside {
     pub home: Arc<str>,
     /// The address that is listened on.
     pub address: Arc<str>,
+    /// The names that it answers to.
+    pub hosts: Hosts,
     /// The address of the operators' listener.
     pub admin: Arc<str>,
     /// Where metrics are served; none when that address was taken.
@@ -167,6 +171,8 @@ pub struct GatewayInside {
     pub routing: Routing,
     /// Limits and times, as configured now.
     pub settings: Arc<ArcSwap<GatewaySettings>>,
+    /// Runs whose answers reached nobody.
+    pub left: Left,
     /// Numbers of requests.
     pub requests: RequestIds,
     /// The description of the API.

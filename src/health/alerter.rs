@@ -3,32 +3,35 @@
 //! Supervised by `health` (permanent). It holds nothing that the store does not have but which messages are being sent;
 //! a crash sends those again, under the same id.
 
-use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use supervisors::TaskExit;
+use tokio::time::Instant;
 
 use crate::domain::alert::Delivery;
 use crate::domain::id::AlertId;
-use crate::domain::incident::{Incident, IncidentChange, IncidentState};
+use crate::domain::incident::IncidentChange;
 use crate::domain::time::UtcMillis;
 use crate::runtime::telemetry::{ALERTS, INCIDENTS_OPEN};
 use crate::runtime::timer::Timer;
 use crate::storage::batch::{Batch, Op};
+use crate::storage::error::StoreError;
 
-use super::alerts::decision::{Fate, Telling, due, fate};
+use super::alerts::decision::{Look, Telling};
 use super::alerts::message::compose;
+use super::alerts::outbox::{Sending, next, place};
 use super::parts::HealthInside;
 
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// Unsettled incidents that are looked at; the oldest come first.
-const UNSETTLED_MAX: usize = 10_000;
-/// Messages that are looked at.
+/// And so many times what the last look took, so that hundreds of thousands of open incidents keep no core busy.
+const LOOK_SHARE: u32 = 20;
+/// Incidents that are told, and that are ended, by one look; the next one goes on.
+const AT_ONCE_MAX: usize = 1_000;
+/// Messages that are looked at: those that wait for a hundred channels.
 const DELIVERIES_MAX: usize = 1_000;
-/// Messages on their way; when there are more, incidents wait to be told.
-const ON_THEIR_WAY_MAX: usize = 200;
 /// Messages that are being sent at once.
 pub const SENDING_MAX: usize = 16;
 /// Longest time of one try.
@@ -64,7 +67,7 @@ pub struct Alerter {
 
 /// What it holds.
 pub struct AlerterState {
-    sending: BTreeSet<AlertId>,
+    sending: Sending,
     trimmed_at: UtcMillis,
     timer: Timer,
 }
@@ -82,7 +85,7 @@ impl Actor for Alerter {
 
     async fn pre_start(&self, myself: ActorRef<AlerterMessage>, (): ()) -> Result<AlerterState, ActorProcessingErr> {
         Ok(AlerterState {
-            sending: BTreeSet::new(),
+            sending: Sending::new(),
             trimmed_at: self.inside.parts.clock.now(),
             timer: Timer::after(&myself, LOOK_EVERY, || AlerterMessage::LookDue),
         })
@@ -96,14 +99,16 @@ impl Actor for Alerter {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             AlerterMessage::LookDue => {
-                self.tell().await?;
+                let took = self.tell(state).await?;
                 self.send(&myself, state)?;
                 self.trim(state).await?;
-                state.timer = Timer::after(&myself, LOOK_EVERY, || AlerterMessage::LookDue);
+                let wait = LOOK_EVERY.max(took * LOOK_SHARE);
+                state.timer = Timer::after(&myself, wait, || AlerterMessage::LookDue);
             }
             AlerterMessage::Tried { delivery, failure } => {
                 state.sending.remove(&delivery.id);
                 self.tried(*delivery, failure).await?;
+                self.send(&myself, state)?;
             }
         }
         Ok(())
@@ -111,62 +116,67 @@ impl Actor for Alerter {
 }
 
 impl Alerter {
-    /// Writes what has to be told, and settles what needs no word.
-    async fn tell(&self) -> Result<(), ActorProcessingErr> {
+    /// Writes what has to be told, and settles what needs no word. Gives how long it looked.
+    async fn tell(&self, state: &AlerterState) -> Result<Duration, ActorProcessingErr> {
         let parts = &self.inside.parts;
         let now = parts.clock.now();
-        let unsettled = parts.store.unsettled_incidents(UNSETTLED_MAX)?;
-        self.measure(&unsettled);
+        let (store, policy) = (parts.store.clone(), parts.policy);
+        let began = Instant::now();
+        let looked = tokio::task::spawn_blocking(move || {
+            let mut look = Look::new(policy, now, AT_ONCE_MAX);
+            store.each_unsettled(&mut |(incident, state)| {
+                look.see(incident, state);
+                ControlFlow::Continue(())
+            })?;
+            Ok::<_, StoreError>(look)
+        });
+        let mut look = looked.await??;
+        let took = began.elapsed();
+        self.measure(&look);
         let mut ops = Vec::new();
-        for (incident, state) in &unsettled {
-            match fate(incident, state, &parts.policy, now) {
-                Fate::Quiet => {
-                    let how = "it did not happen again".into();
-                    let change = IncidentChange::Resolved { at: now, how };
-                    ops.push(Op::IncidentChange(incident.id, change));
-                }
-                Fate::Settle => ops.push(Op::IncidentChange(incident.id, IncidentChange::EndTold)),
-                Fate::Tell(_) | Fate::Wait => {}
-            }
+        for id in look.quiet.drain(..) {
+            let how = "it did not happen again".into();
+            ops.push(Op::IncidentChange(id, IncidentChange::Resolved { at: now, how }));
         }
-        let on_their_way = parts.store.deliveries(ON_THEIR_WAY_MAX)?.len();
-        if !parts.channels.is_empty() && on_their_way < ON_THEIR_WAY_MAX {
-            let told = due(&unsettled, &parts.policy, now);
-            if !told.is_empty() {
-                let message = compose(&told, &parts.host, now);
-                for channel in parts.channels.iter() {
-                    ops.push(Op::DeliveryPut(Delivery {
-                        id: AlertId::new(now, parts.entropy.u128()),
-                        channel: channel.name.clone(),
-                        subject: message.subject.as_str().into(),
-                        body: message.body.as_str().into(),
-                        made_at: now,
-                        attempts: 0,
-                        next_at: now,
-                    }));
-                }
-                for (incident, _, telling) in told {
-                    let change = match telling {
-                        Telling::Ended => IncidentChange::EndTold,
-                        Telling::Began | Telling::Again => IncidentChange::Alerted { at: now },
-                    };
-                    ops.push(Op::IncidentChange(incident.id, change));
-                }
+        for id in look.settled.drain(..) {
+            ops.push(Op::IncidentChange(id, IncidentChange::EndTold));
+        }
+        let told = look.due();
+        if !parts.channels.is_empty() && !told.is_empty() {
+            let message = compose(&told, &parts.host, now);
+            let waiting = parts.store.deliveries(DELIVERIES_MAX)?;
+            for channel in parts.channels.iter() {
+                let new = Delivery {
+                    id: AlertId::new(now, parts.entropy.u128()),
+                    channel: channel.name.clone(),
+                    subject: message.subject.as_str().into(),
+                    body: message.body.as_str().into(),
+                    made_at: now,
+                    attempts: 0,
+                    next_at: now,
+                };
+                let placed = place(&waiting, &state.sending, new, &parts.host);
+                ops.extend(placed.instead_of.into_iter().map(Op::DeliveryDrop));
+                ops.push(Op::DeliveryPut(placed.put));
+            }
+            for (incident, _, telling) in told {
+                let change = match telling {
+                    Telling::Ended => IncidentChange::EndTold,
+                    Telling::Began | Telling::Again => IncidentChange::Alerted { at: now },
+                };
+                ops.push(Op::IncidentChange(incident.id, change));
             }
         }
         if !ops.is_empty() {
             parts.committer.commit(Batch::ops(ops)).await?;
         }
-        Ok(())
+        Ok(took)
     }
 
-    fn measure(&self, unsettled: &[(Incident, IncidentState)]) {
+    fn measure(&self, look: &Look) {
         for severity in ["warning", "error"] {
-            let open = unsettled
-                .iter()
-                .filter(|(incident, state)| state.is_open() && *incident.severity == *severity);
             let gauge = self.inside.parts.telemetry.gauge(&INCIDENTS_OPEN, &[severity]);
-            gauge.set(open.count() as f64);
+            gauge.set(look.open.get(severity).copied().unwrap_or_default() as f64);
         }
     }
 
@@ -174,13 +184,8 @@ impl Alerter {
     fn send(&self, myself: &ActorRef<AlerterMessage>, state: &mut AlerterState) -> Result<(), ActorProcessingErr> {
         let parts = &self.inside.parts;
         let now = parts.clock.now();
-        for delivery in parts.store.deliveries(DELIVERIES_MAX)? {
-            if state.sending.len() >= SENDING_MAX {
-                break;
-            }
-            if delivery.next_at > now || state.sending.contains(&delivery.id) {
-                continue;
-            }
+        let waiting = parts.store.deliveries(DELIVERIES_MAX)?;
+        for delivery in next(waiting, &state.sending, now, SENDING_MAX) {
             let channel = parts
                 .channels
                 .iter()
@@ -196,7 +201,7 @@ impl Alerter {
                     Err(_) => Some(format!("no answer in {} s", TRY_MAX.as_secs())),
                 }
             };
-            state.sending.insert(delivery.id);
+            state.sending.insert(delivery.id, delivery.channel.clone());
             self.inside.sending.spawn("send an alert", sending, move |exit| {
                 let failure = match exit {
                     TaskExit::Done(failure) => failure,

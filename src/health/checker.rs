@@ -23,8 +23,6 @@ use super::round::{CheckView, LastRound, RoundView};
 const FIRST_AFTER: Duration = Duration::from_secs(5);
 /// A failure that is no incident yet is asked again after this long.
 const AGAIN_AFTER: Duration = Duration::from_secs(10);
-/// Unsettled incidents that are looked through for those of checks.
-const UNSETTLED_MAX: usize = 10_000;
 /// Rounds that may wait for the one under way.
 const ASKED_MAX: usize = 64;
 
@@ -147,14 +145,8 @@ impl Checker {
     async fn known(&self) -> Result<Checks, ActorProcessingErr> {
         let parts = &self.inside.parts;
         let checking = parts.checking.load_full();
-        let unsettled = parts.store.unsettled_incidents(UNSETTLED_MAX)?;
-        let of_checks = unsettled
-            .iter()
-            .filter(|(_, state)| state.is_open())
-            .filter_map(|(incident, state)| {
-                let check = state.fingerprint.as_deref()?.strip_prefix("check:")?;
-                Some((Arc::from(check), incident.id))
-            });
+        let open = parts.store.open_incidents_under("check:")?;
+        let of_checks = open.into_iter().map(|(check, incident, _)| (check, incident));
         let mut checks = Checks::new(checking.failures, of_checks);
         let made: Vec<Arc<str>> = checking.checks.iter().map(|check| check.name.clone()).collect();
         let at = parts.clock.now();

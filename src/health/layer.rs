@@ -6,7 +6,9 @@
 //! ├── checker: makes rounds, keeps incidents in step
 //! ├── sending: one task for each message that is being sent
 //! ├── recorder: makes incidents of restarts
-//! └── alerter: tells people
+//! ├── alerter: tells people
+//! ├── exporting: requests to the collector that are under way (with a collector alone, as the next)
+//! └── exporter: tells a collector what runs did and what was logged
 //! ```
 
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use tokio::sync::{Mutex, mpsc};
 
 use super::alerter::{Alerter, SENDING_MAX};
 use super::checker::Checker;
+use super::export::exporter::{self, Exporter};
 use super::handle::HealthHandle;
 use super::parts::{HealthInside, HealthParts};
 use super::recorder::{Recorder, Restarted};
@@ -60,16 +63,41 @@ pub fn layer(parts: HealthParts, told: mpsc::Receiver<Restarted>) -> (Supervisor
         };
         (recorder, ())
     });
+    let for_alerter = inside.clone();
     let alerter = ChildSpec::actor("alerter", move |_| {
-        let inside = inside.clone();
+        let inside = for_alerter.clone();
         (Alerter { inside }, ())
     });
-    let spec = SupervisorSpec::new(Strategy::RestForOne)
+    let mut spec = SupervisorSpec::new(Strategy::RestForOne)
         .intensity(3, Duration::from_secs(60))
+        .forgive_kills()
         .child(ChildSpec::tasks("checking", rounds))
         .child(checker)
         .child(ChildSpec::tasks("sending", messages))
         .child(recorder)
         .child(alerter);
+    if let Some(export) = inside.parts.export.clone() {
+        let requests = TaskSupervisor::new(exporter::SENDING_MAX);
+        let sending = requests.handle();
+        let HealthParts {
+            clock,
+            store,
+            telemetry,
+            host,
+            ..
+        } = inside.parts;
+        let exporter = ChildSpec::actor("exporter", move |_| {
+            let exporter = Exporter {
+                clock: clock.clone(),
+                store: store.clone(),
+                telemetry: telemetry.clone(),
+                host: host.clone(),
+                export: export.clone(),
+                sending: sending.clone(),
+            };
+            (exporter, ())
+        });
+        spec = spec.child(ChildSpec::tasks("exporting", requests)).child(exporter);
+    }
     (spec, handle)
 }

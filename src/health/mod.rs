@@ -8,14 +8,16 @@
 //! is silent; the same fault is one incident as long as it goes on; a message is written in the transaction that says
 //! that somebody is told, and keeps its id over all tries.
 //!
-//! Supervised as branch `health`: `checking` (tasks), `checker`, `sending` (tasks), `recorder`, `alerter`. A crash costs
-//! a round; incidents and messages are in the store.
+//! Supervised as branch `health`: `checking` (tasks), `checker`, `sending` (tasks), `recorder`, `alerter`, and where a
+//! collector is configured `exporting` (tasks) and `exporter`. A crash costs a round; incidents and messages are in the
+//! store.
 
 pub mod alerter;
 pub mod alerts;
 pub mod check;
 pub mod checker;
 pub mod decision;
+pub mod export;
 pub mod handle;
 pub mod layer;
 pub mod operator;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
-use crate::runtime::telemetry::Telemetry;
+use crate::runtime::telemetry::{METRICS, Metric, MetricKind, Telemetry};
 
 use super::check::{Check, Finding, Severity, Verdict};
 
@@ -70,7 +70,7 @@ impl OperatorCheck {
                     Question::Tcp { address } => ask_tcp(address).await,
                     Question::Command { argv } => ask_command(argv).await,
                     Question::Metric { metric, above, below } => {
-                        judge_metric(&telemetry.render(), metric, *above, *below)
+                        judge_metric(METRICS, &telemetry.render(), metric, *above, *below)
                     }
                 }
             }
@@ -143,9 +143,9 @@ async fn ask_command(argv: &[String]) -> Verdict {
     }
 }
 
-/// Judges the figure of a text in Prometheus' form. A metric without a series is no failure before anything was
-/// counted: it is none.
-pub fn judge_metric(text: &str, metric: &str, above: Option<f64>, below: Option<f64>) -> Verdict {
+/// Judges the figure of a text in Prometheus' form. A series that may come is no failure before anything was counted:
+/// it is none. One that never can is.
+pub fn judge_metric(families: &[Metric], text: &str, metric: &str, above: Option<f64>, below: Option<f64>) -> Verdict {
     let value = text.lines().find_map(|line| {
         let rest = line.strip_prefix(metric)?;
         // Another metric may begin with the same letters.
@@ -153,13 +153,62 @@ pub fn judge_metric(text: &str, metric: &str, above: Option<f64>, below: Option<
         rest.trim().parse::<f64>().ok()
     });
     let Some(value) = value else {
-        return Verdict::Good("it has no value yet".into());
+        return match never_there(families, metric) {
+            Some(why) => failed(why),
+            None => Verdict::Good("it has no value yet".into()),
+        };
     };
     match (above, below) {
         (Some(limit), _) if value > limit => failed(format!("it is {value}, more than {limit}")),
         (_, Some(limit)) if value < limit => failed(format!("it is {value}, less than {limit}")),
         _ => Verdict::Good(format!("it is {value}").into()),
     }
+}
+
+/// Why no series of these families is ever written so.
+fn never_there(families: &[Metric], metric: &str) -> Option<String> {
+    let (name, labels) = metric.split_once('{').map_or((metric, ""), |(name, rest)| (name, rest));
+    let is_part = |family: &Metric| {
+        let part = name.strip_prefix(family.name);
+        matches!(family.kind, MetricKind::Histogram(_)) && matches!(part, Some("_sum" | "_count" | "_bucket"))
+    };
+    let Some(family) = families.iter().find(|family| family.name == name || is_part(family)) else {
+        return Some(format!("there is no metric `{name}`"));
+    };
+    let is_whole_histogram = matches!(family.kind, MetricKind::Histogram(_)) && family.name == name;
+    if is_whole_histogram {
+        return Some(format!(
+            "`{name}` is a histogram: name {name}_sum, {name}_count or a series of {name}_bucket"
+        ));
+    }
+    let mut wanted = family.labels.to_vec();
+    if name.ends_with("_bucket") && family.name != name {
+        wanted.push("le");
+    }
+    if label_names(labels) == wanted {
+        return None;
+    }
+    let form: Vec<String> = wanted.iter().map(|label| format!("{label}=\"…\"")).collect();
+    Some(match form.as_slice() {
+        [] => format!("`{name}` has no labels"),
+        form => format!("`{name}` has several series: name one, as {name}{{{}}}", form.join(",")),
+    })
+}
+
+/// The names in `name="value",other="value"}`.
+fn label_names(mut rest: &str) -> Vec<&str> {
+    let mut names = Vec::new();
+    while let Some((name, after)) = rest.split_once("=\"") {
+        names.push(name.trim_start_matches(','));
+        let mut is_escaped = false;
+        let end = after.find(|sign| {
+            let ends = sign == '"' && !is_escaped;
+            is_escaped = sign == '\\' && !is_escaped;
+            ends
+        });
+        rest = end.map_or("", |end| &after[end + 1..]);
+    }
+    names
 }
 
 #[cfg(test)]
@@ -170,19 +219,67 @@ mod tests {
         matches!(verdict, Verdict::Good(_))
     }
 
+    fn family(name: &'static str, kind: MetricKind, labels: &'static [&'static str]) -> Metric {
+        Metric {
+            name,
+            kind,
+            labels,
+            help: "",
+        }
+    }
+
     #[test]
     fn a_figure_is_found_by_its_whole_name_and_held_against_its_bounds() {
-        let text = "# TYPE a gauge\nab 9\na 3\na_total{x=\"y\"} 5\n";
-        let check = |metric: &str, above, below, good: bool| {
-            let verdict = judge_metric(text, metric, above, below);
-            assert_eq!(is_good(&verdict), good, "{metric} {above:?} {below:?}: {verdict:?}");
+        let families = [
+            family("a", MetricKind::Gauge, &[]),
+            family("a_total", MetricKind::Counter, &["x", "y"]),
+            family("a_seconds", MetricKind::Histogram(&[1.0]), &["x"]),
+        ];
+        let text = "# TYPE a gauge\nab 9\na 3\na_total{x=\"y\",y=\"z\"} 5\n";
+        let check = |metric: &str, above, below, wanted: Result<&str, &str>| {
+            let found = match judge_metric(&families, text, metric, above, below) {
+                Verdict::Good(seen) => Ok(seen),
+                Verdict::Failed(finding) => Err(finding.why),
+            };
+            assert_eq!(
+                found.as_deref().map_err(|why| &**why),
+                wanted,
+                "{metric} {above:?} {below:?}"
+            );
         };
-        check("a", Some(3.0), None, true);
-        check("a", Some(2.9), None, false);
-        check("a", None, Some(3.1), false);
-        check("a", Some(4.0), Some(2.0), true);
-        check("a_total{x=\"y\"}", Some(4.0), None, false);
-        check("a_total{x=\"z\"}", Some(4.0), None, true);
+        check("a", Some(3.0), None, Ok("it is 3"));
+        check("a", Some(2.9), None, Err("it is 3, more than 2.9"));
+        check("a", None, Some(3.1), Err("it is 3, less than 3.1"));
+        check("a", Some(4.0), Some(2.0), Ok("it is 3"));
+        check("a_total{x=\"y\",y=\"z\"}", Some(4.0), None, Err("it is 5, more than 4"));
+        // One that may come.
+        check(
+            "a_total{x=\"\\\"=\",y=\"w\"}",
+            Some(4.0),
+            None,
+            Ok("it has no value yet"),
+        );
+        check("a_seconds_count{x=\"z\"}", Some(4.0), None, Ok("it has no value yet"));
+        check(
+            "a_seconds_bucket{x=\"z\",le=\"1\"}",
+            Some(4.0),
+            None,
+            Ok("it has no value yet"),
+        );
+        // And those that never do.
+        check("nosuch", Some(4.0), None, Err("there is no metric `nosuch`"));
+        check("a_count", Some(4.0), None, Err("there is no metric `a_count`"));
+        check("a{x=\"z\"}", Some(4.0), None, Err("`a` has no labels"));
+        let several = "`a_total` has several series: name one, as a_total{x=\"…\",y=\"…\"}";
+        check("a_total", Some(4.0), None, Err(several));
+        check("a_total{y=\"z\",x=\"y\"}", Some(4.0), None, Err(several));
+        check("a_total{x=\"y\"}", Some(4.0), None, Err(several));
+        check(
+            "a_seconds",
+            Some(4.0),
+            None,
+            Err("`a_seconds` is a histogram: name a_seconds_sum, a_seconds_count or a series of a_seconds_bucket"),
+        );
     }
 
     #[tokio::test]

@@ -15,6 +15,7 @@ use crate::storage::store::Store;
 use super::alerts::channel::Channel;
 use super::alerts::decision::Policy;
 use super::check::Check;
+use super::export::exporter::ExportParts;
 
 /// Everything below that health uses.
 #[derive(Clone)]
@@ -39,6 +40,8 @@ pub struct HealthParts {
     pub host: Arc<str>,
     /// How long incidents are kept, in milliseconds.
     pub keep_ms: u64,
+    /// What a collector is told, where there is one.
+    pub export: Option<ExportParts>,
 }
 
 /// What is checked, and how often; replaced as a whole when the configuration changes.

@@ -22,8 +22,9 @@ pub const WAITING_MAX: usize = 1_024;
 const GATHER: Duration = Duration::from_secs(1);
 /// Without another one for this long, an incident of restarts has ended.
 pub const QUIET_MS: u64 = 15 * 60 * 1_000;
-/// Unsettled incidents that are looked through for those of restarts.
-const UNSETTLED_MAX: usize = 10_000;
+
+/// How the names of all incidents of restarts begin.
+const NAMED: &str = "restart:";
 
 /// A restart, as a supervisor told it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +60,7 @@ pub struct RecorderState {
 }
 
 fn fingerprint(of: &Restarted) -> Arc<str> {
-    format!("restart:{}/{}", of.supervisor, of.kind).into()
+    format!("{NAMED}{}/{}", of.supervisor, of.kind).into()
 }
 
 impl Actor for Recorder {
@@ -68,12 +69,10 @@ impl Actor for Recorder {
     type Arguments = ();
 
     async fn pre_start(&self, myself: ActorRef<RecorderMessage>, (): ()) -> Result<RecorderState, ActorProcessingErr> {
-        let unsettled = self.inside.parts.store.unsettled_incidents(UNSETTLED_MAX)?;
-        let of_restarts = unsettled.into_iter().filter(|(_, state)| state.is_open());
-        let open = of_restarts.filter_map(|(incident, state)| {
-            let of = state.fingerprint.filter(|of| of.starts_with("restart:"))?;
-            Some((of, (incident.id, state.seen_at.unwrap_or(incident.at))))
-        });
+        let open = self.inside.parts.store.open_incidents_under(NAMED)?;
+        let open = open
+            .into_iter()
+            .map(|(of, id, seen)| (format!("{NAMED}{of}").into(), (id, seen)));
         Ok(RecorderState {
             open: open.collect(),
             timer: Timer::after(&myself, GATHER, || RecorderMessage::GatherDue),

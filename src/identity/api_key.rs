@@ -16,7 +16,7 @@ const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 pub struct ApiKey {
     /// The public half.
     pub id: KeyId,
-    secret: String,
+    secret: [u8; SECRET_DIGITS],
 }
 
 /// Says why a text is no key.
@@ -36,16 +36,22 @@ impl std::fmt::Debug for ApiKey {
     }
 }
 
-fn digits(bytes: &[u8], count: usize) -> String {
-    let bit = |index: usize| bytes.get(index / 8).map_or(0, |byte| (byte >> (7 - index % 8)) & 1);
-    let digit = |position: usize| (0..5).fold(0u8, |value, offset| (value << 1) | bit(position * 5 + offset));
-    (0..count)
-        .map(|position| char::from(DIGITS[usize::from(digit(position))]))
-        .collect()
+/// The first digits of these bytes, five bits each; bits beyond the last byte are zero.
+fn digits<const COUNT: usize>(bytes: &[u8]) -> [u8; COUNT] {
+    let mut rest = bytes.iter();
+    let (mut held, mut bits) = (0u32, 0u32);
+    std::array::from_fn(|_| {
+        if bits < 5 {
+            held = (held << 8) | u32::from(rest.next().copied().unwrap_or(0));
+            bits += 8;
+        }
+        bits -= 5;
+        DIGITS[((held >> bits) & 31) as usize]
+    })
 }
 
-fn checksum(text: &str) -> String {
-    digits(blake3::hash(text.as_bytes()).as_bytes(), CHECKSUM_DIGITS)
+fn checksum(text: &str) -> [u8; CHECKSUM_DIGITS] {
+    digits(blake3::hash(text.as_bytes()).as_bytes())
 }
 
 impl ApiKey {
@@ -53,16 +59,18 @@ impl ApiKey {
     pub fn new(id: KeyId, random: [u8; 32]) -> Self {
         Self {
             id,
-            secret: digits(&random, SECRET_DIGITS),
+            secret: digits(&random),
         }
     }
 
     /// The text that its owner sends.
     pub fn to_text(&self) -> String {
         let id = self.id.to_string();
-        let body = format!("{PREFIX}_{}_{}", id.trim_start_matches("key_"), self.secret);
-        let sum = checksum(&body);
-        body + &sum
+        let mut text = format!("{PREFIX}_{}_", id.trim_start_matches("key_"));
+        text.extend(self.secret.map(char::from));
+        let sum = checksum(&text);
+        text.extend(sum.map(char::from));
+        text
     }
 
     /// Reads the text of a key.
@@ -75,24 +83,19 @@ impl ApiKey {
         if rest.len() != SECRET_DIGITS + CHECKSUM_DIGITS || !rest.is_ascii() {
             return Err(KeyTextError::Form);
         }
-        let id: KeyId = format!("key_{id}").parse().map_err(|_| KeyTextError::Form)?;
-        let (secret, sum) = rest.split_at(SECRET_DIGITS);
-        if checksum(&format!(
-            "{PREFIX}_{}_{secret}",
-            id.to_string().trim_start_matches("key_")
-        )) != sum
-        {
+        let id = KeyId::from_digits(id).ok_or(KeyTextError::Form)?;
+        let (body, sum) = text.split_at(text.len() - CHECKSUM_DIGITS);
+        if checksum(body) != *sum.as_bytes() {
             return Err(KeyTextError::Checksum);
         }
-        Ok(Self {
-            id,
-            secret: secret.to_owned(),
-        })
+        let mut secret = [0; SECRET_DIGITS];
+        secret.copy_from_slice(&rest.as_bytes()[..SECRET_DIGITS]);
+        Ok(Self { id, secret })
     }
 
     /// What is kept of the secret. A fast hash is enough, because the secret has 256 random bits.
     pub fn secret_hash(&self) -> [u8; 32] {
-        *blake3::hash(self.secret.as_bytes()).as_bytes()
+        *blake3::hash(&self.secret).as_bytes()
     }
 }
 

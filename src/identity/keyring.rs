@@ -2,7 +2,8 @@
 //!
 //! **Invariants**: what a key may do is read from its own record, never from a request. Nobody gets a key by asking
 //! that can do more, or longer, than the key that asks. A change is committed with its row in the audit log, and holds
-//! from the moment of its answer on; [`Keyring::lapse`] tells whoever serves a stream.
+//! from the moment of its commit on, whether or not the one who asked still waits; [`Keyring::lapse`] tells whoever
+//! serves a stream.
 //!
 //! **Limits**: [`KEYS_MAX`] keys; the use of a key is noted once a minute.
 
@@ -12,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
 use crate::domain::capability::{Capability, CapabilitySet};
 use crate::domain::code::{self, Code};
@@ -50,22 +51,25 @@ pub struct Keyring(Arc<Inside>);
 
 #[derive(Debug)]
 struct Inside {
-    store: Store,
     committer: Committer,
     clock: Clock,
     entropy: Entropy,
     audit: AuditLog,
     /// What checks read: replaced whole after each change.
-    keys: ArcSwap<BTreeMap<KeyId, Entry>>,
-    /// Changes happen one at a time, each on what the last one left.
-    changing: Mutex<()>,
+    keys: ArcSwap<BTreeMap<KeyId, Arc<Entry>>>,
+    /// Changes happen one at a time, each on what the last one left: held until that is in force.
+    changing: Arc<Mutex<()>>,
     revision: watch::Sender<u64>,
 }
 
 #[derive(Debug)]
 struct Entry {
     row: KeyRow,
-    used_at: AtomicU64,
+    /// Of the key, whatever row it has.
+    used_at: Arc<AtomicU64>,
+    /// Name and scopes as every request of the key gets them.
+    name: Arc<str>,
+    scopes: Arc<[String]>,
 }
 
 /// Who a request comes from.
@@ -74,8 +78,8 @@ pub struct Principal {
     /// The key.
     pub key: KeyId,
     /// Its name.
-    pub name: String,
-    scopes: Vec<String>,
+    pub name: Arc<str>,
+    scopes: Arc<[String]>,
     expires_at: Option<UtcMillis>,
     secret_hash: [u8; 32],
 }
@@ -257,29 +261,48 @@ fn good_until(row: &KeyRow, secret_hash: [u8; 32], now: UtcMillis) -> Option<Utc
     }
 }
 
-fn principal(row: &KeyRow, key: &ApiKey, now: UtcMillis) -> Option<Principal> {
-    let secret_hash = key.secret_hash();
-    good_until(row, secret_hash, now)?;
+impl Entry {
+    fn of(row: KeyRow, used_at: Arc<AtomicU64>) -> Self {
+        Self {
+            name: row.key.name.as_str().into(),
+            scopes: row.key.scopes.as_slice().into(),
+            row,
+            used_at,
+        }
+    }
+}
+
+fn principal(entry: &Entry, key: KeyId, secret_hash: [u8; 32], now: UtcMillis) -> Option<Principal> {
+    good_until(&entry.row, secret_hash, now)?;
     Some(Principal {
-        key: key.id,
-        name: row.key.name.clone(),
-        scopes: row.key.scopes.clone(),
-        expires_at: row.terms.expires_at.map(UtcMillis),
+        key,
+        name: entry.name.clone(),
+        scopes: entry.scopes.clone(),
+        expires_at: entry.row.terms.expires_at.map(UtcMillis),
         secret_hash,
     })
 }
 
-fn load(store: &Store, before: Option<&BTreeMap<KeyId, Entry>>) -> Result<BTreeMap<KeyId, Entry>, KeyError> {
+fn load(store: &Store) -> Result<BTreeMap<KeyId, Arc<Entry>>, KeyError> {
     let rows = store.keys().map_err(KeyError::Store)?;
     let entries = rows.into_iter().map(|row| {
         let id = KeyId::from_bytes(row.key.id);
-        // A use that waits to be committed is not in the store yet.
-        let noted = before.and_then(|before| before.get(&id));
-        let noted = noted.map_or(0, |entry| entry.used_at.load(Ordering::Relaxed));
-        let used_at = AtomicU64::new(noted.max(row.used_at.unwrap_or(0)));
-        (id, Entry { row, used_at })
+        let used_at = AtomicU64::new(row.used_at.unwrap_or(0));
+        (id, Arc::new(Entry::of(row, used_at.into())))
     });
     Ok(entries.collect())
+}
+
+impl Inside {
+    /// Puts the row of a key in force.
+    fn enforce(&self, row: KeyRow) {
+        let id = KeyId::from_bytes(row.key.id);
+        let mut keys = BTreeMap::clone(&self.keys.load());
+        let used_at = keys.get(&id).map(|entry| entry.used_at.clone());
+        keys.insert(id, Arc::new(Entry::of(row, used_at.unwrap_or_default())));
+        self.keys.store(Arc::new(keys));
+        self.revision.send_modify(|revision| *revision += 1);
+    }
 }
 
 impl Keyring {
@@ -291,15 +314,14 @@ impl Keyring {
         entropy: Entropy,
         audit: AuditLog,
     ) -> Result<Self, KeyError> {
-        let keys = load(&store, None)?;
+        let keys = load(&store)?;
         Ok(Self(Arc::new(Inside {
-            store,
             committer,
             clock,
             entropy,
             audit,
             keys: ArcSwap::from_pointee(keys),
-            changing: Mutex::new(()),
+            changing: Arc::default(),
             revision: watch::Sender::new(0),
         })))
     }
@@ -309,8 +331,10 @@ impl Keyring {
         let key = ApiKey::parse(text).map_err(KeyError::Text)?;
         let now = self.0.clock.now();
         let keys = self.0.keys.load();
+        // Before the look for its id: an unknown one takes as long as a wrong secret.
+        let secret_hash = std::hint::black_box(key.secret_hash());
         let entry = keys.get(&key.id).ok_or(KeyError::NotValid)?;
-        let found = principal(&entry.row, &key, now).ok_or(KeyError::NotValid)?;
+        let found = principal(entry, key.id, secret_hash, now).ok_or(KeyError::NotValid)?;
         self.note_use(key.id, entry, now);
         Ok(found)
     }
@@ -371,8 +395,10 @@ impl Keyring {
     }
 
     /// Makes a key. Its text exists only in what is returned.
+    ///
+    /// **Cancel**: as with every change, what was queued is committed and then holds.
     pub async fn mint(&self, by: &Principal, wanted: NewKey) -> Result<(ApiKey, KeyView), KeyError> {
-        let _changing = self.0.changing.lock().await;
+        let changing = self.0.changing.clone().lock_owned().await;
         let now = self.0.clock.now();
         check_terms(&wanted, now)?;
         by.hands_on(&wanted.scopes)?;
@@ -393,15 +419,19 @@ impl Keyring {
             ..KeyTermsRecord::default()
         };
         let detail = format!("{}: {}", wanted.name, scopes.join(" "));
-        let ops = vec![Op::KeyPut(record), Op::KeyTermsPut(key.id.to_bytes(), terms)];
-        self.change(by, "key.created", key.id, &detail, ops).await?;
+        let row = KeyRow {
+            key: record,
+            terms,
+            used_at: None,
+        };
+        self.change(changing, by, "key.created", &detail, row).await?;
         let made = self.view(key.id)?;
         Ok((key, made))
     }
 
     /// Gives a key a new secret; the old one stays valid for `overlap`, at most [`OVERLAP_MAX`].
     pub async fn rotate(&self, by: &Principal, id: KeyId, overlap: Duration) -> Result<(ApiKey, KeyView), KeyError> {
-        let _changing = self.0.changing.lock().await;
+        let changing = self.0.changing.clone().lock_owned().await;
         let row = self.changeable(by, id)?;
         let now = self.0.clock.now();
         let overlap = overlap.min(OVERLAP_MAX);
@@ -414,28 +444,28 @@ impl Keyring {
             rotated_at: Some(now.0),
             ..row.terms
         };
-        let record = KeyRecord {
+        let key_record = KeyRecord {
             secret_hash: key.secret_hash(),
             ..row.key
         };
+        let row = KeyRow {
+            key: key_record,
+            terms,
+            ..row
+        };
         let detail = format!("the old secret stays valid for {} s", overlap.as_secs());
-        let ops = vec![Op::KeyPut(record), Op::KeyTermsPut(id.to_bytes(), terms)];
-        self.change(by, "key.rotated", id, &detail, ops).await?;
+        self.change(changing, by, "key.rotated", &detail, row).await?;
         let rotated = self.view(id)?;
         Ok((key, rotated))
     }
 
     /// Takes a key back, with all its secrets.
     pub async fn revoke(&self, by: &Principal, id: KeyId) -> Result<KeyView, KeyError> {
-        let _changing = self.0.changing.lock().await;
-        let row = self.changeable(by, id)?;
-        let record = KeyRecord {
-            revoked_at: Some(self.0.clock.now().0),
-            ..row.key
-        };
-        let detail = record.name.clone();
-        self.change(by, "key.revoked", id, &detail, vec![Op::KeyPut(record)])
-            .await?;
+        let changing = self.0.changing.clone().lock_owned().await;
+        let mut row = self.changeable(by, id)?;
+        row.key.revoked_at = Some(self.0.clock.now().0);
+        let detail = row.key.name.clone();
+        self.change(changing, by, "key.revoked", &detail, row).await?;
         self.view(id)
     }
 
@@ -456,20 +486,29 @@ impl Keyring {
         Ok(view(id, entry, self.0.clock.now()))
     }
 
+    /// Commits a key's row, and puts it in force with the commit: a client that leaves, as one does whose connection
+    /// breaks, must not leave a key good whose revocation is on record.
     async fn change(
         &self,
+        changing: OwnedMutexGuard<()>,
         by: &Principal,
         action: &'static str,
-        id: KeyId,
         detail: &str,
-        ops: Vec<Op>,
+        row: KeyRow,
     ) -> Result<(), KeyError> {
+        let id = KeyId::from_bytes(row.key.id);
         let note = self.0.audit.note(&by.actor(), action, &id.to_string(), detail);
-        self.0.audit.commit(ops, note).await.map_err(KeyError::Commit)?;
-        let keys = load(&self.0.store, Some(&self.0.keys.load()))?;
-        self.0.keys.store(Arc::new(keys));
-        self.0.revision.send_modify(|revision| *revision += 1);
-        Ok(())
+        let ops = vec![
+            Op::KeyPut(row.key.clone()),
+            Op::KeyTermsPut(row.key.id, row.terms.clone()),
+            Op::AuditAppend(note),
+        ];
+        let inside = self.0.clone();
+        let enforce = move || {
+            inside.enforce(row);
+            drop(changing);
+        };
+        self.0.audit.commit_then(ops, enforce).await.map_err(KeyError::Commit)
     }
 }
 
@@ -533,8 +572,11 @@ pub fn new_key(now: UtcMillis, entropy: &Entropy, name: &str, scopes: &[&str]) -
 pub fn check_in(store: &Store, text: &str, now: UtcMillis) -> Result<Principal, KeyError> {
     let key = ApiKey::parse(text).map_err(KeyError::Text)?;
     let rows = store.keys().map_err(KeyError::Store)?;
-    let row = rows.iter().find(|row| row.key.id == key.id.to_bytes());
-    row.and_then(|row| principal(row, &key, now)).ok_or(KeyError::NotValid)
+    let row = rows.into_iter().find(|row| row.key.id == key.id.to_bytes());
+    let entry = row.map(|row| Entry::of(row, Arc::default()));
+    entry
+        .and_then(|entry| principal(&entry, key.id, key.secret_hash(), now))
+        .ok_or(KeyError::NotValid)
 }
 
 #[cfg(test)]

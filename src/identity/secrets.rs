@@ -154,33 +154,52 @@ fn random_file<const N: usize>(path: &Path, entropy: &Entropy) -> Result<[u8; N]
     Ok(bytes)
 }
 
-fn find_key(folder: &Path, sources: &KeySources, entropy: &Entropy) -> Result<SealingKey, SecretStoreError> {
+/// What the key is made of.
+enum Source<'of> {
+    Credential(Vec<u8>),
+    Passphrase(&'of str),
+    OwnFile,
+}
+
+/// The first source that is there.
+///
+/// **Errors**: it is too weak to be one, or cannot be read; another one is not taken for it.
+fn source(sources: &KeySources) -> Result<Source<'_>, SecretStoreError> {
     if let Some(path) = sources.credentials.as_ref().map(|folder| folder.join(CREDENTIAL)) {
         match std::fs::read(&path) {
             Ok(bytes) if bytes.len() < CREDENTIAL_BYTES_MIN => {
                 return Err(SecretStoreError::Key("the systemd credential has fewer than 16 bytes"));
             }
-            Ok(bytes) => {
-                return Ok(SealingKey::of(blake3::derive_key(
-                    "openclaw secret store credential 1",
-                    &bytes,
-                )));
-            }
+            Ok(bytes) => return Ok(Source::Credential(bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(source) => return Err(SecretStoreError::File { path, source }),
         }
     }
-    if let Some(passphrase) = &sources.passphrase {
-        if passphrase.len() < PASSPHRASE_BYTES_MIN {
-            return Err(SecretStoreError::Key("the passphrase has fewer than 12 bytes"));
+    match &sources.passphrase {
+        Some(passphrase) if passphrase.len() < PASSPHRASE_BYTES_MIN => {
+            Err(SecretStoreError::Key("the passphrase has fewer than 12 bytes"))
         }
-        let salt: [u8; 16] = random_file(&folder.join("secret.salt"), entropy)?;
-        let mut bytes = [0; 32];
-        let stretched = argon2::Argon2::default().hash_password_into(passphrase.as_bytes(), &salt, &mut bytes);
-        stretched.map_err(|_| SecretStoreError::Key("the passphrase cannot be stretched"))?;
-        return Ok(SealingKey::of(bytes));
+        Some(passphrase) => Ok(Source::Passphrase(passphrase)),
+        None => Ok(Source::OwnFile),
     }
-    Ok(SealingKey::of(random_file(&folder.join("secret.key"), entropy)?))
+}
+
+fn find_key(folder: &Path, sources: &KeySources, entropy: &Entropy) -> Result<SealingKey, SecretStoreError> {
+    let bytes = match source(sources)? {
+        Source::Credential(bytes) => blake3::derive_key("openclaw secret store credential 1", &bytes),
+        Source::Passphrase(passphrase) => stretched(passphrase, folder, entropy)?,
+        Source::OwnFile => random_file(&folder.join("secret.key"), entropy)?,
+    };
+    Ok(SealingKey::of(bytes))
+}
+
+/// The key that a passphrase stands for in this home.
+fn stretched(passphrase: &str, folder: &Path, entropy: &Entropy) -> Result<[u8; 32], SecretStoreError> {
+    let salt: [u8; 16] = random_file(&folder.join("secret.salt"), entropy)?;
+    let mut bytes = [0; 32];
+    let stretched = argon2::Argon2::default().hash_password_into(passphrase.as_bytes(), &salt, &mut bytes);
+    stretched.map_err(|_| SecretStoreError::Key("the passphrase cannot be stretched"))?;
+    Ok(bytes)
 }
 
 /// The secrets of a home. Cheap to clone.
@@ -207,7 +226,10 @@ pub fn is_name(name: &str) -> bool {
 }
 
 impl SecretStore {
-    /// The secrets of a store, whose key is looked for in `folder` and `sources`.
+    /// The secrets of a store, whose key is looked for in `folder` and `sources`. A key that somebody chose is looked at
+    /// now; one that is made from what was found, when it is first needed.
+    ///
+    /// **Errors**: the passphrase or the credential is too weak to be a key, or cannot be read.
     pub fn new(
         store: Store,
         audit: AuditLog,
@@ -215,8 +237,9 @@ impl SecretStore {
         entropy: Entropy,
         folder: &Path,
         sources: KeySources,
-    ) -> Self {
-        Self(Arc::new(Inside {
+    ) -> Result<Self, SecretStoreError> {
+        source(&sources)?;
+        Ok(Self(Arc::new(Inside {
             store,
             audit,
             clock,
@@ -224,7 +247,7 @@ impl SecretStore {
             folder: folder.to_owned(),
             sources,
             key: Mutex::new(None),
-        }))
+        })))
     }
 
     async fn key(&self) -> Result<Arc<SealingKey>, SecretStoreError> {
@@ -345,6 +368,10 @@ mod tests {
         }
 
         fn secrets(&self, sources: KeySources) -> SecretStore {
+            self.opened(sources).expect("strong enough")
+        }
+
+        fn opened(&self, sources: KeySources) -> Result<SecretStore, SecretStoreError> {
             let (clock, entropy) = (Clock::manual(UtcMillis(9)), Entropy::seeded(2));
             let (store, audit) = (self.store.clone(), self.audit.clone());
             SecretStore::new(store, audit, clock, entropy, self.folder.path(), sources)
@@ -382,8 +409,23 @@ mod tests {
             let other = stage.secrets(passphrase("another passphrase")).get("x").await;
             assert!(matches!(other, Err(SecretStoreError::Sealed(_))), "{sources:?}");
         }
-        let weak = stage.secrets(passphrase("short")).set("test", "y", b"v").await;
-        assert!(matches!(weak, Err(SecretStoreError::Key(_))), "{weak:?}");
+    }
+
+    #[tokio::test]
+    async fn a_key_that_is_too_weak_is_refused_before_anything_is_sealed_with_it() {
+        let stage = Stage::new();
+        let credentials = stage.folder.path().join("credentials");
+        std::fs::create_dir(&credentials).expect("made");
+        std::fs::write(credentials.join(CREDENTIAL), [7; 15]).expect("written");
+        let credential = KeySources {
+            credentials: Some(credentials),
+            ..passphrase("correct horse battery")
+        };
+        for sources in [passphrase("short"), passphrase("elevenbytes"), credential] {
+            let weak = stage.opened(sources.clone()).err();
+            assert!(matches!(weak, Some(SecretStoreError::Key(_))), "{sources:?}: {weak:?}");
+        }
+        assert!(stage.opened(passphrase("twelve bytes")).is_ok());
     }
 
     #[tokio::test]

@@ -1,10 +1,10 @@
 //! What everybody else holds of memory.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use ractor::RpcReplyPort;
 use supervisors::{Admission, ApiError, CallError, ChildRef, DynamicRef, Permit};
 
@@ -17,19 +17,19 @@ use crate::storage::error::StoreError;
 
 use super::collect::actor::CollectorMessage;
 use super::collect::round::{RoundError, Rounds, session_has_ended};
-use super::limits::WhenFull;
+use super::counted::Counted;
 use super::parts::MemoryParts;
 use super::question::{Found, FoundEntry, Question};
 use super::shard::actor::ShardMessage;
 
 /// Questions to one shard that may wait.
 const WAITING_MAX: usize = 256;
+/// Times that a shard is opened for one question.
+const OPENS_MAX: usize = 3;
+/// Places that are freed for one shard: others may take each of them first.
+const PLACES_MAX: usize = 64;
 /// Prunes and puts that wait for room at once.
 const COLLECTING_MAX: usize = 256;
-/// Longest wait for room.
-const EVICTING_MAX: Duration = Duration::from_secs(10);
-/// Stands for bytes that were not counted yet: more than any limit, so that they are.
-const NOT_COUNTED: u64 = u64::MAX;
 
 /// The supervisor of the shards.
 pub type Shards = DynamicRef<ShardName, ShardMessage>;
@@ -43,8 +43,7 @@ pub struct MemoryHandle {
     pub(super) rounds: Rounds,
     pub(super) collector: ChildRef<CollectorMessage>,
     pub(super) collecting: Admission,
-    /// Bytes of all live texts as far as known: counted now and then, and what was put since.
-    bytes: Arc<AtomicU64>,
+    pub(super) counted: Counted,
 }
 
 /// An open shard as its callers see it.
@@ -90,6 +89,9 @@ pub enum MemoryError {
         /// Of what.
         unit: &'static str,
     },
+    /// The session is over, and nothing more is kept in it.
+    #[error("keep a text: its session has ended")]
+    SessionEnded,
     /// It took longer than anybody waits.
     #[error("look through the memory: it took too long")]
     TimedOut,
@@ -106,6 +108,7 @@ impl MemoryError {
             Self::Overloaded { .. } | Self::Full { .. } | Self::NotOpened(ApiError::TooManyChildren(_)) => {
                 Fault::Overloaded
             }
+            Self::SessionEnded => Fault::Conflict,
             Self::Damaged(_) => Fault::Corrupt,
             Self::Collect(error) => match &**error {
                 RoundError::Commit(error) => error.fault(),
@@ -131,15 +134,26 @@ impl MemoryHandle {
             rounds,
             collector,
             collecting: Admission::new(COLLECTING_MAX),
-            bytes: Arc::new(AtomicU64::new(NOT_COUNTED)),
+            counted: Counted::default(),
         }
     }
 
-    /// The live entry of a key: one look into the store, without an index. What was put before is seen, also when its
-    /// commit is still on the way.
+    /// The live entry of a key for somebody who works with it: the look counts as a use.
+    ///
+    /// **Errors**: as [`Self::look`].
+    pub async fn get(&self, key: &MemoryKey) -> Result<Option<MemoryEntry>, MemoryError> {
+        let found = self.look(key).await?;
+        if let Some(entry) = &found {
+            self.rounds.uses.count(&key.shard(), entry.id);
+        }
+        Ok(found)
+    }
+
+    /// The live entry of a key: one look into the store, without an index, and no use. What was put before is seen,
+    /// also when its commit is still on the way.
     ///
     /// **Errors**: a record that cannot be read is put aside, and the next call finds nothing.
-    pub async fn get(&self, key: &MemoryKey) -> Result<Option<MemoryEntry>, MemoryError> {
+    pub async fn look(&self, key: &MemoryKey) -> Result<Option<MemoryEntry>, MemoryError> {
         let _asked = self.parts.indexing.asks_by_key();
         self.parts.committer.settled().await.map_err(MemoryError::Commit)?;
         let shard = key.shard();
@@ -155,11 +169,7 @@ impl MemoryHandle {
             }
             found => found.map_err(stored)?,
         };
-        let found = found.filter(|entry| entry.expires_at.is_none_or(|at| at > now));
-        if let Some(entry) = &found {
-            self.rounds.uses.count(&shard, entry.id);
-        }
-        Ok(found)
+        Ok(found.filter(|entry| entry.expires_at.is_none_or(|at| at > now)))
     }
 
     /// Has a record put aside that cannot be read, and says so.
@@ -168,104 +178,26 @@ impl MemoryHandle {
         Err(MemoryError::Damaged(id))
     }
 
-    /// Puts an entry; when this returns it is on disk, and every later question sees it.
+    /// Puts an entry; when this returns it is on disk, and every later question sees it. Gives the entry that the text
+    /// is in; none when it has gone again meanwhile.
     ///
-    /// **Errors**: [`MemoryError::Full`] when a limit is reached and nothing may make room.
-    pub async fn put(&self, new: NewMemory) -> Result<(), MemoryError> {
+    /// **Errors**: [`MemoryError::SessionEnded`]; [`MemoryError::Full`] when a limit is reached and nothing may make
+    /// room.
+    pub async fn put(&self, new: NewMemory) -> Result<Option<MemoryEntry>, MemoryError> {
+        self.is_open(&new.shard)?;
         self.make_room(&new.shard, new.key.as_ref(), (1, new.text.len() as u64))
             .await?;
-        let bytes = new.text.len() as u64;
-        self.commit(Op::MemoryPut(Box::new(new))).await?;
-        // Never wraps into the mark for what is not counted.
-        self.bytes
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
-                Some(held.saturating_add(bytes))
-            })
-            .ok();
-        Ok(())
+        self.commit(Op::MemoryPut(Box::new(new.clone()))).await?;
+        self.parts.store.memory_put(&new).map_err(stored)
     }
 
-    /// Makes room for so many entries of so many bytes where a limit is reached, by the policy of the configuration.
-    ///
-    /// Several that come at once may pass together and go over a limit of entries by as many; the next collection
-    /// brings it down again.
-    pub async fn make_room(
-        &self,
-        shard: &ShardName,
-        key: Option<&Arc<str>>,
-        more: (u64, u64),
-    ) -> Result<(), MemoryError> {
-        for tries_left in [true, false] {
-            let Some(full) = self.full(shard, key, more)? else {
-                return Ok(());
-            };
-            if !tries_left || self.parts.upkeep.when_full == WhenFull::Refuse {
-                return Err(full);
-            }
-            let permit = self
-                .collecting
-                .try_admit()
-                .map_err(|full| MemoryError::Overloaded { waiting: full.capacity })?;
-            let shard = shard.clone();
-            let evicted = self.collector.call(
-                |reply| CollectorMessage::Evict {
-                    shard,
-                    more,
-                    permit,
-                    reply,
-                },
-                EVICTING_MAX,
-            );
-            let evicted = evicted.await.map_err(MemoryError::Unanswered)?;
-            evicted.map_err(|error| MemoryError::Collect(Arc::new(error)))?;
-            self.bytes.store(NOT_COUNTED, Ordering::Relaxed);
+    /// Refuses what would be kept in a session whose run has ended: nobody would find it, and the next collection
+    /// would archive it.
+    pub(super) fn is_open(&self, shard: &ShardName) -> Result<(), MemoryError> {
+        if session_has_ended(&self.parts.store, shard).map_err(stored)? {
+            return Err(MemoryError::SessionEnded);
         }
         Ok(())
-    }
-
-    /// The limit that so much more would pass.
-    fn full(
-        &self,
-        shard: &ShardName,
-        key: Option<&Arc<str>>,
-        (entries, bytes): (u64, u64),
-    ) -> Result<Option<MemoryError>, MemoryError> {
-        let upkeep = &self.parts.upkeep;
-        let mut held = self.bytes.load(Ordering::Relaxed);
-        if held.saturating_add(bytes) > upkeep.bytes_max {
-            let counts = self.parts.store.memory_shards().map_err(stored)?;
-            held = counts.iter().map(|count| count.bytes).sum();
-            self.bytes.store(held, Ordering::Relaxed);
-        }
-        if held.saturating_add(bytes) > upkeep.bytes_max {
-            return Ok(Some(MemoryError::Full {
-                what: "the memory",
-                held,
-                limit: upkeep.bytes_max,
-                unit: "bytes of text",
-            }));
-        }
-        let live = self.parts.store.memory_figures(shard).map_err(stored)?.live;
-        if live.saturating_add(entries) <= upkeep.entries_max {
-            return Ok(None);
-        }
-        if let Some(key) = key {
-            let key = MemoryKey {
-                scope: shard.scope,
-                namespace: shard.namespace.clone(),
-                key: key.clone(),
-            };
-            if self.parts.store.memory_number(&key).map_err(stored)?.is_some() {
-                // It takes the place of another.
-                return Ok(None);
-            }
-        }
-        Ok(Some(MemoryError::Full {
-            what: "this part of the memory",
-            held: live,
-            limit: upkeep.entries_max,
-            unit: "entries",
-        }))
     }
 
     /// Changes an entry; one that does not exist is left alone.
@@ -312,8 +244,8 @@ impl MemoryHandle {
             .await
             .map_err(stored)?;
         let asked = |permit, reply| ShardMessage::Query {
-            question,
-            direction,
+            question: question.clone(),
+            direction: direction.clone(),
             permit,
             reply,
         };
@@ -324,21 +256,33 @@ impl MemoryHandle {
         Ok(found)
     }
 
-    /// Asks the actor of a shard, which is opened when it is not.
+    /// Asks the actor of a shard, which is opened when it is not. One that closed under the question, because nobody had
+    /// asked it for long or to make room for another, is opened again.
     pub(super) async fn ask<R: Send + 'static>(
         &self,
         name: &ShardName,
-        question: impl FnOnce(Permit, RpcReplyPort<R>) -> ShardMessage,
+        question: impl Fn(Permit, RpcReplyPort<R>) -> ShardMessage,
         deadline: Duration,
     ) -> Result<R, MemoryError> {
-        let permit = self
-            .use_shard(name)
-            .try_admit()
-            .map_err(|full| MemoryError::Overloaded { waiting: full.capacity })?;
-        self.parts.committer.settled().await.map_err(MemoryError::Commit)?;
-        let shard = self.open(name).await?;
-        let asked = shard.call(|reply| question(permit, reply), deadline);
-        asked.await.map_err(MemoryError::Unanswered)
+        let admission = self.use_shard(name);
+        for opens_left in (0..OPENS_MAX).rev() {
+            let permit = admission
+                .try_admit()
+                .map_err(|full| MemoryError::Overloaded { waiting: full.capacity })?;
+            self.parts.committer.settled().await.map_err(MemoryError::Commit)?;
+            let shard = self.open(name).await?;
+            let asked = shard.call(|reply| question(permit, reply), deadline);
+            match asked.await {
+                Err(CallError::Down(_) | CallError::Unanswered(_)) if opens_left > 0 && self.is_closed(name) => {}
+                answered => return answered.map_err(MemoryError::Unanswered),
+            }
+        }
+        unreachable!("the last try answers")
+    }
+
+    /// A crash leaves a shard in the tree, to be started again; closing takes it out.
+    fn is_closed(&self, name: &ShardName) -> bool {
+        self.shards.get(child_id(name).as_str()).is_none()
     }
 
     /// Says that entries were found and given to somebody who works with them.
@@ -361,17 +305,18 @@ impl MemoryHandle {
 
     async fn open(&self, name: &ShardName) -> Result<ChildRef<ShardMessage>, MemoryError> {
         let id = child_id(name);
-        match self.shards.start_or_get(id.as_str(), name.clone()).await {
-            Err(ApiError::TooManyChildren(_)) => {
-                if let Some(unused) = self.longest_unused(name) {
-                    // It may have closed by itself meanwhile.
-                    self.shards.terminate_child(child_id(&unused).as_str()).await.ok();
-                }
-                let opened = self.shards.start_or_get(id.as_str(), name.clone()).await;
-                opened.map_err(MemoryError::NotOpened)
+        for places_left in (0..PLACES_MAX).rev() {
+            let opened = self.shards.start_or_get(id.as_str(), name.clone()).await;
+            if places_left == 0 || !matches!(opened, Err(ApiError::TooManyChildren(_))) {
+                return opened.map_err(MemoryError::NotOpened);
             }
-            opened => opened.map_err(MemoryError::NotOpened),
+            let Some(unused) = self.longest_unused(name) else {
+                return opened.map_err(MemoryError::NotOpened);
+            };
+            // It may have closed by itself meanwhile; and whoever comes first takes the place.
+            self.shards.terminate_child(child_id(&unused).as_str()).await.ok();
         }
+        unreachable!("the last try answers")
     }
 
     /// The open shard that nobody has asked for longest and nobody waits for.
@@ -398,6 +343,23 @@ impl MemoryHandle {
     /// Bytes of the vectors in the indexes of open shards, and of the graphs over them.
     pub fn index_bytes(&self) -> (u64, u64) {
         self.parts.indexing.index_bytes()
+    }
+
+    /// The open shards that do not say within a deadline that they live. It opens none and keeps none open; one that is
+    /// being restarted is its supervisor's concern.
+    pub async fn silent(&self, deadline: Duration) -> Vec<ShardName> {
+        let names: Vec<ShardName> = {
+            let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+            used.keys().cloned().collect()
+        };
+        let asked = names.into_iter().filter_map(|name| {
+            let shard = self.shards.get(child_id(&name).as_str())?;
+            Some(async move {
+                let answered = shard.call(|reply| ShardMessage::Ping { reply }, deadline).await;
+                matches!(answered, Err(CallError::TimedOut { .. })).then_some(name)
+            })
+        });
+        join_all(asked).await.into_iter().flatten().collect()
     }
 
     /// Shards that are open.

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::domain::memory::{IMPORTANCE_DEFAULT, MemoryKey, MemorySource, MemoryVector, NewMemory, ShardName};
+use crate::domain::memory::{MemorySource, MemoryVector, NewMemory, ShardName};
 use crate::domain::time::UtcMillis;
 use crate::storage::memory_row::text_hash;
 
@@ -31,19 +31,6 @@ pub struct Wish {
 }
 
 impl Wish {
-    /// A text under a key, with nothing special about it.
-    pub fn keyed(key: MemoryKey, text: Arc<str>, source: MemorySource) -> Self {
-        Self {
-            shard: key.shard(),
-            key: Some(key.key),
-            text,
-            tags: Vec::new(),
-            source,
-            importance: IMPORTANCE_DEFAULT,
-            expires_at: None,
-        }
-    }
-
     /// What the writer puts; some ten microseconds for a short text.
     pub fn prepare(self, at: UtcMillis) -> NewMemory {
         NewMemory {

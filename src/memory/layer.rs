@@ -34,7 +34,7 @@ pub fn layer(parts: &MemoryParts) -> (SupervisorSpec, MemoryHandle) {
     .shutdown(Shutdown::Timeout(Duration::from_secs(2)))
     .backoff(Backoff::jitter(Duration::from_millis(10), Duration::from_secs(5)))
     .max_children(parts.open_max)
-    .intensity(50, Duration::from_secs(30));
+    .intensity(50, Duration::from_secs(30)).forgive_kills();
     for scope in MemoryScope::ALL {
         // A figure that has not been counted yet is zero, not absent.
         let telemetry = &parts.upkeep.telemetry;
@@ -57,6 +57,7 @@ pub fn layer(parts: &MemoryParts) -> (SupervisorSpec, MemoryHandle) {
     let handle = MemoryHandle::new(parts.clone(), shards.handle(), collector.address(), rounds);
     let mut spec = SupervisorSpec::new(Strategy::OneForOne)
         .intensity(3, Duration::from_secs(60))
+        .forgive_kills()
         .child(collector);
     if let Some(endpoint) = parts.embedding.endpoint() {
         let (parts, endpoint) = (parts.clone(), endpoint.clone());
@@ -103,6 +104,10 @@ mod tests {
     }
 
     async fn house(open_max: usize) -> House {
+        house_with(open_max, Duration::from_secs(600)).await
+    }
+
+    async fn house_with(open_max: usize, idle: Duration) -> House {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Store::open(&folder.path().join("s.redb"), 1 << 20).expect("opens");
         let committer = Committer::start(store.clone(), Bus::default()).expect("starts");
@@ -111,7 +116,7 @@ mod tests {
             store,
             committer,
             entropy: Entropy::seeded(1),
-            idle: Duration::from_secs(600),
+            idle,
             open_max,
             upkeep: Upkeep::default(),
             embedding: Embedding::default(),
@@ -197,6 +202,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_open_shard_that_stands_is_named_and_the_others_are_not() {
+        let house = house(8).await;
+        for namespace in ["a", "b"] {
+            house.put(namespace, "the kettle is blue").await;
+            assert_eq!(house.ask(namespace, "kettle").await.len(), 1);
+        }
+        assert_eq!(house.memory.silent(SOON).await, []);
+        let (goes_on, stands) = tokio::sync::oneshot::channel();
+        let shard = house.shards.get(child_id(&project("a")).as_str()).expect("open");
+        shard
+            .cast(crate::memory::shard::actor::ShardMessage::Stand(stands))
+            .expect("sent");
+        let silent = house.memory.silent(Duration::from_millis(300)).await;
+        assert!(silent.contains(&project("a")), "{silent:?}");
+        drop(goes_on);
+        assert_eq!(house.memory.silent(SOON).await, []);
+        house.root.shutdown().await;
+    }
+
+    #[tokio::test]
     async fn a_crash_makes_one_shard_anew_while_others_answer() {
         let house = house(8).await;
         for namespace in ["a", "b"] {
@@ -227,6 +252,38 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_shard_that_nobody_asks_closes_gives_its_memory_back_and_opens_again() {
+        let house = house_with(8, Duration::from_millis(20)).await;
+        house.put("a", "the kettle is blue").await;
+        for _ in 0..2 {
+            assert_eq!(house.ask("a", "kettle").await.len(), 1);
+            let closed = async {
+                while house.memory.open_count() > 0 || house.memory.index_bytes() != (0, 0) {
+                    tokio::task::yield_now().await;
+                }
+            };
+            let held = || (house.memory.open_count(), house.memory.index_bytes());
+            let in_time = tokio::time::timeout(SOON, closed).await;
+            assert!(in_time.is_ok(), "open shards and bytes of indexes: {:?}", held());
+        }
+        house.root.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn a_question_that_meets_a_shard_as_it_closes_is_answered() {
+        let house = house_with(8, Duration::from_millis(1)).await;
+        house.put("a", "the kettle is blue").await;
+        // Pauses of all lengths: some end while the shard is closing.
+        for pause in 0..1_000 {
+            assert_eq!(house.ask("a", "kettle").await.len(), 1, "{pause}");
+            for _ in 0..pause {
+                tokio::task::yield_now().await;
+            }
+        }
+        house.root.shutdown().await;
+    }
+
+    #[tokio::test]
     async fn only_so_many_shards_are_open_and_the_longest_unused_makes_room() {
         let house = house(2).await;
         let mut one = 0;
@@ -240,6 +297,28 @@ mod tests {
             assert!(one > 0 && held.0 <= 2 * one && held.1 == 0, "{one} for one, {held:?}");
         }
         assert_eq!(house.ask("a", "kettle").await.len(), 1);
+        house.root.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn several_that_ask_more_shards_in_turn_than_may_be_open_are_all_answered() {
+        let house = house(8).await;
+        let names: Vec<String> = (0..24).map(|number| format!("p{number}")).collect();
+        for name in &names {
+            house.put(name, "the kettle is blue").await;
+        }
+        // No more ask at once than places are there, so that one of them is always idle.
+        let asking = (0..4).map(|client| {
+            let (house, names) = (&house, &names);
+            async move {
+                for number in 0..names.len() * 2 {
+                    let name = &names[(number + client * 6) % names.len()];
+                    assert_eq!(house.ask(name, "kettle").await.len(), 1, "client {client}, {name}");
+                    assert!(house.memory.open_count() <= 8);
+                }
+            }
+        });
+        futures_util::future::join_all(asking).await;
         house.root.shutdown().await;
     }
 }

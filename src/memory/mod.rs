@@ -3,6 +3,7 @@
 //! What this layer refuses to know: agents, runs, models, skills.
 
 pub mod collect;
+mod counted;
 pub mod embed;
 pub mod embedding;
 pub mod filling;
@@ -16,5 +17,6 @@ pub mod parts;
 pub mod question;
 pub mod ranking;
 pub mod recall;
+mod room;
 pub mod shard;
 pub mod upkeep;

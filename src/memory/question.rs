@@ -73,7 +73,8 @@ pub struct Found {
 pub struct FoundEntry {
     /// Where it lives.
     pub shard: ShardName,
-    /// The entry, as the store has it now.
+    /// The entry, as the store has it now; where none fits into the tokens that were asked for, the best one with the
+    /// beginning of its text.
     pub entry: MemoryEntry,
     /// By which the answer is ordered.
     pub score: f32,
@@ -83,5 +84,10 @@ pub struct FoundEntry {
 
 /// Tokens of a text, by the rule of thumb of four bytes a token.
 pub fn tokens_of(text: &str) -> u64 {
-    (text.len() as u64).div_ceil(4)
+    tokens_of_bytes(text.len())
+}
+
+/// Tokens of so many bytes of text.
+pub fn tokens_of_bytes(bytes: usize) -> u64 {
+    (bytes as u64).div_ceil(4)
 }

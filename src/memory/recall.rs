@@ -13,13 +13,13 @@ use crate::domain::text::cut;
 use crate::storage::store::Store;
 
 use super::handle::{MemoryError, MemoryHandle};
-use super::question::{FoundEntry, Question, tokens_of};
+use super::question::{FoundEntry, Question, tokens_of_bytes};
 use super::ranking::pack::pack;
 
 /// Entries at most.
 pub const RECALLED_MAX: usize = 8;
-/// Tokens of a line beside the entry's text.
-const LINE_TOKENS: u64 = 24;
+/// Bytes of a line beside the entry's text and the words about it: brackets, the day, the mark of a list.
+const LINE_BYTES: usize = 24;
 /// Bytes of the task that are asked with.
 const ASKED_BYTES: usize = 2_000;
 /// The part of the question's words, by their rarity, that an entry has to have …
@@ -80,10 +80,7 @@ fn choose(mut found: Vec<FoundEntry>, wanted: &Recall) -> Vec<FoundEntry> {
         MemoryScope::Project | MemoryScope::Session => found.score,
     };
     found.sort_by(|a, b| score(b).total_cmp(&score(a)));
-    let tokens: Vec<u64> = found
-        .iter()
-        .map(|found| tokens_of(&found.entry.text) + LINE_TOKENS)
-        .collect();
+    let tokens: Vec<u64> = found.iter().map(line_tokens).collect();
     let taken = pack(&tokens, wanted.tokens_max, RECALLED_MAX);
     let mut at = 0;
     found.retain(|_| {
@@ -91,6 +88,15 @@ fn choose(mut found: Vec<FoundEntry>, wanted: &Recall) -> Vec<FoundEntry> {
         taken.binary_search(&(at - 1)).is_ok()
     });
     found
+}
+
+/// Tokens of all that is told of an entry: where it comes from, its key and tags, and its text.
+fn line_tokens(found: &FoundEntry) -> u64 {
+    let entry = &found.entry;
+    let about = entry.tags.iter().chain(&entry.key);
+    let about = about.chain(entry.sources.last().map(|source| &source.by));
+    let bytes: usize = about.map(|word| word.len() + 2).sum();
+    tokens_of_bytes(LINE_BYTES + found.shard.scope.as_str().len() + bytes + entry.text.len())
 }
 
 #[cfg(test)]
@@ -152,6 +158,13 @@ mod tests {
         check(vec![entry(4, MemoryScope::Project, 1.0, 1.0, Some(own), 40)], &[]);
         let long = entry(5, MemoryScope::Project, 3.0, 1.0, None, 4_000);
         check(vec![long, project(1, 1.0, 0.5)], &[1]);
+        // All of a line counts: with such tags one is told and not eight.
+        let tagged = (0..8).map(|id| {
+            let mut found = project(id, 1.0, 1.0);
+            found.entry.tags = (0..16).map(|tag| format!("{tag:064}").into()).collect();
+            found
+        });
+        check(tagged.collect(), &[0]);
         let many = (0..20).map(|id| project(id, 1.0, 1.0)).collect();
         check(many, &[0, 1, 2, 3, 4, 5, 6, 7]);
     }

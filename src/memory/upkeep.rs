@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::memory::{
-    MemoryCopy, MemoryEdit, MemoryEntry, MemoryScope, MemoryState, NewMemory, ShardCount, ShardName,
+    MemoryCopy, MemoryEdit, MemoryEntry, MemoryKey, MemoryScope, MemoryState, NewMemory, ShardCount, ShardName,
 };
 use crate::domain::time::UtcMillis;
 use crate::storage::batch::Op;
@@ -93,12 +93,45 @@ impl MemoryHandle {
 
     /// Brings an archived entry back; none when there is no such entry. The answer's state says whether it is live
     /// now: it stays archived when a newer entry has its key or text.
+    ///
+    /// **Errors**: [`MemoryError::SessionEnded`]; [`MemoryError::Full`] when it no longer fits.
     pub async fn restore(&self, shard: &ShardName, id: u64) -> Result<Option<MemoryEntry>, MemoryError> {
-        if self.entry(shard, id).await?.is_none() {
+        let Some(entry) = self.entry(shard, id).await? else {
             return Ok(None);
+        };
+        self.is_open(shard)?;
+        if matches!(entry.state, MemoryState::Archived { .. }) {
+            self.make_room(shard, entry.key.as_ref(), (1, entry.text.len() as u64))
+                .await?;
         }
         self.edit(shard.clone(), id, MemoryEdit::Restore).await?;
         self.entry(shard, id).await
+    }
+
+    /// Forgets all that was ever kept under a key: the live entry, archived ones, and what lies behind each. Gives the
+    /// number of the newest; none when nothing is there.
+    pub async fn forget(&self, key: &MemoryKey) -> Result<Option<u64>, MemoryError> {
+        // A record that cannot be read is told and put aside.
+        self.look(key).await?;
+        let wanted = key.clone();
+        let held = self.read_blocking(move |store| {
+            let mut ids = store.memory_archived(&wanted)?;
+            ids.extend(store.memory_number(&wanted)?);
+            Ok(ids)
+        });
+        let ids = held.await?;
+        if ids.is_empty() {
+            return Ok(None);
+        }
+        let at = self.parts.clock.now();
+        let forget = |id: &u64| Op::MemoryEdit {
+            shard: key.shard(),
+            id: *id,
+            edit: MemoryEdit::Forget,
+            at,
+        };
+        self.commit_all(ids.iter().map(forget).collect()).await?;
+        Ok(ids.into_iter().max())
     }
 
     /// An entry by its number, whatever its state.
@@ -110,34 +143,46 @@ impl MemoryHandle {
         }
     }
 
-    /// Copies an entry, live or archived, into another part, where it stays when its own part ends. The same again
-    /// changes little: it joins what is there. None when there is no such entry, or it is superseded.
+    /// Copies an entry, live or archived, into another part, where it stays when its own part ends, with all who
+    /// said it and its time to end, unless that has passed. The same again changes little: it joins what is there. None
+    /// when there is no such entry, or it is superseded.
     pub async fn promote(&self, from: &ShardName, id: u64, to: &ShardName) -> Result<Option<()>, MemoryError> {
         let entry = self.entry(from, id).await?;
         let Some(entry) = entry.filter(|entry| !matches!(entry.state, MemoryState::Superseded { .. })) else {
             return Ok(None);
         };
-        let Some(source) = entry.sources.last().cloned() else {
+        if entry.sources.is_empty() {
             return Ok(None);
-        };
-        let new = NewMemory {
-            shard: to.clone(),
-            hash: text_hash(&entry.text),
-            vector: vector_of(&entry.text),
-            key: entry.key,
-            text: entry.text,
-            tags: entry.tags,
-            source,
-            importance: entry.importance,
-            // What ends with a session need not end with a project.
-            expires_at: None,
-            at: self.parts.clock.now(),
-        };
-        self.put(new).await.map(Some)
+        }
+        self.is_open(to)?;
+        self.make_room(to, entry.key.as_ref(), (1, entry.text.len() as u64))
+            .await?;
+        let at = self.parts.clock.now();
+        let (hash, vector) = (text_hash(&entry.text), vector_of(&entry.text));
+        // Each who said it puts it, in one commit: the later ones join the first.
+        let puts = entry.sources.iter().map(|source| {
+            Op::MemoryPut(Box::new(NewMemory {
+                shard: to.clone(),
+                hash,
+                vector: vector.clone(),
+                key: entry.key.clone(),
+                text: entry.text.clone(),
+                tags: entry.tags.clone(),
+                source: source.clone(),
+                importance: entry.importance,
+                // As when it is restored: a time to end that has passed is taken from it.
+                expires_at: entry.expires_at.filter(|end| *end > at),
+                at,
+            }))
+        });
+        self.commit_all(puts.collect()).await.map(Some)
     }
 
     /// Takes entries over from elsewhere, all in one commit; the same again changes nothing.
+    ///
+    /// **Errors**: [`MemoryError::SessionEnded`]; [`MemoryError::Full`] when they do not fit.
     pub async fn take(&self, shard: &ShardName, entries: Vec<MemoryEntry>) -> Result<(), MemoryError> {
+        self.is_open(shard)?;
         let bytes: u64 = entries.iter().map(|entry| entry.text.len() as u64).sum();
         let wanted = entries.iter().map(|entry| (entry.key.clone(), text_hash(&entry.text)));
         let new = self
@@ -276,5 +321,32 @@ fn compare(review: &mut ShardReview, index: &IndexReview) {
             index.documents,
             index.ids.len()
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_that_lacks_an_entry_or_has_one_too_many_is_told() {
+        let check = |ids: &[u64], documents: usize, expected: &[&str]| {
+            let mut review = ShardReview {
+                live: BTreeSet::from([1, 2, 3]),
+                ..ShardReview::default()
+            };
+            let index = IndexReview {
+                followed: 0,
+                ids: ids.iter().copied().collect(),
+                documents,
+            };
+            compare(&mut review, &index);
+            assert_eq!(review.findings, expected, "{ids:?}");
+            assert_eq!(review.is_clean(), expected.is_empty(), "{ids:?}");
+        };
+        check(&[1, 2, 3], 3, &[]);
+        check(&[1, 3], 2, &["the index lacks 1 live entries: 2 …"]);
+        check(&[1, 2, 3, 9], 4, &["the index has 1 entries that are not live: 9 …"]);
+        check(&[1, 2, 3], 4, &["the index searches 4 documents for 3 entries"]);
     }
 }

@@ -12,9 +12,10 @@ use std::time::Duration;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use supervisors::TaskExit;
 use tokio::sync::oneshot;
+use tracing::Instrument as _;
 
 use crate::agents::handle::TakeError;
-use crate::agents::order::{OrderWork, ReportTo, ReportedEnd, SessionOrder, SessionReport};
+use crate::agents::order::{CameWith, OrderWork, ReportTo, ReportedEnd, SessionOrder, SessionReport};
 use crate::domain::budget::{Account, Amount, BudgetChange, Limit};
 use crate::domain::capability::CapabilitySet;
 use crate::domain::check::Check;
@@ -27,11 +28,13 @@ use crate::domain::incident::Incident;
 use crate::domain::name::{AgentName, SkillName, StepId};
 use crate::domain::plan::Work;
 use crate::domain::time::UtcMillis;
+use crate::runtime::run_span::run_span;
 use crate::runtime::timer::Timer;
 use crate::storage::batch::{Batch, Op};
 
 use super::asking::Asking;
-use super::check::Checking;
+use super::check::{Checking, ChecksEnd};
+use super::check_call::Journal;
 use super::decision::{
     After, AnswerRefused, AttemptEnd, Effect, Event, Judged, Reaction, RunLoop, judge_approval, judge_resolution, react,
 };
@@ -71,6 +74,7 @@ pub struct RunActorState {
     /// Whether the list of runs that wait for a yes has this one.
     asks: bool,
     asking: Asking,
+    came_with: Option<CameWith>,
 }
 
 impl Drop for RunActorState {
@@ -94,6 +98,7 @@ impl Actor for RunActor {
         myself: ActorRef<RunMessage>,
         start: RunStart,
     ) -> Result<RunActorState, ActorProcessingErr> {
+        let came_with = start.argument.came_with;
         let fresh = start.argument.fresh.filter(|_| !start.restarted);
         let after = match (&fresh, start.restarted) {
             (Some(_), _) => After::Acceptance,
@@ -113,10 +118,23 @@ impl Actor for RunActor {
             since_snapshot: SinceSnapshot::default(),
             asks: false,
             asking: self.inside.asking.clone(),
+            came_with,
         })
     }
 
     async fn handle(
+        &self,
+        myself: ActorRef<RunMessage>,
+        message: RunMessage,
+        state: &mut RunActorState,
+    ) -> Result<(), ActorProcessingErr> {
+        let span = run_span(state.run.state.run, None);
+        self.take(myself, message, state).instrument(span).await
+    }
+}
+
+impl RunActor {
+    async fn take(
         &self,
         myself: ActorRef<RunMessage>,
         message: RunMessage,
@@ -170,9 +188,7 @@ impl Actor for RunActor {
         let reaction = react(&mut state.run, event, now, &self.inside.parts);
         self.carry_out(&myself, state, reaction, now).await
     }
-}
 
-impl RunActor {
     /// Takes a person's answer in when it is the first one, and says so when it is on disk.
     async fn answer(
         &self,
@@ -284,6 +300,12 @@ impl RunActor {
                         approvals: parts.agents.approvals(),
                         agent: agent_of(&state.run.state, &attempt.step),
                         bounds: self.bounds(&state.run.state, &attempt.step),
+                        journal: Journal {
+                            clock: parts.clock.clone(),
+                            store: parts.store.clone(),
+                            committer: parts.committer.clone(),
+                            under_way: self.inside.commands.clone(),
+                        },
                     };
                     self.check(myself, state, checking, checks, tried);
                 }
@@ -488,6 +510,7 @@ impl RunActor {
                     .any(|(check, _)| matches!(check, Check::ExitCode { .. }))
             }),
             resume,
+            came_with: state.came_with.clone(),
             grant: spec.grant.clone(),
             planned_by: self.planned_by(run_state),
             // The run's actor may be another incarnation by then; one that is down reads the journal when it is up.
@@ -559,12 +582,19 @@ impl RunActor {
             let attempt = attempt.clone();
             move |exit| {
                 let message = match exit {
-                    TaskExit::Done(reports) => RunMessage::Checked {
+                    TaskExit::Done(ChecksEnd::Made(reports)) => RunMessage::Checked {
                         attempt,
                         output,
                         reports,
                         tried,
                     },
+                    TaskExit::Done(ChecksEnd::Unknown(evidence)) => RunMessage::Reported(SessionReport {
+                        attempt,
+                        end: ReportedEnd::Unknown(evidence),
+                    }),
+                    TaskExit::Done(ChecksEnd::NotMade(class, reason)) => {
+                        RunMessage::Reported(failed(attempt, class, &reason))
+                    }
                     TaskExit::Panicked(text) => {
                         let reason = format!("the checks crashed: {text}");
                         RunMessage::Reported(failed(attempt, FailureClass::Crash, &reason))

@@ -183,7 +183,7 @@ impl RunsHandle {
         })?;
         pending.durable().await.map_err(RunsError::Commit)?;
         for _ in 0..LOOKS_MAX {
-            let argument = RunArgument { run, fresh: None };
+            let argument = RunArgument::found(run);
             match self.inside.actors.start_child(run.to_string(), argument).await {
                 Ok(_) => return Ok(()),
                 // The actor of the life that has ended may still be on its way out.

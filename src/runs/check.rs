@@ -5,29 +5,33 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use cap_std::fs::Dir;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::agents::handoff::compile;
 use crate::domain::approval::{Approval, ApprovalRules};
 use crate::domain::capability::{CapabilitySet, common, effective};
-use crate::domain::check::{Check, CheckReport, CheckTarget};
+use crate::domain::check::{CHECK_ORDINALS, Check, CheckReport, CheckTarget};
 use crate::domain::code;
 use crate::domain::effect::EffectKey;
 use crate::domain::fact::Attempt;
+use crate::domain::failure::FailureClass;
 use crate::domain::id::RunId;
 use crate::domain::name::{AgentName, SkillName};
+use crate::domain::skill::CallOutcome;
 use crate::domain::text::preview;
 use crate::domain::time::UtcMillis;
 use crate::runtime::folder::open_without_links;
 use crate::skills::handle::SkillsHandle;
 use crate::skills::skill::CallOrder;
 
+use super::check_call::{COMMAND_SKILL, CheckCall, Commanded, Journal, command_arguments};
+
 /// Bytes of a file that a regular expression looks at.
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// A file system's clock may lag behind the process's by a tick; a file this much older still counts as fresh.
 const CLOCK_SLACK_MS: u64 = 20;
-/// Checks of commands have numbers of their own among the calls of an attempt, so that keys differ.
-const CHECK_ORDINALS: u32 = 1 << 16;
+/// Longest wait of a command for its turn, beside its own time.
+const TURN_MAX: Duration = Duration::from_secs(600);
 
 /// What the checks of one attempt look at.
 #[derive(Clone)]
@@ -50,13 +54,26 @@ pub struct Checking {
     pub agent: Option<AgentName>,
     /// What a command may touch: what each of these allows.
     pub bounds: Vec<CapabilitySet>,
+    /// Where the commands are on record.
+    pub journal: Journal,
+}
+
+/// How the checks of an attempt ended.
+#[derive(Debug)]
+pub enum ChecksEnd {
+    /// All were made.
+    Made(Vec<CheckReport>),
+    /// Nobody knows how far a command came that may not be run again.
+    Unknown(Arc<str>),
+    /// One could not be made, through no fault of the work.
+    NotMade(FailureClass, String),
 }
 
 impl Checking {
     /// Makes all checks, in order; each is made whether or not the one before held.
     ///
     /// With each comes the time from which a file counts as fresh.
-    pub async fn make(self, checks: Vec<(Check, UtcMillis)>) -> Vec<CheckReport> {
+    pub async fn make(self, checks: Vec<(Check, UtcMillis)>) -> ChecksEnd {
         let mut reports = Vec::with_capacity(checks.len());
         for (index, (check, since)) in checks.into_iter().enumerate() {
             let index = index as u32;
@@ -65,7 +82,16 @@ impl Checking {
                     argv,
                     equals,
                     timeout_ms,
-                } => self.command(index, &argv, equals, timeout_ms).await,
+                    repeatable,
+                } => match self.command(index, &argv, timeout_ms, repeatable).await {
+                    Commanded::Ended(outcome) => judge(&outcome, equals),
+                    Commanded::Refused(reason) => (false, reason),
+                    Commanded::Unknown(evidence) => {
+                        let command = argv.join(" ");
+                        return ChecksEnd::Unknown(format!("check {index}, `{command}`: {evidence}").into());
+                    }
+                    Commanded::NotMade(class, reason) => return ChecksEnd::NotMade(class, reason),
+                },
                 other => {
                     let this = self.clone();
                     // Files may be large and regular expressions slow.
@@ -81,7 +107,7 @@ impl Checking {
                 evidence: preview(&evidence, 400).into(),
             });
         }
-        reports
+        ChecksEnd::Made(reports)
     }
 
     fn quick(&self, check: &Check, since: UtcMillis) -> (bool, String) {
@@ -197,38 +223,32 @@ impl Checking {
         }
     }
 
-    async fn command(&self, index: u32, argv: &[Arc<str>], equals: i32, timeout_ms: u64) -> (bool, String) {
-        let name = SkillName::new("exec.run").expect("a valid name");
-        let Some(skill) = self.skills.catalogue().get(&name) else {
-            return (false, "this installation runs no commands".to_owned());
-        };
+    async fn command(&self, index: u32, argv: &[Arc<str>], timeout_ms: u64, repeatable: bool) -> Commanded {
+        let name = SkillName::new(COMMAND_SKILL).expect("a valid name");
+        let refused = |reason: &str| Commanded::Refused(reason.to_owned());
+        let catalogue = self.skills.catalogue();
         // A check is declared by the plan, which a model may have made: it opens no way around the policy.
-        let default = self
-            .skills
-            .catalogue()
-            .manifest(&name)
-            .map_or(Approval::Auto, |of| of.approval);
+        let Some(default) = catalogue.manifest(&name).map(|of| of.approval) else {
+            return refused("this installation runs no commands");
+        };
         match self.approvals.decide(self.agent.as_ref(), &name, default) {
             Approval::Auto => {}
             Approval::Ask => {
-                let reason = "not run: a person must agree to each call of exec.run, and checks ask nobody; make the \
-                              command a call of the step and check its exit code";
-                return (false, reason.to_owned());
+                return refused(
+                    "not run: a person must agree to each call of exec.run, and checks ask nobody; make the command a \
+                     call of the step and check its exit code",
+                );
             }
-            Approval::Deny => return (false, "not run: the operator does not allow exec.run here".to_owned()),
+            Approval::Deny => return refused("not run: the operator does not allow exec.run here"),
         }
-        let arguments =
-            json!({ "argv": argv.iter().map(|text| &**text).collect::<Vec<_>>(), "timeout_ms": timeout_ms });
+        let arguments = command_arguments(argv, timeout_ms);
         let needs = self.skills.needs(&name, &arguments, &self.workspace);
         let bounds: Vec<&CapabilitySet> = self.bounds.iter().chain([&needs]).collect();
         let granted = effective(&bounds);
         let missing: Vec<String> = needs.missing_from(&granted).map(ToString::to_string).collect();
         if !missing.is_empty() {
             let code = code::CAPABILITY_DENIED.id;
-            return (
-                false,
-                format!("not run: {} is not granted here [{code}]", missing.join(", ")),
-            );
+            return Commanded::Refused(format!("not run: {} is not granted here [{code}]", missing.join(", ")));
         }
         let ordinal = CHECK_ORDINALS + index;
         let order = CallOrder {
@@ -238,14 +258,24 @@ impl Checking {
             arguments,
             workspace: self.workspace.clone(),
             granted: common(&self.bounds).map(Arc::new),
-            deadline: Duration::from_millis(timeout_ms),
+            agreed: false,
+            deadline: Duration::from_millis(timeout_ms).saturating_add(TURN_MAX),
         };
-        match skill.call(order).await {
-            Ok(end) => match end.outcome.exit_code {
-                Some(code) => (code == equals, format!("exit code {code}: {}", end.outcome.content)),
-                None => (false, end.outcome.content.to_string()),
-            },
-            Err(error) => (false, format!("the command could not be run: {error}")),
-        }
+        let call = CheckCall {
+            attempt: &self.attempt,
+            ordinal,
+            skill: name,
+            order,
+            repeatable,
+        };
+        call.make(&self.skills, &self.journal).await
+    }
+}
+
+/// Whether a command ended as it should, and what was seen.
+fn judge(outcome: &CallOutcome, equals: i32) -> (bool, String) {
+    match outcome.exit_code {
+        Some(code) => (code == equals, format!("exit code {code}: {}", outcome.content)),
+        None => (false, outcome.content.to_string()),
     }
 }

@@ -1,65 +1,38 @@
 //! What the rim holds of the runs.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use supervisors::ApiError;
 use tokio::sync::watch;
 
-use crate::domain::capability::{CapabilitySet, narrower};
 use crate::domain::code::{self, Code};
 use crate::domain::exchange::{Exchange, Shown};
 use crate::domain::fact::{Fact, Stamped};
 use crate::domain::handoff::Finding;
 use crate::domain::id::RunId;
-use crate::domain::limits::{ACTIVE_RUNS_MAX, TASK_BYTES_MAX};
-use crate::domain::name::{AgentName, StepId};
-use crate::domain::plan::Step;
-use crate::domain::plan_admission::single_step;
-use crate::domain::run::{RunHeader, RunSpec, RunStatus};
-use crate::domain::traffic::Tape;
+use crate::domain::name::AgentName;
+use crate::domain::run::{RunHeader, RunStatus};
 use crate::llm::cassette::canon::Canon;
 use crate::llm::cassette::redact::Redactor;
 use crate::runtime::bus::Watch;
 use crate::runtime::committer::CommitError;
-use crate::storage::batch::{Batch, Op, Refused, Submission};
+use crate::storage::batch::{Batch, Op, Refused};
 use crate::storage::error::StoreError;
 
 use super::cassette;
 use super::decision::AnswerRefused;
 use super::dispatcher::actor::DispatchMessage;
 use super::grounds::GroundsError;
-use super::message::{RunArgument, RunMessage};
+use super::message::RunMessage;
 use super::parts::{RunsInside, RunsSettings};
 use super::state::RunState;
-
-/// The step of a run that one agent does alone.
-const ONLY_STEP: &str = "work";
 
 /// A cheap clone; resolves the actors at each call.
 #[derive(Clone)]
 pub struct RunsHandle {
     pub(super) inside: RunsInside,
     recovered: watch::Receiver<bool>,
-}
-
-/// Which submission an idempotency key stands for.
-#[derive(Debug, Clone, Copy)]
-pub struct Idempotency {
-    /// Hash of who submits and the key.
-    pub key: [u8; 32],
-    /// Hash of the body.
-    pub body: [u8; 32],
-}
-
-/// What was accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Accepted {
-    /// The run.
-    pub run: RunId,
-    /// False when the same submission had been accepted before.
-    pub is_new: bool,
 }
 
 /// Why a run could not be accepted, found or changed.
@@ -166,142 +139,10 @@ impl RunsHandle {
         self.inside.dispatcher.cast(DispatchMessage::SlotsChanged).ok();
     }
 
-    /// Accepts a run that keeps nothing of its model traffic.
-    pub async fn accept(&self, spec: RunSpec, idempotency: Option<Idempotency>) -> Result<Accepted, RunsError> {
-        self.accept_taped(spec, idempotency, None).await
-    }
-
-    /// Accepts a run: when this returns, the run is on disk and cannot be lost.
-    ///
-    /// **Cancel**: the run may have been accepted; the same idempotency key finds it.
-    pub async fn accept_taped(
-        &self,
-        spec: RunSpec,
-        idempotency: Option<Idempotency>,
-        tape: Option<Tape>,
-    ) -> Result<Accepted, RunsError> {
-        let taped = |run| tape.map(|tape| Op::TapePut { run, tape }).into_iter().collect();
-        self.accept_with(spec, idempotency, taped).await
-    }
-
-    /// Accepts a run that answers a client's exchange, as [`Self::accept_taped`] does. `hears` is told the run's id
-    /// before the run can begin, so that nothing of its answer is missed.
-    pub async fn accept_exchange(
-        &self,
-        spec: RunSpec,
-        idempotency: Option<Idempotency>,
-        exchange: Arc<Exchange>,
-        hears: impl FnOnce(RunId) + Send,
-    ) -> Result<Accepted, RunsError> {
-        let with = |run| {
-            hears(run);
-            vec![Op::ExchangePut { run, exchange }]
-        };
-        self.accept_with(spec, idempotency, with).await
-    }
-
-    /// Accepts a run together with changes that belong to it: all is on disk, or nothing. A slot that is taken refuses
-    /// the whole.
-    ///
-    /// **Cancel**: the run may have been accepted, and then the changes were made as well.
-    pub async fn accept_with(
-        &self,
-        spec: RunSpec,
-        idempotency: Option<Idempotency>,
-        changes: impl FnOnce(RunId) -> Vec<Op> + Send,
-    ) -> Result<Accepted, RunsError> {
-        let parts = &self.inside.parts;
-        if parts.room.is_low() {
-            return Err(RunsError::DiskFull);
-        }
-        let now = parts.clock.now();
-        let facts = self.first_facts(&spec, now)?;
-        let run = RunId::new(now, parts.entropy.u128());
-        let mut state = RunState::new(run);
-        for fact in &facts {
-            state.fold(fact, now);
-        }
-        let submission = Submission {
-            idempotency: idempotency.map(|of| of.key),
-            body: idempotency.map_or([0; 32], |of| of.body),
-            active_max: ACTIVE_RUNS_MAX,
-        };
-        let mut batch = Batch::accept(run, now, facts, submission);
-        for change in changes(run) {
-            batch = batch.with(change);
-        }
-        match parts.committer.commit(batch).await {
-            Ok(_) => {}
-            Err(CommitError::Refused(Refused::SameSubmission(run))) => return Ok(Accepted { run, is_new: false }),
-            Err(CommitError::Refused(Refused::IdempotencyConflict(run))) => {
-                return Err(RunsError::IdempotencyConflict(run));
-            }
-            Err(CommitError::Refused(Refused::TooManyActive { active, limit })) => {
-                return Err(RunsError::TooMany { active, limit });
-            }
-            Err(CommitError::Refused(refused @ Refused::SlotTaken { .. })) => return Err(RunsError::Slot(refused)),
-            Err(error) => return Err(RunsError::Commit(error)),
-        }
-        let argument = RunArgument {
-            run,
-            fresh: Some(Arc::new(state)),
-        };
-        match self.inside.actors.start_child(run.to_string(), argument).await {
-            Ok(_) | Err(ApiError::AlreadyStarted { .. } | ApiError::Restarting(_)) => {}
-            // It is accepted all the same: the steward takes it up.
-            Err(error) => tracing::warn!(%run, %error, "the actor of an accepted run could not be started yet"),
-        }
-        Ok(Accepted { run, is_new: true })
-    }
-
-    /// The facts that accept a run. A run whose plan is known from the start has it accepted at once.
-    fn first_facts(&self, spec: &RunSpec, now: crate::domain::time::UtcMillis) -> Result<Vec<Fact>, RunsError> {
-        let parts = &self.inside.parts;
-        if spec.task.trim().is_empty() {
-            return Err(RunsError::Task("the task is empty".into()));
-        }
-        if spec.task.len() > TASK_BYTES_MAX {
-            return Err(RunsError::Task(format!(
-                "the task has {} bytes, at most {TASK_BYTES_MAX}",
-                spec.task.len()
-            )));
-        }
-        let folder = match &*spec.workspace {
-            "" => parts.settings.load().grounds.for_nobody_in_particular(),
-            named => parts.settings.load().grounds.admit(Path::new(named)),
-        };
-        let spec = RunSpec {
-            workspace: folder.map_err(RunsError::Workspace)?.to_string_lossy().into(),
-            ..spec.clone()
-        };
-        let definitions = parts.agents.definitions();
-        if let Some(agent) = spec.agent.as_ref().filter(|agent| !definitions.contains_key(*agent)) {
-            return Err(RunsError::NoAgent(agent.clone()));
-        }
-        let plan = match (&spec.plan, &spec.agent) {
-            (Some(plan), _) => Some(plan.clone()),
-            (None, Some(agent)) => {
-                let id = StepId::new(ONLY_STEP).expect("a valid id");
-                let work = crate::domain::plan::Work::Agent(agent.clone());
-                let step = Step {
-                    output_schema: spec.output_schema.clone(),
-                    ..Step::new(id, work, spec.task.clone())
-                };
-                Some(Arc::new(single_step(agent.clone(), step)))
-            }
-            (None, None) => None,
-        };
-        if let Some(plan) = &plan {
-            parts
-                .judge_submitted_plan(plan, spec.deadline.since(now), spec.tokens_max)
-                .map_err(RunsError::Plan)?;
-        }
-        let mut facts = vec![Fact::RunAccepted(Arc::new(spec))];
-        if let Some(plan) = plan {
-            facts.push(Fact::PlanProposed { round: 1, plan });
-            facts.push(Fact::PlanAccepted { round: 1 });
-        }
-        Ok(facts)
+    /// Begins no further command of a check and lets those that run come to their end; gives how many had not got there
+    /// within `limit`.
+    pub async fn end_commands(&self, limit: Duration) -> usize {
+        self.inside.commands.close(limit).await
     }
 
     /// Asks a run to end; it has ended when its work has.
@@ -333,6 +174,14 @@ impl RunsHandle {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         Err(RunsError::Commit(CommitError::TimedOut(Duration::from_secs(1))))
+    }
+
+    /// The folder without links and dots, when runs may work in it.
+    ///
+    /// Asks the file system.
+    pub fn admitted(&self, folder: &Path) -> Result<PathBuf, RunsError> {
+        let admitted = self.inside.parts.settings.load().grounds.admit(folder);
+        admitted.map_err(RunsError::Workspace)
     }
 
     /// The header of a run.
@@ -410,29 +259,6 @@ impl RunsHandle {
     /// Watches the journal of a run.
     pub fn watch(&self, run: RunId) -> Watch {
         self.inside.parts.bus.watch(run)
-    }
-
-    /// The same work again, as a new run. It may touch what the first one might and whoever repeats it may.
-    pub async fn retry(&self, run: RunId, of_key: Option<CapabilitySet>) -> Result<Accepted, RunsError> {
-        let state = self.state(run)?;
-        if state.status() == RunStatus::Active {
-            return Err(RunsError::Active(run));
-        }
-        let spec = state.spec.as_ref().ok_or(RunsError::NotFound(run))?;
-        let allowed = spec.deadline.since(state.accepted_at);
-        let spec = RunSpec {
-            deadline: self.inside.parts.clock.now().plus_ms(allowed),
-            origin: "retry".into(),
-            retry_of: Some(run),
-            grant: narrower(spec.grant.clone(), of_key),
-            ..(**spec).clone()
-        };
-        // A run that was played from a cassette must not ask its models the second time.
-        let tape = self.inside.parts.store.tape(run).map_err(RunsError::Store)?;
-        if let Some(exchange) = self.exchange(run)? {
-            return self.accept_exchange(spec, None, Arc::new(exchange), |_| {}).await;
-        }
-        self.accept_taped(spec, None, tape).await
     }
 
     /// The cassette of a run, as far as its requests have been answered.

@@ -20,6 +20,7 @@ use crate::domain::limits::ACTIVE_RUNS_MAX;
 
 use super::actor::{RunActor, RunStart};
 use super::asking::Asking;
+use super::check_call::UnderWay;
 use super::dispatcher::actor::Dispatcher;
 use super::handle::RunsHandle;
 use super::message::{RunArgument, RunMessage};
@@ -51,7 +52,7 @@ pub fn layer(parts: RunsParts, steps_concurrent_max: u32, retention: Retention) 
     .backoff(Backoff::jitter(Duration::from_millis(50), Duration::from_secs(5)))
     .max_children(ACTIVE_RUNS_MAX)
     // All runs share this window; a run that keeps crashing is parked by its own count before it is used up.
-    .intensity(200, Duration::from_secs(30));
+    .intensity(200, Duration::from_secs(30)).forgive_kills();
     let actors = active.handle();
 
     let for_dispatcher = actors.clone();
@@ -73,6 +74,7 @@ pub fn layer(parts: RunsParts, steps_concurrent_max: u32, retention: Retention) 
         dispatcher: dispatcher.address(),
         slots,
         checking,
+        commands: UnderWay::default(),
         asking: Asking::default(),
         reopening: std::sync::Arc::default(),
     };
@@ -91,6 +93,7 @@ pub fn layer(parts: RunsParts, steps_concurrent_max: u32, retention: Retention) 
     });
     let spec = SupervisorSpec::new(Strategy::RestForOne)
         .intensity(3, Duration::from_secs(60))
+        .forgive_kills()
         .child(ChildSpec::tasks("checking", checks))
         .child(dispatcher)
         .child(ChildSpec::dynamic("active", active))

@@ -6,7 +6,7 @@ use serde_json::Value;
 use supervisors::DynamicRef;
 use tokio::sync::oneshot;
 
-use crate::agents::order::SessionReport;
+use crate::agents::order::{CameWith, SessionReport};
 use crate::domain::approval::Given;
 use crate::domain::check::CheckReport;
 use crate::domain::fact::Attempt;
@@ -28,6 +28,19 @@ pub struct RunArgument {
     pub run: RunId,
     /// The state of a run that was just accepted; none means that the journal is read, as after a crash.
     pub fresh: Option<Arc<RunState>>,
+    /// What came with the acceptance of such a run.
+    pub came_with: Option<CameWith>,
+}
+
+impl RunArgument {
+    /// Of a run that is in the journal.
+    pub fn found(run: RunId) -> Self {
+        Self {
+            run,
+            fresh: None,
+            came_with: None,
+        }
+    }
 }
 
 /// Requests, then facts from others, then timers.

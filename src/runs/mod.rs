@@ -2,11 +2,13 @@
 //!
 //! Knows nothing of HTTP or cron.
 
+pub mod accepting;
 pub mod actor;
 pub mod answering;
 pub mod asking;
 mod cassette;
 pub mod check;
+pub mod check_call;
 pub mod decision;
 pub mod dispatcher;
 pub mod grounds;

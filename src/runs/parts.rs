@@ -19,6 +19,7 @@ use crate::skills::handle::SkillsHandle;
 use crate::storage::store::Store;
 
 use super::asking::Asking;
+use super::check_call::UnderWay;
 use super::dispatcher::actor::DispatchMessage;
 use super::dispatcher::state::SlotLimits;
 use super::grounds::Grounds;
@@ -103,6 +104,8 @@ pub struct RunsInside {
     pub slots: Arc<ArcSwap<SlotLimits>>,
     /// Where checks run.
     pub checking: Tasks,
+    /// The commands that they run.
+    pub commands: UnderWay,
     /// The runs that wait for a yes.
     pub asking: Asking,
     /// Held while a run that has ended is reopened.

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::domain::check::{Check, check_of_call};
 use crate::domain::conversation::Arguments;
 use crate::domain::effect::{EffectClass, EffectKey};
 use crate::domain::fact::{Attempt, Fact, Stamped};
 use crate::domain::plan::Work;
 use crate::domain::time::UtcMillis;
 
+use super::check_call::{COMMAND_SKILL, command_arguments};
 use super::state::{RunState, StepPhase};
 
 /// What kind of answer is waited for.
@@ -139,6 +141,7 @@ fn question(
         .requests
         .get(&ordinal)
         .cloned()
+        .or_else(|| of_check(state, attempt, ordinal))
         .or_else(|| of_skill_step(state, attempt))
         .unwrap_or_else(|| ("?".into(), Value::Null));
     Question {
@@ -150,6 +153,16 @@ fn question(
         text: text.clone(),
         asked_at: stamped.at,
         seq: stamped.seq,
+    }
+}
+
+/// The command of a check.
+fn of_check(state: &RunState, attempt: &Attempt, ordinal: u32) -> Option<(Arc<str>, Value)> {
+    let position = check_of_call(ordinal)? as usize;
+    let checks = state.checks(state.definition(&attempt.step)?);
+    match &checks.get(position)?.0 {
+        Check::Command { argv, timeout_ms, .. } => Some((COMMAND_SKILL.into(), command_arguments(argv, *timeout_ms))),
+        _ => None,
     }
 }
 

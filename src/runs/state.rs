@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::domain::approval::{Ask, Given};
-use crate::domain::check::{Check, CheckReport};
+use crate::domain::check::{Check, CheckReport, check_of_call};
 use crate::domain::fact::{Attempt, Fact, Stamped};
 use crate::domain::failure::{FailureClass, NextAttempt};
 use crate::domain::handoff::{Finding, Handoff, Lesson};
@@ -582,6 +582,8 @@ impl RunState {
                 known.is_none_or(|step| step.attempt != attempt.number)
             }
             Fact::TurnFailed { class, .. } => *class != FailureClass::Crash,
+            // The command of a check that kills the process is begun in each life anew.
+            Fact::CallIntended { ordinal, .. } => check_of_call(*ordinal).is_none(),
             Fact::RunRecovered { .. } | Fact::HandoffAccepted { .. } | Fact::TurnIntended { .. } => false,
             _ => true,
         }

@@ -59,7 +59,7 @@ impl Actor for Steward {
             if self.inside.actors.get(run.to_string()).is_some() {
                 continue;
             }
-            let argument = RunArgument { run, fresh: None };
+            let argument = RunArgument::found(run);
             match self.inside.actors.start_child(run.to_string(), argument).await {
                 Ok(_) => taken += 1,
                 Err(ApiError::AlreadyStarted { .. } | ApiError::Restarting(_)) => {}

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use crate::domain::check::check_of_call;
 use crate::domain::conversation::Arguments;
 use crate::domain::fact::{Attempt, Fact, Stamped};
 use crate::domain::json;
@@ -50,6 +51,9 @@ pub fn undo(state: &RunState, facts: &[Stamped], undo_of: impl Fn(&SkillName) ->
         };
         let calls = attempts.entry(attempt.clone()).or_default();
         match &stamped.fact {
+            // The command of a check looks at an effect and is none.
+            Fact::CallFinished { ordinal, .. } | Fact::CallResolved { ordinal, .. }
+                if check_of_call(*ordinal).is_some() => {}
             Fact::TurnFinished { answer, .. } => {
                 for (ordinal, call) in (calls.next..).zip(answer.calls.iter()) {
                     if let (Ok(skill), Arguments::Object(arguments)) = (SkillName::new(&call.skill), &call.arguments) {

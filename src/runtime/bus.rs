@@ -4,9 +4,10 @@
 //! be lost or overtaken, a slow listener costs nothing, and a run that nobody watches has no entry at all.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::domain::id::RunId;
 
@@ -14,6 +15,27 @@ use crate::domain::id::RunId;
 #[derive(Debug, Clone, Default)]
 pub struct Bus {
     levels: Arc<Mutex<HashMap<RunId, watch::Sender<u64>>>>,
+    ends: Arc<OnceLock<mpsc::Sender<RunId>>>,
+    missed: Arc<AtomicU64>,
+}
+
+/// The runs that have ended, for one who may miss some.
+#[derive(Debug)]
+pub struct RunEnds {
+    ends: mpsc::Receiver<RunId>,
+    missed: Arc<AtomicU64>,
+}
+
+impl RunEnds {
+    /// The next one that waits.
+    pub fn take(&mut self) -> Option<RunId> {
+        self.ends.try_recv().ok()
+    }
+
+    /// How many there was no room for since this was last asked.
+    pub fn missed(&self) -> u64 {
+        self.missed.swap(0, Ordering::Relaxed)
+    }
 }
 
 /// Watches one run.
@@ -41,6 +63,25 @@ impl Bus {
         let levels = self.levels.lock().expect("nothing panics while it holds the levels");
         if let Some(sender) = levels.get(&run) {
             sender.send_replace(seq);
+        }
+    }
+
+    /// The ends of runs from now on, of which at most so many wait. For one listener: whoever asks after it gets none.
+    pub fn ends(&self, waiting_max: usize) -> RunEnds {
+        let (told, ends) = mpsc::channel(waiting_max);
+        self.ends.set(told).ok();
+        RunEnds {
+            ends,
+            missed: self.missed.clone(),
+        }
+    }
+
+    /// Says that the end of `run` is committed. Called by the committer alone.
+    pub(super) fn ended(&self, run: RunId) {
+        if let Some(told) = self.ends.get()
+            && told.try_send(run).is_err()
+        {
+            self.missed.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -99,5 +140,18 @@ mod tests {
         assert_eq!(bus.watched(), 1);
         drop(second);
         assert_eq!(bus.watched(), 0);
+    }
+
+    #[test]
+    fn ends_over_the_bound_are_counted_and_those_before_it_are_there() {
+        let bus = Bus::default();
+        bus.ended(RunId::new(UtcMillis(0), 0));
+        let mut ends = bus.ends(2);
+        for number in 1..=5 {
+            bus.ended(RunId::new(UtcMillis(number), 0));
+        }
+        let told: Vec<u64> = std::iter::from_fn(|| ends.take()).map(|run| run.made_at().0).collect();
+        assert_eq!(told, [1, 2]);
+        assert_eq!((ends.missed(), ends.missed()), (3, 0));
     }
 }

@@ -81,9 +81,29 @@ fn since_boot_ms() -> u64 {
     time.tv_sec.cast_unsigned() * 1_000 + time.tv_nsec.cast_unsigned() / 1_000_000
 }
 
-/// RFC 3339 with milliseconds, in UTC; times after the year 9999, which that form cannot hold, read as its last.
+/// RFC 3339 with milliseconds, in UTC; times after 9999-12-30T22:00:00.999Z, the last that a timestamp can hold, read
+/// as that one.
 pub fn rfc3339(at: UtcMillis) -> String {
-    let millis = i64::try_from(at.0).unwrap_or(i64::MAX).min(253_402_300_799_999);
-    let time = jiff::Timestamp::from_millisecond(millis).expect("the years 1970 to 9999 are in range");
+    let last = jiff::Timestamp::MAX;
+    let millis = i64::try_from(at.0).unwrap_or(i64::MAX).min(last.as_millisecond());
+    let time = jiff::Timestamp::from_millisecond(millis).unwrap_or(last);
     format!("{time:.3}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_time_has_a_text_however_late_it_is() {
+        let check = |at: u64, expected: &str| assert_eq!(rfc3339(UtcMillis(at)), expected, "{at}");
+        check(0, "1970-01-01T00:00:00.000Z");
+        check(1_700_000_000_123, "2023-11-14T22:13:20.123Z");
+        check(253_402_207_199_999, "9999-12-30T21:59:59.999Z");
+        let last = "9999-12-30T22:00:00.999Z";
+        check(253_402_207_200_999, last);
+        check(253_402_207_201_000, last);
+        check(253_402_300_799_999, last);
+        check(u64::MAX, last);
+    }
 }

@@ -1,7 +1,8 @@
 //! The committer: one thread of its own that owns all writes of the main store.
 //!
 //! It takes what is queued, applies it in one durable transaction, then answers every waiter and tells the bus.
-//! While a transaction syncs, the next one gathers: group commit by natural batching, without a timer.
+//! While a transaction syncs, the next one gathers: group commit by natural batching. What somebody waits for is
+//! written at once; what nobody waits for gathers for [`GATHER`], so that it need not have a transaction of its own.
 //!
 //! **Invariants**: nobody is answered before the disk has it; batches are applied in the order of submission;
 //! after a failed commit nothing is written any more, every waiter gets the failure, and [`Committer::failed`]
@@ -9,26 +10,33 @@
 //!
 //! **Limits**: [`COMMIT_QUEUE_MAX`] batches may wait; the next is refused at once.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use crate::domain::fault::Fault;
 use crate::domain::limits::COMMIT_QUEUE_MAX;
+use crate::domain::statistics::Happening;
 use crate::storage::batch::{Batch, Receipt, Refused};
 use crate::storage::error::StoreError;
 use crate::storage::store::Store;
 use crate::storage::writer::Writer;
 
 use super::bus::Bus;
+use super::commit_queue::{CommitQueue, Door, NotQueued, Taker};
 use super::crash_point::CrashPoint;
 use super::metering::Meter;
+use super::panicking::text_of;
 use super::telemetry::Telemetry;
 
 /// Batches of one transaction: enough to carry a burst, few enough to bound the wait of the first.
 const GROUP_MAX: usize = 512;
+/// How long what nobody waits for may gather. A crash costs what gathers: it is what no client has been told of and what
+/// no call to the world has followed from.
+pub const GATHER: Duration = Duration::from_millis(2);
 
 /// Why a batch was not committed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -64,7 +72,58 @@ impl CommitError {
 
 struct Submitted {
     batch: Batch,
+    waits: Waits,
+}
+
+/// Who is told what became of a batch.
+struct Waits {
+    follows: Follows,
     reply: oneshot::Sender<Result<Receipt, CommitError>>,
+}
+
+/// Is told the last row of the audit log.
+type Announce = Box<dyn FnOnce(u64, [u8; 32]) + Send>;
+/// Is called.
+type Then = Box<dyn FnOnce() + Send>;
+
+/// What a batch takes along.
+#[derive(Default)]
+struct Follows {
+    /// Called before the transaction is committed, if the audit log grows by it.
+    announce: Option<Announce>,
+    /// What follows from it, once it is durable.
+    then: Option<Then>,
+}
+
+impl std::fmt::Debug for Submitted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Submitted")
+            .field("batch", &self.batch)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Waits {
+    /// Before the transaction that the batch is part of is committed.
+    fn announce(&mut self, seq: u64, hash: [u8; 32]) {
+        if let Some(announce) = self.follows.announce.take()
+            && catch_unwind(AssertUnwindSafe(|| announce(seq, hash))).is_err()
+        {
+            tracing::error!("what is told before a commit panicked");
+        }
+    }
+
+    /// First what follows from the batch, then whoever waits for both.
+    fn tell(self, verdict: Result<Receipt, CommitError>) {
+        if let Some(then) = self.follows.then.filter(|_| verdict.is_ok()) {
+            // The batch is durable and others wait for theirs: the one that panicked is not told to be done.
+            if catch_unwind(AssertUnwindSafe(then)).is_err() {
+                tracing::error!("what follows from a commit panicked");
+            }
+        }
+        // Whoever asked may be gone; the batch is committed all the same.
+        self.reply.send(verdict).ok();
+    }
 }
 
 /// Figures of the committer, for status and metrics.
@@ -78,12 +137,14 @@ pub struct CommitFigures {
     pub submitted: AtomicU64,
     /// Microseconds of the last transaction.
     pub last_micros: AtomicU64,
+    /// Told of each transaction when it is durable.
+    durable: watch::Sender<()>,
 }
 
 /// The handle that everybody writes with. Cheap to clone; the thread ends with the last handle.
 #[derive(Debug, Clone)]
 pub struct Committer {
-    queue: mpsc::Sender<Submitted>,
+    door: Arc<Door<Submitted>>,
     failure: watch::Receiver<Option<Arc<StoreError>>>,
     figures: Arc<CommitFigures>,
 }
@@ -91,17 +152,28 @@ pub struct Committer {
 /// A batch that is queued. Wait for it where the wait rule asks for it, else [`Pending::detach`] it.
 #[must_use = "wait for the commit, or detach it where nothing may wait for the disk"]
 #[derive(Debug)]
-pub struct Pending(oneshot::Receiver<Result<Receipt, CommitError>>);
+pub struct Pending {
+    answer: oneshot::Receiver<Result<Receipt, CommitError>>,
+    queue: Arc<CommitQueue<Submitted>>,
+}
 
 /// Longest wait for one commit; beyond it the disk counts as stuck.
 const COMMIT_DEADLINE: Duration = Duration::from_secs(60);
 
 impl Pending {
-    /// Waits until the batch is durable.
+    /// Has the batch written at once and waits until it is durable.
     ///
     /// **Cancel**: the batch is committed all the same.
     pub async fn durable(self) -> Result<Receipt, CommitError> {
-        match tokio::time::timeout(COMMIT_DEADLINE, self.0).await {
+        self.queue.want();
+        self.carried().await
+    }
+
+    /// Waits until the batch is durable, without a hurry: at the latest when it has gathered for [`GATHER`].
+    ///
+    /// **Cancel**: the batch is committed all the same.
+    pub async fn carried(self) -> Result<Receipt, CommitError> {
+        match tokio::time::timeout(COMMIT_DEADLINE, self.answer).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(CommitError::Closed),
             Err(_) => Err(CommitError::TimedOut(COMMIT_DEADLINE)),
@@ -125,21 +197,22 @@ impl Committer {
         crash_point: CrashPoint,
         telemetry: Telemetry,
     ) -> Result<Self, StoreError> {
-        let (queue, receiver) = mpsc::channel(COMMIT_QUEUE_MAX);
+        let queue = Arc::new(CommitQueue::new(COMMIT_QUEUE_MAX));
+        let taker = Taker(queue.clone());
         let (failed, failure) = watch::channel(None);
         let figures = Arc::new(CommitFigures::default());
         let writer = Writer::new(store.clone())?;
         let path = store.path_buf();
-        let for_thread = figures.clone();
+        let counts = figures.clone();
         std::thread::Builder::new()
             .name("committer".into())
             .spawn(move || {
                 let meter = Meter::new(telemetry);
-                commit_all(writer, receiver, &bus, &failed, (&for_thread, meter), crash_point);
+                commit_all(writer, &taker.0, &bus, &failed, (&counts, meter), crash_point);
             })
             .map_err(|source| StoreError::Folder { path, source })?;
         Ok(Self {
-            queue,
+            door: Arc::new(Door(queue)),
             failure,
             figures,
         })
@@ -147,13 +220,45 @@ impl Committer {
 
     /// Queues a batch. The order of calls is the order of the journal.
     pub fn submit(&self, batch: Batch) -> Result<Pending, CommitError> {
+        self.queue(batch, false, Follows::default())
+    }
+
+    /// Queues a batch that is written at once, with what follows from it in memory: `then` is called when it is durable
+    /// and before anybody is told so, also when nobody waits any more. A batch that is not committed drops it.
+    ///
+    /// **Limits**: it is called on the committer's own thread, which writes nothing meanwhile; it must be short, and
+    /// never wait for a commit.
+    pub fn submit_then(&self, batch: Batch, then: impl FnOnce() + Send + 'static) -> Result<Pending, CommitError> {
+        let then: Then = Box::new(then);
+        let (announce, then) = (None, Some(then));
+        self.queue(batch, true, Follows { announce, then })
+    }
+
+    /// The same for a batch that appends to the audit log: `announce` is told the place and the hash of the last row of its
+    /// transaction before that is committed. What it writes a crash leaves, with the rows or without them. The limits are
+    /// those of [`Committer::submit_then`].
+    pub fn submit_announced(
+        &self,
+        batch: Batch,
+        announce: impl FnOnce(u64, [u8; 32]) + Send + 'static,
+        then: impl FnOnce() + Send + 'static,
+    ) -> Result<Pending, CommitError> {
+        let announce: Announce = Box::new(announce);
+        let then: Then = Box::new(then);
+        let (announce, then) = (Some(announce), Some(then));
+        self.queue(batch, true, Follows { announce, then })
+    }
+
+    fn queue(&self, batch: Batch, is_wanted: bool, follows: Follows) -> Result<Pending, CommitError> {
         let (reply, answer) = oneshot::channel();
+        let waits = Waits { follows, reply };
+        let queue = self.door.0.clone();
         // Counted before it is queued: it must not be counted as committed first.
         self.figures.submitted.fetch_add(1, Ordering::AcqRel);
-        let error = match self.queue.try_send(Submitted { batch, reply }) {
-            Ok(()) => return Ok(Pending(answer)),
-            Err(mpsc::error::TrySendError::Full(_)) => CommitError::Overloaded,
-            Err(mpsc::error::TrySendError::Closed(_)) => CommitError::Closed,
+        let error = match queue.push(Submitted { batch, waits }, is_wanted) {
+            Ok(()) => return Ok(Pending { answer, queue }),
+            Err(NotQueued::Full) => CommitError::Overloaded,
+            Err(NotQueued::Closed) => CommitError::Closed,
         };
         self.figures.submitted.fetch_sub(1, Ordering::AcqRel);
         Err(error)
@@ -161,12 +266,22 @@ impl Committer {
 
     /// Queues a batch and waits until it is durable.
     pub async fn commit(&self, batch: Batch) -> Result<Receipt, CommitError> {
-        self.submit(batch)?.durable().await
+        self.queue(batch, true, Follows::default())?.carried().await
     }
 
     /// Waits until everything that was submitted before is durable.
     pub async fn barrier(&self) -> Result<(), CommitError> {
         self.commit(Batch::default()).await.map(drop)
+    }
+
+    /// Waits until the store has shown that it commits: until the next transaction is durable, whosever it is. With many
+    /// batches waiting that is much sooner than a [barrier](Self::barrier) behind all of them.
+    pub async fn commits(&self) -> Result<(), CommitError> {
+        let mut next = self.figures.durable.subscribe();
+        tokio::select! {
+            changed = next.changed() => changed.map_err(|_| CommitError::Closed),
+            barrier = self.barrier() => barrier,
+        }
     }
 
     /// Waits until a reader sees everything that was submitted before; waits for nothing when it is so already.
@@ -198,14 +313,14 @@ impl Committer {
 
     /// Batches that wait.
     pub fn depth(&self) -> usize {
-        self.queue.max_capacity() - self.queue.capacity()
+        self.door.0.len()
     }
 }
 
 /// The thread: gathers, commits, answers, until the last handle is gone or a commit fails.
 fn commit_all(
     mut writer: Writer,
-    mut queue: mpsc::Receiver<Submitted>,
+    queue: &CommitQueue<Submitted>,
     bus: &Bus,
     failed: &watch::Sender<Option<Arc<StoreError>>>,
     (figures, mut meter): (&CommitFigures, Meter),
@@ -213,12 +328,14 @@ fn commit_all(
 ) {
     let mut number = 0;
     let mut batches = Vec::with_capacity(GROUP_MAX);
-    let mut replies = Vec::with_capacity(GROUP_MAX);
+    let mut waiting = Vec::with_capacity(GROUP_MAX);
     let mut group = Vec::with_capacity(GROUP_MAX);
-    while queue.blocking_recv_many(&mut group, GROUP_MAX) > 0 {
+    // A crash at a commit stands for a crash between any two batches, so then each is written as it comes.
+    let gather = if crash_point.is_armed() { Duration::ZERO } else { GATHER };
+    while queue.take(&mut group, GROUP_MAX, gather) {
         for submitted in group.drain(..) {
             batches.push(submitted.batch);
-            replies.push(submitted.reply);
+            waiting.push(submitted.waits);
         }
         number += 1;
         crash_point.before(number);
@@ -227,34 +344,50 @@ fn commit_all(
             reason = "how long a commit takes is a figure; it decides nothing"
         )]
         let began = std::time::Instant::now();
-        match writer.commit(&batches) {
+        let announce = |seq, hash| waiting.iter_mut().for_each(|waits| waits.announce(seq, hash));
+        // A page of a damaged file that cannot be right: a panic of the store's library, and a failure like any other.
+        let committed = catch_unwind(AssertUnwindSafe(|| writer.commit_announced(&batches, announce)));
+        let committed = committed.unwrap_or_else(|panic| {
+            Err(StoreError::Corrupt {
+                what: "the store".into(),
+                reason: text_of(&*panic),
+            })
+        });
+        match committed {
             Ok(verdicts) => {
                 crash_point.after(number);
                 figures.commits.fetch_add(1, Ordering::Relaxed);
+                figures.durable.send_replace(());
                 figures.batches.fetch_add(batches.len() as u64, Ordering::AcqRel);
                 let took = began.elapsed();
                 figures.last_micros.store(took.as_micros() as u64, Ordering::Relaxed);
                 let size = batches.len();
-                for ((batch, reply), verdict) in batches.drain(..).zip(replies.drain(..)).zip(verdicts) {
+                for ((batch, waits), verdict) in batches.drain(..).zip(waiting.drain(..)).zip(verdicts) {
                     if let (Some(run), Ok(receipt)) = (batch.run(), &verdict) {
                         bus.committed(run, receipt.last_seq);
                     }
-                    // Whoever asked may be gone; the batch is committed all the same.
-                    reply.send(verdict.map_err(CommitError::Refused)).ok();
+                    waits.tell(verdict.map_err(CommitError::Refused));
                 }
                 // After the answers: nobody waits for what is counted.
                 meter.committed(took.as_secs_f64(), size, writer.happened());
+                for happening in writer.happened() {
+                    if let Happening::RunEnded { run, .. } = happening {
+                        bus.ended(*run);
+                    }
+                }
             }
             Err(error) => {
                 let error = Arc::new(error);
                 tracing::error!(error = %error, "a commit failed; nothing is written any more");
                 failed.send_replace(Some(error.clone()));
                 queue.close();
-                for reply in replies.drain(..) {
-                    reply.send(Err(CommitError::Failed(error.clone()))).ok();
+                for waits in waiting.drain(..) {
+                    waits.tell(Err(CommitError::Failed(error.clone())));
                 }
-                while let Some(late) = queue.blocking_recv() {
-                    late.reply.send(Err(CommitError::Failed(error.clone()))).ok();
+                while queue.take(&mut group, GROUP_MAX, Duration::ZERO) {
+                    for late in group.drain(..) {
+                        late.waits.tell(Err(CommitError::Failed(error.clone())));
+                    }
                 }
                 return;
             }
@@ -263,88 +396,4 @@ fn commit_all(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::memory::{MemoryKey, MemoryScope, MemorySource, NewMemory};
-    use crate::domain::time::UtcMillis;
-    use crate::storage::batch::Op;
-
-    fn put(text: &str) -> Batch {
-        let key = MemoryKey {
-            scope: MemoryScope::Global,
-            namespace: "".into(),
-            key: "k".into(),
-        };
-        Batch::ops(vec![Op::MemoryPut(Box::new(NewMemory {
-            shard: key.shard(),
-            key: Some(key.key),
-            text: text.into(),
-            hash: [0; 16],
-            tags: Vec::new(),
-            source: MemorySource {
-                by: "person:test".into(),
-                run: None,
-            },
-            importance: 50,
-            expires_at: None,
-            vector: None,
-            at: UtcMillis(1),
-        }))])
-    }
-
-    #[tokio::test]
-    async fn an_answer_means_that_a_reader_sees_it_and_a_barrier_covers_all_before() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let store = Store::open(&folder.path().join("s.redb"), 1 << 20).expect("opens");
-        let committer = Committer::start(store.clone(), Bus::default()).expect("starts");
-        let key = MemoryKey {
-            scope: MemoryScope::Global,
-            namespace: "".into(),
-            key: "k".into(),
-        };
-        committer.commit(put("one")).await.expect("commits");
-        assert_eq!(store.memory(&key).expect("reads").expect("there").version, 1);
-        for _ in 0..100 {
-            committer.submit(put("more")).expect("queued").detach();
-        }
-        committer.barrier().await.expect("commits");
-        assert_eq!(store.memory(&key).expect("reads").expect("there").version, 101);
-        committer.settled().await.expect("nothing waits");
-        let commits = committer.figures().commits.load(Ordering::Relaxed);
-        for version in 102..120 {
-            committer.submit(put("again")).expect("queued").detach();
-            committer.settled().await.expect("commits");
-            assert_eq!(store.memory(&key).expect("reads").expect("there").version, version);
-        }
-        let settled = committer.figures().commits.load(Ordering::Relaxed);
-        committer.settled().await.expect("nothing waits");
-        assert_eq!(
-            settled,
-            committer.figures().commits.load(Ordering::Relaxed),
-            "no commit of nothing"
-        );
-        assert!(settled > commits);
-        assert!(commits < 102, "batches share transactions");
-    }
-
-    #[tokio::test]
-    async fn a_failed_commit_stops_all_writing_and_is_told_to_everybody() {
-        let backend = crate::storage::power_loss::Backend::failing_at(8, Vec::new());
-        let store = Store::open_backend(backend).expect("opens");
-        let committer = Committer::start(store, Bus::default()).expect("starts");
-        let mut failed = None;
-        for _ in 0..10 {
-            if let Err(error) = committer.commit(put("x")).await {
-                failed = Some(error);
-                break;
-            }
-        }
-        assert!(matches!(failed, Some(CommitError::Failed(_))), "{failed:?}");
-        committer.failed().await;
-        let later = committer.commit(put("y")).await.expect_err("closed");
-        assert!(
-            matches!(later, CommitError::Failed(_) | CommitError::Closed),
-            "{later:?}"
-        );
-    }
-}
+mod tests;

@@ -40,6 +40,11 @@ impl CrashPoint {
         }
     }
 
+    /// Whether it is to kill itself at some commit.
+    pub(super) fn is_armed(self) -> bool {
+        self != Self::NONE
+    }
+
     /// Called before the transaction of this number, counted from 1.
     pub(super) fn before(self, number: u64) {
         if self.before == Some(number) {

@@ -56,7 +56,7 @@ impl Meter {
         for happening in happened {
             match happening {
                 Happening::OfAgent(occurrence) => self.of_agent(occurrence),
-                Happening::RunEnded { agent, outcome, ms } => {
+                Happening::RunEnded { agent, outcome, ms, .. } => {
                     let agent = agent.as_ref().map_or(PLANNED, AgentName::as_str);
                     let telemetry = &self.telemetry;
                     let counter = |labels: [&str; 2]| telemetry.counter(&RUNS, &labels);

@@ -4,6 +4,7 @@
 
 pub mod bus;
 pub mod clock;
+mod commit_queue;
 pub mod committer;
 pub mod crash_point;
 pub mod entropy;
@@ -11,8 +12,10 @@ pub mod file;
 pub mod folder;
 pub mod live;
 mod metering;
+pub mod own_process;
 pub mod panicking;
 pub mod room;
+pub mod run_span;
 pub mod steady;
 pub mod telemetry;
 pub mod timer;

@@ -1,6 +1,7 @@
 //! Where this process panicked last. The store's library panics at pages that cannot be right: that is a damaged file
 //! and no fault of this program, and a person has to be told so.
 
+use std::any::Any;
 use std::sync::{Mutex, PoisonError};
 
 static PLACE: Mutex<Option<String>> = Mutex::new(None);
@@ -19,6 +20,13 @@ pub fn keep_places() {
 pub fn was_in_the_store() -> bool {
     let place = PLACE.lock().unwrap_or_else(PoisonError::into_inner);
     place.as_deref().is_some_and(is_of_the_store)
+}
+
+/// What a panic said.
+pub fn text_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+    text.unwrap_or_else(|| "no word of why".into())
 }
 
 /// The library's sources lie in a folder of its name, with or without a version.

@@ -105,7 +105,7 @@ metrics_table! {
     MEMORY_DELETED = "openclaw_memory_deleted_total", MetricKind::Counter, ["tier"], "Archived memory entries that were deleted before their time because the archive was full.";
     MEMORY_PARTS = "openclaw_memory_open_parts", MetricKind::Gauge, [], "Parts of the memory whose index is loaded.";
     MEMORY_INDEX_BYTES = "openclaw_memory_index_bytes", MetricKind::Gauge, ["kind"], "Bytes that the indexes of open parts hold: their vectors, and the graphs over them.";
-    CERTIFICATE_EXPIRY = "openclaw_certificate_expiry_seconds", MetricKind::Gauge, [], "Time until the daemon's own certificate ends; it is renewed at two thirds of its life.";
+    CERTIFICATE_EXPIRY = "openclaw_certificate_expiry_seconds", MetricKind::Gauge, ["kind"], "Time until the next certificate of its kind ends, negative after that, infinite where there is none: own (renewed at two thirds of its life), authority, issued (to others, for a week or more), files (gateway.tls.certificate).";
     MEMORY_RECALL = "openclaw_memory_graph_recall", MetricKind::Histogram(SHARES), [], "How many of the ten nearest that the scan finds the graph found, 0 to 1; one question in a thousand is checked.";
     MEMORY_GRAPH_BUILDS = "openclaw_memory_graph_builds_total", MetricKind::Counter, ["outcome"], "Graphs over the vectors of a part of the memory: built, or given up because the part was closed.";
     MEMORY_EMBEDDINGS = "openclaw_memory_embeddings_total", MetricKind::Counter, ["outcome"], "Texts that the configured embedder was asked for a vector of: embedded or refused; failed counts batches that it did not answer as it should.";
@@ -117,6 +117,7 @@ metrics_table! {
     HEALTH_UP = "openclaw_health_check_up", MetricKind::Gauge, ["check"], "1 when the check was good in the last round, else 0.";
     INCIDENTS_OPEN = "openclaw_incidents_open", MetricKind::Gauge, ["severity"], "Incidents that go on.";
     ALERTS = "openclaw_alerts_total", MetricKind::Counter, ["channel", "outcome"], "Tries to tell people: arrived, failed (it is tried again) or given_up.";
+    EXPORTED = "openclaw_otlp_items_total", MetricKind::Counter, ["signal", "outcome"], "Spans and log lines for the OpenTelemetry collector: sent, rejected by it, or dropped because it did not take them; spans that were dropped unread count as one for each run.";
     ACTORS = "openclaw_actors", MetricKind::Gauge, ["kind"], "Actors that run.";
     MAILBOX_DEPTH = "openclaw_mailbox_depth", MetricKind::Gauge, ["kind"], "Messages that were admitted to actors and are not handled yet; the deepest of a kind.";
     MEMORY_QUERY_DURATION = "openclaw_memory_query_duration_seconds", MetricKind::Histogram(SHORT), ["kind"], "Time of one question to the memory: by key or by meaning.";

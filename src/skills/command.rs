@@ -178,12 +178,8 @@ impl Skill for CommandSkill {
         &self.manifest
     }
 
-    fn preview(&self, order: &CallOrder) -> Preview {
-        match self.program_order(&self.command, order, true) {
-            Ok(program) => showing::of_program(&order.arguments, &program),
-            // What cannot be prepared will be refused when it is made.
-            Err(_) => Preview::of_arguments(&order.arguments),
-        }
+    fn preview(&self, order: CallOrder) -> BoxFuture<'static, Preview> {
+        showing::of_prepared(&order, self.program_order(&self.command, &order, true)).at_once()
     }
 
     /// Its name stands for its program, and the hosts are those that the operator gave it.

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use super::sandbox::temp::give_to_owner;
 use super::skill::{CallOrder, SkillError};
 use super::stop::Stop;
-use super::workspace::{Workspace, explain};
+use super::workspace::{OWN_FOLDER, Workspace, explain, is_folder, make_all};
 
-/// The home of programs, within the workspace; listings skip it.
+/// The home of programs, within the workspace.
 pub(super) const HOME: &str = ".openclaw/home";
 /// The rule that keeps the folder out of version control.
 const IGNORE_ALL: &str = "*\n";
@@ -24,12 +24,13 @@ pub(super) fn make_home(workspace: &Workspace, root: &Path) -> Result<PathBuf, S
 
 fn made_home(workspace: &Workspace, root: &Path) -> Result<PathBuf, Stop> {
     let dir = workspace.dir();
-    if !dir.is_dir(HOME) {
-        dir.create_dir_all(HOME).map_err(|error| explain(error, "make", HOME))?;
+    let is_there = is_folder(dir, Path::new(HOME)).map_err(|error| explain(error, "look for", HOME))?;
+    if !is_there {
+        make_all(dir, Path::new(HOME)).map_err(|error| explain(error, "make", HOME))?;
         let rule = ".openclaw/.gitignore";
         dir.write(rule, IGNORE_ALL)
             .map_err(|error| explain(error, "write", rule))?;
-        for made in [".openclaw", HOME, rule] {
+        for made in [OWN_FOLDER, HOME, rule] {
             give_to_owner(&root.join(made), root).map_err(|error| explain(error, "give away", made))?;
         }
     }

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use tokio::time::{Instant, sleep};
 
 use crate::domain::effect::{EffectClass, Interrupted};
+use crate::storage::error::is_full;
 
 use super::skill::{CallEnd, SkillError};
 
@@ -21,8 +22,8 @@ const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// Whether the machine had too little of something for a moment: the cause, or a cause of the cause, says so.
-fn is_exhausted(error: &SkillError) -> bool {
-    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+pub(super) fn is_exhausted(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(error) = error.downcast_ref::<io::Error>() {
             return is_want(error);
@@ -33,17 +34,10 @@ fn is_exhausted(error: &SkillError) -> bool {
 }
 
 fn is_want(error: &io::Error) -> bool {
-    const WANTS: [Errno; 6] = [
-        Errno::MFILE,
-        Errno::NFILE,
-        // Of a fork: the limit of processes. Nothing here is non-blocking in a way that a caller would see.
-        Errno::AGAIN,
-        Errno::NOMEM,
-        Errno::NOSPC,
-        Errno::DQUOT,
-    ];
+    // The third is of a fork: the limit of processes. Nothing here is non-blocking in a way that a caller would see.
+    const WANTS: [Errno; 4] = [Errno::MFILE, Errno::NFILE, Errno::AGAIN, Errno::NOMEM];
     let number = error.raw_os_error();
-    WANTS.iter().any(|want| Some(want.raw_os_error()) == number)
+    is_full(error) || WANTS.iter().any(|want| Some(want.raw_os_error()) == number)
 }
 
 /// How long to wait before the call is made again; nothing when it must not be, or when its time does not suffice.

@@ -2,7 +2,8 @@
 //! connected to, and nothing is read beyond its bound.
 //!
 //! Refuses to know: skills. Invariants: proxy variables of the environment do not count; a name is resolved here
-//! and connected to at the very addresses that were judged, so a second answer of the DNS changes nothing.
+//! and connected to at the very addresses that were judged, so a second answer of the DNS changes nothing; a redirect
+//! leads nowhere that whoever asks may not go by itself, and takes nothing along to another origin.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,9 +13,12 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, LOCATION};
 use reqwest::{Client, Method, Response, StatusCode, Url};
 
+use crate::domain::capability::CapabilitySet;
+use crate::domain::code;
 use crate::domain::fault::in_one_line;
 use crate::runtime::tls::http_client;
 
+use super::needs;
 use super::network::{NetworkPolicy, Passage, why_refused};
 
 /// Redirects that are followed.
@@ -50,6 +54,40 @@ pub(super) struct Sending {
     pub(super) body: Vec<u8>,
 }
 
+/// Where the servers that are asked may lead on to.
+#[derive(Debug, Default)]
+pub(super) struct Redirects {
+    /// What may be reached; none means that nothing was said.
+    granted: Option<Arc<CapabilitySet>>,
+    /// Whether a person agreed to the first address: then no other one is asked.
+    agreed: bool,
+}
+
+impl Redirects {
+    /// Those of a call that may touch this, and to which a person agreed or was not asked to.
+    pub(super) fn of(granted: Option<Arc<CapabilitySet>>, agreed: bool) -> Self {
+        Self { granted, agreed }
+    }
+
+    fn judge(&self, next: &Url) -> Result<(), String> {
+        if self.agreed {
+            return Err(format!(
+                "it redirects to {next}, and a person agreed to the first address alone; make a call for that one"
+            ));
+        }
+        let needed = needs::of_address(next);
+        match &self.granted {
+            Some(granted) if !granted.allows(&needed) => {
+                let code = code::CAPABILITY_DENIED.id;
+                Err(format!(
+                    "it redirects to {next}, and {needed} is not granted here [{code}]"
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Two clients: one that connects to public addresses only, one for hosts that the operator opens.
 pub(super) struct Fetcher {
     policy: NetworkPolicy,
@@ -65,19 +103,25 @@ impl Fetcher {
     }
 
     /// Fetches at most `bytes_max` bytes of the body.
-    pub(super) async fn fetch(&self, url: &str, bytes_max: usize) -> Result<Fetched, FetchStop> {
+    pub(super) async fn fetch(&self, url: &str, bytes_max: usize, redirects: &Redirects) -> Result<Fetched, FetchStop> {
         let accept = "text/html, text/*;q=0.9, application/json;q=0.9, */*;q=0.5";
         let sending = Sending {
             method: "GET".to_owned(),
             headers: vec![(ACCEPT.as_str().to_owned(), accept.to_owned())],
             body: Vec::new(),
         };
-        self.send(url, &sending, bytes_max).await
+        self.send(url, &sending, bytes_max, redirects).await
     }
 
     /// Sends a request and reads at most `bytes_max` bytes of the answer's body. Redirects are followed for GET and
-    /// HEAD only, and the headers are not sent on to another origin.
-    pub(super) async fn send(&self, url: &str, sending: &Sending, bytes_max: usize) -> Result<Fetched, FetchStop> {
+    /// HEAD only, where they may lead, and neither headers nor body are sent on to another origin.
+    pub(super) async fn send(
+        &self,
+        url: &str,
+        sending: &Sending,
+        bytes_max: usize,
+        redirects: &Redirects,
+    ) -> Result<Fetched, FetchStop> {
         let refuse = |reason: String| FetchStop::Refused(reason);
         let mut url = Url::parse(url).map_err(|error| refuse(format!("`{url}` is not a URL: {error}")))?;
         let first = url.origin();
@@ -92,7 +136,7 @@ impl Fetcher {
                     request = request.header(name, value);
                 }
             }
-            if !sending.body.is_empty() {
+            if !sending.body.is_empty() && url.origin() == first {
                 request = request.body(sending.body.clone());
             }
             // Nothing is unpacked, so nothing can swell.
@@ -108,6 +152,7 @@ impl Fetcher {
             })?;
             check_peer(passage, &response).map_err(refuse)?;
             if follows && let Some(next) = next_hop(&url, &response).map_err(refuse)? {
+                redirects.judge(&next).map_err(refuse)?;
                 url = next;
                 continue;
             }
@@ -272,8 +317,9 @@ mod tests {
     ) -> Result<Fetched, String> {
         let policy = NetworkPolicy::parse(allow.iter().map(String::as_str)).expect("policy");
         let fetcher = Fetcher::new(policy);
+        let redirects = Redirects::default();
         let fetched = tokio::select! {
-            fetched = fetcher.fetch(url, bytes_max) => fetched,
+            fetched = fetcher.fetch(url, bytes_max, &redirects) => fetched,
             () = async { serve.await; std::future::pending().await } => unreachable!(),
         };
         fetched.map_err(|stop| match stop {

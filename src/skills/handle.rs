@@ -29,6 +29,11 @@ use super::process::spool::SpoolError;
 use super::skill::{CallOrder, ProbeAnswer, Skill};
 use super::workers::{CallRefused, CallTicket, WorkerEnd, Workers};
 
+/// Longest wait for workers that are being started anew.
+const RESTART_MAX: Duration = Duration::from_secs(2);
+/// Longest time in which a call has to say what it would do.
+const PREVIEW_MAX: Duration = Duration::from_secs(30);
+
 /// A cheap clone.
 #[derive(Clone)]
 pub struct SkillsHandle {
@@ -76,8 +81,8 @@ pub enum CallError {
 pub enum Ticket {
     /// A call.
     Call(CallTicket),
-    /// A probe.
-    Probe(supervisors::TaskRef),
+    /// A probe or a look.
+    Question(supervisors::TaskRef),
 }
 
 impl Ticket {
@@ -85,7 +90,7 @@ impl Ticket {
     pub fn cancel(&self) {
         match self {
             Self::Call(ticket) => ticket.cancel(),
-            Self::Probe(task) => task.cancel(),
+            Self::Question(task) => task.cancel(),
         }
     }
 }
@@ -156,6 +161,15 @@ impl SkillsHandle {
             .ok_or_else(|| CallError::NoSkill(name.clone()))
     }
 
+    /// Waits while the workers are just being started anew, for two seconds at most; what asks them then is told how
+    /// they are.
+    pub async fn await_workers(&self) {
+        let up = tokio::time::timeout(RESTART_MAX, self.tasks.open()).await;
+        if up.is_err() {
+            tracing::warn!("the skill workers have been down for {RESTART_MAX:?}");
+        }
+    }
+
     /// Makes a call; `on_end` is called exactly once when it was accepted.
     pub fn call(
         &self,
@@ -183,27 +197,45 @@ impl SkillsHandle {
     ) -> Result<Ticket, CallError> {
         let skill = self.find(name)?;
         let limit = order.deadline.max(Duration::from_secs(1));
-        let asking = skill.probe(order);
-        let asked = async move {
-            let late = || ProbeAnswer::Unknown("the probe did not answer in its time".to_owned());
-            tokio::time::timeout(limit, asking).await.unwrap_or_else(|_| late())
-        };
-        let task = self.tasks.spawn(format!("probe {name}"), asked, |exit| {
-            on_end(match exit {
-                TaskExit::Done(answer) => answer,
-                TaskExit::Panicked(text) => ProbeAnswer::Unknown(format!("the probe crashed: {text}")),
-                TaskExit::Cancelled => ProbeAnswer::Unknown("the probe was stopped".to_owned()),
-            });
-        });
-        task.map(Ticket::Probe).map_err(|_| CallError::Refused {
-            skill: name.clone(),
-            source: CallRefused::Down,
+        self.question("probe", name, limit, skill.probe(order), |answer| {
+            on_end(answer.unwrap_or_else(ProbeAnswer::Unknown));
         })
     }
 
-    /// What a call would do, for a person who has to agree to it; none when there is no such skill.
-    pub fn preview(&self, name: &SkillName, order: &CallOrder) -> Option<Preview> {
-        self.catalogue().get(name).map(|skill| skill.preview(order))
+    /// Finds out what a call would do, for a person who has to agree to it; `on_end` is called exactly once when the
+    /// question was accepted, with the reason where it has no answer.
+    pub fn preview(
+        &self,
+        name: &SkillName,
+        order: CallOrder,
+        on_end: impl FnOnce(Result<Preview, String>) + Send + 'static,
+    ) -> Result<Ticket, CallError> {
+        let skill = self.find(name)?;
+        let looking = async move { skill.preview(order).await };
+        self.question("preview", name, PREVIEW_MAX, looking, on_end)
+    }
+
+    fn question<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        name: &SkillName,
+        limit: Duration,
+        asking: impl Future<Output = T> + Send + 'static,
+        on_end: impl FnOnce(Result<T, String>) + Send + 'static,
+    ) -> Result<Ticket, CallError> {
+        let asked = tokio::time::timeout(limit, asking);
+        let task = self.tasks.spawn(format!("{what} {name}"), asked, move |exit| {
+            on_end(match exit {
+                TaskExit::Done(Ok(answer)) => Ok(answer),
+                TaskExit::Done(Err(_)) => Err(format!("the {what} did not answer in its time")),
+                TaskExit::Panicked(text) => Err(format!("the {what} crashed: {text}")),
+                TaskExit::Cancelled => Err(format!("the {what} was stopped")),
+            });
+        });
+        task.map(Ticket::Question).map_err(|_| CallError::Refused {
+            skill: name.clone(),
+            source: CallRefused::Down,
+        })
     }
 
     /// The outcome that an interrupted program left in the spool.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use crate::domain::memory::{MemoryEntry, MemoryKey, MemoryScope, ShardName};
+use crate::domain::memory::{KEY_BYTES_MAX, MemoryEntry, MemoryKey, MemoryScope, ShardName, TAG_BYTES_MAX, TAGS_MAX};
+use crate::domain::time::UtcMillis;
 
 use super::skill::CallOrder;
 
@@ -13,21 +14,38 @@ pub trait MemoryReader: Send + Sync {
     /// The entry of this key; the error is one line for people.
     fn get(&self, key: MemoryKey) -> BoxFuture<'static, Result<Option<MemoryEntry>, String>>;
 
-    /// The best entries of a shard for a question, best first, with at most so many tokens of text.
-    fn query(
+    /// The best entries of a shard for a question, best first.
+    fn query(&self, shard: ShardName, question: MemoryQuestion)
+    -> BoxFuture<'static, Result<Vec<MemoryEntry>, String>>;
+
+    /// Makes room for a text of so many bytes, under this key if it has one, where a limit is reached; the error says
+    /// which limit.
+    fn make_room(
         &self,
         shard: ShardName,
-        question: Arc<str>,
-        limit: usize,
-        tokens_max: u64,
-    ) -> BoxFuture<'static, Result<Vec<MemoryEntry>, String>>;
-
-    /// Makes room for a text of so many bytes under a key where a limit is reached; the error says which limit.
-    fn make_room(&self, key: MemoryKey, bytes: usize) -> BoxFuture<'static, Result<(), String>>;
+        key: Option<Arc<str>>,
+        bytes: usize,
+    ) -> BoxFuture<'static, Result<(), String>>;
 }
 
-/// Bytes of a key.
-pub(super) const KEY_BYTES_MAX: usize = 256;
+/// A question as a skill puts it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemoryQuestion {
+    /// In words.
+    pub text: Arc<str>,
+    /// Only entries that have all of these tags.
+    pub tags: Vec<Arc<str>>,
+    /// Only entries with a source that begins so, like `agent:` or `person:cli`.
+    pub source: Option<Arc<str>>,
+    /// Only entries put at or after this time.
+    pub since: Option<UtcMillis>,
+    /// Only entries put before this time.
+    pub until: Option<UtcMillis>,
+    /// Entries at most.
+    pub limit: usize,
+    /// Tokens of all texts together at most.
+    pub tokens_max: u64,
+}
 
 /// The full name of an entry as a call sees it: a session is the run's step, a project its workspace.
 pub(super) fn full_key(order: &CallOrder, scope: &str, key: &str) -> Result<MemoryKey, String> {
@@ -42,6 +60,17 @@ pub(super) fn full_key(order: &CallOrder, scope: &str, key: &str) -> Result<Memo
         namespace: shard.namespace,
         key: key.into(),
     })
+}
+
+/// Tags within their limits.
+pub(super) fn tags_of(tags: Vec<String>) -> Result<Vec<Arc<str>>, String> {
+    let is_bad = |tag: &String| tag.is_empty() || tag.len() > TAG_BYTES_MAX || tag.contains(char::is_control);
+    if tags.len() > TAGS_MAX || tags.iter().any(is_bad) {
+        return Err(format!(
+            "there are at most {TAGS_MAX} tags of 1 to {TAG_BYTES_MAX} bytes without control characters"
+        ));
+    }
+    Ok(tags.into_iter().map(Into::into).collect())
 }
 
 /// The part of a scope that a call sees: a session is the run's step, a project its workspace.

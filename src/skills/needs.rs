@@ -99,6 +99,11 @@ pub(super) fn under(kind: CapabilityKind, path: &str, workspace: &Path) -> Capab
     scoped(kind, led.as_deref())
 }
 
+/// What whoever asks this address must be allowed.
+pub(super) fn of_address(url: &reqwest::Url) -> Capability {
+    scoped(CapabilityKind::Net, place_of(url.as_str()).as_deref())
+}
+
 /// `host:port` of an address.
 fn place_of(url: &str) -> Option<String> {
     let url = reqwest::Url::parse(url).ok()?;

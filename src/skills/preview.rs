@@ -1,5 +1,8 @@
 //! What a person sees before agreeing to a call, and what the agreement is bound to.
 
+use std::future::ready;
+
+use futures_util::future::BoxFuture;
 use serde_json::Value;
 
 use crate::domain::text::cut;
@@ -43,6 +46,18 @@ impl Preview {
     pub fn resting_on(mut self, basis: impl Into<String>) -> Self {
         self.basis = basis.into();
         self
+    }
+
+    /// The same, of which something is not shown.
+    #[must_use]
+    pub fn incomplete(mut self) -> Self {
+        self.is_cut = true;
+        self
+    }
+
+    /// The same for whoever waits for it.
+    pub fn at_once(self) -> BoxFuture<'static, Self> {
+        Box::pin(ready(self))
     }
 
     /// The same, whose answer is the outcome.

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use serde_json::Value;
 use similar::TextDiff;
 
@@ -54,6 +55,19 @@ pub(super) fn of_change(
     Preview::of(shown).resting_on(basis)
 }
 
+/// The same on a thread that may wait for the disk.
+pub(super) fn change_on_thread(
+    order: CallOrder,
+    path: String,
+    after: impl FnOnce(Option<&str>) -> Result<String, String> + Send + 'static,
+) -> BoxFuture<'static, Preview> {
+    Box::pin(async move {
+        let arguments = order.arguments.clone();
+        let seen = tokio::task::spawn_blocking(move || of_change(&order, &path, after));
+        seen.await.unwrap_or_else(|_| Preview::of_arguments(&arguments))
+    })
+}
+
 /// A program: its words, folder, own variables and input. Rests on the file that would be run and on the whole
 /// environment, so that another program under the same name is another call.
 pub(super) fn of_program(arguments: &Value, program: &ProgramOrder) -> Preview {
@@ -78,8 +92,16 @@ pub(super) fn of_program(arguments: &Value, program: &ProgramOrder) -> Preview {
     Preview::of(shown.trim_end()).resting_on(basis)
 }
 
+/// A call that is a program, when it can be prepared; what cannot be will be refused when it is made.
+pub(super) fn of_prepared(order: &CallOrder, prepared: Result<ProgramOrder, Stop>) -> Preview {
+    prepared.map_or_else(
+        |_| Preview::of_arguments(&order.arguments),
+        |program| of_program(&order.arguments, &program),
+    )
+}
+
 /// What tells a file from another one that took its place; reading it whole would take long for large programs.
-fn identity(path: &Path) -> String {
+pub(super) fn identity(path: &Path) -> String {
     use std::os::unix::fs::MetadataExt as _;
     std::fs::metadata(path).map_or_else(
         |_| "gone".to_owned(),
@@ -132,6 +154,7 @@ mod tests {
             arguments: json!({}),
             workspace: folder.path().into(),
             granted: None,
+            agreed: false,
             deadline: Duration::from_secs(1),
         };
         let change = |to: &str| of_change(&order, "a.txt", |_| Ok(to.to_owned()));

@@ -14,7 +14,7 @@ use crate::domain::capability::CapabilitySet;
 use crate::domain::effect::{EffectClass, EffectKey};
 use crate::domain::fault::Fault;
 use crate::domain::id::RunId;
-use crate::domain::memory::MemoryKey;
+use crate::domain::memory::ShardName;
 use crate::domain::name::StepId;
 use crate::domain::skill::{CallOutcome, SkillManifest};
 
@@ -39,9 +39,11 @@ pub trait Skill: Send + Sync {
     /// killed with its whole process group; [`Skill::settled`] waits until that has happened.
     fn call(&self, order: CallOrder) -> BoxFuture<'static, Result<CallEnd, SkillError>>;
 
-    /// What the call would do, for a person who has to agree to it. Reads at most a file of 1 MiB.
-    fn preview(&self, order: &CallOrder) -> Preview {
-        Preview::of_arguments(&order.arguments)
+    /// What the call would do, for a person who has to agree to it. Changes nothing.
+    ///
+    /// **Cancel**: as that of [`Skill::call`].
+    fn preview(&self, order: CallOrder) -> BoxFuture<'static, Preview> {
+        Preview::of_arguments(&order.arguments).at_once()
     }
 
     /// What a call with these arguments touches. The arguments need not have been validated.
@@ -86,6 +88,8 @@ pub struct CallOrder {
     pub workspace: Arc<Path>,
     /// What whoever makes the call may touch at most; none means that nothing was said. Programs are confined to it.
     pub granted: Option<Arc<CapabilitySet>>,
+    /// Whether a person agreed to this very call: then it goes nowhere that the person was not shown.
+    pub agreed: bool,
     /// Time that remains for this call; the skill also keeps its own manifest's limit.
     pub deadline: Duration,
 }
@@ -123,16 +127,28 @@ impl From<CallOutcome> for CallEnd {
     }
 }
 
+/// A text that a skill wants kept; who keeps it and when is not its to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewNote {
+    /// Where.
+    pub shard: ShardName,
+    /// Under which key, if any.
+    pub key: Option<Arc<str>>,
+    /// What.
+    pub text: Arc<str>,
+    /// Words to filter by.
+    pub tags: Vec<Arc<str>>,
+    /// 0 to 100; the usual one when not given.
+    pub importance: Option<u8>,
+    /// When it ends by itself, in seconds from when it is kept.
+    pub expires_in_s: Option<u64>,
+}
+
 /// An effect on the main store, made by its owner together with the outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LocalEffect {
     /// Puts a memory entry.
-    MemoryPut {
-        /// Where.
-        key: MemoryKey,
-        /// What.
-        text: Arc<str>,
-    },
+    MemoryPut(Box<NewNote>),
 }
 
 /// What a probe found.

@@ -535,6 +535,7 @@ mod tests {
             arguments: json!({"do": what}),
             workspace: std::path::Path::new("/").into(),
             granted: None,
+            agreed: false,
             deadline,
         }
     }

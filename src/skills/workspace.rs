@@ -20,6 +20,8 @@ use super::stop::{Halt, Stop};
 const PATH_BYTES_MAX: usize = 4096;
 /// What git keeps a repository in, or a file that says where it is.
 const GIT_FOLDER: &str = ".git";
+/// What belongs to programs alone; listings skip it.
+pub(super) const OWN_FOLDER: &str = ".openclaw";
 /// Bytes in which a NUL makes a file binary.
 const BINARY_LOOK_BYTES: usize = 8 * 1024;
 
@@ -114,7 +116,7 @@ impl Workspace {
             Err(error) if error.kind() == io::ErrorKind::NotFound => clean,
             Err(error) => return Err(explain(error, "write", path)),
         };
-        self.refuse_git(path, &target)?;
+        self.refuse_settings(path, &target)?;
         let before = match self.dir.symlink_metadata(&target) {
             Ok(metadata) if metadata.is_file() => Some(metadata),
             Ok(_) => return Err(Stop::refused(format!("`{path}` is there and is not a regular file"))),
@@ -162,8 +164,8 @@ impl Workspace {
         let nameless = |path: &str| Stop::refused(format!("`{path}` is not the name of a file or folder"));
         let old_name = source.file_name().ok_or_else(|| nameless(from))?;
         let new_name = target.file_name().ok_or_else(|| nameless(to))?;
-        self.refuse_git(from, &source)?;
-        self.refuse_git(to, &target)?;
+        self.refuse_settings(from, &source)?;
+        self.refuse_settings(to, &target)?;
         let before = self
             .dir
             .symlink_metadata(&source)
@@ -192,14 +194,23 @@ impl Workspace {
         synced.map_err(|error| explain(error, "move", to))
     }
 
-    /// Refuses to change what git reads of a repository: its configuration and hooks name programs, and a `.git` of
-    /// another place makes another repository of the folder. `path` is what was asked for, `clean` what that is.
-    pub(super) fn refuse_git(&self, path: &str, clean: &Path) -> Result<(), Stop> {
+    /// Refuses to change what programs read as their settings: those of git of a repository, whose configuration and hooks
+    /// name programs, and where a `.git` of another place makes another repository of the folder; and the folder that
+    /// programs have as their home. `path` is what was asked for, `clean` what that is.
+    pub(super) fn refuse_settings(&self, path: &str, clean: &Path) -> Result<(), Stop> {
         // Links before the last part lead on; a name that is not there yet is made as it is spelt.
         let led = clean.ancestors().find_map(|there| self.dir.canonicalize(there).ok());
         let parts = clean.components().chain(led.iter().flat_map(|led| led.components()));
-        let is_git = |part: Component<'_>| part.as_os_str().eq_ignore_ascii_case(GIT_FOLDER);
-        if parts.into_iter().any(is_git) {
+        let parts: Vec<Component<'_>> = parts.collect();
+        let is_own = |part: &Component<'_>| part.as_os_str().eq_ignore_ascii_case(OWN_FOLDER);
+        if parts.iter().any(is_own) {
+            return Err(Stop::refused(format!(
+                "`{path}` is in the folder that programs have as their home: they read what is there as their settings, so \
+                 it is changed by programs alone"
+            )));
+        }
+        let is_git = |part: &Component<'_>| part.as_os_str().eq_ignore_ascii_case(GIT_FOLDER);
+        if parts.iter().any(is_git) {
             return Err(Stop::refused(format!(
                 "`{path}` belongs to git: its files name programs that git runs, so they are changed by git alone; use \
                  git.commit, or exec.run where that is allowed [{}]",
@@ -210,10 +221,10 @@ impl Workspace {
     }
 
     fn make_folders(&self, folder: &Path) -> io::Result<()> {
-        if self.dir.is_dir(folder) {
+        if is_folder(&self.dir, folder)? {
             return Ok(());
         }
-        self.dir.create_dir_all(folder)?;
+        make_all(&self.dir, folder)?;
         // A folder is durable when the folder that names it is.
         for ancestor in folder.ancestors().skip(1) {
             let ancestor = if ancestor.as_os_str().is_empty() {
@@ -230,6 +241,24 @@ impl Workspace {
 /// Refuses a new name that something has.
 pub(super) fn taken(to: &str) -> Stop {
     Stop::refused(format!("`{to}` is there; overwrite replaces a file"))
+}
+
+/// Whether this is a folder. `Dir::is_dir` also says no when it could not look, for want of a descriptor, say.
+pub(super) fn is_folder(dir: &Dir, path: &Path) -> io::Result<bool> {
+    match dir.metadata(path) {
+        Ok(found) => Ok(found.is_dir()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes a folder and those above it that are missing. `Dir::create_dir_all` takes a folder that it could not look at
+/// for something else, so its word that there is one is looked into.
+pub(super) fn make_all(dir: &Dir, path: &Path) -> io::Result<()> {
+    match dir.create_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_folder(dir, path)? => Ok(()),
+        other => other,
+    }
 }
 
 fn sync_folder(dir: &Dir) -> io::Result<()> {

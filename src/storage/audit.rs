@@ -20,19 +20,19 @@ use super::tape::open;
 /// What the last row of a log is bound to: its place and its hash; nothing before the first.
 pub type AuditHead = Option<(u64, [u8; 32])>;
 
-/// Appends a row.
-pub(super) fn append(tables: &mut Tables<'_>, note: &AuditNote) -> Result<(), StoreError> {
+/// Appends a row, and says its place and hash.
+pub(super) fn append(tables: &mut Tables<'_>, note: &AuditNote) -> Result<(u64, [u8; 32]), StoreError> {
     let audit = tables.audit()?;
     let last = match audit.last().map_err(step("read the audit log"))? {
         None => None,
         Some((seq, value)) => Some(read(seq.value(), value.value())?),
     };
     let (seq, previous) = last.map_or((1, [0; 32]), |last| (last.body.seq + 1, last.hash));
-    let record = codec::encode(&AuditRecord::new(seq, note, previous));
+    let record = AuditRecord::new(seq, note, previous);
     audit
-        .insert(seq, record.as_slice())
+        .insert(seq, codec::encode(&record).as_slice())
         .map_err(step("write the audit log"))?;
-    Ok(())
+    Ok((seq, record.hash))
 }
 
 /// What the row says that tells of a cut.

@@ -144,6 +144,15 @@ pub enum Op {
     KeyUsed([u8; 16], UtcMillis),
     /// Removes everything that is kept of runs that have ended.
     RunsDrop(Vec<RunId>),
+    /// Keeps what a run was asked under a key that no other run has.
+    SubmissionPut {
+        /// The run.
+        run: RunId,
+        /// The key.
+        key: [u8; 32],
+        /// A hash of what was asked.
+        body: [u8; 32],
+    },
     /// Removes submissions by their keys.
     SubmissionsDrop(Vec<[u8; 32]>),
     /// A search for blobs that nothing refers to begins: what is written from now on stays.

@@ -44,6 +44,17 @@ pub enum CompactError {
 }
 
 impl Store {
+    /// Bytes of the file that hold nothing. Reads all tables, and nobody writes meanwhile.
+    pub fn spare_bytes(&self) -> Result<u64, StoreError> {
+        let database = self.database();
+        // Nothing is changed by it: only whoever writes sees which pages are in use.
+        let transaction = database.begin_write().map_err(step("begin measuring"))?;
+        let stats = transaction.stats().map_err(step("measure the store"))?;
+        transaction.abort().map_err(step("end measuring"))?;
+        let used = stats.allocated_pages() * stats.page_size() as u64;
+        Ok(self.file_bytes().saturating_sub(used))
+    }
+
     /// Compacts the file. Blocks its thread, and everybody who wants to read or write. `bytes_max` refuses a file that
     /// would hold them up for too long.
     pub fn compact(&self, bytes_max: u64) -> Result<Compacted, CompactError> {
@@ -108,6 +119,8 @@ mod tests {
     #[test]
     fn what_was_deleted_takes_no_room_after_a_compaction() {
         let (_folder, store) = store_with_room();
+        let (bytes, spare) = (store.file_bytes(), store.spare_bytes().expect("measured"));
+        assert!(spare > bytes / 2 && spare < bytes, "{spare} of {bytes}");
         let compacted = store.compact(u64::MAX).expect("compacted");
         assert!(compacted.after < compacted.before / 2, "{compacted:?}");
         assert_eq!(compacted.after, store.file_bytes());

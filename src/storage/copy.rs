@@ -11,7 +11,7 @@ use std::path::Path;
 
 use redb::{
     Database, Key, ReadTransaction, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _,
-    TableDefinition, TableError, TableHandle as _, Value, WriteTransaction,
+    TableDefinition, TableHandle as _, Value, WriteTransaction,
 };
 
 use super::error::{StoreError, step};
@@ -36,10 +36,8 @@ impl EachTable for Copying<'_> {
         &mut self,
         definition: TableDefinition<'static, K, V>,
     ) -> Result<(), StoreError> {
-        let from = match self.from.open_table(definition) {
-            Ok(table) => table,
-            Err(TableError::TableDoesNotExist(_)) => return Ok(()),
-            Err(error) => return Err(step("open a table to copy")(error)),
+        let Some(from) = open(self.from, definition, "open a table to copy")? else {
+            return Ok(());
         };
         let mut to = self
             .to

@@ -1,6 +1,6 @@
 //! Why the store could not do something.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::domain::fault::Fault;
 
@@ -76,6 +76,40 @@ impl StoreError {
         move |source| Self::Redb {
             step,
             source: Box::new(source),
+        }
+    }
+
+    /// Wraps what redb says when it cannot open a file.
+    pub(super) fn opening(path: &Path) -> impl FnOnce(redb::DatabaseError) -> Self {
+        move |error| match error {
+            redb::DatabaseError::DatabaseAlreadyOpen => Self::Locked { path: path.to_owned() },
+            error => Self::Open {
+                path: path.to_owned(),
+                source: Box::new(error.into()),
+            },
+        }
+    }
+
+    /// Whether the file is as a kill leaves it: the next opening for writing repairs it.
+    pub fn is_unrepaired(&self) -> bool {
+        matches!(self, Self::Open { source, .. } if matches!(**source, redb::Error::RepairAborted))
+    }
+
+    /// Whether what the file holds is no store any more, or one with holes: nothing but a backup brings that back.
+    pub fn is_damage(&self) -> bool {
+        let source = match self {
+            Self::Open { source, .. } | Self::Redb { source, .. } => source,
+            Self::Corrupt { .. } => return true,
+            Self::Folder { .. } | Self::Locked { .. } | Self::Version { .. } | Self::Earlier { .. } => return false,
+        };
+        match &**source {
+            redb::Error::Corrupted(_) => true,
+            // The first bytes are another program's, there are none, or the file ends too soon.
+            redb::Error::Io(source) => matches!(
+                source.kind(),
+                std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof
+            ),
+            _ => false,
         }
     }
 

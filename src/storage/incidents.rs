@@ -3,6 +3,7 @@
 //! **Invariant**: what nobody has settled yet is in a table of its own, so that it is found without reading all that
 //! ever happened.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use redb::{ReadableDatabase as _, ReadableTable as _};
@@ -22,9 +23,6 @@ use super::store::Store;
 use super::table::{DELIVERIES, INCIDENT_STATES, INCIDENTS, INCIDENTS_OPEN};
 use super::tables::Tables;
 use super::tape::open;
-
-/// Unsettled incidents that are looked through for one of a trouble.
-const UNSETTLED_MAX: usize = 10_000;
 
 /// An incident with how it went on.
 pub type IncidentView = (Incident, IncidentState);
@@ -88,35 +86,71 @@ impl Store {
         Ok(found)
     }
 
-    /// The incidents that somebody still has to look at, oldest first; at most `limit`.
-    pub fn unsettled_incidents(&self, limit: usize) -> Result<Vec<IncidentView>, StoreError> {
-        let ids: Vec<IncidentId> = {
-            let transaction = self.database().begin_read().map_err(step("begin reading"))?;
-            let Some(table) = open(&transaction, INCIDENTS_OPEN, "open the open incidents")? else {
-                return Ok(Vec::new());
-            };
-            let keys = table.iter().map_err(step("read the open incidents"))?.take(limit);
-            let ids = keys.map(|entry| {
-                let (key, ()) = entry
-                    .map_err(step("read the open incidents"))
-                    .map(|(key, _)| (key, ()))?;
-                Ok(IncidentId::from_bytes(*key.value()))
-            });
-            ids.collect::<Result<_, StoreError>>()?
+    /// Shows every incident that somebody still has to look at, oldest first, until `see` breaks. However many there are,
+    /// one is held at a time.
+    pub fn each_unsettled(&self, see: &mut dyn FnMut(IncidentView) -> ControlFlow<()>) -> Result<(), StoreError> {
+        let transaction = self.database().begin_read().map_err(step("begin reading"))?;
+        let Some(unsettled) = open(&transaction, INCIDENTS_OPEN, "open the open incidents")? else {
+            return Ok(());
         };
-        let mut found = Vec::new();
-        for id in ids {
-            found.extend(self.incident(id)?);
+        let incidents = transaction.open_table(INCIDENTS).map_err(step("open the incidents"))?;
+        let states = open(&transaction, INCIDENT_STATES, "open the states of incidents")?;
+        for entry in unsettled.iter().map_err(step("read the open incidents"))? {
+            let (key, _) = entry.map_err(step("read the open incidents"))?;
+            let Some(value) = incidents.get(key.value()).map_err(step("read an incident"))? else {
+                continue;
+            };
+            let id = IncidentId::from_bytes(*key.value());
+            let record: IncidentRecord = codec::decode(|| id.to_string(), value.value())?;
+            let state = match &states {
+                Some(states) => states.get(key.value()).map_err(step("read the state of an incident"))?,
+                None => None,
+            };
+            let state = state.map(|state| read_state(id, state.value())).transpose()?;
+            if see((record.into(), state.unwrap_or_default())).is_break() {
+                break;
+            }
         }
+        Ok(())
+    }
+
+    /// The oldest incidents that somebody still has to look at and that pass the filter, oldest first; at most `limit`.
+    pub fn unsettled_incidents(
+        &self,
+        limit: usize,
+        filter: &dyn Fn(&IncidentView) -> bool,
+    ) -> Result<Vec<IncidentView>, StoreError> {
+        let mut found = Vec::new();
+        self.each_unsettled(&mut |view| {
+            if found.len() >= limit {
+                return ControlFlow::Break(());
+            }
+            if filter(&view) {
+                found.push(view);
+            }
+            ControlFlow::Continue(())
+        })?;
         Ok(found)
     }
 
     /// The incident of a trouble that goes on, by the name that all incidents of that trouble have.
     pub fn open_incident_of(&self, fingerprint: &str) -> Result<Option<IncidentId>, StoreError> {
-        let unsettled = self.unsettled_incidents(UNSETTLED_MAX)?;
-        let mut open = unsettled.iter().filter(|(_, state)| state.is_open());
-        let found = open.find(|(_, state)| state.fingerprint.as_deref() == Some(fingerprint));
-        Ok(found.map(|(incident, _)| incident.id))
+        let is_it = |(_, state): &IncidentView| state.is_open() && state.fingerprint.as_deref() == Some(fingerprint);
+        let found = self.unsettled_incidents(1, &is_it)?;
+        Ok(found.first().map(|(incident, _)| incident.id))
+    }
+
+    /// The open incidents of troubles whose names begin like this, with the rest of each name and when it was last seen.
+    pub fn open_incidents_under(&self, prefix: &str) -> Result<Vec<(Arc<str>, IncidentId, UtcMillis)>, StoreError> {
+        let mut found = Vec::new();
+        self.each_unsettled(&mut |(incident, state)| {
+            let of = state.fingerprint.as_deref().and_then(|of| of.strip_prefix(prefix));
+            if let Some(rest) = of.filter(|_| state.is_open()) {
+                found.push((rest.into(), incident.id, state.seen_at.unwrap_or(incident.at)));
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(found)
     }
 
     /// Messages on their way, oldest first; at most `limit`.
@@ -147,21 +181,32 @@ pub fn follow(
     match (result, open) {
         (Ok(_), None) => Vec::new(),
         (Ok(how), Some(open)) => vec![Op::IncidentChange(open, IncidentChange::Resolved { at, how })],
-        (Err(evidence), Some(open)) => {
-            let seen = IncidentChange::Seen { at, times: 1, evidence };
-            vec![Op::IncidentChange(open, seen)]
-        }
-        (Err(why), None) => {
-            let incident = begin(why.clone());
-            let named = IncidentChange::Named {
-                fingerprint: fingerprint.into(),
-                evidence: why,
-                quiet_ms: None,
-            };
-            let id = incident.id;
-            vec![Op::IncidentOpen(incident), Op::IncidentChange(id, named)]
-        }
+        (Err(why), open) => fold(open, fingerprint, None, why, at, begin),
     }
+}
+
+/// How one incident stands for everything of one name: it begins with the first, and sees each further one. With
+/// `quiet_ms` it ends by itself when it was not seen for so long.
+pub fn fold(
+    open: Option<IncidentId>,
+    fingerprint: &str,
+    quiet_ms: Option<u64>,
+    evidence: Arc<str>,
+    at: UtcMillis,
+    begin: impl FnOnce(Arc<str>) -> Incident,
+) -> Vec<Op> {
+    if let Some(open) = open {
+        let seen = IncidentChange::Seen { at, times: 1, evidence };
+        return vec![Op::IncidentChange(open, seen)];
+    }
+    let incident = begin(evidence.clone());
+    let named = IncidentChange::Named {
+        fingerprint: fingerprint.into(),
+        evidence,
+        quiet_ms,
+    };
+    let id = incident.id;
+    vec![Op::IncidentOpen(incident), Op::IncidentChange(id, named)]
 }
 
 /// Writes an incident, which somebody has to look at from now on.

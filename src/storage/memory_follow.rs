@@ -6,6 +6,7 @@
 use redb::{ReadTransaction, ReadableDatabase};
 use smallvec::SmallVec;
 
+use crate::domain::id::RunId;
 use crate::domain::memory::ShardName;
 use crate::domain::time::UtcMillis;
 
@@ -30,6 +31,8 @@ pub struct Seen<'s> {
     pub tags: &'s [&'s str],
     /// Who said it, the first one first.
     pub sources: &'s [&'s str],
+    /// The run in which it was said first, if any.
+    pub run: Option<RunId>,
     /// 0 to 100.
     pub importance: u8,
     /// When it was first put.
@@ -184,6 +187,7 @@ fn told(id: u64, view: &EntryView<'_>, vector: Option<&[u8]>, follower: &mut imp
         text: view.text,
         tags: &view.tags,
         sources: &sources,
+        run: view.sources.first().and_then(|(_, run)| *run).map(RunId::from_bytes),
         importance: view.importance,
         created_at: UtcMillis(view.created_at),
         updated_at: UtcMillis(view.updated_at),

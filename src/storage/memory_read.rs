@@ -4,15 +4,20 @@ use std::sync::Arc;
 
 use redb::{ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable};
 
-use crate::domain::memory::{HISTORY_MAX, MemoryDue, MemoryEntry, MemoryKey, MemoryState, ShardCount, ShardName};
+use crate::domain::memory::{
+    HISTORY_MAX, MemoryDue, MemoryEntry, MemoryKey, MemoryState, MemoryVector, NewMemory, ShardCount, ShardName,
+};
 use crate::domain::time::UtcMillis;
 
 use super::codec;
 use super::error::{StoreError, step};
-use super::memory_row::{EntryRow, entry_row, hash_row, key_row, number_of, read_due_row};
-use super::record::memory::{EntryRecord, ShardRecord, read_shard_row, shard_row};
+use super::memory_row::{EntryRow, beside_hash, entry_row, hash_row, key_row, number_of, read_due_row, words_hash};
+use super::memory_write::NEAR;
+use super::record::memory::{EntryRecord, ShardRecord, VectorRecord, read_shard_row, shard_row};
 use super::store::Store;
-use super::table::{MEMORY_DUE, MEMORY_ENTRIES, MEMORY_HASHES, MEMORY_KEYS, MEMORY_NUMBERS, MEMORY_SHARDS};
+use super::table::{
+    MEMORY_DUE, MEMORY_ENTRIES, MEMORY_HASHES, MEMORY_KEYS, MEMORY_NUMBERS, MEMORY_SHARDS, MEMORY_VECTORS,
+};
 
 /// What is counted of a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -119,6 +124,50 @@ impl Store {
         Ok(found)
     }
 
+    /// The live entry that a text is in after it was put: the one of its key, or without a key the one that says the
+    /// same, as the writer finds it. None when it has gone again meanwhile, or cannot be read.
+    pub fn memory_put(&self, new: &NewMemory) -> Result<Option<MemoryEntry>, StoreError> {
+        let transaction = self.database().begin_read().map_err(step("begin reading"))?;
+        let (Some(shard), Some(tables)) = (shard_record(&transaction, &new.shard)?, Tables::open(&transaction)?) else {
+            return Ok(None);
+        };
+        let number = shard.number;
+        let of = |id: Option<u64>| match id {
+            Some(id) => tables.sound(number, id),
+            None => Ok(None),
+        };
+        if let Some(key) = &new.key {
+            let keys = transaction.open_table(MEMORY_KEYS).map_err(step("open the memory"))?;
+            let id = keys.get(key_row(number, key).as_slice()).map_err(step("read a key"))?;
+            return of(id.map(|id| id.value()));
+        }
+        let hashes = transaction.open_table(MEMORY_HASHES).map_err(step("open the memory"))?;
+        let by = |hash| {
+            let id = hashes.get(&hash_row(number, hash)).map_err(step("read a hash"))?;
+            of(id.map(|id| id.value()))
+        };
+        let words = words_hash(&new.text);
+        let Some(held) = by(new.hash)? else { return by(words) };
+        if words_hash(&held.text) == words {
+            return Ok(Some(held));
+        }
+        let vectors = transaction
+            .open_table(MEMORY_VECTORS)
+            .map_err(step("open the vectors"))?;
+        let own = vectors
+            .get(&entry_row(number, held.id))
+            .map_err(step("read a vector"))?;
+        let own = own.and_then(|value| codec::decode::<VectorRecord>(|| "a vector".into(), value.value()).ok());
+        let is_near = own
+            .zip(new.vector.as_ref())
+            .is_some_and(|(own, new)| MemoryVector::from(own).cosine(new) >= NEAR);
+        if is_near {
+            Ok(Some(held))
+        } else {
+            by(beside_hash(words))
+        }
+    }
+
     /// What is counted of a shard.
     pub fn memory_figures(&self, shard: &ShardName) -> Result<ShardFigures, StoreError> {
         let transaction = self.database().begin_read().map_err(step("begin reading"))?;
@@ -170,6 +219,33 @@ impl Store {
         let keys = transaction.open_table(MEMORY_KEYS).map_err(step("open the memory"))?;
         let id = keys.get(key_row(shard.number, &key.key).as_slice());
         Ok(id.map_err(step("read a key"))?.map(|id| id.value()))
+    }
+
+    /// Numbers of the archived entries of a key, oldest first. Reads the whole shard when anything is archived in it.
+    pub fn memory_archived(&self, key: &MemoryKey) -> Result<Vec<u64>, StoreError> {
+        let transaction = self.database().begin_read().map_err(step("begin reading"))?;
+        let (Some(shard), Some(tables)) = (shard_record(&transaction, &key.shard())?, Tables::open(&transaction)?)
+        else {
+            return Ok(Vec::new());
+        };
+        let mut found = Vec::new();
+        if number(&transaction, &format!("archived:{}", shard.number))?.unwrap_or(0) == 0 {
+            return Ok(found);
+        }
+        let (from, to) = (entry_row(shard.number, 0), entry_row(shard.number, u64::MAX));
+        let rows = tables.entries.range::<&EntryRow>(&from..=&to);
+        for row in rows.map_err(step("read the entries"))? {
+            let (row, value) = row.map_err(step("read the entries"))?;
+            let id = number_of(row.value());
+            // One that cannot be read is nobody's; whoever verifies the shard names it.
+            let Ok(entry) = entry(shard.number, id, value.value()) else {
+                continue;
+            };
+            if entry.key.as_ref() == Some(&key.key) && matches!(entry.state, MemoryState::Archived { .. }) {
+                found.push(id);
+            }
+        }
+        Ok(found)
     }
 
     /// What lies behind an entry under its key, newest first.

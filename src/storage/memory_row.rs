@@ -45,29 +45,35 @@ pub(super) fn due_row(at: UtcMillis, shard: u32, id: u64) -> [u8; 20] {
     row
 }
 
-/// Hash of what two texts that may be one entry have alike: the core of their words.
+/// Hash of what two texts that may be one entry have alike: the core of their words. A text without a core ("Okay.")
+/// has the hash of its words.
 pub fn text_hash(text: &str) -> [u8; 16] {
-    hash_of(|take| each_core_word(text, take))
+    hash_of(|take| each_core_word(text, take)).unwrap_or_else(|| words_hash(text))
 }
 
-/// Hash of all words of a text; by it is found what was put before cores were compared.
-pub(super) fn words_hash(text: &str) -> [u8; 16] {
-    hash_of(|take| each_word(text, take))
+/// Hash of all words of a text; by it is found what was put before cores were compared. A text without words ("...")
+/// has a hash of its letters, as it says nothing that another one could say too.
+pub fn words_hash(text: &str) -> [u8; 16] {
+    hash_of(|take| each_word(text, take)).unwrap_or_else(|| first(&blake3::keyed_hash(&[2; 32], text.as_bytes())))
 }
 
 /// By what a text is found whose core belongs to one that says something else; never the hash of any words.
 pub(super) fn beside_hash(words: [u8; 16]) -> [u8; 16] {
-    let hash = blake3::keyed_hash(&[1; 32], &words);
-    hash.as_bytes()[..16].try_into().expect("a hash has 32 bytes")
+    first(&blake3::keyed_hash(&[1; 32], &words))
 }
 
-fn hash_of(words: impl FnOnce(&mut dyn FnMut(&str))) -> [u8; 16] {
-    let mut hasher = blake3::Hasher::new();
+/// None when there are no words.
+fn hash_of(words: impl FnOnce(&mut dyn FnMut(&str))) -> Option<[u8; 16]> {
+    let (mut hasher, mut has_any) = (blake3::Hasher::new(), false);
     words(&mut |word| {
+        has_any = true;
         hasher.update(word.as_bytes());
         hasher.update(b" ");
     });
-    let hash = hasher.finalize();
+    has_any.then(|| first(&hasher.finalize()))
+}
+
+fn first(hash: &blake3::Hash) -> [u8; 16] {
     hash.as_bytes()[..16].try_into().expect("a hash has 32 bytes")
 }
 

@@ -1,4 +1,4 @@
-//! Tests of memory in the store: writing, following, damage, upkeep.
+//! Tests of memory in the store: what is put, changed and copied; following, upkeep and damage have files of their own.
 
 use super::*;
 use crate::domain::memory::{CHANGES_KEPT, MemorySource, MemoryVector};
@@ -9,6 +9,11 @@ use crate::storage::table::{
     MEMORY_CHANGES, MEMORY_DUE, MEMORY_ENTRIES, MEMORY_HASHES, MEMORY_KEYS, MEMORY_SHARDS, MEMORY_VECTORS,
 };
 use crate::storage::writer::Writer;
+
+#[path = "memory_damage_tests.rs"]
+mod damage;
+#[path = "memory_following_tests.rs"]
+mod following;
 
 fn shard(namespace: &str) -> ShardName {
     ShardName {
@@ -113,6 +118,13 @@ impl Open {
         self.store.memory(&key).expect("readable")
     }
 
+    /// The earlier texts of a key, newest first.
+    fn behind(&self, key: &str) -> Vec<String> {
+        let newest = self.get(key).expect("there");
+        let behind = self.store.memory_history(&shard("a"), &newest).expect("readable");
+        behind.iter().map(|entry| entry.text.to_string()).collect()
+    }
+
     fn live(&self) -> Vec<u64> {
         let (stand, told) = self.follow(0);
         assert!(stand.damaged.is_empty(), "{stand:?}");
@@ -170,6 +182,91 @@ fn a_key_that_is_put_again_supersedes_with_history_and_an_equal_text_joins() {
         "new",
         "shards do not see each other"
     );
+}
+
+#[test]
+fn under_a_key_what_was_put_last_counts_and_without_one_what_was_put_in_all() {
+    let check = |key: Option<&str>, expected: (u8, &[&str], Option<u64>)| {
+        let mut open = Open::new();
+        for (importance, tags, end, at) in [(90, ["t", "u"], None, 1), (10, ["v", "t"], Some(500), 2)] {
+            open.put(NewMemory {
+                importance,
+                tags: tags.map(Into::into).into(),
+                expires_at: end.map(UtcMillis),
+                ..new("a", key, "the same text", at)
+            });
+        }
+        let entry = open.entry(1);
+        let tags: Vec<&str> = entry.tags.iter().map(|tag| &**tag).collect();
+        let known = (entry.importance, tags.as_slice(), entry.expires_at.map(|at| at.0));
+        assert_eq!(known, expected, "{key:?}");
+        assert_eq!(
+            (entry.version, entry.sources.len()),
+            (2, 2),
+            "who said it is known of both"
+        );
+        let due: Vec<(u64, u64)> = expected.2.map(|at| (at, 1)).into_iter().collect();
+        assert_eq!(open.due(), due, "{key:?}");
+        open.clean();
+    };
+    check(Some("k"), (10, &["v", "t"], Some(500)));
+    check(None, (90, &["t", "u", "v"], None));
+}
+
+#[test]
+fn an_entry_has_no_more_tags_than_one_put_may_give_it_however_often_it_is_joined() {
+    let mut open = Open::new();
+    let tags = |from: usize| {
+        (from..from + TAGS_MAX)
+            .map(|number| format!("tag {number}").into())
+            .collect()
+    };
+    for from in [0, 10, 40] {
+        open.put(NewMemory {
+            tags: tags(from),
+            ..new("a", None, "the same text", 1)
+        });
+    }
+    let entry = open.entry(1);
+    let copy = |from: usize| crate::domain::memory::MemoryCopy {
+        shard: shard("a"),
+        entry: MemoryEntry {
+            tags: tags(from),
+            ..entry.clone()
+        },
+        hash: text_hash("the same text"),
+        vector: None,
+    };
+    open.commit(Op::MemoryTake(Box::new(copy(70))));
+    assert_eq!(open.entry(1).tags, tags(0), "those that came first");
+}
+
+#[test]
+fn the_entry_that_a_text_was_put_into_is_told() {
+    let mut open = Open::new();
+    let mut check = |put: NewMemory, expected: u64| {
+        open.put(put.clone());
+        let told = open.store.memory_put(&put).expect("readable");
+        assert_eq!(told.map(|entry| entry.id), Some(expected), "{put:?}");
+    };
+    let far = |text: &str, at| {
+        let mut far = new("a", None, text, at);
+        far.vector.as_mut().expect("a vector").codes = Box::new([2, 1]);
+        far
+    };
+    check(new("a", Some("k"), "one", 1), 1);
+    check(new("a", Some("k"), "one", 2), 1);
+    check(new("a", Some("k"), "two", 3), 2);
+    check(new("a", None, "Use tabs in this project", 4), 3);
+    check(new("a", None, "In this project, use tabs.", 5), 3);
+    check(far("Please use tabs in the project", 6), 4);
+    check(far("Please use tabs in the project", 7), 4);
+    let mut old = new("a", None, "The logo is also grey", 8);
+    old.hash = words_hash(&old.text);
+    check(old, 5);
+    check(new("a", None, "The logo is also grey", 9), 5);
+    let gone = new("a", None, "never put", 10);
+    assert_eq!(open.store.memory_put(&gone).expect("readable"), None);
 }
 
 #[test]
@@ -235,39 +332,6 @@ fn what_is_forgotten_is_gone_with_its_history_and_what_is_archived_comes_back() 
 }
 
 #[test]
-fn an_index_follows_by_changes_and_begins_anew_when_it_is_too_far_behind() {
-    let mut open = Open::new();
-    for number in 0..3u64 {
-        open.put(new("a", None, &format!("text {number}"), number));
-    }
-    let (first, told) = open.follow(0);
-    assert!(first.anew && told.entries.len() == 3, "{told:?}");
-    open.edit(1, MemoryEdit::Forget);
-    open.edit(2, MemoryEdit::Used { times: 2 });
-    open.edit(2, MemoryEdit::Used { times: 1 });
-    let (now, told) = open.follow(first.through);
-    assert!(!now.anew, "{now:?}");
-    let seen: Vec<(u64, Option<u64>)> = told
-        .entries
-        .iter()
-        .map(|(id, entry)| (*id, entry.as_ref().map(|(uses, _)| *uses)))
-        .collect();
-    assert_eq!(seen, [(1, None), (2, Some(3))]);
-    let again = open.follow(now.through);
-    assert_eq!(again, (now.clone(), Told::default()), "nothing has happened");
-    let ops: Vec<Op> = (0..=CHANGES_KEPT)
-        .map(|_| Op::MemoryEdit {
-            shard: shard("a"),
-            id: 2,
-            edit: MemoryEdit::Used { times: 1 },
-            at: UtcMillis(5),
-        })
-        .collect();
-    open.writer.commit(&[Batch::ops(ops)]).expect("commits");
-    assert!(open.follow(now.through).0.anew);
-}
-
-#[test]
 fn a_key_keeps_so_many_of_its_earlier_texts_and_no_more() {
     let mut open = Open::new();
     for version in 0..30 {
@@ -294,44 +358,6 @@ fn a_key_keeps_so_many_of_its_earlier_texts_and_no_more() {
     let page = open.store.memory_page(&shard("a"), 0, 100).expect("readable");
     assert_eq!(page.entries, []);
     open.clean();
-}
-
-#[test]
-fn what_is_due_is_archived_then_deleted_and_a_due_time_of_nothing_goes() {
-    let mut open = Open::new();
-    open.put(new("a", Some("k"), "one", 1));
-    open.put(new("a", None, "two", 2));
-    let settle = |open: &mut Open, now: u64| {
-        let due = open.store.memory_due(UtcMillis(now), 100).expect("readable");
-        for due in due {
-            let due = crate::domain::memory::MemoryDue {
-                name: Some(shard("a")),
-                ..due
-            };
-            let (now, until) = (UtcMillis(now), UtcMillis(now + 500));
-            open.commit(Op::MemoryDue { due, now, until });
-        }
-        open.clean();
-    };
-    settle(&mut open, 1_001);
-    assert_eq!((open.get("k"), open.live()), (None, vec![2]));
-    assert_eq!(open.due(), [(1_002, 2), (1_501, 1)]);
-    let count = &open.store.memory_shards().expect("readable")[0];
-    assert_eq!((count.live, count.bytes, count.archived), (1, 3, 1));
-    open.edit(1, MemoryEdit::Restore);
-    let back = open.get("k").expect("there");
-    assert_eq!(back.expires_at, Some(UtcMillis(1_001)), "77 ms is before its end");
-    settle(&mut open, 1_400);
-    assert_eq!(open.live(), [] as [u64; 0]);
-    settle(&mut open, 1_900);
-    assert_eq!(open.store.memory_page(&shard("a"), 0, 9).expect("readable").entries, []);
-    assert_eq!(open.store.memory_shards().expect("readable")[0].archived, 0);
-    open.sabotage(|transaction| {
-        let mut due = transaction.open_table(MEMORY_DUE).expect("opens");
-        due.insert(&due_row(UtcMillis(5), 1, 77), ()).expect("writes");
-    });
-    settle(&mut open, 2_000);
-    assert_eq!(open.due(), []);
 }
 
 #[test]
@@ -385,183 +411,36 @@ fn a_copy_is_taken_once_and_the_later_text_of_a_key_counts() {
         figures,
         "not one change was logged"
     );
-    open.commit(copy(Some("k"), "earlier", 49));
-    assert_eq!(&*open.get("k").expect("there").text, "one");
+    for _ in 0..2 {
+        open.commit(copy(Some("k"), "earlier", 49));
+        assert_eq!(&*open.get("k").expect("there").text, "one");
+        assert_eq!(open.behind("k"), ["earlier"], "once");
+    }
     open.commit(copy(Some("k"), "later", 51));
     let later = open.get("k").expect("there");
     assert_eq!((&*later.text, later.version, later.previous), ("later", 4, Some(1)));
-    open.clean();
-}
-
-#[test]
-fn an_empty_shard_is_removed_and_its_name_begins_anew_for_every_index() {
-    let mut open = Open::new();
-    open.put(new("a", None, "one", 1));
-    let drop = Op::MemoryShardDrop {
-        shard: shard("a"),
-        at: UtcMillis(1),
-    };
-    open.commit(drop.clone());
-    assert_eq!(open.live(), [1], "one that holds something stays");
-    let through = open.follow(0).0.through;
-    open.edit(1, MemoryEdit::Forget);
-    open.commit(drop);
-    assert_eq!(open.store.memory_shards().expect("readable"), []);
-    open.put(new("b", None, "elsewhere", 2));
-    open.put(new("a", None, "two", 3));
-    open.put(new("a", None, "three", 4));
-    let numbers: Vec<u32> = open
-        .store
-        .memory_shards()
-        .expect("readable")
-        .iter()
-        .map(|count| count.number)
-        .collect();
-    assert_eq!(numbers, [3, 2], "no number is given twice");
-    let (stand, told) = open.follow(through);
-    assert!(
-        stand.anew && told.entries.len() == 2,
-        "an index of the old one starts anew"
-    );
-    open.clean();
-}
-
-/// Makes a record unreadable, as a bad disk would.
-fn break_record(open: &Open, id: u64) {
-    open.sabotage(|transaction| {
-        let mut entries = transaction.open_table(MEMORY_ENTRIES).expect("opens");
-        entries
-            .insert(&entry_row(1, id), [1u8, 250, 3, 3].as_slice())
-            .expect("writes");
-    });
-}
-
-/// How a damaged record is met.
-type Meeting<'m> = &'m dyn Fn(&mut Open);
-
-#[test]
-fn a_damaged_record_fails_nothing_and_is_put_aside_with_an_incident() {
-    let mut open = Open::new();
-    let quarantine = |open: &mut Open| open.edit(1, MemoryEdit::Quarantine);
-    let put_key = |open: &mut Open| open.put(new("a", Some("k"), "again", 9));
-    let forget = |open: &mut Open| open.edit(1, MemoryEdit::Forget);
-    let ways: [(&str, Meeting<'_>); 3] = [("told to", &quarantine), ("put", &put_key), ("forget", &forget)];
-    for (name, meet) in ways {
-        open = Open::new();
-        open.put(new("a", Some("k"), "one", 1));
-        open.put(new("a", None, "two", 2));
-        break_record(&open, 1);
-        let review = open.store.memory_review(&shard("a")).expect("readable");
+    for _ in 0..2 {
+        open.commit(copy(Some("k"), "at the same time", 51));
+        open.commit(copy(Some("k"), "between", 50));
+        assert_eq!(&*open.get("k").expect("there").text, "at the same time");
+        open.commit(copy(Some("k"), "later", 51));
+        let behind = ["later", "between", "one", "earlier"];
         assert_eq!(
-            (review.damaged.as_slice(), review.is_clean()),
-            ([1].as_slice(), false),
-            "{name}"
+            open.behind("k").iter().collect::<std::collections::BTreeSet<_>>().len(),
+            4
         );
-        let (stand, told) = open.follow(0);
-        assert_eq!(
-            (stand.damaged.as_slice(), told.entries.len()),
-            ([1].as_slice(), 1),
-            "{name}"
-        );
-        let found = open.store.memory_entries(&shard("a"), &[1, 2]).expect("readable");
-        assert_eq!(found.len(), 1, "{name}: others are found");
-        meet(&mut open);
-        open.clean();
-        let review = open.store.memory_review(&shard("a")).expect("readable");
-        assert_eq!(review.quarantined, 1, "{name}");
-        let incidents = open.store.incidents(9).expect("readable");
-        assert_eq!(incidents.len(), 1, "{name}: {incidents:?}");
-        assert!(
-            incidents[0].what.contains("entry 1 of memory shard 1"),
-            "{name}: {incidents:?}"
-        );
-        let live = if name == "put" { vec![2, 3] } else { vec![2] };
-        assert_eq!(open.live(), live, "{name}");
+        assert_eq!(open.behind("k").first().map(String::as_str), Some(behind[0]));
     }
-    quarantine(&mut open);
-    open.edit(2, MemoryEdit::Quarantine);
-    assert_eq!(open.live(), [2], "one that can be read is left alone");
-    open.sabotage(|transaction| {
-        let mut shards = transaction.open_table(MEMORY_SHARDS).expect("opens");
-        shards.insert("project:a", [1u8, 255].as_slice()).expect("writes");
-    });
-    open.put(new("a", Some("k"), "after all", 10));
-    assert_eq!(&*open.get("k").expect("there").text, "after all");
-    assert_eq!(open.store.incidents(9).expect("readable").len(), 2);
-}
-
-#[test]
-fn a_review_names_every_kind_of_disagreement() {
-    let check = |name: &str, word: &str, change: &dyn Fn(&redb::WriteTransaction)| {
-        let mut open = Open::new();
-        open.put(new("a", Some("k"), "one", 1));
-        open.put(new("a", None, "two", 2));
-        open.edit(1, MemoryEdit::Used { times: 1 });
-        open.clean();
-        open.sabotage(change);
-        let review = open.store.memory_review(&shard("a")).expect("readable");
-        let stray = open.store.memory_stray_due().expect("readable");
-        let told = review.findings.join("\n") + &stray.join("\n");
-        assert!(told.contains(word), "{name}: {review:?} {stray:?}");
-    };
-    check("a key is missing", "entry 1 is live, but its key", &|transaction| {
-        let mut keys = transaction.open_table(MEMORY_KEYS).expect("opens");
-        keys.remove(key_row(1, "k").as_slice()).expect("writes");
-    });
-    check("a key too many", "a key points to entry 2", &|transaction| {
-        let mut keys = transaction.open_table(MEMORY_KEYS).expect("opens");
-        keys.insert(key_row(1, "other").as_slice(), 2).expect("writes");
-    });
-    check(
-        "a hash is missing",
-        "entry 2 is live, but its key or text",
-        &|transaction| {
-            let mut hashes = transaction.open_table(MEMORY_HASHES).expect("opens");
-            hashes.remove(&hash_row(1, text_hash("two"))).expect("writes");
-        },
-    );
-    check("a hash too many", "a hash points to entry 7", &|transaction| {
-        let mut hashes = transaction.open_table(MEMORY_HASHES).expect("opens");
-        hashes.insert(&hash_row(1, [9; 16]), 7).expect("writes");
-    });
-    check("a vector of nothing", "a vector belongs to entry 9", &|transaction| {
-        let mut vectors = transaction.open_table(MEMORY_VECTORS).expect("opens");
-        vectors.insert(&entry_row(1, 9), [1u8].as_slice()).expect("writes");
-    });
-    check(
-        "a broken vector",
-        "the vector of entry 1 cannot be used",
-        &|transaction| {
-            let mut vectors = transaction.open_table(MEMORY_VECTORS).expect("opens");
-            vectors.insert(&entry_row(1, 1), [1u8].as_slice()).expect("writes");
-        },
-    );
-    check(
-        "a due time is missing",
-        "entry 2 has no row among the due times",
-        &|transaction| {
-            let mut due = transaction.open_table(MEMORY_DUE).expect("opens");
-            due.remove(&due_row(UtcMillis(1_002), 1, 2)).expect("writes");
-        },
-    );
-    check("a due time too many", "a due time points to entry 2", &|transaction| {
-        let mut due = transaction.open_table(MEMORY_DUE).expect("opens");
-        due.insert(&due_row(UtcMillis(5), 1, 2), ()).expect("writes");
-    });
-    check("a gap in the log", "a gap or damage", &|transaction| {
-        let mut changes = transaction.open_table(MEMORY_CHANGES).expect("opens");
-        changes.remove(&entry_row(1, (1 << 32) + 2)).expect("writes");
-    });
-    check("a log that ends early", "the log of changes ends", &|transaction| {
-        let mut changes = transaction.open_table(MEMORY_CHANGES).expect("opens");
-        changes.remove(&entry_row(1, (1 << 32) + 3)).expect("writes");
-    });
-    check(
-        "an entry that is not counted",
-        "1 of 3 bytes are there",
-        &|transaction| {
-            let mut entries = transaction.open_table(MEMORY_ENTRIES).expect("opens");
-            entries.remove(&entry_row(1, 2)).expect("writes");
-        },
-    );
+    open.clean();
+    // Without a key each text that says something else is an entry of its own, and comes once.
+    let texts = ["Okay.", "Actually", "...", "These", "!!"];
+    for _ in 0..2 {
+        for text in texts {
+            open.commit(copy(None, text, 70));
+        }
+        let page = open.store.memory_page(&shard("a"), 0, 99).expect("readable");
+        let kept: Vec<&str> = page.entries.iter().map(|entry| &*entry.text).collect();
+        assert!(kept.ends_with(&texts), "{kept:?}");
+    }
+    open.clean();
 }

@@ -8,14 +8,16 @@ use redb::ReadableTable;
 
 use crate::domain::id::IncidentId;
 use crate::domain::incident::Incident;
-use crate::domain::memory::{MemoryCopy, MemoryDue, MemoryEdit, MemoryEntry, MemoryState, ShardName, TEXT_BYTES_MAX};
+use crate::domain::memory::{
+    HISTORY_MAX, MemoryCopy, MemoryDue, MemoryEdit, MemoryEntry, MemoryState, ShardName, TEXT_BYTES_MAX,
+};
 use crate::domain::time::UtcMillis;
 
 use super::codec;
 use super::error::{StoreError, step};
 use super::memory_row::{EntryRow, due_row, entry_row, key_row};
 use super::memory_tables::{CHANGED, GONE, MemoryTables};
-use super::memory_write::join_sources;
+use super::memory_write::{Kept, join_sources, join_tags};
 use super::record::memory::{EntryRecord, ShardRecord};
 use super::table::MEMORY_QUARANTINE;
 
@@ -156,25 +158,27 @@ impl MemoryTables<'_> {
         Ok(())
     }
 
-    /// Takes over an entry from elsewhere. The same again changes nothing; of two texts under a key the one that was
-    /// put later counts, and an earlier one is left out.
+    /// Takes over an entry from elsewhere. The same again changes nothing. Of two texts under a key the one that was put
+    /// later counts, at one time the one that comes later; the other one is kept as an earlier text of the key.
     pub(super) fn take(&mut self, copy: &MemoryCopy) -> Result<(), StoreError> {
         debug_assert!(copy.entry.text.len() <= TEXT_BYTES_MAX, "checked where it came in");
         let at = copy.entry.updated_at;
         let (row, mut shard) = self.shard(&copy.shard, at)?;
-        let holder = match &copy.entry.key {
-            Some(key) => self.id_of_key(shard.number, key)?,
-            None => self.id_of_hash(shard.number, copy.hash)?,
-        };
-        let held = match holder {
-            Some(id) => self.sound_entry(&mut shard, id, at)?,
-            None => None,
-        };
         let mut entry = MemoryEntry {
             id: shard.next_id,
             previous: None,
             state: MemoryState::Live,
             ..copy.entry.clone()
+        };
+        let (held, own_hash) = match &entry.key {
+            Some(key) => match self.id_of_key(shard.number, key)? {
+                Some(id) => (self.sound_entry(&mut shard, id, at)?, copy.hash),
+                None => (None, copy.hash),
+            },
+            None => match self.same(&mut shard, (&entry.text, copy.hash, copy.vector.as_ref()), at)? {
+                Ok(held) => (Some(held), copy.hash),
+                Err(hash) => (None, hash),
+            },
         };
         match held {
             Some((own, hash)) if own.key.is_none() || own.text == entry.text => {
@@ -187,17 +191,95 @@ impl MemoryTables<'_> {
                     self.log(&mut shard, own.id, CHANGED)?;
                 }
             }
-            Some((own, _)) if own.updated_at >= entry.updated_at => {}
-            Some((own, hash)) => {
-                entry.version = entry.version.max(own.version + 1);
-                entry.previous = Some(own.id);
-                self.supersede(&mut shard, own, hash, at)?;
-                self.insert(&mut shard, &entry, copy.hash, copy.vector.as_ref())?;
+            Some((own, hash)) if own.updated_at >= entry.updated_at => {
+                let behind = self.behind(shard.number, &own)?;
+                let is_known = behind.iter().any(|(earlier, _)| earlier.text == entry.text);
+                if is_known {
+                    // It was taken before.
+                } else if own.updated_at > entry.updated_at {
+                    self.insert_behind(&mut shard, (own, hash), behind, entry, own_hash)?;
+                } else {
+                    self.replace(&mut shard, (own, hash), entry, copy)?;
+                }
             }
-            None => self.insert(&mut shard, &entry, copy.hash, copy.vector.as_ref())?,
+            Some(held) => self.replace(&mut shard, held, entry, copy)?,
+            None => {
+                entry.id = shard.next_id;
+                self.insert(&mut shard, &entry, own_hash, copy.vector.as_ref())?;
+            }
         }
         self.keep_shard(row, &shard);
         Ok(())
+    }
+
+    fn replace(
+        &mut self,
+        shard: &mut ShardRecord,
+        (own, hash): Kept,
+        mut entry: MemoryEntry,
+        copy: &MemoryCopy,
+    ) -> Result<(), StoreError> {
+        entry.version = entry.version.max(own.version + 1);
+        entry.previous = Some(own.id);
+        self.supersede(shard, own, hash, copy.entry.updated_at)?;
+        self.insert(shard, &entry, copy.hash, copy.vector.as_ref())
+    }
+
+    /// What lies behind the newest of a key, newest first, as far as it can be read.
+    fn behind(&self, shard: u32, own: &MemoryEntry) -> Result<Vec<Kept>, StoreError> {
+        let (mut behind, mut next) = (Vec::new(), own.previous);
+        while let Some(id) = next
+            && behind.len() < HISTORY_MAX
+        {
+            match self.entry(shard, id) {
+                Ok(Some(kept)) => {
+                    next = kept.0.previous;
+                    behind.push(kept);
+                }
+                Ok(None) | Err(StoreError::Corrupt { .. }) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(behind)
+    }
+
+    /// Puts an entry among the earlier texts of a key, by its time. One that is older than all that are kept is left out.
+    fn insert_behind(
+        &mut self,
+        shard: &mut ShardRecord,
+        own: Kept,
+        behind: Vec<Kept>,
+        mut entry: MemoryEntry,
+        hash: [u8; 16],
+    ) -> Result<(), StoreError> {
+        let newer = behind
+            .iter()
+            .take_while(|(earlier, _)| earlier.updated_at > entry.updated_at);
+        let at = newer.count();
+        if at >= HISTORY_MAX {
+            return Ok(());
+        }
+        let chain: Vec<Kept> = std::iter::once(own).chain(behind).collect();
+        let first_behind = chain.get(1).map(|(earlier, _)| earlier.clone());
+        let (mut newer, newer_hash) = chain.into_iter().nth(at).expect("one more than those behind");
+        entry.state = MemoryState::Superseded {
+            by: newer.id,
+            at: newer.updated_at,
+        };
+        entry.version = entry.version.min(newer.version.saturating_sub(1)).max(1);
+        entry.previous = newer.previous.replace(entry.id);
+        shard.next_id = entry.id + 1;
+        self.write_entry(shard.number, &entry, hash)?;
+        self.write_entry(shard.number, &newer, newer_hash)?;
+        if newer.state == MemoryState::Live {
+            self.log(shard, newer.id, CHANGED)?;
+            return self.trim_history(shard.number, entry);
+        }
+        match first_behind.map(|first| self.entry(shard.number, first.id)) {
+            Some(Ok(Some((first, _)))) => self.trim_history(shard.number, first),
+            Some(Err(error)) => Err(error),
+            Some(Ok(None)) | None => Ok(()),
+        }
     }
 
     /// Removes a shard that holds nothing, with its log. One that holds anything stays.
@@ -236,11 +318,7 @@ impl MemoryTables<'_> {
 
 /// What is known of both; whatever the one has already stays as it is.
 fn joined(mut own: MemoryEntry, other: &MemoryEntry) -> MemoryEntry {
-    for tag in &other.tags {
-        if !own.tags.contains(tag) {
-            own.tags.push(tag.clone());
-        }
-    }
+    join_tags(&mut own.tags, &other.tags);
     let known = |source: &crate::domain::memory::MemorySource| own.sources.contains(source);
     if !other.sources.iter().all(known) {
         join_sources(&mut own.sources, &other.sources);
@@ -248,7 +326,10 @@ fn joined(mut own: MemoryEntry, other: &MemoryEntry) -> MemoryEntry {
     own.importance = own.importance.max(other.importance);
     own.created_at = own.created_at.min(other.created_at);
     own.updated_at = own.updated_at.max(other.updated_at);
-    own.used_at = own.used_at.max(other.used_at);
+    if other.uses > 0 {
+        // What was never used has been taken in at that time, and this one is here already.
+        own.used_at = own.used_at.max(other.used_at);
+    }
     own.uses = own.uses.max(other.uses);
     own.version = own.version.max(other.version);
     own.expires_at = own

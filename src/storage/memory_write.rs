@@ -1,11 +1,13 @@
 //! Memory entries in the writer's transaction: entry, key, hash, vector, due time and change log change together, so
 //! the store cannot disagree with itself.
 
+use std::sync::Arc;
+
 use redb::ReadableTable;
 
 use crate::domain::memory::{
     HISTORY_MAX, IMPORTANCE_DEFAULT, MemoryEdit, MemoryEntry, MemoryKey, MemoryScope, MemorySource, MemoryState,
-    MemoryVector, NewMemory, SOURCES_MAX, ShardName,
+    MemoryVector, NewMemory, SOURCES_MAX, ShardName, TAGS_MAX,
 };
 use crate::domain::time::UtcMillis;
 
@@ -19,7 +21,7 @@ use super::record::memory::{EntryRecord, FirstMemoryRecord, ShardRecord, VectorR
 pub(super) type Kept = (MemoryEntry, [u8; 16]);
 
 /// From this cosine on, two texts with the same core are one entry.
-const NEAR: f32 = 0.9;
+pub(super) const NEAR: f32 = 0.9;
 
 /// The time at which the store is to look at an entry again.
 pub(super) fn due_of(entry: &MemoryEntry) -> Option<UtcMillis> {
@@ -41,12 +43,24 @@ pub(super) fn join_sources(sources: &mut Vec<MemorySource>, more: &[MemorySource
     sources.drain(..surplus);
 }
 
+/// The tags of both, each once. Of more than [`TAGS_MAX`] those that came first stay.
+pub(super) fn join_tags(tags: &mut Vec<Arc<str>>, more: &[Arc<str>]) {
+    for tag in more {
+        if tags.len() >= TAGS_MAX {
+            return;
+        }
+        if !tags.contains(tag) {
+            tags.push(tag.clone());
+        }
+    }
+}
+
 impl MemoryTables<'_> {
     /// Puts an entry: supersedes the one of its key, joins the one of its text, or adds a new one.
     pub(super) fn put(&mut self, new: &NewMemory) -> Result<(), StoreError> {
         let (row, mut shard) = self.shard(&new.shard, new.at)?;
         let Some(key) = &new.key else {
-            match self.same(&mut shard, new)? {
+            match self.same(&mut shard, (&new.text, new.hash, new.vector.as_ref()), new.at)? {
                 // What was kept first stays.
                 Ok((entry, hash)) => self.join(&mut shard, entry, hash, new)?,
                 Err(hash) => self.add(&mut shard, None, new, hash)?,
@@ -68,29 +82,34 @@ impl MemoryTables<'_> {
     }
 
     /// The entry without a key that says the same, with its hash; or the hash under which the new text is found again.
-    fn same(&mut self, shard: &mut ShardRecord, new: &NewMemory) -> Result<Result<Kept, [u8; 16]>, StoreError> {
-        let words = words_hash(&new.text);
-        if let Some(id) = self.id_of_hash(shard.number, new.hash)?
-            && let Some(held) = self.sound_entry(shard, id, new.at)?
+    pub(super) fn same(
+        &mut self,
+        shard: &mut ShardRecord,
+        (text, hash, vector): (&str, [u8; 16], Option<&MemoryVector>),
+        at: UtcMillis,
+    ) -> Result<Result<Kept, [u8; 16]>, StoreError> {
+        let words = words_hash(text);
+        if let Some(id) = self.id_of_hash(shard.number, hash)?
+            && let Some(held) = self.sound_entry(shard, id, at)?
         {
-            if words_hash(&held.0.text) == words || self.is_near(shard.number, id, new.vector.as_ref())? {
+            if words_hash(&held.0.text) == words || self.is_near(shard.number, id, vector)? {
                 return Ok(Ok(held));
             }
             // The core is taken by what says something else.
             let beside = beside_hash(words);
             let held = match self.id_of_hash(shard.number, beside)? {
-                Some(id) => self.sound_entry(shard, id, new.at)?,
+                Some(id) => self.sound_entry(shard, id, at)?,
                 None => None,
             };
             return Ok(held.ok_or(beside));
         }
-        if words != new.hash
+        if words != hash
             && let Some(id) = self.id_of_hash(shard.number, words)?
-            && let Some(held) = self.sound_entry(shard, id, new.at)?
+            && let Some(held) = self.sound_entry(shard, id, at)?
         {
             return Ok(Ok(held));
         }
-        Ok(Err(new.hash))
+        Ok(Err(hash))
     }
 
     /// Whether an entry's vector is near to another one by the same embedder.
@@ -130,7 +149,8 @@ impl MemoryTables<'_> {
         Ok(())
     }
 
-    /// The same text again: one entry, with all that is known of both.
+    /// The same text again: one entry, with all who said it. Under a key what was put last counts, as it does for
+    /// another text; without one, all that is known of both.
     fn join(
         &mut self,
         shard: &mut ShardRecord,
@@ -140,18 +160,20 @@ impl MemoryTables<'_> {
     ) -> Result<(), StoreError> {
         entry.version += 1;
         entry.updated_at = new.at;
-        entry.importance = entry.importance.max(new.importance);
-        for tag in &new.tags {
-            if !entry.tags.contains(tag) {
-                entry.tags.push(tag.clone());
-            }
-        }
         join_sources(&mut entry.sources, std::slice::from_ref(&new.source));
-        if entry.expires_at != new.expires_at {
+        let end = if new.key.is_some() {
+            entry.importance = new.importance;
+            entry.tags.clone_from(&new.tags);
+            new.expires_at
+        } else {
+            entry.importance = entry.importance.max(new.importance);
+            join_tags(&mut entry.tags, &new.tags);
             // The later of both: who wanted it longer still does.
-            let later = entry.expires_at.and_then(|old| new.expires_at.map(|new| old.max(new)));
-            self.move_due(shard.number, entry.id, entry.expires_at, later)?;
-            entry.expires_at = later;
+            entry.expires_at.and_then(|old| new.expires_at.map(|new| old.max(new)))
+        };
+        if entry.expires_at != end {
+            self.move_due(shard.number, entry.id, entry.expires_at, end)?;
+            entry.expires_at = end;
         }
         self.write_entry(shard.number, &entry, hash)?;
         self.log(shard, entry.id, CHANGED)
@@ -214,7 +236,7 @@ impl MemoryTables<'_> {
     }
 
     /// Removes what lies further behind the newest of a key than the history reaches.
-    fn trim_history(&mut self, shard: u32, mut last: MemoryEntry) -> Result<(), StoreError> {
+    pub(super) fn trim_history(&mut self, shard: u32, mut last: MemoryEntry) -> Result<(), StoreError> {
         for _ in 1..HISTORY_MAX {
             let Some(previous) = last.previous else { return Ok(()) };
             match self.entry(shard, previous) {

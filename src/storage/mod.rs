@@ -27,6 +27,7 @@ mod memory_upkeep;
 pub mod memory_verify;
 pub mod memory_write;
 pub mod migration;
+mod overlay;
 pub mod record;
 pub mod reserve;
 mod retention;
@@ -38,6 +39,7 @@ pub mod table;
 mod tables;
 mod tape;
 pub mod trust;
+mod unwinding;
 pub mod writer;
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use crate::domain::id::RunId;
 use super::codec;
 use super::error::{StoreError, step};
 use super::journal::{IN_BLOB, INLINE};
+use super::overlay::Overlay;
 use super::record::alert::DeliveryRecord;
 use super::record::audit::AuditRecord;
 use super::record::balance::read_balance;
@@ -32,7 +33,7 @@ use super::record::secret::SecretRecord;
 use super::record::submission::SubmissionRecord;
 use super::record::traffic::{TapeRecord, TrafficRecord};
 use super::statistics;
-use super::store::Store;
+use super::store::{CACHE_BYTES_DEFAULT, Store};
 use super::table::{
     ACTIVE, AUDIT, BLOBS, BUDGETS, CERTIFICATES, DELIVERIES, EXCHANGES, INCIDENT_STATES, INCIDENTS, JOURNAL, KEY_TERMS,
     KEYS, LAYOUTS, MEMORY_ENTRIES, MEMORY_SHARDS, MEMORY_VECTORS, RUNS, SCHEDULES, SECRETS, SHOWN, SLOTS, SNAPSHOTS,
@@ -204,27 +205,25 @@ pub fn review(transaction: &ReadTransaction) -> Result<StoreReview, StoreError> 
 
 /// Reads a file that nobody has open, without changing it.
 pub fn review_file(path: &Path) -> Result<StoreReview, StoreError> {
-    let opened = Database::builder()
-        .open_read_only(path)
-        .map_err(|error| StoreError::Open {
-            path: path.to_owned(),
-            source: Box::new(error.into()),
-        })?;
+    let opened = Database::builder().open_read_only(path);
+    let opened = opened.map_err(StoreError::opening(path))?;
+    review(&opened.begin_read().map_err(step("begin reading"))?)
+}
+
+/// Reads a file that a kill left, as the next opening for writing would repair it; the file itself stays as it is.
+pub fn review_unrepaired(path: &Path) -> Result<StoreReview, StoreError> {
+    let overlay = Overlay::open(path).map_err(StoreError::opening(path))?;
+    let mut builder = Database::builder();
+    let opened = builder.set_cache_size(CACHE_BYTES_DEFAULT).create_with_backend(overlay);
+    let opened = opened.map_err(StoreError::opening(path))?;
     review(&opened.begin_read().map_err(step("begin reading"))?)
 }
 
 /// Holds every page of a file that nobody has open against its checksum; false when some were wrong and redb went back
 /// to the last state that holds.
 pub fn check_pages(path: &Path) -> Result<bool, StoreError> {
-    let failed = |error: redb::DatabaseError| match error {
-        redb::DatabaseError::DatabaseAlreadyOpen => StoreError::Locked { path: path.to_owned() },
-        error => StoreError::Open {
-            path: path.to_owned(),
-            source: Box::new(error.into()),
-        },
-    };
-    let mut opened = Database::builder().open(path).map_err(failed)?;
-    opened.check_integrity().map_err(failed)
+    let mut opened = Database::builder().open(path).map_err(StoreError::opening(path))?;
+    opened.check_integrity().map_err(StoreError::opening(path))
 }
 
 impl Store {

@@ -19,6 +19,7 @@ use super::record::header::HeaderRecord;
 use super::record::incident::IncidentRecord;
 use super::record::key::KeyRecord;
 use super::record::statistics::{day_prefix, read_statistics_row, statistics_row};
+use super::record::submission::SubmissionRecord;
 use super::reserve::{Reserve, ReservedFile};
 use super::statistics::{self, Statistics};
 use super::table::{
@@ -135,13 +136,7 @@ impl Store {
             drop(Self::open_any_layout(path, CACHE_BYTES_DEFAULT)?);
             opened = Database::builder().open_read_only(path);
         }
-        opened.map_err(|error| match error {
-            redb::DatabaseError::DatabaseAlreadyOpen => StoreError::Locked { path: path.to_owned() },
-            error => StoreError::Open {
-                path: path.to_owned(),
-                source: Box::new(error.into()),
-            },
-        })
+        opened.map_err(StoreError::opening(path))
     }
 
     /// The layout of a file, which is not written to; none for one that has none yet.
@@ -175,16 +170,7 @@ impl Store {
     }
 
     fn of_any_layout(path: &Path, opened: Result<Database, redb::DatabaseError>) -> Result<Self, StoreError> {
-        let database = match opened {
-            Ok(database) => database,
-            Err(redb::DatabaseError::DatabaseAlreadyOpen) => return Err(StoreError::Locked { path: path.to_owned() }),
-            Err(error) => {
-                return Err(StoreError::Open {
-                    path: path.to_owned(),
-                    source: Box::new(error.into()),
-                });
-            }
-        };
+        let database = opened.map_err(StoreError::opening(path))?;
         Ok(Self {
             database: Arc::new(RwLock::new(database)),
             path: path.into(),
@@ -264,6 +250,22 @@ impl Store {
             ));
         }
         Ok(runs)
+    }
+
+    /// What was asked under each of these keys, by its hash; none where nothing was.
+    pub fn asked_under(&self, keys: &[[u8; 32]]) -> Result<Vec<Option<[u8; 32]>>, StoreError> {
+        let transaction = self.database().begin_read().map_err(step("begin reading"))?;
+        let submissions = transaction
+            .open_table(SUBMISSIONS)
+            .map_err(step("open the submissions"))?;
+        let asked = keys.iter().map(|key| {
+            let Some(value) = submissions.get(key).map_err(step("read a submission"))? else {
+                return Ok(None);
+            };
+            let record: SubmissionRecord = codec::decode(|| "a submission".into(), value.value())?;
+            Ok(Some(record.body))
+        });
+        asked.collect()
     }
 
     /// The header of a run.

@@ -17,7 +17,7 @@ use crate::domain::statistics::{Counting, Happening};
 use crate::domain::text::preview;
 use crate::domain::time::UtcMillis;
 
-use super::audit;
+use super::audit::{self, AuditHead};
 use super::batch::{Append, Batch, Op, Receipt, Refused, Submission};
 use super::codec;
 use super::error::{StoreError, step};
@@ -39,6 +39,7 @@ use super::statistics::{self, Statistics};
 use super::store::Store;
 use super::table::{FIRST_MEMORY, JournalKey};
 use super::tables::Tables;
+use super::unwinding::LeakedByPanic;
 
 /// Bytes of a task that are kept in the run's header.
 const TASK_PREVIEW_BYTES: usize = 160;
@@ -69,6 +70,8 @@ struct Draft {
     written: BTreeSet<[u8; 32]>,
     /// Whether a search for unused blobs begins.
     marked: bool,
+    /// The last row that was appended to the audit log.
+    audited: AuditHead,
     counting: Counting,
     happened: Vec<Happening>,
 }
@@ -90,7 +93,18 @@ impl Writer {
     /// Applies all batches in one durable transaction. A refused batch changes nothing; an error means that no
     /// batch was applied, and that the store must not be written to again by this process.
     pub fn commit(&mut self, batches: &[Batch]) -> Result<Vec<Verdict>, StoreError> {
-        let mut transaction = self.store.database().begin_write().map_err(step("begin writing"))?;
+        self.commit_announced(batches, |_, _| ())
+    }
+
+    /// The same. When the audit log grows by it, `announce` is told the place and the hash of the log's last row before
+    /// the transaction is committed, and may leave word of it where a crash between the two leaves it.
+    pub fn commit_announced(
+        &mut self,
+        batches: &[Batch],
+        announce: impl FnOnce(u64, [u8; 32]),
+    ) -> Result<Vec<Verdict>, StoreError> {
+        let transaction = self.store.database().begin_write().map_err(step("begin writing"))?;
+        let mut transaction = LeakedByPanic::new(transaction);
         transaction.set_quick_repair(true);
         let mut draft = Draft {
             next_seq: self.next_seq,
@@ -100,11 +114,12 @@ impl Writer {
             dropped: BTreeSet::new(),
             written: BTreeSet::new(),
             marked: false,
+            audited: None,
             // Not given back when the commit fails: then this writer must not be used again.
             counting: std::mem::take(&mut self.counting),
             happened: Vec::new(),
         };
-        let mut tables = Tables::of(&transaction);
+        let mut tables = LeakedByPanic::new(Tables::of(&transaction));
         let mut verdicts = Vec::with_capacity(batches.len());
         for batch in batches {
             verdicts.push(self.apply(&mut tables, &mut draft, batch)?);
@@ -125,7 +140,10 @@ impl Writer {
                 .map_err(step("write the next place"))?;
         }
         drop(tables);
-        transaction.commit().map_err(step("commit"))?;
+        if let Some((seq, hash)) = draft.audited {
+            announce(seq, hash);
+        }
+        transaction.into_inner().commit().map_err(step("commit"))?;
         self.next_seq = draft.next_seq;
         self.active.extend(draft.began);
         self.active.retain(|run| !draft.left.contains(run));
@@ -508,12 +526,19 @@ fn write_op(tables: &mut Tables<'_>, draft: &mut Draft, op: &Op) -> Result<(), S
                 draft.balances.remove(&account);
             }
         }
+        Op::SubmissionPut { run, key, body } => {
+            let (run, body) = (run.to_bytes(), *body);
+            let record = codec::encode(&SubmissionRecord { run, body });
+            let submissions = tables.submissions()?;
+            let inserted = submissions.insert(key, record.as_slice());
+            inserted.map_err(step("write a submission"))?;
+        }
         Op::SubmissionsDrop(keys) => retention::drop_submissions(tables, keys)?,
         Op::BlobsMark => draft.marked = true,
         // It needs what this writer knows of earlier transactions, so it is done above.
         Op::BlobsSweep(_) => {}
         Op::AuditCut(through) => audit::cut(tables, *through)?,
-        Op::AuditAppend(note) => audit::append(tables, note)?,
+        Op::AuditAppend(note) => draft.audited = Some(audit::append(tables, note)?),
         Op::CertificatePut(record) => {
             let certificates = tables.certificates()?;
             certificates

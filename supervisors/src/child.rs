@@ -305,6 +305,17 @@ impl ChildSpec {
         self
     }
 
+    /// Keeps it out of group restarts: when a sibling takes others along it runs on, and its own restart takes nobody
+    /// along. Its place still says when it is started and when it is stopped.
+    ///
+    /// For a child that knows its siblings by nothing but addresses, and whose own state is dear, such as the open
+    /// connections of clients. OTP would have it beside a group of its own; this keeps it in the one order.
+    #[must_use]
+    pub fn apart(mut self) -> Self {
+        Arc::make_mut(&mut self.policy).apart = true;
+        self
+    }
+
     /// How long its restarts wait; full jitter from 50 ms to 30 s, the first one immediate, if not said.
     #[must_use]
     pub fn backoff(mut self, backoff: Backoff) -> Self {

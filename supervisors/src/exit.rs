@@ -8,6 +8,9 @@ use std::fmt;
 /// The text that asks an actor to stop in an orderly way, and that an orderly exit carries.
 pub const SHUTDOWN: &str = "shutdown";
 
+/// The text that ractor gives to the end of a killed actor.
+pub(crate) const KILLED: &str = "killed";
+
 /// Why a child ended.
 ///
 /// The classes are OTP's: [`Normal`](Self::Normal), [`Shutdown`](Self::Shutdown) and
@@ -56,7 +59,7 @@ impl ExitReason {
         match reason {
             None | Some("normal" | "Drained") => Self::Normal,
             Some(SHUTDOWN) => Self::Shutdown,
-            Some("killed") => Self::Killed,
+            Some(KILLED) => Self::Killed,
             Some("actor_task_cancelled") => Self::Cancelled,
             Some(text) => match text.strip_prefix("shutdown:") {
                 Some(detail) => Self::ShutdownWith(detail.trim_start().to_owned()),

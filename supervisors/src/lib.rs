@@ -76,6 +76,7 @@
 //! | question | answer |
 //! |---|---|
 //! | Do siblings depend on each other? | no: [`Strategy::OneForOne`] · all on all: [`OneForAll`](Strategy::OneForAll) · later on earlier: [`RestForOne`](Strategy::RestForOne) |
+//! | Does one need no sibling's restart? | [`apart`](ChildSpec::apart) |
 //! | Must it always run? | [`Restart::Permanent`] |
 //! | May it finish, but not fail? | [`Restart::Transient`] |
 //! | Is one try enough? | [`Restart::Temporary`]; it leaves nothing behind |

@@ -146,6 +146,8 @@ pub struct ChildPolicy {
     pub kind: ChildKind,
     /// Whether its end may end the supervisor, see [`AutoShutdown`].
     pub significant: bool,
+    /// Whether group restarts pass it by, see [`ChildSpec::apart`](crate::ChildSpec::apart).
+    pub apart: bool,
     /// How long its restarts wait.
     pub backoff: Backoff,
     /// The time it may take to start; `None` is for ever.
@@ -162,6 +164,7 @@ impl ChildPolicy {
             shutdown: Shutdown::Timeout(SHUTDOWN_DEFAULT),
             kind: ChildKind::Worker,
             significant: false,
+            apart: false,
             backoff: Backoff::default(),
             start_deadline: Some(START_DEADLINE_DEFAULT),
             registry_name: None,
@@ -196,6 +199,8 @@ pub struct Flags {
     pub auto_shutdown: AutoShutdown,
     /// How long a killed child may live on before it is called a zombie.
     pub zombie_after: Duration,
+    /// Whether a restart after a kill counts for the intensity, as in OTP.
+    pub kills_count: bool,
 }
 
 /// How long a killed child may live on before it is called a zombie, when nothing else is said.
@@ -208,6 +213,7 @@ impl Default for Flags {
             intensity: Intensity::default(),
             auto_shutdown: AutoShutdown::default(),
             zombie_after: ZOMBIE_AFTER_DEFAULT,
+            kills_count: true,
         }
     }
 }

@@ -95,6 +95,14 @@ impl SupervisorSpec {
         self
     }
 
+    /// Restarts after a kill come at once and count for nothing. The intensity is for children that cannot live; a kill
+    /// comes from outside and says nothing of the child. Where this is not said they count, as in OTP.
+    #[must_use]
+    pub fn forgive_kills(mut self) -> Self {
+        self.flags.kills_count = false;
+        self
+    }
+
     /// How long a killed child may live on before it is left behind; 2 s if not said.
     #[must_use]
     pub fn zombie_after(mut self, patience: Duration) -> Self {

@@ -14,7 +14,12 @@ use std::{
 
 use futures_util::FutureExt;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use tokio::{sync::Notify, task::AbortHandle};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, watch},
+    task::AbortHandle,
+};
+use tracing::Instrument as _;
 
 use crate::{Admission, ChildId, ChildSpec, Permit, child::panic_text};
 
@@ -66,6 +71,12 @@ struct Hall {
     table: Mutex<Table>,
     /// Told whenever a task has ended.
     ended: Notify,
+    /// Told whenever tasks are taken again.
+    opened: Notify,
+    /// Whether tasks are asked to come to their end.
+    winding_down: watch::Sender<bool>,
+    /// What tasks have for that before they are cancelled.
+    grace: Duration,
 }
 
 impl Hall {
@@ -73,15 +84,52 @@ impl Hall {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes no more tasks and cancels those that run.
-    fn close(&self) {
-        let aborts: Vec<AbortHandle> = {
-            let mut table = self.table();
-            table.open = false;
-            table.running.values().map(|entry| entry.abort.clone()).collect()
-        };
-        for abort in aborts {
-            abort.abort();
+    fn open(&self) {
+        self.table().open = true;
+        self.winding_down.send_replace(false);
+        self.opened.notify_waiters();
+    }
+
+    /// Takes no more tasks; tells whether it took some before.
+    fn close(&self) -> bool {
+        std::mem::replace(&mut self.table().open, false)
+    }
+
+    fn cancel_all(&self) {
+        let running: Vec<AbortHandle> = self.table().running.values().map(|entry| entry.abort.clone()).collect();
+        running.iter().for_each(AbortHandle::abort);
+    }
+
+    /// The orderly end: the tasks are asked to come to theirs, and cancelled when their grace is over.
+    async fn wind_down(&self) {
+        self.close();
+        self.winding_down.send_replace(true);
+        if !self.grace.is_zero() {
+            tokio::time::timeout(self.grace, self.empty()).await.ok();
+        }
+        self.cancel_all();
+        self.empty().await;
+    }
+
+    /// The supervisor was killed: what it watched over goes on when the next incarnation is there within the grace.
+    fn orphan(self: &Arc<Self>) {
+        if !self.close() {
+            return;
+        }
+        match Handle::try_current() {
+            Ok(runtime) if !self.grace.is_zero() => {
+                let hall = Arc::clone(self);
+                runtime.spawn(async move {
+                    let adopted = Tasks {
+                        hall: Arc::clone(&hall),
+                    };
+                    if tokio::time::timeout(hall.grace, adopted.open()).await.is_err() {
+                        hall.cancel_all();
+                    }
+                });
+            }
+            // Without grace, or in a runtime that is going down.
+            _ => self.cancel_all(),
         }
     }
 
@@ -163,15 +211,16 @@ impl Tasks {
             value: std::marker::PhantomData,
         };
         let parts = Parts { future, guard };
-        let abort = tokio::spawn(async move {
+        let work = async move {
             let Parts { future, mut guard } = parts;
             let exit = match AssertUnwindSafe(future).catch_unwind().await {
                 Ok(value) => TaskExit::Done(value),
                 Err(panic) => TaskExit::Panicked(panic_text(&*panic)),
             };
             guard.finish(exit);
-        })
-        .abort_handle();
+        };
+        // What it logs belongs to what it is done for.
+        let abort = tokio::spawn(work.in_current_span()).abort_handle();
         let name: Arc<str> = Arc::from(name.as_ref());
         table.running.insert(
             id,
@@ -181,6 +230,32 @@ impl Tasks {
             },
         );
         Ok(TaskRef { name, abort })
+    }
+
+    /// Resolves when tasks are taken: at once while the task supervisor runs, else when it is there again. It may be gone
+    /// by the time of the next line, so a caller still has to live with [`TaskRefused::Down`].
+    ///
+    /// **Cancel**: nothing is left.
+    pub async fn open(&self) {
+        loop {
+            let opened = self.hall.opened.notified();
+            if self.hall.table().open {
+                return;
+            }
+            opened.await;
+        }
+    }
+
+    /// Asks the tasks that run to come to their end: [`winding_down`](Self::winding_down) says so. New ones are taken on.
+    pub fn wind_down(&self) {
+        self.hall.winding_down.send_replace(true);
+    }
+
+    /// Tells tasks that they should come to their end: somebody [asked for it](Self::wind_down), or their supervisor
+    /// stops, and they will be cancelled when their [grace](TaskSupervisor::with_grace) is over. The next incarnation of
+    /// the supervisor takes it back.
+    pub fn winding_down(&self) -> watch::Receiver<bool> {
+        self.hall.winding_down.subscribe()
     }
 
     /// How many tasks run.
@@ -270,12 +345,22 @@ pub struct TaskSupervisor {
 }
 
 impl TaskSupervisor {
-    /// A supervisor for so many tasks at a time.
+    /// A supervisor for so many tasks at a time, which are cancelled with it.
     pub fn new(capacity: usize) -> Self {
+        Self::with_grace(capacity, Duration::ZERO)
+    }
+
+    /// The same, but a stop gives its tasks so long to end by themselves, see [`Tasks::winding_down`]; and a kill takes
+    /// none of them along: they go on under the next incarnation when it comes within that time, else they are
+    /// cancelled. For tasks that share no state with their supervisor but their place in its table.
+    pub fn with_grace(capacity: usize, grace: Duration) -> Self {
         let hall = Hall {
             admission: Admission::new(capacity),
             table: Mutex::default(),
             ended: Notify::new(),
+            opened: Notify::new(),
+            winding_down: watch::Sender::new(false),
+            grace,
         };
         Self {
             tasks: Tasks { hall: Arc::new(hall) },
@@ -305,7 +390,7 @@ struct Open(Arc<Hall>);
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.close();
+        self.0.orphan();
     }
 }
 
@@ -321,16 +406,15 @@ impl Actor for TaskActor {
     type Arguments = Arc<Hall>;
 
     async fn pre_start(&self, _: ActorRef<Self::Msg>, hall: Arc<Hall>) -> Result<Open, ActorProcessingErr> {
-        if tokio::time::timeout(LEFTOVER_PATIENCE, hall.empty()).await.is_err() {
+        if hall.grace.is_zero() && tokio::time::timeout(LEFTOVER_PATIENCE, hall.empty()).await.is_err() {
             tracing::warn!(target: "supervisors", "tasks of a previous incarnation do not end");
         }
-        hall.table().open = true;
+        hall.open();
         Ok(Open(hall))
     }
 
     async fn post_stop(&self, _: ActorRef<Self::Msg>, open: &mut Open) -> Result<(), ActorProcessingErr> {
-        open.0.close();
-        open.0.empty().await;
+        open.0.wind_down().await;
         Ok(())
     }
 }

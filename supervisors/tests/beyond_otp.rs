@@ -12,8 +12,8 @@ use std::{
 
 use ractor::SupervisionEvent;
 use supervisors::{
-    ApiError, Backoff, CallError, ChildSpec, ChildStatus, ExitReason, Fact, Restart, Shutdown, SnapshotStrategy,
-    StartError, Strategy, Supervisor,
+    ApiError, AutoShutdown, Backoff, CallError, ChildSpec, ChildStatus, ExitReason, Fact, Restart, Shutdown,
+    SnapshotStrategy, StartError, Strategy, Supervisor,
 };
 use support::{How, Kid, Log, Order, StartPlan, count, dynamic, end, gave_up, settle, start, tree, which};
 use tokio::time::Instant;
@@ -515,4 +515,89 @@ async fn children_of_all_statuses_are_told_apart() {
             ChildStatus::Starting
         ]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn kills_count_for_nothing_where_they_are_forgiven_and_crashes_still_do() {
+    let log = Log::default();
+    let a = Kid::new("a", &log);
+    let forgiving = tree(Strategy::OneForOne, 1, [a.spec()]).forgive_kills();
+    let root = start(forgiving).await;
+    for _ in 0..20 {
+        a.end(How::Kill).await;
+    }
+    assert_eq!(which(&root).await, "a#21");
+    a.end(How::Panic).await;
+    assert_eq!(which(&root).await, "a#22", "the first crash is bearable");
+    a.end(How::Panic).await;
+    settle().await;
+    assert!(root.which_children().await.is_err(), "the second is not");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kill_is_a_restart_as_any_other_where_nothing_is_said() {
+    let log = Log::default();
+    let a = Kid::new("a", &log);
+    let root = start(tree(Strategy::OneForOne, 1, [a.spec()])).await;
+    a.end(How::Kill).await;
+    a.end(How::Kill).await;
+    settle().await;
+    assert!(root.which_children().await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_supervisor_that_ends_with_a_killed_child_is_forgiven_too() {
+    let log = Log::default();
+    let a = Kid::new("a", &log);
+    let significant = a.spec().restart(Restart::Temporary).significant(true);
+    let inner = tree(Strategy::OneForOne, 1, [significant])
+        .auto_shutdown(AutoShutdown::AnySignificant)
+        .forgive_kills();
+    let handle = inner.handle();
+    let outer = [ChildSpec::supervisor("inner", inner).backoff(Backoff::none())];
+    let root = start(tree(Strategy::OneForOne, 1, outer).forgive_kills()).await;
+    for round in 1..6 {
+        assert_eq!(handle.incarnation(), round);
+        let ended = handle.wait();
+        a.end(How::Kill).await;
+        ended.await;
+        settle().await;
+    }
+    for _ in 0..2 {
+        let ended = handle.wait();
+        a.end(How::Panic).await;
+        ended.await;
+        settle().await;
+    }
+    assert!(root.which_children().await.is_err(), "crashes count as ever");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_apart_is_passed_by_by_group_restarts_and_takes_nobody_along() {
+    let log = Log::default();
+    let (a, b, c) = (Kid::new("a", &log), Kid::new("b", &log), Kid::new("c", &log));
+    let root = start(tree(Strategy::RestForOne, 9, [a.spec(), b.spec().apart(), c.spec()])).await;
+    a.end(How::Panic).await;
+    assert_eq!(which(&root).await, "a#2 b#1 c#2");
+    b.end(How::Panic).await;
+    assert_eq!(which(&root).await, "a#2 b#2 c#2");
+    log.clear();
+    root.shutdown().await;
+    let stopped: Vec<String> = log
+        .events()
+        .iter()
+        .map(|event| event.chars().filter(|c| "abc".contains(*c)).collect())
+        .collect();
+    assert_eq!(stopped.concat(), "cba", "{:?}", log.events());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_apart_comes_back_while_the_restart_of_others_takes_its_time() {
+    let log = Log::default();
+    let (a, b) = (Kid::new("a", &log), Kid::new("b", &log));
+    let root = start(tree(Strategy::OneForAll, 9, [a.spec(), b.spec().apart()])).await;
+    a.starts([StartPlan::Hang]);
+    a.end(How::Panic).await;
+    b.end(How::Panic).await;
+    assert_eq!(which(&root).await, "a:starting b#2");
 }

@@ -91,6 +91,28 @@ async fn permits_in_a_mailbox_come_back_with_the_crash() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_waits_for_a_task_supervisor_goes_on_when_it_takes_tasks() {
+    let supervisor = TaskSupervisor::new(10);
+    let tasks = supervisor.handle();
+    let waits = |tasks: &supervisors::Tasks| {
+        let tasks = tasks.clone();
+        tokio::spawn(async move { tasks.open().await })
+    };
+    let early = waits(&tasks);
+    settle().await;
+    assert!(!early.is_finished(), "nothing runs yet");
+    let root = start(tree(Strategy::OneForOne, 9, [ChildSpec::tasks("tasks", supervisor)])).await;
+    tokio::time::timeout(SECOND, early).await.unwrap().unwrap();
+    tokio::time::timeout(SECOND, tasks.open())
+        .await
+        .expect("at once while it runs");
+    root.shutdown().await;
+    let late = waits(&tasks);
+    settle().await;
+    assert!(!late.is_finished(), "it has gone");
+}
+
+#[tokio::test(start_paused = true)]
 async fn killing_the_task_supervisor_cancels_its_tasks_and_it_comes_back() {
     let supervisor = TaskSupervisor::new(10);
     let tasks = supervisor.handle();
@@ -133,4 +155,52 @@ async fn killing_the_task_supervisor_cancels_its_tasks_and_it_comes_back() {
         .unwrap();
     settle().await;
     assert_eq!((tasks.running(), which(&root).await), (0, "tasks#2".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn tasks_with_a_grace_outlive_a_kill_and_have_time_at_a_stop() {
+    let supervisor = TaskSupervisor::with_grace(10, SECOND);
+    let tasks = supervisor.handle();
+    let root = start(tree(Strategy::OneForOne, 9, [ChildSpec::tasks("tasks", supervisor)])).await;
+    let ends = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let told = |name: &'static str| {
+        let ends = Arc::clone(&ends);
+        move |exit| ends.lock().unwrap().push((name, exit))
+    };
+    let mut leave = tasks.winding_down();
+    let leaves = async move { drop(leave.wait_for(|leave| *leave).await) };
+    tasks.spawn("leaves", leaves, told("leaves")).unwrap();
+    tasks.spawn("stays", std::future::pending(), told("stays")).unwrap();
+    settle().await;
+    root.which_children().await.unwrap()[0].cell.as_ref().unwrap().kill();
+    settle().await;
+    tokio::time::sleep(2 * SECOND).await;
+    assert_eq!((tasks.running(), which(&root).await), (2, "tasks#2".into()));
+    assert_eq!(*ends.lock().unwrap(), [], "the next incarnation has taken them over");
+    tasks.spawn("new", async {}, told("new")).unwrap();
+    settle().await;
+    assert_eq!(ends.lock().unwrap().pop(), Some(("new", TaskExit::Done(()))));
+    let before = tokio::time::Instant::now();
+    root.shutdown().await;
+    assert_eq!(before.elapsed().as_secs(), 1, "the grace, and no more");
+    let told = ends.lock().unwrap().clone();
+    assert_eq!(told, [("leaves", TaskExit::Done(())), ("stays", TaskExit::Cancelled)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn tasks_whose_supervisor_does_not_come_back_are_cancelled_when_their_grace_is_over() {
+    let supervisor = TaskSupervisor::with_grace(10, SECOND);
+    let tasks = supervisor.handle();
+    let spec = ChildSpec::tasks("tasks", supervisor).restart(supervisors::Restart::Temporary);
+    let root = start(tree(Strategy::OneForOne, 9, [spec])).await;
+    let cancelled = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&cancelled);
+    let exit = move |exit| told.store(exit == TaskExit::Cancelled, Ordering::SeqCst);
+    tasks.spawn("stays", std::future::pending::<()>(), exit).unwrap();
+    settle().await;
+    root.which_children().await.unwrap()[0].cell.as_ref().unwrap().kill();
+    settle().await;
+    assert!(!cancelled.load(Ordering::SeqCst));
+    tokio::time::sleep(SECOND + SECOND / 10).await;
+    assert!(cancelled.load(Ordering::SeqCst), "{} run", tasks.running());
 }

@@ -129,11 +129,23 @@ fn a_yes_to_an_old_change_is_none_to_another_one() {
         "{second}"
     );
     assert_eq!(std::fs::read_to_string(&file).expect("there"), "one\nthree\n");
-    let said = home
-        .command()
-        .args(["runs", "approve", &id, "--deny", "--reason", "not this file"])
-        .output()
-        .expect("the program runs");
+    let claw = |line: &[&str]| home.command().args(line).output().expect("the program runs");
+    // A yes is to what was shown, and this command shows it only now.
+    let said = claw(&["runs", "approve", &id]);
+    assert_eq!(said.status.code(), Some(2), "{said:?}");
+    let (hash, old) = (
+        second["hash"].as_str().expect("a hash"),
+        first["hash"].as_str().expect("a hash"),
+    );
+    let shown = String::from_utf8(claw(&["runs", "show", &id]).stdout).expect("text");
+    assert!(
+        shown.contains(&format!("runs approve {id} --hash {hash} [--deny]")),
+        "{shown}"
+    );
+    let said = claw(&["runs", "approve", &id, "--hash", old]);
+    assert!(!said.stderr.is_empty() || said.status.success(), "{said:?}");
+    assert_eq!(std::fs::read_to_string(&file).expect("there"), "one\nthree\n");
+    let said = claw(&["runs", "approve", &id, "--deny", "--reason", "not this file"]);
     assert!(said.status.success(), "{said:?}");
     let run = ended(&rim, &id);
     assert_eq!(run["status"], "failed", "{run}");

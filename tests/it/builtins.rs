@@ -109,6 +109,12 @@ fn a_move_keeps_what_is_there_and_its_probe_tells_whether_it_was_made() {
         ("a", "b", false, "`b` is there"),
         ("../secret", "x", false, "leads out"),
         ("a", ".git/x", false, "belongs to git"),
+        (
+            "a",
+            ".openclaw/home/.gitconfig",
+            false,
+            "that programs have as their home",
+        ),
     ] {
         let said = foreseen(from, to, overwrite).unwrap_or_default();
         assert!(said.contains(says), "{from} {to}: {said}");
@@ -133,6 +139,58 @@ fn a_move_keeps_what_is_there_and_its_probe_tells_whether_it_was_made() {
         assert!(outcome.is_error, "{from} {to}: {}", outcome.content);
     }
     assert_eq!(house.text("b"), "a");
+}
+
+#[test]
+fn what_programs_read_as_their_settings_is_written_by_no_skill() {
+    let house = house();
+    house.put(".openclaw/home/.profile", b"mine");
+    std::os::unix::fs::symlink(".openclaw/home", house.root.join("alias")).expect("a link");
+    for path in [
+        ".openclaw/home/.gitconfig",
+        ".OpenClaw/home/x",
+        "alias/.gitconfig",
+        "sub/.openclaw/x",
+    ] {
+        house.refused(
+            "fs.write",
+            json!({"path": path, "content": "x"}),
+            "that programs have as their home",
+        );
+    }
+    house.refused(
+        "fs.move",
+        json!({"from": ".openclaw/home/.profile", "to": "x"}),
+        "as their home",
+    );
+    assert_eq!(house.text(".openclaw/home/.profile"), "mine");
+}
+
+#[test]
+fn a_file_that_is_too_large_to_be_searched_is_named() {
+    let house = house();
+    house.put("small.txt", b"the word\n");
+    house.put("large.txt", &b"the word\n".repeat(600_000));
+    let found = house.json("fs.search", json!({"pattern": "word"}));
+    assert_eq!(found["matches"].as_array().map(Vec::len), Some(1), "{found}");
+    assert_eq!(
+        (&found["truncated"], &found["skipped"]),
+        (&json!(true), &json!(["large.txt"]))
+    );
+    let found = house.json("fs.search", json!({"pattern": "word", "glob": "small*"}));
+    assert_eq!((&found["truncated"], found.get("skipped")), (&json!(false), None));
+}
+
+#[test]
+fn an_approval_does_not_show_what_opens_something() {
+    let house = house();
+    let headers = json!({"X-Auth-Token": "hidden-1", "x-goog-api-key": "hidden-2", "Accept": "text/html"});
+    let order = house.order(
+        key(),
+        json!({"url": "http://a.example/", "method": "GET", "headers": headers}),
+    );
+    let shown = format!("{:?}", block_on(house.skill("http.request").preview(order)));
+    assert!(shown.contains("text/html") && !shown.contains("hidden"), "{shown}");
 }
 
 #[test]
@@ -219,6 +277,61 @@ fn a_commit_runs_no_hook_and_is_found_again_by_its_key() {
     house.put("a.txt", b"two\n");
     let diff = house.call("git.diff", json!({}));
     assert!(diff.content.contains("-one\n+two"), "{}", diff.content);
+}
+
+#[test]
+fn a_commit_is_shown_with_all_that_it_would_hold_and_showing_it_leaves_the_repository_as_it_is() {
+    if !is_there("git") {
+        return;
+    }
+    let house = house();
+    git(&house, &["init", "--quiet"]);
+    let state = || {
+        let count = std::fs::read_dir(house.root.join(".git/objects"))
+            .expect("objects")
+            .count();
+        (
+            git(&house, &["status", "--short"]),
+            git(&house, &["ls-files", "--stage"]),
+            count,
+        )
+    };
+    let check = |paths: &[&str], present: &[&str], absent: &[&str]| {
+        let before = state();
+        let order = house.order(key(), json!({"message": "change: it", "paths": paths}));
+        let seen = block_on(house.skill("git.commit").preview(order));
+        assert!(!seen.is_cut, "{seen:?}");
+        assert!(seen.shown.contains("change: it"), "{}", seen.shown);
+        for part in present {
+            assert!(seen.shown.contains(part), "{part} is not in {}", seen.shown);
+        }
+        for part in absent {
+            assert!(!seen.shown.contains(part), "{part} is in {}", seen.shown);
+        }
+        assert_eq!(state(), before, "a look changed the repository");
+        seen.basis
+    };
+    house.put("a.txt", b"one\n");
+    house.put("b.txt", b"one\n");
+    check(&[], &["+++ b/a.txt", "+++ b/b.txt", "+one"], &[]);
+    check(&["a.txt"], &["+++ b/a.txt"], &["b.txt\n"]);
+    git(&house, &["add", "."]);
+    git(&house, &["commit", "--quiet", "-m", "add: both"]);
+    check(&[], &["nothing has changed"], &[]);
+    house.put("a.txt", b"two\n");
+    git(&house, &["add", "a.txt"]);
+    house.put("c.txt", b"three\n");
+    std::fs::remove_file(house.root.join("b.txt")).expect("removed");
+    let all = check(&[], &["-one\n+two", "+++ b/c.txt", "deleted file", "--- a/b.txt"], &[]);
+    let one = check(&["c.txt"], &["+three"], &["a.txt", "b.txt"]);
+    assert_ne!(all, one);
+    assert_eq!(check(&["c.txt"], &[], &[]), one, "the same content is the same call");
+    house.put("c.txt", b"four\n");
+    assert_ne!(check(&["c.txt"], &["+four"], &[]), one, "other content is another call");
+    // What a person cannot read to its end is not asked.
+    house.put("c.txt", "long\n".repeat(20_000).as_bytes());
+    let order = house.order(key(), json!({"message": "change: it"}));
+    assert!(block_on(house.skill("git.commit").preview(order)).is_cut);
 }
 
 /// A repository with one commit, a changed file that wants a filter, and a program that leaves a mark.
@@ -416,7 +529,7 @@ fn a_question_is_asked_by_default_and_shown_with_its_options() {
     let skill = house.skill("ask.person");
     assert_eq!(skill.manifest().approval, Approval::Ask);
     let order = house.order(key(), json!({"question": "Which?", "options": ["a", "b"]}));
-    let preview = skill.preview(&order);
+    let preview = block_on(skill.preview(order));
     assert!(preview.is_question);
     assert_eq!(preview.shown, "Which?\n- a\n- b");
 }
@@ -424,7 +537,7 @@ fn a_question_is_asked_by_default_and_shown_with_its_options() {
 #[test]
 fn a_program_is_shown_with_words_that_cannot_mislead() {
     let house = house();
-    let preview = |arguments: Value| house.skill("exec.run").preview(&house.order(key(), arguments));
+    let preview = |arguments: Value| block_on(house.skill("exec.run").preview(house.order(key(), arguments)));
     let shown = preview(json!({"argv": ["sh", "-c", "echo it's; rm -rf x"], "env": {"A": "b c"}})).shown;
     assert!(shown.starts_with("$ sh -c 'echo it'\\''s; rm -rf x'\n"), "{shown}");
     assert!(shown.contains("with A='b c'"), "{shown}");

@@ -1,5 +1,6 @@
 //! The program as people and scripts use it: every command on a real home, with its files, exit codes and JSON.
 
+use std::io::BufRead as _;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
@@ -140,7 +141,7 @@ fn quickstart_does_a_real_task_on_a_fresh_machine_and_ends() {
     assert!(interleaved.count() >= 3, "facts of the free steps are interleaved");
     let mut names: Vec<&str> = run.as_object().expect("an object").keys().map(String::as_str).collect();
     names.sort_unstable();
-    insta::assert_snapshot!(names.join(" "), @"accepted_at agent deadline ended_at id origin reason result retry_of status steps task tokens url waiting workspace");
+    insta::assert_snapshot!(names.join(" "), @"accepted_at agent deadline ended_at id origin reason result retry_of status steps task tokens trace_id url waiting workspace");
 
     // Again, for people, on the home that is there: a new run, a new file, the time line in words.
     let ended = claw_ends(&home, "quickstart --once --port 0", 0);
@@ -352,6 +353,8 @@ fn without_a_daemon_commands_say_so_with_5_and_in_json_too() {
     for line in [
         "status",
         "tree",
+        "tree --watch",
+        "top",
         "runs list",
         "run something",
         "stop",
@@ -563,9 +566,35 @@ fn runs_are_given_followed_listed_shown_cancelled_and_retried() {
         ]
     );
     assert!(claw_ends(&home, "tree", 0).out.contains("dispatcher"));
+    let top = claw_ends(&home, "top --once --rows 3", 0).out;
+    assert!(top.contains("MiB resident") && top.contains("ACTOR"), "{top}");
+    let top = claw_ends(&home, "top --once --rows 3 --json", 0).json();
+    assert_eq!(top["actors"].as_array().map(Vec::len), Some(3), "{top}");
+    assert!(
+        top["status"]["process"]["resident_bytes"].as_u64() > Some(1 << 20),
+        "{top}"
+    );
+    for line in ["top", "tree --watch"] {
+        let drawn = pictures(&home, line);
+        assert!(drawn.iter().all(|picture| picture.contains("root/")), "{drawn:?}");
+    }
     assert!(claw_ends(&home, "agent show executor", 0).out.contains("tokens_today"));
     claw_ends(&home, "stop", 0);
     assert!(daemon.wait_end(RUN_MAX).success(), "{}", home.words());
+}
+
+/// Two pictures of a command that goes on drawing them; it ends when nobody reads any more.
+fn pictures(home: &TestHome, line: &str) -> Vec<String> {
+    let mut command = home.command();
+    command.args(line.split(' ')).args(["--every", "50ms", "--json"]);
+    let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
+    let out = std::io::BufReader::new(child.stdout.take().expect("piped"));
+    let pictures = out.lines().take(2).map(|line| line.expect("a line")).collect();
+    let status = until("the command to end", RUN_MAX, || {
+        child.try_wait().expect("a child").ok_or("it goes on")
+    });
+    assert!(status.success(), "{line}: {status}");
+    pictures
 }
 
 #[test]
@@ -587,6 +616,44 @@ fn a_run_whose_effect_is_not_known_ends_with_6() {
     let _daemon = home.start();
     let watched = claw_ends(&home, &format!("runs watch {id}"), 6);
     assert!(watched.out.contains("unknown"), "{watched:?}");
+}
+
+#[test]
+fn a_changed_package_that_is_added_again_keeps_what_it_was_granted_until_that_is_taken_away() {
+    let home = TestHome::new("");
+    let folder = home.workspace().join("tool");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let write = |text: &str| std::fs::write(folder.join("SKILL.md"), text).expect("written");
+    let check = |line: &str, granted: &[&str]| {
+        let added = claw_ends(&home, &format!("{line} --json"), 0).json();
+        assert_eq!(added["capabilities"], json!(granted), "{line}");
+        added
+    };
+    write("---\nname: tool\ndescription: A tool.\n---\n");
+    check("skill add ./tool --capability exec", &["exec:*"]);
+    write("---\nname: tool\ndescription: A better tool.\n---\n");
+    check("skill add ./tool", &["exec:*"]);
+    check("skill add ./tool --capability net:docs.rs:443", &["net:docs.rs:443"]);
+    check("skill add ./tool --capability none", &[]);
+    check("skill add ./tool", &[]);
+    for line in ["skill add ./nope", "skill check ./nope", "skill add nope.zip"] {
+        let ended = claw_ends(&home, line, 3);
+        assert!(
+            ended.err.contains("[OC-5010]") || ended.err.contains("there is no"),
+            "{line}: {ended:?}"
+        );
+    }
+    // Its files at the top of an archive: the archive's name is its folder's.
+    write("---\nname: My Tool\ndescription: A tool.\n---\n");
+    let packed = Command::new("tar")
+        .args(["-czf", "../my-tool.tar.gz", "SKILL.md"])
+        .current_dir(&folder)
+        .status();
+    assert!(packed.expect("tar").success());
+    for _ in 0..2 {
+        let added = check("skill add my-tool.tar.gz", &[]);
+        assert_eq!(added["name"], "my-tool");
+    }
 }
 
 #[test]

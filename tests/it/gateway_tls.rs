@@ -53,8 +53,13 @@ fn listeners_are_well(home: &TestHome) {
 
 /// Asks on a connection that stays open; none when it is gone.
 async fn ask(stream: &mut TlsStream<TcpStream>, path: &str, key: Option<&str>) -> Option<u16> {
+    ask_as(stream, "localhost", path, key).await
+}
+
+/// The same under another name.
+async fn ask_as(stream: &mut TlsStream<TcpStream>, host: &str, path: &str, key: Option<&str>) -> Option<u16> {
     let key = key.map_or_else(String::new, |key| format!("authorization: Bearer {key}\r\n"));
-    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n{key}\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n{key}\r\n");
     stream.write_all(request.as_bytes()).await.ok()?;
     let mut bytes = vec![0; 64 * 1024];
     let count = tokio::time::timeout(PATIENCE, stream.read(&mut bytes))
@@ -147,6 +152,28 @@ impl OperatorsAuthority {
 }
 
 #[test]
+fn a_gateway_answers_to_every_name_of_its_certificate_and_no_other() {
+    let config =
+        "[gateway]\nbind = \"0.0.0.0\"\ntls.mode = \"internal\"\ntls.names = [\"gw.example\", \"192.0.2.2\"]\n";
+    let home = TestHome::new(config);
+    let daemon = home.start();
+    let port = address(&daemon).rsplit_once(':').expect("a port").1.to_owned();
+    let to = format!("127.0.0.1:{port}");
+    let bundle = read(&home, "internal.pem");
+    block_on(async {
+        for name in ["gw.example", "192.0.2.2"] {
+            let mut stream = connect(&to, name, &bundle, None).await.expect(name);
+            let host = format!("{name}:{port}");
+            let answered = ask_as(&mut stream, &host, "/v1/runs", Some(&daemon.key)).await;
+            assert_eq!(answered, Some(200), "{name}");
+            // Its port on this machine, and a name that it was not given.
+            assert_eq!(ask_as(&mut stream, "127.0.0.1", "/livez", None).await, Some(200));
+            assert_eq!(ask_as(&mut stream, "other.example", "/livez", None).await, Some(403));
+        }
+    });
+}
+
+#[test]
 fn new_files_are_shown_from_the_next_connection_on_and_bad_ones_change_nothing() {
     let config = "[gateway]\ntls.mode = \"files\"\ntls.certificate = \"gate.pem\"\ntls.key = \"gate.key\"\n";
     let home = TestHome::new(config);
@@ -166,6 +193,13 @@ fn new_files_are_shown_from_the_next_connection_on_and_bad_ones_change_nothing()
         let internal = read(&home, "internal.pem");
         assert!(connect(&to, "localhost", &internal, None).await.is_ok());
         assert!(connect(&to, "gate.example", &internal, None).await.is_err());
+        for (host, expected) in [
+            ("gate.example", 200),
+            ("GATE.example:8443", 200),
+            ("gates.example", 403),
+        ] {
+            assert_eq!(ask_as(&mut open, host, "/livez", None).await, Some(expected), "{host}");
+        }
 
         std::fs::write(home.path().join("gate.pem"), "nonsense").expect("written");
         until_async("the daemon to say so", PATIENCE, async || {

@@ -241,7 +241,9 @@ fn a_fault_is_told_over_every_channel_once_also_over_a_kill_and_its_end_too() {
         "mcp",
         "disk",
         "certificates",
+        "audit",
         "clock",
+        "alerts",
     ] {
         assert_eq!(health["checks"][name]["good"], true, "{name}: {health}");
     }
@@ -265,5 +267,34 @@ fn a_fault_is_told_over_every_channel_once_also_over_a_kill_and_its_end_too() {
         receiver.came()
     );
     assert_eq!(claw(&home, &["incident", "show", &id], 0)["open"], false);
+    assert!(daemon.terminate().success());
+}
+
+#[test]
+fn a_channel_without_its_secret_and_one_that_refuses_everything_are_told_over_the_others() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let told = folder.path().join("told.json");
+    let config = format!(
+        "[health]\ninterval = 5\nfailures = 1\ngroupWait = 0\n\
+         [health.checks.never]\ncommand = [\"false\"]\n\
+         [health.alerts.hook]\nurl = \"http://127.0.0.1:1/\"\nsecret = \"${{OPENCLAW_TEST_NO_SUCH_SECRET}}\"\n\
+         [health.alerts.dead]\ncommand = [\"false\"]\n\
+         [health.alerts.script]\ncommand = [\"sh\", \"-c\", \"cat >> {}\"]\n",
+        told.display()
+    );
+    let home = TestHome::new(&config);
+    let daemon = home.start();
+    let alerts = || claw(&home, &["health"], 1)["checks"]["alerts"].clone();
+    until("the channel without a secret to be told", TOLD_MAX, || {
+        let script = std::fs::read_to_string(&told).unwrap_or_default();
+        let is_told = script.contains("`hook` cannot be used");
+        if is_told { Ok(()) } else { Err((alerts(), script)) }
+    });
+    until("the channel that refuses everything to be seen", TOLD_MAX, || {
+        let found = alerts();
+        let seen = found["seen"].as_str().unwrap_or_default();
+        let is_seen = found["good"] == false && seen.contains("`dead` takes nothing") && !seen.contains("`script`");
+        if is_seen { Ok(()) } else { Err(found) }
+    });
     assert!(daemon.terminate().success());
 }

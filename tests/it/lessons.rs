@@ -1,11 +1,14 @@
 //! What a failure taught is told to the next similar task, by itself: over a kill, never to another project, and not to
 //! an agent that does not want it.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::support::daemon::TestHome;
 use crate::support::model_server::{Deed, ModelServer};
 use crate::support::rim::{Rim, of_kind};
+use crate::support::wait::until;
 
 const TOLD: &str = "# From memory";
 
@@ -120,4 +123,28 @@ fn an_agent_without_tokens_for_memory_is_told_nothing_and_keeps_no_lesson() {
     let listed = rim.get(&part);
     assert_eq!(listed.body["entries"].as_array().map(Vec::len), Some(1), "{listed:?}");
     assert!(server.asked().iter().all(|request| !order(request).contains(TOLD)));
+}
+
+#[test]
+fn a_lesson_that_is_told_counts_as_used() {
+    let server = ModelServer::start();
+    let home = TestHome::new(&format!("{}[memory]\ngcInterval = 1\n", server.config("far", "openai")));
+    let daemon = home.start_with(&[("TEST_MODEL_KEY", "k")]);
+    let rim = Rim::of(&daemon);
+    learn(&server, &rim, &home.workspace());
+    server.then([Deed::Text("deployed on port 8443".into())]);
+    let task = "Deploy the parser service to the production cluster";
+    let id = submit(&rim, &home.workspace(), task);
+    assert_eq!(rim.ended(&id)["status"], "succeeded");
+    let told = of_kind(&rim.events(&id), "memory.recalled").len();
+    assert_eq!(told, 1, "the lesson was told");
+    let part = format!("/v1/memory/project?project={}", home.workspace().display());
+    until("its use to be written down", Duration::from_secs(20), || {
+        let listed = rim.get(&part).body;
+        if listed["entries"][0]["uses"] == 1 {
+            Ok(())
+        } else {
+            Err(listed)
+        }
+    });
 }

@@ -81,8 +81,18 @@ fn an_agent_and_the_tokens_of_a_key_are_bounded_before_anything_is_accepted() {
         (429, "OC-7018"),
         "more than ever passes: {refused:?}"
     );
+    // An agent that a plan names gets an order too, and so does one whose run is repeated.
+    let steps = json!([{ "id": "a", "agent": "coder", "task": "x" }]);
+    let body = json!({ "task": "x", "workspace": home.workspace(), "plan": { "steps": steps } });
+    let refused = rim.post("/v1/runs", &body);
+    assert_eq!((refused.status, refused.code()), (429, "OC-7013"), "{refused:?}");
     let runs = rim.get("/v1/runs").body;
     assert_eq!(runs["runs"].as_array().map(Vec::len), Some(2), "{runs}");
+    let coder = runs["runs"].as_array().expect("runs").last().expect("the first");
+    let id = coder["id"].as_str().expect("an id");
+    rim.ended(id);
+    let refused = rim.post(&format!("/v1/runs/{id}/retry"), &json!({}));
+    assert_eq!((refused.status, refused.code()), (429, "OC-7013"), "{refused:?}");
 }
 
 #[test]

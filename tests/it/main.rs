@@ -6,6 +6,7 @@
 )]
 
 mod admin;
+mod again;
 mod answers;
 mod budget;
 mod builtins;
@@ -26,6 +27,7 @@ mod kill;
 mod lessons;
 mod limits;
 mod litellm;
+mod logs;
 mod mcp;
 mod memory;
 mod memory_upkeep;
@@ -34,6 +36,7 @@ mod model_faults;
 mod models;
 mod money;
 mod nginx;
+mod otlp;
 mod packages;
 mod paths;
 mod process;

@@ -1,8 +1,10 @@
 //! A home whose store an earlier program wrote, with the real binary: it is brought to this program, killed in the
 //! middle, and refused with everything as it was.
 
-use std::io::Read as _;
-use std::path::PathBuf;
+use std::fs::OpenOptions;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
 
@@ -16,6 +18,10 @@ use crate::support::rim::Rim;
 /// The file that the last program of the first layout wrote.
 const GOLDEN: &[u8] = include_bytes!("golden/store-layout-1.redb.gz");
 
+/// What stands beside it: the key of its audit log, and the checkpoint of the log's last row.
+const AUDIT_KEY: &str = "1111111111111111111111111111111111111111111111111111111111111111\n";
+const AUDIT_CHECKPOINTS: &str = include_str!("golden/store-layout-1.audit.checkpoints");
+
 /// The store's bytes as that program left them.
 pub fn golden() -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -23,10 +29,20 @@ pub fn golden() -> Vec<u8> {
     bytes
 }
 
+/// Puts a state of that program into a folder.
+pub fn put_earlier_state(folder: &Path) {
+    std::fs::write(folder.join("openclaw.redb"), golden()).expect("written");
+    std::fs::write(folder.join("audit.checkpoints"), AUDIT_CHECKPOINTS).expect("written");
+    let mut key = OpenOptions::new();
+    key.write(true).create(true).truncate(true).mode(0o600);
+    let mut key = key.open(folder.join("audit.key")).expect("made");
+    key.write_all(AUDIT_KEY.as_bytes()).expect("written");
+}
+
 fn earlier_home() -> TestHome {
     let home = TestHome::new("[log]\nlevel = \"info\"\n");
     std::fs::create_dir_all(home.path().join("state")).expect("a folder");
-    std::fs::write(home.store_file(), golden()).expect("written");
+    put_earlier_state(&home.path().join("state"));
     home
 }
 
@@ -147,7 +163,7 @@ fn a_disk_without_room_for_the_copy_refuses_the_start_and_leaves_the_store_to_th
     let Some(disk) = SmallDisk::mount(&home.path().join("state"), 24) else {
         return;
     };
-    std::fs::write(home.store_file(), golden()).expect("written");
+    put_earlier_state(&home.path().join("state"));
     disk.fill_but(2 * 1024 * 1024);
     let refused = home.spawn(&[]).wait_ready();
     let status = refused.err().expect("it does not start");

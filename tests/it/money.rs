@@ -256,6 +256,8 @@ fn metrics_are_served_as_prometheus_text_with_every_family_of_the_table() {
         "openclaw_memory_embeddings_total",
         "openclaw_memory_vectors_due",
         "openclaw_memory_words_alone_total",
+        // Only where a collector is configured.
+        "openclaw_otlp_items_total",
     ];
     let expected = METRICS.iter().filter(|metric| !absent.contains(&metric.name));
     let expected: BTreeSet<(&str, &str)> = expected

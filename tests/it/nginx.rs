@@ -127,7 +127,9 @@ fn client(bundle: &str, own: Option<&str>, to: SocketAddr) -> reqwest::Client {
 #[test]
 fn through_nginx_streams_flow_and_what_a_client_says_of_itself_does_not() {
     let Some(program) = program() else { return };
-    let home = TestHome::new("[gateway]\ntls.mode = \"internal\"\ntls.clients = \"known\"\nkeepalive = 100\n");
+    let home = TestHome::new(
+        "[gateway]\ntls.mode = \"internal\"\ntls.clients = \"known\"\nkeepalive = 100\nmaxConnectionsPerAddress = 3\n",
+    );
     let daemon = home.start();
     let gateway = daemon.url.strip_prefix("https://").expect("TLS").to_owned();
     let folder = tempfile::tempdir().expect("a folder");
@@ -222,6 +224,13 @@ fn through_nginx_streams_flow_and_what_a_client_says_of_itself_does_not() {
         assert_eq!(accepted.status(), 202);
         let path = accepted.headers()["location"].to_str().expect("text").to_owned();
         let request = known.get(format!("{url}{path}/events")).bearer_auth(&daemon.key);
+        // Nginx brings the clients of many addresses: the bound of one is none for it.
+        let mut others = Vec::new();
+        for number in 0..6 {
+            let stream = request.try_clone().expect("no body").send().await.expect("an answer");
+            assert_eq!(stream.status(), 200, "stream {number}");
+            others.push(stream);
+        }
         let mut stream = request.send().await.expect("an answer");
         let mut heard = String::new();
         while !heard.contains("call.intended") || heard.matches(": keepalive").count() < 3 {

@@ -85,6 +85,7 @@ impl House {
             arguments,
             workspace: self.folder.path().join("work").into(),
             granted: None,
+            agreed: false,
             deadline: Duration::from_secs(30),
         };
         let outcome = block_on(skill.call(order)).expect("the machinery works").outcome;

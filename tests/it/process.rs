@@ -9,7 +9,7 @@ use openclaw::domain::effect::EffectKey;
 use openclaw::skills::process::end::{Ended, ProgramEnd, Rendering};
 use openclaw::skills::process::orphans::shim_name;
 use openclaw::skills::process::runner::{ProcessError, ProcessRunner, ProgramOrder};
-use openclaw::skills::sandbox::policy::Confinement;
+use openclaw::skills::sandbox::policy::{Confinement, SandboxMode, SandboxSettings};
 use openclaw::skills::spool::Spool;
 
 /// Set for the copy of this test program that plays the daemon.
@@ -257,14 +257,18 @@ fn an_order_that_a_launcher_took_to_its_grave_is_carried_out_once() {
     let folder = tempfile::tempdir().expect("folder");
     let (runner, first) = (runner(folder.path()), key());
     let launcher = block_on(async {
-        let call = runner.run(script(folder.path(), first, "touch ready; sleep 0.2"));
+        // Dropped while it runs: its shim takes no other order.
+        let call = runner.run(script(folder.path(), first, "touch ready; sleep 30"));
         let look = async {
             while !folder.path().join("ready").exists() {
                 tokio::task::yield_now().await;
             }
             parent_of(parent_of_first(first))
         };
-        tokio::join!(call, look).1
+        tokio::select! {
+            end = call => panic!("it ended: {end:?}"),
+            launcher = look => launcher,
+        }
     });
     signal(launcher, rustix::process::Signal::STOP);
     let end = block_on(async {
@@ -297,6 +301,77 @@ fn parent_of(pid: u32) -> u32 {
         .expect("a parent")
         .parse()
         .expect("a pid")
+}
+
+#[test]
+fn one_shim_carries_out_one_order_after_the_other_and_whoever_finds_it_gone_asks_for_another() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let runner = runner(folder.path());
+    let parent = || -> u32 {
+        let end = run(script(folder.path(), key(), "echo $PPID"), &runner);
+        end.stdout.trim().parse().unwrap_or_else(|_| panic!("{end:?}"))
+    };
+    let name = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let first = parent();
+    assert_eq!(parent(), first, "a copy for each program");
+    assert_eq!(
+        name(first),
+        "openclaw-shim\n",
+        "it bears the name of a call that is over"
+    );
+    signal(first, rustix::process::Signal::KILL);
+    let second = parent();
+    assert_ne!(second, first);
+    drop(runner);
+    let stat = || std::fs::read_to_string(format!("/proc/{second}/stat")).unwrap_or_default();
+    eventually("the shim to end with its daemon", stat, |stat| {
+        stat.is_empty() || stat.contains(") Z")
+    });
+}
+
+/// Programs that sleep for this long.
+pub fn sleeping(seconds: &str) -> Vec<u32> {
+    let wanted = format!("sleep\0{seconds}\0");
+    let processes = std::fs::read_dir("/proc").expect("proc").flatten();
+    let numbered = processes.filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path())));
+    let found = numbered
+        .filter(|(_, folder)| std::fs::read(folder.join("cmdline")).is_ok_and(|line| line == wanted.as_bytes()));
+    found.map(|(pid, _)| pid).collect()
+}
+
+#[test]
+fn what_a_program_started_under_no_name_of_ours_goes_with_its_shim() {
+    // Without the sandbox there is no control group, and the launcher alone sees what is left.
+    for mode in [SandboxMode::On, SandboxMode::Off] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let settings = SandboxSettings {
+            mode,
+            ..SandboxSettings::default()
+        };
+        let spool = Spool::open(folder.path().join("spool")).expect("spool");
+        let runner = ProcessRunner::with(env!("CARGO_BIN_EXE_openclaw").into(), Some(spool), settings);
+        let seconds = format!("6{}", fastrand::u32(10_000_000..99_999_999));
+        let text = format!("env -i setsid sleep {seconds} & echo $PPID > shim.new; mv shim.new shim; sleep 600");
+        let order = script(folder.path(), key(), &text);
+        let ended = std::thread::spawn({
+            let runner = Arc::clone(&runner);
+            move || block_on(runner.run(order))
+        });
+        eventually("the stranger", || sleeping(&seconds), |pids| pids.len() == 1);
+        let shim = || std::fs::read_to_string(folder.path().join("shim")).unwrap_or_default();
+        eventually("the shim's number", shim, |text| !text.is_empty());
+        signal(shim().trim().parse().expect("a number"), rustix::process::Signal::KILL);
+        let ended = ended.join().expect("no panic");
+        assert!(matches!(ended, Err(ProcessError::BadReport { .. })), "{ended:?}");
+        if block_on(runner.sandbox()).cgroup.is_some() {
+            assert_eq!(
+                sleeping(&seconds),
+                Vec::<u32>::new(),
+                "nothing is left when the end is told"
+            );
+        }
+        eventually("the stranger to be gone", || sleeping(&seconds), Vec::is_empty);
+    }
 }
 
 #[test]

@@ -168,6 +168,20 @@ fn secrets_are_listed_and_removed_and_do_not_open_without_their_key() {
 }
 
 #[test]
+fn a_daemon_does_not_start_with_a_passphrase_that_is_none() {
+    let home = TestHome::new("");
+    let started = home.spawn(&[("OPENCLAW_PASSPHRASE", "short")]).wait_ready();
+    let status = started.err().expect("it does not start");
+    assert!(!status.success());
+    assert!(home.words().contains("OC-2018"), "{}", home.words());
+    assert!(
+        home.start_with(&[("OPENCLAW_PASSPHRASE", PASSPHRASE)])
+            .terminate()
+            .success()
+    );
+}
+
+#[test]
 fn a_daemon_as_it_comes_passes_its_own_security_check_and_what_is_opened_is_reported() {
     let home = TestHome::new("");
     let daemon = home.start();

@@ -18,11 +18,11 @@ use openclaw::domain::time::UtcMillis;
 use openclaw::skills::catalogue::Catalogue;
 use openclaw::skills::command::{CommandDeclaration, CommandSkill, CommandSurroundings};
 use openclaw::skills::first_set::{Parts, first_set};
-use openclaw::skills::memory_reader::MemoryReader;
+use openclaw::skills::memory_reader::{MemoryQuestion, MemoryReader};
 use openclaw::skills::network::NetworkPolicy;
 use openclaw::skills::package::library::Library;
 use openclaw::skills::process::runner::ProcessRunner;
-use openclaw::skills::skill::{CallEnd, CallOrder, LocalEffect, ProbeAnswer, Skill};
+use openclaw::skills::skill::{CallEnd, CallOrder, LocalEffect, NewNote, ProbeAnswer, Skill};
 use openclaw::skills::spool::Spool;
 use openclaw::skills::workers::{WorkerEnd, Workers};
 use serde_json::{Value, json};
@@ -42,17 +42,20 @@ impl MemoryReader for Shelf {
     fn query(
         &self,
         shard: ShardName,
-        question: Arc<str>,
-        limit: usize,
-        _tokens_max: u64,
+        question: MemoryQuestion,
     ) -> BoxFuture<'static, Result<Vec<MemoryEntry>, String>> {
         let own = self.0.iter().filter(|(key, _)| key.shard() == shard);
-        let fitting = own.filter(|(_, entry)| entry.text.contains(&*question));
-        let found = fitting.map(|(_, entry)| entry.clone()).take(limit).collect();
+        let fitting = own.filter(|(_, entry)| entry.text.contains(&*question.text));
+        let found = fitting.map(|(_, entry)| entry.clone()).take(question.limit).collect();
         Box::pin(std::future::ready(Ok(found)))
     }
 
-    fn make_room(&self, _key: MemoryKey, _bytes: usize) -> BoxFuture<'static, Result<(), String>> {
+    fn make_room(
+        &self,
+        _shard: ShardName,
+        _key: Option<Arc<str>>,
+        _bytes: usize,
+    ) -> BoxFuture<'static, Result<(), String>> {
         Box::pin(std::future::ready(Ok(())))
     }
 }
@@ -170,6 +173,7 @@ impl House {
             arguments,
             workspace: Arc::from(self.root.as_path()),
             granted: None,
+            agreed: false,
             deadline: Duration::from_secs(20),
         }
     }
@@ -473,15 +477,29 @@ fn a_declared_command_gets_json_and_is_asked_by_its_probe() {
 fn memory_is_put_by_the_committer_and_read_by_name() {
     let house = house();
     let end = house.call_as(key(), "memory.put", json!({"scope": "global", "key": "k", "text": "t"}));
-    let wanted = LocalEffect::MemoryPut {
-        key: MemoryKey {
+    let mut note = NewNote {
+        shard: ShardName {
             scope: MemoryScope::Global,
             namespace: "".into(),
-            key: "k".into(),
         },
+        key: Some("k".into()),
         text: "t".into(),
+        tags: Vec::new(),
+        importance: None,
+        expires_in_s: None,
     };
-    assert_eq!((end.local, end.outcome.is_error), (Some(wanted), false));
+    let wanted = |note: &NewNote| Some(LocalEffect::MemoryPut(Box::new(note.clone())));
+    assert_eq!((end.local, end.outcome.is_error), (wanted(&note), false));
+    let all = json!({"scope": "global", "text": "t", "tags": ["a", "b"], "importance": 90, "expires_in_s": 60});
+    let end = house.call_as(key(), "memory.put", all);
+    note.key = None;
+    note.tags = vec!["a".into(), "b".into()];
+    (note.importance, note.expires_in_s) = (Some(90), Some(60));
+    assert_eq!((end.local, end.outcome.is_error), (wanted(&note), false));
+    let bad = json!({"scope": "global", "text": "t", "tags": ["a\nb"]});
+    house.refused("memory.put", bad, "tags of 1 to 64 bytes");
+    let both = json!({"scope": "global", "key": "k", "tags": ["a"]});
+    house.refused("memory.query", both, "narrow a `query`");
     let got = house.json("memory.get", json!({"scope": "project", "key": "auth"}));
     let wanted = json!({"scope": "project", "key": "auth", "text": "kept", "version": 2, "updated_at_ms": 5});
     assert_eq!(got, wanted);

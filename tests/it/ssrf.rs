@@ -8,10 +8,11 @@ use std::io::{Read, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use openclaw::domain::capability::CapabilitySet;
 use openclaw::domain::id::RunId;
 use openclaw::domain::name::StepId;
 use openclaw::domain::time::UtcMillis;
@@ -26,6 +27,9 @@ use serde_json::{Value, json};
 use supervisors::Supervisor;
 
 use crate::process::{block_on, key};
+use crate::support::daemon::TestHome;
+use crate::support::rim::Rim;
+use crate::support::wait::until;
 
 /// Hosts that are, or stand for, something inside, as people write them.
 const INNER: &[&str] = &[
@@ -217,13 +221,20 @@ fn encoded(text: &str) -> String {
 
 /// Makes a call: whether it is an error, and what came of it.
 pub async fn call(skill: &dyn Skill, arguments: Value) -> (bool, String) {
+    call_as(skill, arguments, None, false).await
+}
+
+/// The same for somebody who may touch this, and with or without a person's word for the call.
+async fn call_as(skill: &dyn Skill, arguments: Value, granted: Option<&[&str]>, agreed: bool) -> (bool, String) {
+    let granted = granted.map(|list| CapabilitySet::parse(list.iter().copied()).expect("capabilities"));
     let order = CallOrder {
         key: key(),
         run: RunId::new(UtcMillis(1), 1),
         step: StepId::new("s").expect("id"),
         arguments,
         workspace: Path::new("/").into(),
-        granted: None,
+        granted: granted.map(Arc::new),
+        agreed,
         deadline: Duration::from_secs(20),
     };
     let end = skill
@@ -232,6 +243,97 @@ pub async fn call(skill: &dyn Skill, arguments: Value) -> (bool, String) {
         .expect("a refusal is no failure of the machinery")
         .outcome;
     (end.is_error, end.content.to_string())
+}
+
+/// A server that keeps what it is sent.
+fn listening() -> (u16, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let heard: Arc<Mutex<Vec<String>>> = Arc::default();
+    let kept = heard.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a connection");
+            let mut buffer = [0; 8192];
+            let count = stream.read(&mut buffer).unwrap_or_default();
+            let text = String::from_utf8_lossy(&buffer[..count]).into_owned();
+            kept.lock().expect("whole").push(text);
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nother")
+                .ok();
+        }
+    });
+    (port, heard)
+}
+
+#[test]
+fn a_redirect_leads_nowhere_that_its_caller_may_not_go_and_takes_nothing_along() {
+    block_on(async {
+        let leader = leader();
+        let (port, heard) = listening();
+        let places = [format!("127.0.0.1:{leader}"), format!("127.0.0.1:{port}")];
+        let policy = NetworkPolicy::parse(places.iter().map(String::as_str)).expect("a policy");
+        let (fetch, request) = (WebFetch::new(policy.clone()), HttpRequest::new(policy));
+        let [first, second] = places.map(|place| format!("net:{place}"));
+        let led = format!(
+            "http://127.0.0.1:{leader}/?{}",
+            encoded(&format!("http://127.0.0.1:{port}/x"))
+        );
+        let headers = json!({ "x-own": "kept-1" });
+        let whole = json!({ "url": led, "method": "GET", "body": "kept-2", "headers": headers });
+        let skills: [(&dyn Skill, Value); 2] = [(&fetch, json!({ "url": led })), (&request, whole)];
+        for (skill, arguments) in skills {
+            let check = async |granted: Option<&[&str]>, agreed: bool, wanted: &str| {
+                let (is_error, said) = call_as(skill, arguments.clone(), granted, agreed).await;
+                let requests: Vec<String> = heard.lock().expect("whole").drain(..).collect();
+                assert!(said.contains(wanted), "{granted:?} {agreed}: {said}");
+                assert_eq!(requests.len(), usize::from(!is_error), "{granted:?} {agreed}: {said}");
+                assert!(
+                    !requests.concat().contains("kept-"),
+                    "what was meant for another: {requests:?}"
+                );
+            };
+            check(None, false, "other").await;
+            check(Some(&[&first, &second]), false, "other").await;
+            check(Some(&["net"]), false, "other").await;
+            check(Some(&[&first]), false, "OC-5022").await;
+            check(None, true, "a person agreed to the first address alone").await;
+        }
+    });
+}
+
+#[test]
+fn a_request_that_a_person_agreed_to_goes_to_the_address_that_was_shown_and_no_further() {
+    let leader = leader();
+    let (port, heard) = listening();
+    let home = TestHome::new(&format!(
+        "[agent]\napprovals = {{ \"http.request\" = \"ask\" }}\n[skills.network]\nallow = [\"127.0.0.1:{leader}\", \"127.0.0.1:{port}\"]\n"
+    ));
+    let daemon = home.start();
+    let rim = Rim::of(&daemon);
+    let led = format!(
+        "http://127.0.0.1:{leader}/?{}",
+        encoded(&format!("http://127.0.0.1:{port}/x"))
+    );
+    let id = rim.submit_plan(
+        &home.workspace(),
+        &json!([{ "id": "r", "skill": "http.request", "inputs": { "url": led }, "retries": 0 }]),
+    );
+    let hash = until("the question", Duration::from_secs(30), || {
+        let run = rim.run(&id);
+        run["waiting"][0]["hash"].as_str().map(str::to_owned).ok_or(run)
+    });
+    let reply = rim.post(
+        &format!("/v1/runs/{id}/approve"),
+        &json!({ "hash": hash, "granted": true }),
+    );
+    assert_eq!(reply.status, 200, "{}", reply.body);
+    let run = rim.ended(&id);
+    assert!(
+        run.to_string().contains("a person agreed to the first address alone"),
+        "{run}"
+    );
+    assert_eq!(*heard.lock().expect("whole"), Vec::<String>::new());
 }
 
 #[test]

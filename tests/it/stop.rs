@@ -52,3 +52,35 @@ fn a_once_call_under_way_at_a_stop_ends_and_is_known_to_the_next_life() {
     let ledger = std::fs::read_to_string(folder.join("ledger")).expect("the effect");
     assert_eq!(ledger, "done\n");
 }
+
+#[test]
+fn a_check_under_way_at_a_stop_ends_and_is_known_to_the_next_life() {
+    let home = TestHome::new("");
+    let mut daemon = home.start();
+    let folder = home.workspace();
+    let steps = json!([{
+        "id": "checked", "skill": "fs.list", "inputs": { "path": "." }, "retries": 0,
+        "checks": [{ "type": "command", "argv": ["sh", "-c", PROGRAM] }],
+    }]);
+    let id = Rim::of(&daemon).submit_plan(&folder, &steps);
+    until("the program to begin", RUN_MAX, || {
+        folder.join("begun").exists().then_some(()).ok_or("it has not")
+    });
+    daemon.signal(Signal::TERM);
+    until("the daemon to begin its stop", RUN_MAX, || {
+        home.words().contains("stopping").then_some(()).ok_or("it has not")
+    });
+    std::fs::write(folder.join("leave"), "").expect("written");
+    assert!(daemon.wait_end(Duration::from_secs(20)).success());
+
+    let daemon = home.start();
+    let rim = Rim::of(&daemon);
+    let run = rim.ended(&id);
+    assert_eq!(run["status"], "succeeded", "{run}");
+    let events = rim.events(&id);
+    let count = |kind: &str| of_kind(&events, kind).len();
+    assert_eq!(
+        (count("call.intended"), count("call.unknown"), count("check.passed")),
+        (1, 0, 1)
+    );
+}

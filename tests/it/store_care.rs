@@ -5,6 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
 
+use openclaw::storage::batch::{Batch, Op};
+use openclaw::storage::record::secret::SecretRecord;
+use openclaw::storage::store::Store;
+use openclaw::storage::writer::Writer;
 use serde_json::{Value, json};
 
 use crate::support::daemon::TestHome;
@@ -173,6 +177,43 @@ fn a_restore_that_was_interrupted_keeps_the_daemon_from_starting() {
 }
 
 #[test]
+fn a_disk_that_is_full_of_what_the_store_has_let_go_has_room_again() {
+    let home = TestHome::new("[store]\nminFreeBytes = 73400320\n");
+    let Some(_disk) = SmallDisk::mount(&home.path().join("state"), 128) else {
+        return;
+    };
+    // What came and went, but for one at the end: the file keeps the room of the others.
+    let store = Store::open(&home.store_file(), 1 << 20).expect("opens");
+    let mut writer = Writer::new(store).expect("a writer");
+    let secret = |number: u32| {
+        Op::SecretPut(
+            format!("s{number}"),
+            SecretRecord {
+                key_id: [0; 8],
+                sealed: vec![7; 500_000],
+                set_at: 0,
+            },
+        )
+    };
+    writer
+        .commit(&[Batch::ops((0..100).map(secret).collect())])
+        .expect("commits");
+    let gone = (0..99).map(|number| Op::SecretRemove(format!("s{number}")));
+    writer.commit(&[Batch::ops(gone.collect())]).expect("commits");
+    drop(writer);
+    let daemon = home.start();
+    let rim = Rim::of(&daemon);
+    let plan = json!({ "task": "a test", "workspace": home.workspace(), "plan": { "steps": write_file("x") } });
+    let refused = rim.post("/v1/runs", &plan);
+    assert_eq!((refused.status, refused.code()), (507, "OC-2020"), "{}", refused.body);
+    until("room for new work", RUN_MAX, || {
+        let taken = rim.post("/v1/runs", &plan);
+        (taken.status == 202).then_some(()).ok_or(taken.body)
+    });
+    assert!(home.words().contains("the store was made smaller"), "{}", home.words());
+}
+
+#[test]
 fn a_full_disk_refuses_new_work_parks_what_runs_and_all_goes_on_when_there_is_room() {
     let home = TestHome::new("[store]\nminFreeBytes = 4194304\n");
     let Some(disk) = SmallDisk::mount(&home.path().join("state"), 24) else {
@@ -235,12 +276,14 @@ fn a_full_disk_refuses_new_work_parks_what_runs_and_all_goes_on_when_there_is_ro
         "once"
     );
     assert_eq!(rim.ended(&rim.submit(&plan))["status"], "succeeded");
-    let told = rim.get("/v1/incidents").body.to_string();
-    assert!(told.contains("the disk of the state folder is full"), "{told}");
-    assert!(
-        told.contains("there is room on the disk of the state folder again"),
-        "{told}"
-    );
+    // One incident from the beginning to the end, also over the kill.
+    let told = rim.get("/v1/incidents").body;
+    let all = told["incidents"].as_array().expect("a list").iter();
+    let of_disk: Vec<_> = all.filter(|one| one["of"] == "disk:state").collect();
+    assert_eq!(of_disk.len(), 1, "{told}");
+    assert_eq!(of_disk[0]["what"], "the disk of the state folder is full", "{told}");
+    let how = of_disk[0]["resolved"]["how"].as_str();
+    assert!(how.is_some_and(|how| how.starts_with("there is room again")), "{told}");
     assert_eq!(claw(&home, &["store", "verify"], 0)["sound"], true);
     assert!(daemon.terminate().success());
 }

@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::migration;
 use crate::support::wait::until_each;
 
 /// A machine shares `/usr` and the processor with the tests beside it.
@@ -151,6 +152,12 @@ impl Machine {
         until_each(PAUSE, "the service serves", SERVICE_MAX, || self.is_serving());
     }
 
+    /// Has systemd count the starts of the service anew: three faults within five minutes, on a slow machine with a start
+    /// too many for one of them, come near the limit that is there for a service that cannot start.
+    fn forgets_starts(&self) {
+        self.must("systemctl reset-failed openclaw.service");
+    }
+
     /// Waits until systemd has ended and started the service once more than `before`.
     fn is_restarted(&self, before: u32) {
         until_each(PAUSE, "the service is restarted", SERVICE_MAX, || {
@@ -241,6 +248,20 @@ const RUN: &str = r#"{"task": "pay and wait", "plan": {"goal": "paid", "result":
   {"id": "pay", "skill": "pay", "inputs": {}},
   {"id": "wait", "skill": "wait", "inputs": {}, "needs": ["pay"]}]}}"#;
 
+/// With a credential in the manager's store that is the key of the secrets; without one the state keeps a file.
+fn keeps_secrets_under_a_credential(machine: &Machine) {
+    let sets = || machine.must("printf very-secret | /opt/openclaw/openclaw secret set token");
+    machine.must("install -d -m 700 /etc/credstore && head -c 32 /dev/urandom >/etc/credstore/openclaw-secret-key");
+    machine.must("systemctl restart openclaw");
+    machine.serves();
+    sets();
+    machine.must("test ! -e /var/lib/openclaw/secret.key");
+    machine.must("rm -r /etc/credstore && systemctl restart openclaw");
+    machine.serves();
+    sets();
+    machine.must("test -e /var/lib/openclaw/secret.key && /opt/openclaw/openclaw secret remove token");
+}
+
 /// `systemctl reload` answers whether the files were taken, and the service goes on in any case.
 fn reloads(machine: &Machine) {
     let pid = machine.show("MainPID");
@@ -274,6 +295,46 @@ fn reloads(machine: &Machine) {
     assert_eq!((machine.show("MainPID"), machine.restarts()), (pid, 0));
 }
 
+/// The service may not write to the operator's folder, and root's commands do it in its place: files keep their owner and
+/// mode, and are taken without a restart.
+fn takes_what_the_operator_changes(machine: &Machine) {
+    let openclaw = "/opt/openclaw/openclaw";
+    machine.must("chown root:openclaw /etc/openclaw/openclaw.toml && chmod 640 /etc/openclaw/openclaw.toml");
+    let as_service = "setpriv --reuid openclaw --regid openclaw --clear-groups";
+    machine.must(&format!(
+        "{as_service} test -r /etc/openclaw/openclaw.toml && ! {as_service} test -w /etc/openclaw"
+    ));
+    let told = machine.must(&format!("{openclaw} config set agent.maxRetries 4"));
+    assert!(told.contains("→ 4") && told.contains("config reload"), "{told}");
+    let stat = machine.must("stat -c '%U:%G %a' /etc/openclaw/openclaw.toml");
+    assert_eq!(stat.trim(), "root:openclaw 640");
+    let told = machine.must(&format!("{openclaw} config reload"));
+    assert!(told.contains("agent.maxRetries"), "{told}");
+    let (told, went_well) = machine.run(&format!("{openclaw} config set agent.maxRetries many"));
+    assert!(!went_well && told.contains("OC-6002"), "{told}");
+
+    machine.must(&format!("{openclaw} cron add yearly '0 0 1 1 *' --skill pay"));
+    let (told, went_well) = machine.run(&format!("{openclaw} cron add broken '61 * * * *' --skill pay"));
+    assert!(!went_well && told.contains("61"), "{told}");
+    let listed = machine.must(&format!("{openclaw} cron list && ls /etc/openclaw/schedules"));
+    assert!(listed.contains("yearly.toml") && !listed.contains("broken"), "{listed}");
+    machine.must(&format!("{openclaw} cron show yearly"));
+    machine.must(&format!(
+        "{openclaw} cron remove yearly && test ! -e /etc/openclaw/schedules/yearly.toml"
+    ));
+    machine.must(&format!(
+        "{openclaw} agent create zoe --model offline && {openclaw} config reload"
+    ));
+    machine.must(&format!("{openclaw} agent show zoe"));
+
+    let (pid, restarts) = (machine.show("MainPID"), machine.restarts());
+    machine.must(&format!("{openclaw} restart"));
+    machine.serves();
+    assert!(machine.show("MainPID") != pid && machine.restarts() == restarts);
+    let lines = machine.must(&format!("{openclaw} logs -n 20"));
+    assert!(lines.contains("ready gateway="), "{lines}");
+}
+
 #[test]
 fn as_a_service_it_is_hardened_confines_programs_refuses_no_connection_and_resumes_after_a_kill() {
     if !is_here() {
@@ -284,8 +345,10 @@ fn as_a_service_it_is_hardened_confines_programs_refuses_no_connection_and_resum
     let journal = machine.journal();
     assert!(journal.contains("programs are confined"), "{journal}");
     machine.must("systemd-analyze security openclaw.service --threshold=20 >/dev/null");
+    keeps_secrets_under_a_credential(&machine);
 
     reloads(&machine);
+    takes_what_the_operator_changes(&machine);
 
     machine.must("install -o openclaw -g openclaw /dev/null /var/lib/openclaw/marks");
     machine.write("/run/order.json", RUN);
@@ -387,10 +450,12 @@ fn a_gateway_a_store_and_a_process_that_hang_are_ended_by_the_watchdog() {
     machine.must("ip link set lo up");
     machine.serves();
 
+    machine.forgets_starts();
     let before = machine.restarts();
     machine.must("kill -STOP $(systemctl show openclaw -P MainPID)");
     machine.is_restarted(before);
 
+    machine.forgets_starts();
     let before = machine.restarts();
     disk.freeze();
     // It cannot be ended before its write returns, so only the verdict is waited for.
@@ -400,4 +465,80 @@ fn a_gateway_a_store_and_a_process_that_hang_are_ended_by_the_watchdog() {
     });
     disk.thaw();
     machine.is_restarted(before);
+}
+
+/// The service with the store of an earlier program, of which this machine has the bytes.
+fn puts_earlier_store(machine: &Machine, disk: &Disk) {
+    machine.must("systemctl stop openclaw.socket openclaw.service && rm -rf /var/lib/openclaw/*");
+    migration::put_earlier_state(&disk.mounted());
+    machine.must("chown -R openclaw:openclaw /var/lib/openclaw");
+}
+
+/// Stores of the earlier layout beside the store.
+fn kept_stores(disk: &Disk) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(disk.mounted()).expect("a folder").flatten();
+    let paths = entries.map(|entry| entry.path());
+    paths
+        .filter(|path| path.to_string_lossy().contains("openclaw.redb.layout-1-"))
+        .collect()
+}
+
+#[test]
+fn a_program_that_takes_its_forerunners_place_migrates_its_store_or_leaves_it_and_is_not_tried_again() {
+    if !is_here() {
+        return;
+    }
+    let disk = Disk::new();
+    let machine = Machine::with_service("", Some(&disk.mounted()));
+    machine.must("mkdir -p /opt/live && cp /opt/openclaw/openclaw /opt/live/ && /opt/live/openclaw service install");
+    machine.must("systemctl restart openclaw");
+    machine.serves();
+    let program = || machine.must("readlink /proc/$(systemctl show openclaw -P MainPID)/exe");
+    assert_eq!(program().trim(), "/opt/live/openclaw");
+    machine.must("cp /opt/openclaw/openclaw /opt/live/next && mv /opt/live/next /opt/live/openclaw");
+    assert_eq!(
+        program().trim(),
+        "/opt/live/openclaw (deleted)",
+        "the forerunner goes on until the restart"
+    );
+
+    // No room for the copy: the store stays the forerunner's, and nobody starts it in a loop.
+    puts_earlier_store(&machine, &disk);
+    machine.must(
+        "free=$(df -B1 --output=avail /var/lib/openclaw | tail -1); \
+         fallocate -l $((free - 2097152)) /var/lib/openclaw/filler",
+    );
+    let (told, went_well) = machine.run("systemctl start openclaw");
+    assert!(!went_well, "{told}");
+    assert_eq!(machine.show("ActiveState"), "failed", "{}", machine.journal());
+    assert_eq!((machine.show("ExecMainStatus").as_str(), machine.restarts()), ("4", 0));
+    let journal = machine.journal();
+    assert!(journal.contains("OC-3010"), "{journal}");
+    let store = std::fs::read(disk.mounted().join("openclaw.redb")).expect("there");
+    assert_eq!(store.len(), migration::golden().len());
+    assert!(store == migration::golden(), "not one byte is another one");
+    assert_eq!(kept_stores(&disk), Vec::<PathBuf>::new());
+
+    // With room it is migrated, also when it is killed on its way.
+    machine.must("rm /var/lib/openclaw/filler; systemctl reset-failed openclaw");
+    machine.must(
+        "systemctl start --no-block openclaw; pid=0; \
+         while [ $pid -eq 0 ]; do pid=$(systemctl show openclaw -P MainPID); done; kill -9 $pid",
+    );
+    machine.is_restarted(0);
+    assert_eq!(program().trim(), "/opt/live/openclaw");
+    let kept = kept_stores(&disk);
+    assert!(!kept.is_empty(), "{}", machine.journal());
+    for back in kept {
+        assert!(
+            std::fs::read(back).expect("there") == migration::golden(),
+            "the way back is the forerunner's store"
+        );
+    }
+    let runs = machine.must(
+        "curl -sf -m 20 -H \"Authorization: Bearer $(cat /var/lib/openclaw/operator.key)\" http://127.0.0.1:8080/v1/runs",
+    );
+    let runs: serde_json::Value = serde_json::from_str(&runs).expect(&runs);
+    assert_eq!(runs["runs"].as_array().map(Vec::len), Some(5), "{runs}");
+    machine.must("/opt/live/openclaw store verify --json | grep -q '\"sound\": *true'");
 }

@@ -204,3 +204,40 @@ fn whoever_follows_a_run_at_a_terminal_is_asked_there() {
         "{run}"
     );
 }
+
+/// The launcher of this daemon, if there is one.
+fn launcher_of(daemon: u32) -> Option<u32> {
+    let processes = std::fs::read_dir("/proc").expect("listed").flatten();
+    let mut numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    numbers.find(|pid| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // Number, name in brackets, state, parent.
+        let parts: Option<(&str, &str)> = stat.split_once('(').and_then(|(_, rest)| rest.rsplit_once(") "));
+        parts.is_some_and(|(name, rest)| {
+            let parent = rest.split(' ').nth(1).and_then(|parent| parent.parse().ok());
+            name == "openclaw-launch" && !rest.starts_with('Z') && parent == Some(daemon)
+        })
+    })
+}
+
+#[test]
+fn launchers_that_end_again_and_again_are_no_crash_and_always_followed_by_another_one() {
+    let home = TestHome::new("");
+    let daemon = home.start();
+    let mut ended = None;
+    // One more than a supervisor would restart.
+    for _ in 0..6 {
+        let launcher = until("a launcher", Duration::from_secs(30), || {
+            launcher_of(daemon.pid()).filter(|pid| Some(*pid) != ended).ok_or(())
+        });
+        let pid = rustix::process::Pid::from_raw(launcher.cast_signed()).expect("a number");
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it is there");
+        ended = Some(launcher);
+    }
+    until("the last launcher", Duration::from_secs(30), || {
+        launcher_of(daemon.pid()).filter(|pid| Some(*pid) != ended).ok_or(())
+    });
+    let shown = home.command().args(["--json", "tree"]).output().expect("runs");
+    let tree = String::from_utf8_lossy(&shown.stdout);
+    assert!(tree.contains("root/skills/launcher/minder"), "{tree}");
+}

@@ -232,6 +232,10 @@ fn no_run_works_where_the_daemon_keeps_its_own_files() {
     }
     let answer = submit(&client, &other);
     assert_eq!(answer.status, 202, "{answer:?}");
+    // The packages of a folder are told of those alone in which a run could read them.
+    let packages = |folder: &std::path::Path| client.get(&format!("/v1/skills?workspace={}", folder.display()));
+    assert_eq!((packages(&state).status, packages(&state).code()), (400, "OC-1009"));
+    assert_eq!(packages(&other).status, 200);
 
     // A folder that becomes a link after it was accepted leads nowhere.
     let gate = other.join("gate");

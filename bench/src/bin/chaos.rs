@@ -20,8 +20,9 @@ Runs a seeded schedule of faults against a daemon of its own under load, and pri
 
   --minutes N      how long faults happen (10)
   --seed N         replays the choices of an earlier schedule (random)
-  --faults A,B     only these faults (all)
+  --faults A,B     only these faults (all); `none` for none
   --every MS       from the start of one fault to the start of the next, not before it has ended (5000)
+  --actors-every MS  also kills any one actor of the tree each so many ms (never)
   --open N         runs that are under way at once (20)
   --disk           the home gets a disk of its own, 512 MiB of memory, so that it can be filled; needs root
   --program PATH   the daemon's program (beside this one)
@@ -38,6 +39,7 @@ fn wanted() -> Outcome<Option<(Drill, Option<PathBuf>)>> {
         seed: fastrand::u64(..),
         faults: FAULTS.iter().map(|fault| (*fault).to_owned()).collect(),
         every: Duration::from_secs(5),
+        actors_every: None,
         open_max: 20,
         own_disk: false,
         program: std::env::current_exe()?.with_file_name("openclaw"),
@@ -50,7 +52,12 @@ fn wanted() -> Outcome<Option<(Drill, Option<PathBuf>)>> {
         match argument.as_str() {
             "--minutes" => drill.length = Duration::try_from_secs_f64(value()?.parse::<f64>()? * 60.0)?,
             "--seed" => drill.seed = value()?.parse()?,
-            "--faults" => drill.faults = value()?.split(',').map(str::to_owned).collect(),
+            "--faults" => {
+                let named = value()?;
+                let named = named.split(',').filter(|fault| *fault != "none");
+                drill.faults = named.map(str::to_owned).collect();
+            }
+            "--actors-every" => drill.actors_every = Some(Duration::from_millis(value()?.parse()?)),
             "--every" => drill.every = Duration::from_millis(value()?.parse()?),
             "--open" => drill.open_max = value()?.parse()?,
             "--disk" => drill.own_disk = true,

@@ -96,6 +96,8 @@ fn main() -> Outcome<()> {
     ];
     println!("{}", render(&rows));
     drop(open);
+    // Ended here: an exit below would leave it running.
+    drop(daemon);
     if rows.iter().any(|row| row.met == Some(false)) {
         std::process::exit(1);
     }

@@ -1,5 +1,6 @@
 //! How much of the marked evidence memory finds, and what each part of the ranking adds:
-//! `cargo run --release -p bench --bin recall`; with arguments like `second=0,asks=0.1` what other weights find.
+//! `cargo run --release -p bench --bin recall`; with arguments like `second=0,asks=0.1` what other weights find,
+//! after `by-speaker` or `at-once` where turns are kept in those ways.
 //!
 //! Ends with 1 when the ranking as it is finds less than the target among the first ten, in either half of the friends'
 //! conversations. The weights were chosen on one half; the other, and the conversations at work, show that they hold.
@@ -14,7 +15,7 @@ use openclaw::memory::ranking::weights::Weights;
 mod recall;
 
 use recall::material::{Conversation, cousins, friends, together, work};
-use recall::measure::{Asked, Shelf, ask_all};
+use recall::measure::{Asked, Kept, Shelf, ask_all};
 
 /// Part of the evidence among the first ten.
 const TARGET: f64 = 0.80;
@@ -47,6 +48,8 @@ fn ladder() -> Vec<(&'static str, Weights)> {
     steps.push(("+ neighbours", now));
     now.rarity = full.rarity;
     steps.push(("+ rarity in the vector", now));
+    now.light = full.light;
+    steps.push(("+ light words", now));
     now.speaker = full.speaker;
     now.name = full.name;
     steps.push(("+ speakers", now));
@@ -64,10 +67,10 @@ fn ladder() -> Vec<(&'static str, Weights)> {
     steps
 }
 
-async fn shelves(of: fn(u64) -> Conversation) -> Vec<Shelf> {
+async fn shelves_of(of: fn(u64) -> Conversation, kept: Kept) -> Vec<Shelf> {
     let mut shelves = Vec::new();
     for seed in 0..3 {
-        shelves.push(Shelf::of(of(seed)).await);
+        shelves.push(Shelf::of(of(seed), kept).await);
     }
     shelves
 }
@@ -87,6 +90,7 @@ fn set(weights: &mut Weights, name: &str, value: f32) -> Option<()> {
         "asks" => &mut weights.asks,
         "second" => &mut weights.second,
         "answers" => &mut weights.answers,
+        "light" => &mut weights.light,
         "rarity" => &mut weights.rarity,
         "prior" => &mut weights.prior,
         _ => return None,
@@ -96,7 +100,7 @@ fn set(weights: &mut Weights, name: &str, value: f32) -> Option<()> {
 }
 
 /// What each list of changed weights (`name=value,…`, one an argument) finds in each world, in one line.
-async fn compare(lists: &[String]) -> ExitCode {
+async fn compare(lists: &[String], kept: Kept) -> ExitCode {
     let worlds = [
         ("friends", friends as fn(u64) -> Conversation),
         ("work", work),
@@ -105,7 +109,7 @@ async fn compare(lists: &[String]) -> ExitCode {
     ];
     let mut known = Vec::new();
     for (name, of) in worlds {
-        known.push((name, shelves(of).await));
+        known.push((name, shelves_of(of, kept).await));
     }
     for list in lists {
         let mut weights = Weights::default();
@@ -142,9 +146,13 @@ async fn compare(lists: &[String]) -> ExitCode {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let lists: Vec<String> = std::env::args().skip(1).collect();
-    if !lists.is_empty() {
-        return compare(&lists).await;
+    let mut lists: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(first) = lists.first() {
+        let kept = Kept::ALL.into_iter().find(|kept| kept.as_str() == first);
+        if kept.is_some() {
+            lists.remove(0);
+        }
+        return compare(&lists, kept.unwrap_or(Kept::Said)).await;
     }
     let mut missed = false;
     for (name, of) in [
@@ -153,7 +161,7 @@ async fn main() -> ExitCode {
         ("cousins", cousins),
         ("together", together),
     ] {
-        let mut shelves = shelves(of).await;
+        let mut shelves = shelves_of(of, Kept::Said).await;
         let turns: usize = shelves.iter().map(|shelf| shelf.conversation.turns.len()).sum();
         println!("{name}: 3 conversations, {turns} turns");
         for asked in [Asked::Plain, Asked::Reworded] {
@@ -189,6 +197,17 @@ async fn main() -> ExitCode {
             let (found, _) = ask_all(&mut shelves, &Weights::default(), Asked::Plain, Some(half));
             println!("half {half}, plain, at 10: {:.3}", found.at_10);
             missed |= name == "friends" && found.at_10 < TARGET;
+        }
+        for kept in Kept::ALL {
+            let mut shelves = shelves_of(of, kept).await;
+            let (found, _) = ask_all(&mut shelves, &Weights::default(), Asked::Plain, None);
+            println!(
+                "kept as {:12} plain, at 5, at 10, MRR: {:.3}, {:.3}, {:.3}",
+                kept.as_str(),
+                found.at_5,
+                found.at_10,
+                found.mrr
+            );
         }
         println!();
     }

@@ -54,17 +54,30 @@ const PAGE: usize = 4096;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
+/// What is measured, and with which binary.
+struct Options {
+    program: PathBuf,
+    only: Vec<String>,
+}
+
 fn main() -> Outcome<()> {
-    let program = program()?;
+    let Options { program, only } = options()?;
+    let wants = |what: &str| only.is_empty() || only.iter().any(|only| only == what);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()?;
     let rows = runtime.block_on(async {
         let mut rows = Vec::new();
-        exec(&program, &mut rows).await?;
-        call(&mut rows).await?;
-        queue(&program, &mut rows).await?;
+        if wants("program") {
+            exec(&program, &mut rows).await?;
+        }
+        if wants("call") {
+            call(&mut rows).await?;
+        }
+        if wants("queue") {
+            queue(&program, &mut rows).await?;
+        }
         Ok::<_, Box<dyn Error>>(rows)
     })?;
     println!("{}", render(&rows));
@@ -74,16 +87,23 @@ fn main() -> Outcome<()> {
     Ok(())
 }
 
-/// The release binary beside this one, or that of `--program`.
-fn program() -> Outcome<PathBuf> {
+/// `--program PATH`, without which it is the release binary beside this one, and `--only program,call,queue`.
+fn options() -> Outcome<Options> {
+    let own = std::env::current_exe()?;
+    let mut options = Options {
+        program: own.parent().ok_or("this program lies nowhere")?.join("openclaw"),
+        only: Vec::new(),
+    };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
-        if argument == "--program" {
-            return Ok(arguments.next().ok_or("--program wants a path")?.into());
+        let mut value = || arguments.next().ok_or_else(|| format!("{argument} wants a value"));
+        match argument.as_str() {
+            "--program" => options.program = value()?.into(),
+            "--only" => options.only = value()?.split(',').map(str::to_owned).collect(),
+            other => return Err(format!("{other} is not known").into()),
         }
     }
-    let own = std::env::current_exe()?;
-    Ok(own.parent().ok_or("this program lies nowhere")?.join("openclaw"))
+    Ok(options)
 }
 
 fn resident_kib() -> u64 {
@@ -256,6 +276,7 @@ fn call_order(number: usize) -> CallOrder {
         arguments: json!({}),
         workspace: Path::new("/").into(),
         granted: None,
+        agreed: false,
         deadline: Duration::from_secs(60),
     }
 }

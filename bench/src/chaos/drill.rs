@@ -13,6 +13,7 @@ use fastrand::Rng;
 use serde_json::Value;
 
 use super::keeper::{Keeper, Place};
+use super::killer::Killer;
 use super::load::{self, Load, Order};
 use super::provider::Provider;
 use super::report::{Report, drift};
@@ -58,6 +59,8 @@ pub struct Drill {
     pub faults: Vec<String>,
     /// From the start of one fault to the start of the next.
     pub every: Duration,
+    /// From one kill of any one actor to the next, beside the faults.
+    pub actors_every: Option<Duration>,
     /// Runs under way at once.
     pub open_max: usize,
     /// Whether the home gets a disk of its own.
@@ -93,9 +96,10 @@ pub fn drill(wanted: &Drill) -> io::Result<Report> {
         program: wanted.program.clone(),
         home: home.clone(),
         attempts: marks.join("attempts"),
+        moves_clock: wanted.faults.iter().any(|fault| fault == "skew-clock"),
     };
     let keeper = Arc::new(Keeper::start(place, listener)?);
-    let address = format!("http://{}", keeper.address);
+    let address = format!("http://{}", keeper.address());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .worker_threads(2)
@@ -122,11 +126,22 @@ pub fn drill(wanted: &Drill) -> io::Result<Report> {
     };
     let metrics = format!("http://127.0.0.1:{metrics_port}/metrics");
     let looking = runtime.spawn(watch.clone().look(client, metrics, pid));
+    let killing = wanted.actors_every.map(|every| {
+        let killer = Killer::new(home.clone(), wanted.seed);
+        (killer.clone(), runtime.spawn(killer.kill(every)))
+    });
     let clients: Vec<_> = (0..wanted.open_max)
         .map(|_| runtime.spawn(load.clone().work()))
         .collect();
     let mut report = scene.attack(began)?;
 
+    if let Some((killer, killing)) = killing {
+        killer.close();
+        runtime
+            .block_on(async { tokio::time::timeout(FAULT_MAX, killing).await })
+            .ok();
+        report.killed = killer.killed();
+    }
     load.close();
     watch.close();
     let calm = Instant::now();
@@ -142,6 +157,7 @@ pub fn drill(wanted: &Drill) -> io::Result<Report> {
     });
     report.length = began.elapsed();
     report.orders = load.orders();
+    report.requests = load.requests();
     report.seen = watch.seen();
     report.recoveries = keeper.seen();
     let shape = scene.wait_shape(&declared, calm);
@@ -267,13 +283,20 @@ impl Scene<'_> {
         let mut random = Rng::with_seed(wanted.seed);
         let mut report = Report {
             command: format!(
-                "ops/chaos/all --minutes {} --seed {} --faults {} --every {} --open {}{}",
+                "ops/chaos/all --minutes {} --seed {} --faults {} --every {} --open {}{}{}",
                 wanted.length.as_secs_f64() / 60.0,
                 wanted.seed,
-                wanted.faults.join(","),
+                if wanted.faults.is_empty() {
+                    "none".to_owned()
+                } else {
+                    wanted.faults.join(",")
+                },
                 wanted.every.as_millis(),
                 wanted.open_max,
                 if wanted.own_disk { " --disk" } else { "" },
+                wanted
+                    .actors_every
+                    .map_or(String::new(), |every| format!(" --actors-every {}", every.as_millis())),
             ),
             ..Report::default()
         };
@@ -284,7 +307,13 @@ impl Scene<'_> {
                 .iter()
                 .filter(|fault| !report.untried.contains_key(*fault))
                 .collect();
-            let Some(fault) = random.choice(&candidates) else { break };
+            let Some(fault) = random.choice(&candidates) else {
+                if !wanted.faults.is_empty() {
+                    break;
+                }
+                std::thread::sleep(wanted.length.saturating_sub(began.elapsed()));
+                continue;
+            };
             let ended = self.happen(fault, random.u32(..))?;
             match ended.status.code() {
                 Some(0) => *report.faults.entry((*fault).clone()).or_default() += 1,

@@ -44,12 +44,12 @@ pub struct Place {
     pub home: PathBuf,
     /// The file that grows with each effect.
     pub attempts: PathBuf,
+    /// Whether it is shown another time where that can be done; reading the clock costs it a little more then.
+    pub moves_clock: bool,
 }
 
 /// Keeps a daemon alive until it is told to end it.
 pub struct Keeper {
-    /// Where the gateway is.
-    pub address: SocketAddr,
     kept: Arc<Kept>,
     thread: Option<JoinHandle<io::Result<()>>>,
 }
@@ -83,10 +83,14 @@ impl Keeper {
             std::thread::spawn(move || kept.keep(&mut child, &listener))
         };
         Ok(Self {
-            address,
             kept,
             thread: Some(thread),
         })
+    }
+
+    /// Where the gateway is.
+    pub fn address(&self) -> SocketAddr {
+        self.kept.address
     }
 
     /// The process that runs now, or ran last.
@@ -133,10 +137,12 @@ impl Kept {
             .args(["-c", HAND_OVER, "sh"])
             .args([self.place.program.as_os_str(), "--home".as_ref()])
             .args([self.place.home.as_os_str(), "start".as_ref()])
+            // As the unit does.
+            .env("MALLOC_ARENA_MAX", "1")
             .stdin(Stdio::from(OwnedFd::from(listener.try_clone()?)))
             .stdout(words.try_clone()?)
             .stderr(words);
-        if Path::new(FAKETIME).is_file() {
+        if self.place.moves_clock && Path::new(FAKETIME).is_file() {
             command
                 .env("LD_PRELOAD", FAKETIME)
                 .env("FAKETIME_TIMESTAMP_FILE", self.place.home.join("faketime"))

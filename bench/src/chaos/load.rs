@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::watch::manner;
+
 /// Pause of a client before it asks again.
 const AGAIN: Duration = Duration::from_millis(100);
 /// Files and memory entries that all runs share in turn: what is kept must not grow with the length of a drill.
@@ -63,6 +65,8 @@ pub struct Load {
     workspace: PathBuf,
     number: AtomicU64,
     orders: Mutex<BTreeMap<u64, Order>>,
+    /// Requests of all clients, by how they ended.
+    requests: Mutex<BTreeMap<String, u64>>,
     is_closed: AtomicBool,
 }
 
@@ -76,6 +80,7 @@ impl Load {
             workspace,
             number: AtomicU64::new(0),
             orders: Mutex::default(),
+            requests: Mutex::default(),
             is_closed: AtomicBool::new(false),
         })
     }
@@ -89,6 +94,11 @@ impl Load {
     pub fn orders(&self) -> Vec<Order> {
         let orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
         orders.values().cloned().collect()
+    }
+
+    /// How the requests of clients ended: `answered`, or why they were not.
+    pub fn requests(&self) -> BTreeMap<String, u64> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// One client: a run after the other.
@@ -178,9 +188,24 @@ impl Load {
             .timeout(ANSWER_MAX)
             .header("authorization", format!("Bearer {}", self.key))
             .header("content-type", "application/json");
-        let response = request.send().await.ok()?;
-        let status = response.status().as_u16();
-        let text = response.text().await.ok()?;
-        Some((status, serde_json::from_str(&text).ok()?))
+        let answer = async {
+            let response = request.send().await?;
+            let status = response.status();
+            Ok((status, response.text().await?))
+        };
+        let answer: Result<(reqwest::StatusCode, String), reqwest::Error> = answer.await;
+        let how = match &answer {
+            Ok((status, _)) if status.is_success() => "answered".to_owned(),
+            Ok((status, _)) => format!("status {}", status.as_u16()),
+            Err(error) => manner(error).to_owned(),
+        };
+        *self
+            .requests
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(how)
+            .or_default() += 1;
+        let (status, text) = answer.ok()?;
+        Some((status.as_u16(), serde_json::from_str(&text).ok()?))
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod drill;
 pub mod keeper;
+pub mod killer;
 pub mod load;
 pub mod provider;
 pub mod report;

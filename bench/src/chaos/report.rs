@@ -34,12 +34,17 @@ pub struct Report {
     pub recoveries: Vec<Recovery>,
     /// What was seen from outside.
     pub seen: Seen,
+    /// Requests of the clients that submit and follow runs, by how they ended.
+    pub requests: BTreeMap<String, u64>,
+    /// Actors that were killed one after the other, by kind; empty when that was not asked for.
+    pub killed: BTreeMap<String, u64>,
     /// The invariants that do not hold; empty when all do.
     pub findings: Vec<String>,
 }
 
-/// Growth of the resident memory between processes of the same age: the last tenth of the drill against its first, in
-/// parts of one. None when there is too little to compare.
+/// Growth of the resident memory between processes of the same age: the last tenth of the drill against its second, in
+/// parts of one. In the first the caches fill (the store's alone has 8 MiB), which is no growth. None when there is too
+/// little to compare.
 pub fn drift(rss: &[(u64, u32, u64)]) -> Option<f64> {
     let settled: Vec<u64> = rss
         .iter()
@@ -50,7 +55,7 @@ pub fn drift(rss: &[(u64, u32, u64)]) -> Option<f64> {
     if tenth < 10 {
         return None;
     }
-    let mut first = settled[..tenth].to_vec();
+    let mut first = settled[tenth..2 * tenth].to_vec();
     let mut last = settled[settled.len() - tenth..].to_vec();
     let (first, last) = (part(&mut first, 0.5) as f64, part(&mut last, 0.5) as f64);
     Some((last - first) / first)
@@ -81,6 +86,12 @@ impl fmt::Display for Report {
         }
         for (name, why) in &self.untried {
             Self::line(f, &format!("fault {name}"), why)?;
+        }
+        if !self.killed.is_empty() {
+            Self::line(f, "actors killed", self.killed.values().sum::<u64>())?;
+        }
+        for (kind, count) in &self.killed {
+            Self::line(f, &format!("actors killed: {kind}"), count)?;
         }
         let accepted = self.orders.iter().filter(|order| order.id.is_some()).count();
         Self::line(f, "runs accepted", accepted)?;
@@ -115,6 +126,19 @@ impl fmt::Display for Report {
         )?;
         for (how, count) in &self.seen.failures {
             Self::line(f, &format!("requests: {how}"), count)?;
+        }
+        let of_clients: u64 = self.requests.values().sum();
+        let answered = self.requests.get("answered").copied().unwrap_or(0);
+        Self::line(
+            f,
+            "requests of clients answered",
+            format_args!(
+                "{answered} of {of_clients} ({:.3} %)",
+                (answered as f64) * 100.0 / of_clients.max(1) as f64
+            ),
+        )?;
+        for (how, count) in self.requests.iter().filter(|(how, _)| *how != "answered") {
+            Self::line(f, &format!("requests of clients: {how}"), count)?;
         }
         let seconds = self.seen.failed.len();
         Self::line(f, "seconds with a failed request", seconds)?;

@@ -87,8 +87,12 @@ impl Watch {
                         *seen.refused.entry(second).or_default() += 1;
                     }
                     other => {
+                        let how = match &other {
+                            Ok(answer) => format!("status {}", answer.status().as_u16()),
+                            Err(error) => manner(error).to_owned(),
+                        };
                         *seen.failed.entry(second).or_default() += 1;
-                        *seen.failures.entry(manner(&other)).or_default() += 1;
+                        *seen.failures.entry(how).or_default() += 1;
                     }
                 }
             });
@@ -125,12 +129,14 @@ impl Watch {
     }
 }
 
-fn manner(answer: &Result<reqwest::Response, reqwest::Error>) -> String {
-    match answer {
-        Ok(answer) => format!("status {}", answer.status().as_u16()),
-        Err(error) if error.is_timeout() => "no answer in time".to_owned(),
-        Err(error) if error.is_connect() => "not connected".to_owned(),
-        Err(_) => "broken off".to_owned(),
+/// How a request got no answer.
+pub fn manner(error: &reqwest::Error) -> &'static str {
+    if error.is_timeout() {
+        "no answer in time"
+    } else if error.is_connect() {
+        "not connected"
+    } else {
+        "broken off"
     }
 }
 

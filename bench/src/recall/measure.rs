@@ -13,10 +13,35 @@ use openclaw::runtime::committer::Committer;
 use openclaw::storage::batch::{Batch, Op};
 use openclaw::storage::store::Store;
 
-use super::material::{Conversation, Kind};
+use super::material::{Conversation, Kind, Turn};
 
 /// Entries that are asked for; evidence beyond counts as not found.
 const DEPTH: usize = 100;
+
+/// How the turns of a conversation are kept: clients do it in different ways, and none must lose much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// `Name: text` from one source, each at its time.
+    Said,
+    /// `text` from `person:Name`, each at its time.
+    BySpeaker,
+    /// `[day] Name: text` under a key for each session and turn, all at one moment.
+    AtOnce,
+}
+
+impl Kept {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Said, Self::BySpeaker, Self::AtOnce];
+
+    /// The word for tables and arguments.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Said => "said",
+            Self::BySpeaker => "by-speaker",
+            Self::AtOnce => "at-once",
+        }
+    }
+}
 
 /// A conversation in a store, with its index.
 pub struct Shelf {
@@ -30,8 +55,8 @@ pub struct Shelf {
 }
 
 impl Shelf {
-    /// Keeps every turn as an entry `Name: text` of one source, at its time.
-    pub async fn of(conversation: Conversation) -> Self {
+    /// Keeps every turn as an entry.
+    pub async fn of(conversation: Conversation, kept: Kept) -> Self {
         let folder = tempfile::tempdir().expect("a folder for a store");
         let store = Store::open(&folder.path().join("recall.redb"), 16 << 20).expect("a new store opens");
         let committer = Committer::start(store.clone(), Bus::default()).expect("the writer starts");
@@ -42,17 +67,28 @@ impl Shelf {
         let mut turn_of = HashMap::new();
         let mut now = UtcMillis(0);
         let turns = conversation.turns.iter().enumerate();
+        let last_ms = conversation.turns.last().map_or(0, |turn| turn.at_ms);
         let puts = turns.map(|(turn, said)| {
-            now = UtcMillis(said.at_ms);
+            let Turn { speaker, text, at_ms } = said;
             turn_of.insert(format!("turn-{turn}"), turn);
+            let (key, text, by, at) = match kept {
+                Kept::Said => (None, format!("{speaker}: {text}"), "conversation".to_owned(), *at_ms),
+                Kept::BySpeaker => (None, text.clone(), format!("person:{speaker}"), *at_ms),
+                Kept::AtOnce => {
+                    let text = format!("[{}] {speaker}: {text}", day(*at_ms));
+                    let key = format!("D{}:{turn}", at_ms / 86_400_000);
+                    (Some(key.into()), text, "person:operator".to_owned(), last_ms)
+                }
+            };
+            now = UtcMillis(at);
             let wish = Wish {
                 shard: shard.clone(),
-                key: None,
-                text: format!("{}: {}", said.speaker, said.text).into(),
+                key,
+                text: text.into(),
                 // Two turns of the same words stay two entries: each is kept with its number.
                 tags: vec![format!("turn-{turn}").into()],
                 source: MemorySource {
-                    by: "conversation".into(),
+                    by: by.into(),
                     run: None,
                 },
                 importance: IMPORTANCE_DEFAULT,
@@ -91,6 +127,14 @@ impl Shelf {
         let found = found.expect("the store reads").into_iter();
         found.map(|found| self.turn_of[&found.entry.id]).collect()
     }
+}
+
+/// A day as people write it.
+fn day(at_ms: u64) -> String {
+    let at = i64::try_from(at_ms)
+        .ok()
+        .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    at.expect("a time of our own").strftime("%-d %B %Y").to_string()
 }
 
 /// Which questions are counted.

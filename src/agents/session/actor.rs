@@ -1,109 +1,45 @@
-//! The shell of a session: turns messages into events, submits the facts, carries the effects out.
+//! The shell of a session: turns messages into events, submits the facts, carries the effects out. What it starts is in
+//! `under_way`, how it winds down in `ending`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use supervisors::{TaskExit, TaskRef};
+use tracing::Instrument as _;
 
 use crate::agents::order::{OrderWork, ReportedEnd, SessionOrder, SessionReport};
-use crate::agents::parts::{ActiveSession, AgentsParts};
 use crate::agents::treasury::TreasuryError;
-use crate::agents::turn::decision::{Effect, Event, Reaction, SessionEnd, Surroundings as _, poisoned, react};
-use crate::agents::turn::state::{OpenTurn, Phase, TurnRules, TurnState};
-use crate::domain::agent::AgentDefinition;
+use crate::agents::turn::decision::{Effect, Event, Reaction, SessionEnd, react};
+use crate::agents::turn::state::{OpenTurn, TurnRules, TurnState};
+use crate::domain::check::check_of_call;
 use crate::domain::compaction::SinceSnapshot;
 use crate::domain::effect::EffectKey;
+use crate::domain::exchange::Exchange;
 use crate::domain::fact::Fact;
 use crate::domain::failure::FailureClass;
-use crate::domain::fault::in_one_line;
 use crate::domain::id::{IncidentId, RunId};
-use crate::domain::money::MicroUsd;
-use crate::domain::name::SkillName;
-use crate::domain::skill::CallOutcome;
 use crate::domain::time::UtcMillis;
-use crate::llm::model::{AskError, Asking};
 use crate::llm::wire::memo::Memo;
 use crate::runtime::committer::Pending;
+use crate::runtime::run_span::run_span;
 use crate::runtime::timer::Timer;
-use crate::skills::handle::Ticket;
 use crate::skills::poison::CallName;
-use crate::skills::skill::{CallOrder, ProbeAnswer};
+use crate::skills::skill::ProbeAnswer;
 use crate::skills::workers::WorkerEnd;
 use crate::storage::batch::{Batch, Op};
+use crate::storage::error::StoreError;
 
 use super::booking::bookings;
-use super::hearing::Hearing;
+use super::ending::{report, wind_down};
 use super::incoming::{asked, called};
 use super::message::SessionMessage;
 use super::preparing::{call_order, rules, surroundings, take_exchange};
 use super::recalling::recalled_for;
-use super::surroundings::SessionSurroundings;
-use super::tape::{Conversation, SessionTape};
+use super::shell::{Ending, SessionActor, SessionStart, SessionState};
+use super::tape::SessionTape;
 
 /// Starts of one session before it is given up.
 const INCARNATIONS_MAX: u64 = 5;
-
-/// The actor.
-pub struct SessionActor {
-    /// What it stands on.
-    pub parts: AgentsParts,
-}
-
-/// How a session starts.
-pub struct SessionStart {
-    /// The order.
-    pub order: SessionOrder,
-    /// Its agent; none for a step done by a skill.
-    pub definition: Option<Arc<AgentDefinition>>,
-    /// Which incarnation it is, from 1; later ones may find facts of earlier ones.
-    pub incarnation: u64,
-}
-
-/// What a running session holds.
-pub struct SessionState {
-    order: SessionOrder,
-    definition: Option<Arc<AgentDefinition>>,
-    turn: TurnState,
-    around: SessionSurroundings,
-    asking: Option<TaskRef>,
-    calls: BTreeMap<u32, Ticket>,
-    ending: Option<Ending>,
-    /// Whether facts of this attempt may be in the journal.
-    resumes: bool,
-    since_snapshot: SinceSnapshot,
-    /// What is kept of its model traffic, when something is.
-    tape: Option<SessionTape>,
-    /// What its requests leave behind, so that each message is written once.
-    memo: Memo,
-    /// Effects of this session whose programs may have left a report.
-    spooled: Vec<EffectKey>,
-    /// The time to send a request that waits.
-    rest: Option<Timer>,
-    _deadline: Timer,
-    _counted: Option<ActiveSession>,
-}
-
-/// Why the session is winding down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ending {
-    Stopped,
-    Deadline,
-    Suspended,
-}
-
-impl Drop for SessionState {
-    fn drop(&mut self) {
-        // Also on a kill: nothing that this session started may outlive it.
-        if let Some(asking) = &self.asking {
-            asking.cancel();
-        }
-        for call in self.calls.values() {
-            call.cancel();
-        }
-    }
-}
 
 impl Actor for SessionActor {
     type Msg = SessionMessage;
@@ -161,7 +97,7 @@ impl Actor for SessionActor {
             since_snapshot: SinceSnapshot::default(),
             tape: None,
             memo: Memo::default(),
-            spooled: Vec::new(),
+            spooled: BTreeSet::new(),
             rest: None,
             _deadline: deadline,
             _counted: counted,
@@ -174,27 +110,46 @@ impl Actor for SessionActor {
         message: SessionMessage,
         state: &mut SessionState,
     ) -> Result<(), ActorProcessingErr> {
+        let agent = state.definition.as_ref().map(|agent| &agent.name);
+        let span = run_span(state.order.run, agent);
+        self.take(myself, message, state).instrument(span).await
+    }
+}
+
+impl SessionActor {
+    async fn take(
+        &self,
+        myself: ActorRef<SessionMessage>,
+        message: SessionMessage,
+        state: &mut SessionState,
+    ) -> Result<(), ActorProcessingErr> {
         let now = self.parts.clock.now();
         let mut local = Vec::new();
         let mut recalled = None;
         let event = match message {
             SessionMessage::Begin => {
-                state.tape = SessionTape::open(&self.parts, &state.order).await?;
+                let came_with = state.order.came_with.as_ref();
+                if came_with.is_none_or(|came_with| came_with.is_taped) {
+                    state.tape = SessionTape::open(&self.parts, &state.order).await?;
+                }
                 state.around.replays = state.tape.as_ref().is_some_and(SessionTape::replays);
                 if state.resumes || state.order.attempt.number > 1 {
                     self.bury(state.order.run).await?;
                 }
-                if let Some(exchange) = self.parts.store.exchange(state.order.run)?
+                let mut is_bare = false;
+                if let Some(exchange) = self.exchange(&state.order)?
                     && matches!(state.order.work, OrderWork::Agent { .. })
                 {
                     let mut rules = state.turn.rules.clone();
                     take_exchange(&exchange, &state.order, &mut state.around, &mut rules);
                     state.turn = TurnState::new(rules);
+                    is_bare = exchange.is_bare;
                 }
                 if state.resumes {
                     (state.turn, state.spooled) = self.load(state.order.run, state.turn.rules.clone()).await?;
                 }
-                if !state.turn.accepted && !state.around.replays {
+                // A model that is asked by its own name is told no memory: that is for agents.
+                if !state.turn.accepted && !state.around.replays && !is_bare {
                     recalled = recalled_for(&self.parts, &state.order, state.definition.as_deref()).await;
                 }
                 Event::Begun
@@ -224,6 +179,7 @@ impl Actor for SessionActor {
             }
             SessionMessage::Called { ordinal, end } => {
                 state.calls.remove(&ordinal);
+                state.around.seen.clear();
                 if matches!(end, WorkerEnd::Cancelled) && state.ending.is_none() {
                     // The workers went, and with them the call: how far it came is for the next incarnation to find out.
                     return Err("the workers were stopped under a call".into());
@@ -246,6 +202,11 @@ impl Actor for SessionActor {
                     },
                 }
             }
+            SessionMessage::Looked { ordinal, key, seen } => {
+                state.calls.remove(&ordinal);
+                state.around.seen.insert(key, seen);
+                Event::Looked { ordinal }
+            }
             SessionMessage::RestDue => Event::Rested,
             SessionMessage::PlaceFree => Event::PlaceFree,
         };
@@ -263,9 +224,7 @@ impl Actor for SessionActor {
         }
         self.carry_out(&myself, state, reaction, open, local, now).await
     }
-}
 
-impl SessionActor {
     /// What crashed its worker again and again in earlier attempts is not made by this one.
     async fn bury(&self, run: RunId) -> Result<(), ActorProcessingErr> {
         self.parts.committer.barrier().await?;
@@ -277,8 +236,16 @@ impl SessionActor {
         Ok(())
     }
 
+    /// What a client asked the run.
+    fn exchange(&self, order: &SessionOrder) -> Result<Option<Arc<Exchange>>, StoreError> {
+        match &order.came_with {
+            Some(came_with) => Ok(came_with.exchange.clone()),
+            None => Ok(self.parts.store.exchange(order.run)?.map(Arc::new)),
+        }
+    }
+
     /// What an earlier incarnation journaled of this attempt, and the effects that may have left something in the spool.
-    async fn load(&self, run: RunId, rules: TurnRules) -> Result<(TurnState, Vec<EffectKey>), ActorProcessingErr> {
+    async fn load(&self, run: RunId, rules: TurnRules) -> Result<(TurnState, BTreeSet<EffectKey>), ActorProcessingErr> {
         // What it submitted must be readable before it is folded.
         self.parts.committer.barrier().await?;
         let facts = self.parts.store.facts_for_state(run)?;
@@ -292,11 +259,12 @@ impl SessionActor {
         let of_attempt = |fact: &&Fact| fact.attempt() == Some(&turn.rules.attempt);
         let intended = facts.iter().map(|stamped| &stamped.fact).filter(of_attempt);
         let spooled = intended.filter_map(|fact| match fact {
-            Fact::CallIntended { key, .. } => Some(*key),
+            // What a check left there is for whoever makes the checks.
+            Fact::CallIntended { key, ordinal, .. } if check_of_call(*ordinal).is_none() => Some(*key),
             _ => None,
         });
-        let spooled: BTreeSet<EffectKey> = spooled.collect();
-        Ok((turn, spooled.into_iter().collect()))
+        let spooled = spooled.collect();
+        Ok((turn, spooled))
     }
 
     async fn carry_out(
@@ -344,10 +312,12 @@ impl SessionActor {
                         pending.durable().await?;
                     }
                     if state.turn.call(ordinal).is_some_and(|call| call.intent.is_some()) {
-                        state.spooled.push(key);
+                        state.spooled.insert(key);
                     }
-                    let order = call_order(&state.order, arguments, key, now, state.around.granted());
-                    self.call(myself, state, ordinal, &skill, order);
+                    let mut order = call_order(&state.order, arguments, key, now, state.around.granted());
+                    let call = state.turn.call(ordinal);
+                    order.agreed = call.is_some_and(|call| call.given.as_ref().is_some_and(|given| given.granted));
+                    self.call(myself, state, ordinal, &skill, order).await;
                 }
                 Effect::Probe {
                     ordinal,
@@ -356,7 +326,16 @@ impl SessionActor {
                     key,
                 } => {
                     let order = call_order(&state.order, arguments, key, now, state.around.granted());
-                    self.probe(myself, state, ordinal, &skill, order);
+                    self.probe(myself, state, ordinal, &skill, order).await;
+                }
+                Effect::Look {
+                    ordinal,
+                    skill,
+                    arguments,
+                    key,
+                } => {
+                    let order = call_order(&state.order, arguments, key, now, state.around.granted());
+                    self.look(myself, state, ordinal, &skill, order).await;
                 }
                 Effect::Rest { until } => {
                     let wait = self.parts.clock.until(until);
@@ -383,7 +362,7 @@ impl SessionActor {
     }
 
     /// Queues facts with the bookings that follow from them; gives the bytes that they add to the journal.
-    fn submit(
+    pub(super) fn submit(
         &self,
         state: &SessionState,
         facts: &[Fact],
@@ -403,264 +382,4 @@ impl SessionActor {
         let pending = self.parts.treasury.submit(batch, bookings)?;
         Ok((Some(pending), bytes))
     }
-
-    fn ask(&self, myself: &ActorRef<SessionMessage>, state: &mut SessionState, turn: u32, now: UtcMillis) {
-        let failed = |error: AskError| {
-            myself
-                .cast(SessionMessage::Asked {
-                    turn,
-                    result: Err(error),
-                })
-                .ok();
-        };
-        // Its place at the gate goes back when this returns without a request.
-        let permit = state.around.take_permit();
-        let request = state.around.request(&state.turn.asked, &state.turn);
-        let conversation = match state.turn.compacting {
-            Some(_) => Conversation::Apart,
-            None => Conversation::Own(state.turn.messages.generation()),
-        };
-        // What a summary is made from is no part of what the conversation is remembered by.
-        let memo = match conversation {
-            Conversation::Apart => Memo::default(),
-            Conversation::Own(_) => state.memo.clone(),
-        };
-        let tape = state.tape.as_mut();
-        let model = match tape.and_then(|tape| tape.asks(turn, &request, conversation)) {
-            Some(replayed) => replayed,
-            None => match self.parts.models.get(&state.turn.asked) {
-                Ok(model) => model,
-                Err(error) => return failed(AskError::unspent(FailureClass::Config, error.to_string())),
-            },
-        };
-        let deadline = Duration::from_millis(state.order.deadline.since(now));
-        let hearing = Hearing::new(&self.parts, &state.order, turn, permit);
-        if state.turn.asks > 1 {
-            hearing.restart();
-        }
-        let to = myself.clone();
-        let name = format!("{} turn {turn}", state.order.session_id());
-        let spawned = self.parts.asking.spawn(
-            name,
-            async move {
-                let asking = Asking {
-                    deadline,
-                    listener: hearing.clone(),
-                    memo,
-                };
-                let result = model.ask(request, asking).await;
-                hearing.ended(result.as_ref().err());
-                result
-            },
-            move |exit| {
-                let result = match exit {
-                    TaskExit::Done(result) => result.map(Arc::new),
-                    TaskExit::Panicked(text) => Err(AskError::unknown(
-                        FailureClass::Transport,
-                        format!("the client of the model crashed: {text}"),
-                    )),
-                    TaskExit::Cancelled => Err(AskError::unknown(FailureClass::Transport, "the request was stopped")),
-                };
-                to.cast(SessionMessage::Asked { turn, result }).ok();
-            },
-        );
-        match spawned {
-            Ok(task) => state.asking = Some(task),
-            Err(refused) => failed(AskError::unspent(FailureClass::Overload, refused.to_string())),
-        }
-    }
-
-    fn call(
-        &self,
-        myself: &ActorRef<SessionMessage>,
-        state: &mut SessionState,
-        ordinal: u32,
-        skill: &SkillName,
-        order: CallOrder,
-    ) {
-        let to = myself.clone();
-        let started = self.parts.skills.call(skill, order, move |end| {
-            to.cast(SessionMessage::Called { ordinal, end }).ok();
-        });
-        match started {
-            Ok(ticket) => {
-                state.calls.insert(ordinal, ticket);
-            }
-            Err(refused) => {
-                // It was not started, so this is a result like any other.
-                let outcome = CallOutcome::error(format!("it was not started: {}", in_one_line(&refused)));
-                let end = WorkerEnd::Finished(Ok(outcome.into()));
-                myself.cast(SessionMessage::Called { ordinal, end }).ok();
-            }
-        }
-    }
-
-    fn probe(
-        &self,
-        myself: &ActorRef<SessionMessage>,
-        state: &mut SessionState,
-        ordinal: u32,
-        skill: &SkillName,
-        order: CallOrder,
-    ) {
-        let to = myself.clone();
-        let started = self.parts.skills.probe(skill, order, move |answer| {
-            to.cast(SessionMessage::Probed { ordinal, answer }).ok();
-        });
-        match started {
-            Ok(ticket) => {
-                state.calls.insert(ordinal, ticket);
-            }
-            Err(refused) => {
-                let answer = ProbeAnswer::Unknown(format!("it could not be asked: {}", in_one_line(&refused)));
-                myself.cast(SessionMessage::Probed { ordinal, answer }).ok();
-            }
-        }
-    }
-
-    fn settle_while_ending(
-        &self,
-        myself: &ActorRef<SessionMessage>,
-        state: &mut SessionState,
-        event: Event,
-        local: Vec<Op>,
-        now: UtcMillis,
-    ) -> Result<(), ActorProcessingErr> {
-        let attempt = state.order.attempt.clone();
-        let open = state.turn.open_turn;
-        let fact = match event {
-            Event::CallPoisoned {
-                ordinal,
-                call,
-                text,
-                lost,
-            } => {
-                let facts = poisoned(&state.turn, ordinal, call, &text, lost);
-                for fact in &facts {
-                    state.turn.fold(fact);
-                }
-                if let (Some(pending), _) = self.submit(state, &facts, open, &local, now)? {
-                    pending.detach();
-                }
-                None
-            }
-            Event::Answered { turn, answer } => {
-                let cost = state.around.price(&state.turn.asked).cost(answer.usage);
-                Some(Fact::TurnFinished {
-                    attempt,
-                    turn,
-                    answer,
-                    cost,
-                })
-            }
-            Event::AskFailed {
-                turn,
-                class,
-                reason,
-                unspent,
-                ..
-            } => open.map(|open| Fact::TurnFailed {
-                attempt,
-                turn,
-                class,
-                reason,
-                charged: if unspent { 0 } else { open.reserved },
-                cost: if unspent { MicroUsd::ZERO } else { open.reserved_cost },
-                retry_at: None,
-            }),
-            Event::TooLong { turn, reason, unspent } => open.map(|open| Fact::TurnFailed {
-                attempt,
-                turn,
-                class: FailureClass::Config,
-                reason,
-                charged: if unspent { 0 } else { open.reserved },
-                cost: if unspent { MicroUsd::ZERO } else { open.reserved_cost },
-                retry_at: None,
-            }),
-            Event::CallEnded { ordinal, outcome } => Some(Fact::CallFinished {
-                attempt,
-                ordinal,
-                outcome,
-            }),
-            Event::CallLost { ordinal, evidence } => Some(Fact::CallUnknown {
-                attempt,
-                ordinal,
-                evidence,
-            }),
-            Event::Begun | Event::Rested | Event::PlaceFree | Event::NotHappened { .. } => None,
-        };
-        if let Some(fact) = fact {
-            state.turn.fold(&fact);
-            if let (Some(pending), _) = self.submit(state, &[fact], open, &local, now)? {
-                pending.detach();
-            }
-        }
-        end_when_quiet(myself, state);
-        Ok(())
-    }
-}
-
-/// Tells everything that is under way to stop; the report follows when it has.
-fn wind_down(myself: &ActorRef<SessionMessage>, state: &mut SessionState, ending: Ending) {
-    if state.ending.is_some() {
-        return;
-    }
-    state.ending = Some(ending);
-    if let Some(asking) = &state.asking {
-        asking.cancel();
-    }
-    // A call that ends by itself leaves an outcome; one that is cut off may have to stay unknown.
-    if ending != Ending::Suspended {
-        for call in state.calls.values() {
-            call.cancel();
-        }
-    }
-    end_when_quiet(myself, state);
-}
-
-/// Reports and ends the session that winds down, once nothing of it runs any more.
-fn end_when_quiet(myself: &ActorRef<SessionMessage>, state: &SessionState) {
-    if state.asking.is_some() || !state.calls.is_empty() {
-        return;
-    }
-    let end = match (&state.turn.phase, state.ending) {
-        (Phase::Unknown { evidence }, Some(Ending::Deadline)) => ReportedEnd::Unknown(evidence.clone()),
-        (_, Some(Ending::Deadline)) => ReportedEnd::Failed {
-            class: FailureClass::Deadline,
-            reason: "the deadline of the step has passed".into(),
-            tried: state.turn.tried.clone(),
-        },
-        (_, Some(Ending::Suspended)) => {
-            myself.stop(None);
-            return;
-        }
-        _ => ReportedEnd::Stopped,
-    };
-    send(state, end);
-    myself.stop(None);
-}
-
-/// Hands the end of the loop to whoever gave the order; the session is done with that.
-fn report(myself: &ActorRef<SessionMessage>, state: &SessionState, end: SessionEnd) {
-    let tried = state.turn.tried.clone();
-    let end = match end {
-        SessionEnd::Answered { output } => ReportedEnd::Answered {
-            output,
-            tried,
-            exit_code: state.turn.last_exit_code,
-        },
-        SessionEnd::Failed { class, reason } => ReportedEnd::Failed { class, reason, tried },
-        SessionEnd::Unknown { evidence } => ReportedEnd::Unknown(evidence),
-        SessionEnd::Asks(asks) => ReportedEnd::Asks(asks),
-        SessionEnd::Rested { reason, until } => ReportedEnd::Rested { reason, until },
-    };
-    send(state, end);
-    myself.stop(None);
-}
-
-fn send(state: &SessionState, end: ReportedEnd) {
-    state.order.report.send(SessionReport {
-        attempt: state.order.attempt.clone(),
-        end,
-    });
 }

@@ -1,20 +1,16 @@
 //! Who has to agree to a call of this session, and what exactly the agreement is about.
 
-use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::agents::turn::agreement::Policy;
 use crate::domain::approval::{Approval, ApprovalRules};
 use crate::domain::effect::EffectKey;
-use crate::domain::id::RunId;
 use crate::domain::json::canonical;
-use crate::domain::name::{AgentName, SkillName, StepId};
+use crate::domain::name::{AgentName, SkillName};
 use crate::skills::handle::SkillsHandle;
-use crate::skills::preview::SHOWN_BYTES_MAX;
-use crate::skills::skill::CallOrder;
+use crate::skills::preview::{Preview, SHOWN_BYTES_MAX};
 
 /// The rules as they hold for one session.
 pub struct Consent {
@@ -22,17 +18,18 @@ pub struct Consent {
     pub rules: Arc<ApprovalRules>,
     /// Whose session it is; none for a step done by a skill.
     pub agent: Option<AgentName>,
-    /// The run.
-    pub run: RunId,
-    /// The step.
-    pub step: StepId,
-    /// The folder that it works in.
-    pub workspace: Arc<Path>,
 }
 
 impl Consent {
-    /// The policy for a call that was judged sound.
-    pub fn policy(&self, skills: &SkillsHandle, skill: &SkillName, arguments: &Value, key: EffectKey) -> Policy {
+    /// The policy for a call that was judged sound; `seen` is what it would do, once that is known.
+    pub fn policy(
+        &self,
+        skills: &SkillsHandle,
+        skill: &SkillName,
+        arguments: &Value,
+        key: EffectKey,
+        seen: Option<&Result<Preview, String>>,
+    ) -> Policy {
         let default = skills
             .catalogue()
             .manifest(skill)
@@ -41,18 +38,14 @@ impl Consent {
             Approval::Auto => Policy::Auto,
             Approval::Deny => Policy::Deny(format!("not made: the operator does not allow {skill} here")),
             Approval::Ask => {
-                let order = CallOrder {
-                    key,
-                    run: self.run,
-                    step: self.step.clone(),
-                    arguments: arguments.clone(),
-                    workspace: self.workspace.clone(),
-                    // It is only shown.
-                    granted: None,
-                    deadline: Duration::ZERO,
-                };
-                let Some(preview) = skills.preview(skill, &order) else {
-                    return Policy::Deny(format!("not made: there is no skill `{skill}` any more"));
+                let preview = match seen {
+                    None => return Policy::Look,
+                    Some(Ok(preview)) => preview,
+                    Some(Err(reason)) => {
+                        return Policy::Deny(format!(
+                            "not made: somebody has to agree to it, and what it would do cannot be shown: {reason}"
+                        ));
+                    }
                 };
                 if preview.is_cut {
                     return Policy::Deny(format!(
@@ -65,7 +58,7 @@ impl Consent {
                 let hash = blake3::hash(canonical(&bound).as_bytes()).to_hex();
                 Policy::Ask {
                     hash: hash.as_str().into(),
-                    shown: preview.shown.into(),
+                    shown: preview.shown.as_str().into(),
                     timeout_ms: self.rules.timeout_ms,
                     is_question: preview.is_question,
                 }

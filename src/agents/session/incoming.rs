@@ -10,7 +10,7 @@ use crate::domain::effect::{EffectClass, EffectKey};
 use crate::domain::fault::in_one_line;
 use crate::domain::id::IncidentId;
 use crate::domain::incident::Incident;
-use crate::domain::memory::MemorySource;
+use crate::domain::memory::{IMPORTANCE_DEFAULT, MemorySource};
 use crate::domain::skill::CallOutcome;
 use crate::domain::time::UtcMillis;
 use crate::llm::dialect::failure::ContextExceeded;
@@ -73,10 +73,18 @@ pub(super) fn called(
     };
     match end {
         WorkerEnd::Finished(Ok(end)) => {
-            if let Some(LocalEffect::MemoryPut { key, text }) = end.local {
+            if let Some(LocalEffect::MemoryPut(note)) = end.local {
                 let by = format!("agent:{}", loop_state.rules.agent).into();
                 let run = Some(loop_state.rules.run);
-                let wish = Wish::keyed(key, text, MemorySource { by, run });
+                let wish = Wish {
+                    shard: note.shard,
+                    key: note.key,
+                    text: note.text,
+                    tags: note.tags,
+                    source: MemorySource { by, run },
+                    importance: note.importance.unwrap_or(IMPORTANCE_DEFAULT),
+                    expires_at: note.expires_in_s.map(|s| now.plus_ms(s.saturating_mul(1_000))),
+                };
                 local.push(Op::MemoryPut(Box::new(wish.prepare(now))));
             }
             hidden_text::warn("skill", &end.outcome.content);

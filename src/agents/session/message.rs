@@ -5,7 +5,9 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::domain::conversation::ModelAnswer;
+use crate::domain::effect::EffectKey;
 use crate::llm::model::AskError;
+use crate::skills::preview::Preview;
 use crate::skills::skill::ProbeAnswer;
 use crate::skills::workers::WorkerEnd;
 
@@ -44,6 +46,15 @@ pub enum SessionMessage {
         ordinal: u32,
         /// What it said.
         answer: ProbeAnswer,
+    },
+    /// It is known what a call would do, or why it cannot be.
+    Looked {
+        /// Which call.
+        ordinal: u32,
+        /// The name of its effect.
+        key: EffectKey,
+        /// What it would do.
+        seen: Result<Preview, String>,
     },
     /// The time to send a request has come.
     RestDue,

@@ -7,10 +7,13 @@
 pub mod actor;
 mod booking;
 pub mod consent;
+mod ending;
 mod hearing;
 mod incoming;
 pub mod message;
 mod preparing;
 mod recalling;
+pub mod shell;
 pub mod surroundings;
 mod tape;
+mod under_way;

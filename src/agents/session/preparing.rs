@@ -1,5 +1,6 @@
 //! What is fixed for a session: its rules, its view of skills and model, the orders of its calls.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -44,6 +45,7 @@ pub(super) fn call_order(
         arguments,
         workspace: order.workspace.clone(),
         granted,
+        agreed: false,
         deadline: Duration::from_millis(order.deadline.since(now)),
     }
 }
@@ -102,6 +104,8 @@ pub(super) fn surroundings(
 ) -> SessionSurroundings {
     let catalogue = parts.skills.catalogue();
     let offered = match (&order.work, definition) {
+        // A model that is asked by its own name has no skills; see `take_exchange`.
+        _ if order.is_bare() => Arc::new([]),
         (OrderWork::Skill { skill, .. }, _) => catalogue.manifests_for(std::slice::from_ref(skill)),
         (OrderWork::Agent { .. }, Some(agent)) => {
             let mut allowed = catalogue.expand(&agent.skills);
@@ -163,10 +167,8 @@ pub(super) fn surroundings(
             agent: definition
                 .map(|agent| agent.name.clone())
                 .or_else(|| order.planned_by.clone()),
-            run: order.run,
-            step: order.attempt.step.clone(),
-            workspace: order.workspace.clone(),
         },
+        seen: BTreeMap::new(),
         options: None,
     }
 }

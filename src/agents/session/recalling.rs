@@ -43,6 +43,7 @@ pub(super) async fn recalled_for(
     if found.is_empty() {
         return None;
     }
+    parts.memory.note_used(&found);
     let name = |found: &FoundEntry| {
         let entry = &found.entry;
         Arc::from(format!("{}#{}@{}", found.shard.scope.as_str(), entry.id, entry.version))

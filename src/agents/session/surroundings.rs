@@ -1,5 +1,6 @@
 //! What the turn loop may ask of the world.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -24,6 +25,7 @@ use crate::llm::estimate::{Fixed, text_tokens};
 use crate::llm::gate::shared::{Permit, Wake};
 use crate::llm::registry::Models;
 use crate::skills::handle::SkillsHandle;
+use crate::skills::preview::Preview;
 
 use super::consent::Consent;
 
@@ -65,6 +67,9 @@ pub struct SessionSurroundings {
     pub compaction: Compaction,
     /// Who has to agree to which call.
     pub consent: Consent,
+    /// What calls would do that somebody may have to agree to; forgotten when a call has ended, after which they may do
+    /// something else.
+    pub seen: BTreeMap<EffectKey, Result<Preview, String>>,
     /// What a client asks of the model, with the number of messages that its conversation had.
     pub options: Option<(Arc<RequestOptions>, usize)>,
 }
@@ -237,7 +242,8 @@ impl Surroundings for SessionSurroundings {
     }
 
     fn policy(&self, skill: &SkillName, arguments: &Value, key: EffectKey) -> Policy {
-        self.consent.policy(&self.skills, skill, arguments, key)
+        self.consent
+            .policy(&self.skills, skill, arguments, key, self.seen.get(&key))
     }
 
     fn evidence(&self, key: EffectKey) -> Option<String> {

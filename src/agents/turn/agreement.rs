@@ -11,6 +11,8 @@ use crate::domain::skill::CallOutcome;
 pub enum Policy {
     /// Nobody.
     Auto,
+    /// Perhaps a person: what the call would do has to be looked at first.
+    Look,
     /// A person.
     Ask {
         /// Names the call with all that it would do.
@@ -29,6 +31,7 @@ pub enum Policy {
 /// What that makes of the call.
 pub(super) enum Agreed {
     Make,
+    Look,
     Settle(CallOutcome),
     Ask(Ask),
 }
@@ -38,6 +41,7 @@ pub(super) enum Agreed {
 pub(super) fn agreed(policy: Policy, ordinal: u32, skill: &SkillName, given: Option<&Given>) -> Agreed {
     let (hash, shown, timeout_ms, is_question) = match policy {
         Policy::Auto => return Agreed::Make,
+        Policy::Look => return Agreed::Look,
         Policy::Deny(reason) => return Agreed::Settle(CallOutcome::error(reason)),
         Policy::Ask {
             hash,

@@ -166,7 +166,7 @@ fn run(script: &[Turn], compaction: Compaction, summary: Summary, mut cut: Optio
                             sent,
                         };
                     }
-                    Effect::Probe { .. } => panic!("nothing is probed here"),
+                    Effect::Probe { .. } | Effect::Look { .. } => panic!("nothing is asked of a skill here"),
                 };
                 events.insert(0, next);
             }

@@ -1,6 +1,7 @@
 //! Calls that need a person's yes, and calls of which a person says what became of them.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -28,6 +29,9 @@ struct Careful {
     basis: Cell<u32>,
     /// Whether anything has to be agreed to.
     asks: bool,
+    /// Whether that has to be looked at first, and what has been.
+    looks: bool,
+    seen: RefCell<BTreeSet<EffectKey>>,
 }
 
 impl Surroundings for Careful {
@@ -70,6 +74,7 @@ impl Surroundings for Careful {
     fn policy(&self, skill: &SkillName, _: &Value, key: EffectKey) -> Policy {
         match skill.as_str() {
             _ if !self.asks => Policy::Auto,
+            "once" | "probe" if self.looks && !self.seen.borrow().contains(&key) => Policy::Look,
             "once" | "probe" => Policy::Ask {
                 hash: format!("{key}/{}", self.basis.get()).into(),
                 shown: "$ make".into(),
@@ -117,6 +122,20 @@ impl Scene {
     fn ends(&mut self, ordinal: u32) -> Vec<Effect> {
         let outcome = Arc::new(CallOutcome::ok("made"));
         self.hear(Event::CallEnded { ordinal, outcome })
+    }
+
+    /// What these calls would do is known.
+    fn looked(&mut self, looks: &[Effect]) -> Vec<Effect> {
+        let looked = looks.iter().map(|effect| match effect {
+            Effect::Look { ordinal, key, .. } => (*ordinal, *key),
+            other => panic!("{other:?}"),
+        });
+        let mut effects = Vec::new();
+        for (ordinal, key) in looked {
+            self.world.seen.borrow_mut().insert(key);
+            effects.extend(self.hear(Event::Looked { ordinal }));
+        }
+        effects
     }
 
     /// The next session of the attempt.
@@ -196,6 +215,38 @@ fn siblings_come_to_their_end_before_a_person_is_asked_and_are_not_made_again() 
     assert_eq!(
         scene.results(),
         [("made".to_owned(), false), ("made".to_owned(), false)]
+    );
+}
+
+#[test]
+fn what_calls_would_do_is_looked_at_before_anybody_is_asked_and_again_when_one_of_them_was_made() {
+    let (mut scene, _) = Scene::begin(&[], true);
+    scene.world.looks = true;
+    scene.state = TurnState::new(rules());
+    scene.journal.clear();
+    scene.hear(Event::Begun);
+    let answer = says("", &["idempotent", "once", "probe"], 1);
+    let effects = scene.hear(Event::Answered { turn: 1, answer });
+    let (calls, looks) = effects.split_at(1);
+    assert_eq!(made(calls), [0]);
+    assert_eq!(scene.looked(looks), [], "a sibling is under way");
+    scene.world.seen.borrow_mut().clear();
+    let again = scene.ends(0);
+    assert_eq!(again.len(), 2, "{again:?}");
+    assert!(
+        !scene
+            .journal
+            .iter()
+            .any(|fact| matches!(fact, Fact::CallIntended { class, .. } if *class == EffectClass::Once))
+    );
+    let asks = asked(&scene.looked(&again));
+    assert_eq!(asks.iter().map(|ask| ask.ordinal).collect::<Vec<_>>(), [1, 2]);
+    // A life that was cut off while it looked has journaled nothing of that: the next one looks again.
+    scene.world.seen.borrow_mut().clear();
+    let next = scene.resume(Vec::new());
+    assert!(
+        matches!(next[..], [Effect::Look { .. }, Effect::Look { .. }]),
+        "{next:?}"
     );
 }
 

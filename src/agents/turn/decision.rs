@@ -126,6 +126,17 @@ pub enum Effect {
         /// The name of its effect.
         key: EffectKey,
     },
+    /// Find out what a call would do, for whoever has to agree to it.
+    Look {
+        /// Its number.
+        ordinal: u32,
+        /// The skill.
+        skill: SkillName,
+        /// The arguments.
+        arguments: Value,
+        /// The name of its effect.
+        key: EffectKey,
+    },
     /// Send the request at this time.
     Rest {
         /// When.
@@ -233,6 +244,11 @@ pub enum Event {
     },
     /// A probe says that an interrupted call did not happen.
     NotHappened {
+        /// Which.
+        ordinal: u32,
+    },
+    /// It is known what a call would do, or that this cannot be known.
+    Looked {
         /// Which.
         ordinal: u32,
     },
@@ -391,6 +407,7 @@ pub fn react(state: &mut TurnState, event: Event, now: UtcMillis, around: &dyn S
             }
         }
         Event::NotHappened { ordinal } => state.mark_not_happened(ordinal),
+        Event::Looked { ordinal } => state.mark_looked_at(ordinal),
     }
     advance(state, &mut reaction, now, around);
     reaction
@@ -686,6 +703,17 @@ fn next_of_call(
             Agreed::Make => {}
             Agreed::Settle(outcome) => return finished(outcome),
             Agreed::Ask(ask) => return NextOfCall::Ask(ask),
+            Agreed::Look => {
+                return NextOfCall::Do {
+                    intent: None,
+                    effect: Effect::Look {
+                        ordinal,
+                        skill,
+                        arguments,
+                        key: derived,
+                    },
+                };
+            }
         }
     }
     let (intent, key) = if let Some((_, key)) = call.intent.filter(|_| !call.cleared) {

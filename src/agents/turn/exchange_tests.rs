@@ -75,6 +75,26 @@ fn is_answered(end: &SessionEnd) -> bool {
 }
 
 #[test]
+fn what_memory_told_stands_below_what_the_client_said_last() {
+    let told = Fact::MemoryRecalled {
+        attempt: exchange_rules().attempt,
+        entries: Arc::new(["project#1@1".into()]),
+        lines: Arc::new(["[project] it rains in spring".into()]),
+    };
+    let state = TurnState::load(exchange_rules(), [&told]);
+    let plain = TurnState::new(exchange_rules());
+    let (messages, before) = (state.messages.to_vec(), plain.messages.to_vec());
+    assert_eq!(messages[..2], before[..2], "the beginning stays as it was");
+    match (&messages[2], messages.len()) {
+        (Message::User(text), 3) => {
+            assert!(text.starts_with("and the weather?\n"), "{text}");
+            assert!(text.ends_with("- [project] it rains in spring\n"), "{text}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn the_conversation_of_the_client_is_what_the_model_reads_without_what_hides_in_it() {
     let (_, end, messages) = play(&[says("{\"a\":1}", &[], 1)]);
     assert!(is_answered(&end), "{end:?}");

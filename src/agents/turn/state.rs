@@ -164,7 +164,8 @@ pub struct CallState {
     pub outcome: Option<Arc<CallOutcome>>,
     /// Why its effect is unknown, once that is a fact.
     pub unknown: Option<Arc<str>>,
-    /// Whether this life of the session has started it. Not a fact: a new life has started nothing.
+    /// Whether this life of the session has started it, or a look at what it would do. Not a fact: a new life has
+    /// started nothing.
     pub started: bool,
     /// Whether its intent was found when the session was loaded: it may have happened.
     pub interrupted: bool,
@@ -316,12 +317,25 @@ impl TurnState {
     pub fn fold(&mut self, fact: &Fact) {
         match fact {
             Fact::HandoffAccepted { .. } => self.accepted = true,
-            Fact::MemoryRecalled { lines, .. } => {
-                if let SessionWork::Agent { brief } = &self.rules.work {
+            Fact::MemoryRecalled { lines, .. } => match &self.rules.work {
+                SessionWork::Agent { brief } => {
                     let message = with_memory(brief, lines);
                     self.messages = History::new([Message::User(shared_for_prompt(&message.into()))]);
                 }
-            }
+                SessionWork::Exchange { opening, .. } => {
+                    let mut messages: Vec<Message> = opening.iter().map(for_prompt).collect();
+                    // What the client said last: the beginning stays as it was, and with it what providers remember.
+                    let said = messages.iter_mut().rev().find_map(|message| match message {
+                        Message::User(text) => Some(text),
+                        _ => None,
+                    });
+                    if let Some(text) = said {
+                        *text = shared_for_prompt(&with_memory(text, lines).into());
+                    }
+                    self.messages = History::new(messages);
+                }
+                SessionWork::Skill { .. } => {}
+            },
             Fact::TurnIntended {
                 turn,
                 model,
@@ -500,6 +514,13 @@ impl TurnState {
     pub fn mark_not_happened(&mut self, ordinal: u32) {
         if let Some(call) = self.call_mut(ordinal) {
             call.interrupted = false;
+            call.started = false;
+        }
+    }
+
+    /// Marks a call that was only looked at as one that has not been started.
+    pub fn mark_looked_at(&mut self, ordinal: u32) {
+        if let Some(call) = self.call_mut(ordinal).filter(|call| call.intent.is_none()) {
             call.started = false;
         }
     }

@@ -202,6 +202,7 @@ fn run(script: &[Vec<&str>], world: &World, cut: Option<usize>) -> (Vec<Fact>, S
                             },
                         );
                     }
+                    Effect::Look { ordinal, .. } => events.insert(0, Event::Looked { ordinal }),
                     Effect::Rest { .. } => events.insert(0, Event::Rested),
                     Effect::End(end) => return (journal, end),
                 }

@@ -10,8 +10,9 @@ use crate::cli::arguments::AgentCommand;
 use crate::cli::client::Request;
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Exit};
+use crate::cli::operator_files::write;
 use crate::cli::output::{harmless, one_line, table};
-use crate::daemon::config::{ConfigError, DaemonFile, file, load};
+use crate::daemon::config::{DaemonFile, file, load};
 use crate::domain::agent::{AgentDefinition, Role};
 use crate::domain::code;
 use crate::domain::name::{AgentName, ModelAlias, SkillName};
@@ -122,14 +123,6 @@ fn prompt(from: &Path) -> Result<String, CliError> {
 
 fn read_prompt(path: &Path) -> Result<Option<String>, CliError> {
     Ok(file::read_text(path, crate::daemon::config::prompt::PROMPT_BYTES_MAX)?)
-}
-
-fn write(path: &Path, text: &str) -> Result<(), CliError> {
-    let written = file::replace(path, text.as_bytes(), 0o644);
-    written.map_err(|source| {
-        let path = path.to_owned();
-        ConfigError::Write { path, source }.into()
-    })
 }
 
 /// The daemon's answer; none when there is no daemon, so that the files must do.

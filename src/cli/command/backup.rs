@@ -68,7 +68,7 @@ async fn make(context: &mut Context, keys: bool) -> Result<Exit, CliError> {
         let (store, places) = (open_store(context)?, places(context));
         let made = create(&store, &places, keys, Clock::system().now());
         let made = made.map_err(|error| failed("make the backup", error))?;
-        let gone = keep::prune(&places.backups, keep).map_err(|error| failed("remove old backups", error))?;
+        let gone = keep::prune(&places.backups, keep, &made).map_err(|error| failed("remove old backups", error))?;
         let mut value = backup_view(&made.path, &made.manifest);
         value["removed"] = gone.iter().map(|path| path.display().to_string()).collect();
         value

@@ -6,10 +6,12 @@ use crate::cli::arguments::ConfigCommand;
 use crate::cli::client::{Method, Request};
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Exit};
+use crate::cli::operator_files::is_ours_to_write;
 use crate::cli::output::{Output, Tone, table};
 use crate::daemon::config::key::{self, KEYS, Key};
 use crate::daemon::config::setting::{Setting, show};
 use crate::daemon::config::{ConfigError, DaemonFile, Place, edit};
+use crate::domain::code;
 
 /// Does one of them.
 pub async fn run(context: &mut Context, command: ConfigCommand) -> Result<Exit, CliError> {
@@ -38,7 +40,8 @@ fn get(context: &mut Context, dotted: &str) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
-/// Through the running daemon, which writes it into the audit log; none when there is no daemon that answers.
+/// Through the running daemon, which writes it into the audit log; none when there is no daemon that answers. What it
+/// has checked and may not write, this command writes.
 async fn set_by_daemon(context: &Context, dotted: &str, text: &str) -> Result<Option<Value>, CliError> {
     let is_running = DaemonFile::read(&context.home)?.is_some_and(|daemon| daemon.is_alive());
     if !is_running {
@@ -53,8 +56,22 @@ async fn set_by_daemon(context: &Context, dotted: &str, text: &str) -> Result<Op
     match context.admin()?.send(&request).await {
         Ok(value) => Ok(Some(value)),
         Err(CliError::Unreachable { .. }) => Ok(None),
+        Err(error) if is_ours_to_write(context, &error, code::CONFIG_FILE, "OPENCLAW_ADMIN_URL")? => {
+            set_here(context, dotted, text).map(Some)
+        }
         Err(error) => Err(error),
     }
+}
+
+fn set_here(context: &Context, dotted: &str, text: &str) -> Result<Value, CliError> {
+    let change = edit::set(&context.home.config_file(), dotted, text)?;
+    Ok(json!({
+        "key": change.key,
+        "old": change.old,
+        "new": change.new,
+        "file": change.file,
+        "live": change.live,
+    }))
 }
 
 async fn set(context: &mut Context, dotted: &str, text: &str) -> Result<Exit, CliError> {
@@ -63,17 +80,9 @@ async fn set(context: &mut Context, dotted: &str, text: &str) -> Result<Exit, Cl
     context.require_home()?;
     let by_daemon = set_by_daemon(context, dotted, text).await?;
     let running = by_daemon.is_some();
-    let value = if let Some(value) = by_daemon {
-        value
-    } else {
-        let change = edit::set(&context.home.config_file(), dotted, text)?;
-        json!({
-            "key": change.key,
-            "old": change.old,
-            "new": change.new,
-            "file": change.file,
-            "live": change.live,
-        })
+    let value = match by_daemon {
+        Some(value) => value,
+        None => set_here(context, dotted, text)?,
     };
     context.output.result(&value, |_| {
         let told = |name: &str| value[name].as_str().unwrap_or("default").to_owned();

@@ -1,17 +1,23 @@
 //! `openclaw cron …`: schedules, their ledger, and what did not run.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 
+use crate::automation::zone::is_zone;
 use crate::cli::arguments::{CronAddArguments, CronCommand};
 use crate::cli::client::{Client, Method, Request};
 use crate::cli::context::Context;
 use crate::cli::duration::parse_ms;
 use crate::cli::error::{CliError, Exit};
+use crate::cli::operator_files::{self, is_ours_to_write};
 use crate::cli::output::{harmless, one_line, table};
 use crate::daemon::config::document::Source;
+use crate::daemon::config::schedule::to_toml;
+use crate::domain::code;
 use crate::domain::name::ScheduleName;
+use crate::domain::schedule::document::{read_schedule, write_schedule};
 use crate::domain::time::UtcMillis;
 use crate::runtime::clock::{Clock, rfc3339};
 
@@ -62,7 +68,13 @@ pub async fn run(context: &mut Context, command: CronCommand) -> Result<Exit, Cl
                 method: Method::DELETE,
                 ..Request::get(&path)
             };
-            let value = client.send(&request).await?;
+            let value = match client.send(&request).await {
+                Err(error) if may_write(context, &error)? => {
+                    operator_files::remove(&file(context, &name))?;
+                    client.send(&request).await?
+                }
+                answer => answer?,
+            };
             context
                 .output
                 .result(&value, |_| format!("{name} is removed; its ledger stays\n"));
@@ -184,12 +196,59 @@ fn document(arguments: &CronAddArguments) -> Result<Map<String, Value>, CliError
 }
 
 async fn add(context: &mut Context, client: &Client, arguments: &CronAddArguments) -> Result<Exit, CliError> {
-    let mut fields = document(arguments)?;
-    fields.insert("name".into(), arguments.name.as_str().into());
+    let fields = document(arguments)?;
     let path = format!("/v1/schedules?dry_run={}", arguments.dry_run);
-    let value = client.send(&Request::post(&path, &fields.into())).await?;
+    let body = named(&arguments.name, fields.clone());
+    let value = match client.send(&Request::post(&path, &body)).await {
+        Err(error) if may_write(context, &error)? => save_here(context, client, arguments, fields, error).await?,
+        answer => answer?,
+    };
     context.output.result(&value, |_| shown(&value));
     Ok(Exit::Done)
+}
+
+fn named(name: &ScheduleName, mut fields: Map<String, Value>) -> Value {
+    fields.insert("name".into(), name.as_str().into());
+    fields.into()
+}
+
+fn file(context: &Context, name: &ScheduleName) -> PathBuf {
+    context.home.schedules_dir().join(format!("{name}.toml"))
+}
+
+/// Whether the daemon has checked everything and may not write to the schedules.
+fn may_write(context: &Context, refused: &CliError) -> Result<bool, CliError> {
+    is_ours_to_write(context, refused, code::HOME_FILE, "OPENCLAW_URL")
+}
+
+/// Writes the file of a schedule that the daemon has checked, as the daemon would write it, and has the daemon take it:
+/// it takes a file that says what it is asked for.
+async fn save_here(
+    context: &mut Context,
+    client: &Client,
+    arguments: &CronAddArguments,
+    fields: Map<String, Value>,
+    refused: CliError,
+) -> Result<Value, CliError> {
+    let (name, file) = (&arguments.name, file(context, &arguments.name));
+    let defaults = context.load()?.config.schedule_defaults;
+    let Ok(schedule) = read_schedule(name.clone(), &fields.into(), &defaults, &is_zone) else {
+        return Err(refused);
+    };
+    // Something else stands there, which the daemon has said.
+    if file.exists() {
+        return Err(refused);
+    }
+    let document = write_schedule(&schedule);
+    operator_files::write(&file, &to_toml(&document))?;
+    let Value::Object(fields) = document else {
+        return Err(refused);
+    };
+    let saved = client.send(&Request::post("/v1/schedules", &named(name, fields))).await;
+    if saved.is_err() {
+        operator_files::remove(&file)?;
+    }
+    saved
 }
 
 async fn list(context: &mut Context, client: &Client) -> Result<Exit, CliError> {

@@ -3,6 +3,7 @@
 //! Needs no daemon; of one that runs it makes the checks too. Each check is one function; a check that cannot be made says so instead of passing.
 
 use std::fmt::Write as _;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -16,16 +17,20 @@ use crate::cli::home_check::look;
 use crate::cli::model_check::{ModelCheck, check_models};
 use crate::cli::offline::daemon_runs;
 use crate::cli::output::{Output, one_line};
-use crate::daemon::config::Config;
+use crate::daemon::config::{Config, ConfigError};
 use crate::domain::fault::in_one_line;
+use crate::runtime::panicking::{text_of, was_in_the_store};
 use crate::runtime::room::watcher::disk_of;
 use crate::skills::sandbox::policy::SandboxMode;
 use crate::skills::sandbox::report::{SandboxLevel, SandboxReport};
 use crate::skills::sandbox::self_test::self_test;
-use crate::storage::review::review_file;
+use crate::storage::error::StoreError;
+use crate::storage::review::{StoreReview, review_file, review_unrepaired};
 
 /// How long a round of the daemon's own checks may take, in milliseconds.
 const ROUND_MS: u64 = 120_000;
+/// What to do about a store that is damaged.
+const RESTORE: &str = "copy the state folder away, then `openclaw backup list` and `openclaw backup restore`";
 
 /// One check.
 #[derive(Debug)]
@@ -42,21 +47,31 @@ struct Check {
 
 /// Runs all checks. The exit code is the worst: 2 for one that could not be made comes before 1 for a finding.
 pub async fn run(context: &mut Context, arguments: &DoctorArguments) -> Result<Exit, CliError> {
-    let config = context.load()?.config;
+    let loaded = context.load().map(|loaded| loaded.config);
+    let config = loaded.as_ref().ok();
+    // Without a configuration programs are confined, as they are by default.
+    let mode = config.map_or(SandboxMode::On, |config| config.sandbox.mode);
     // The running binary, as the daemon would start it.
     let mut checks = vec![
-        configuration(&config),
-        sandbox(&self_test(Path::new("/proc/self/exe"), config.sandbox.mode)),
+        configuration(&loaded),
+        sandbox(&self_test(Path::new("/proc/self/exe"), mode)),
     ];
     if arguments.models {
-        checks.push(models(&config).await);
+        checks.push(match config {
+            Some(config) => models(config).await,
+            None => unchecked("models", "the configuration cannot be used", "mend it first"),
+        });
     }
     checks.push(home_files(context, arguments.fix));
-    checks.push(disk(context, config.store_free_min));
-    checks.push(if daemon_runs(context)? {
-        daemon(context).await
-    } else {
-        store(context)
+    checks.push(disk(context, config.map(|config| config.store_free_min)));
+    checks.push(match daemon_runs(context) {
+        Ok(true) => daemon(context).await,
+        Ok(false) => store(context),
+        Err(error) => unchecked(
+            "daemon",
+            &one_line(&error.to_string(), 400),
+            "`openclaw status` says more",
+        ),
     });
     let exit = State::exit_of(checks.iter().map(|check| check.state));
     let each = checks.iter().map(|check| {
@@ -70,9 +85,30 @@ pub async fn run(context: &mut Context, arguments: &DoctorArguments) -> Result<E
     Ok(exit)
 }
 
+/// A check that could not be made.
+fn unchecked(name: &'static str, why: &str, hint: &'static str) -> Check {
+    Check {
+        name,
+        state: State::Unchecked,
+        found: vec![why.to_owned()],
+        hint,
+        detail: Value::Null,
+    }
+}
+
 /// The files of the home. With `mend`, what can be mended is shown and then done.
 fn home_files(context: &mut Context, mend: bool) -> Check {
-    let fixes = look(&context.home);
+    let home = &context.home;
+    if !home.exists() && !home.state_dir().exists() {
+        return Check {
+            name: "home",
+            state: State::Finding,
+            found: vec![format!("there is none at {}", home.config_dir().display())],
+            hint: "`openclaw init` makes one; --home or OPENCLAW_HOME names another",
+            detail: Value::Null,
+        };
+    }
+    let fixes = look(home);
     let mut found = Vec::new();
     let mut is_good = true;
     for fix in &fixes {
@@ -107,7 +143,8 @@ fn home_files(context: &mut Context, mend: bool) -> Check {
     }
 }
 
-fn disk(context: &Context, free_min: u64) -> Check {
+fn disk(context: &Context, free_min: Option<u64>) -> Check {
+    let free_min = free_min.unwrap_or_default();
     let (state, found) = match disk_of(context.home.state_dir()) {
         Ok(disk) if disk.free < free_min => (
             State::Finding,
@@ -181,43 +218,76 @@ async fn daemon(context: &Context) -> Check {
     }
 }
 
+/// Reads a store, also one that a kill left: only the next start may repair that, so it is read as if it had.
+fn read_store(path: &Path) -> Result<(StoreReview, &'static str), StoreError> {
+    match review_file(path) {
+        Err(error) if error.is_unrepaired() => {
+            let review = review_unrepaired(path)?;
+            Ok((review, "; its last process was killed, and the next start repairs it"))
+        }
+        read => Ok((read?, "")),
+    }
+}
+
 /// The store of a home on which no daemon runs.
 fn store(context: &Context) -> Check {
     let path = context.home.store_file();
-    let (state, found) = if path.exists() {
-        match review_file(&path) {
-            Ok(review) if review.is_sound() => (State::Good, vec![format!("{} rows read", review.rows)]),
-            Ok(review) => (State::Finding, review.findings),
-            // As after a kill: the next start repairs it, and only that may write to it.
-            Err(error) => (
-                State::Good,
-                vec![format!("not read: {}", one_line(&in_one_line(&error), 300))],
-            ),
+    let good = |found: String| (State::Good, vec![found], "");
+    // What is damaged in the middle of a page has the store's library panic: that is a finding as well.
+    let read = AssertUnwindSafe(|| path.exists().then(|| read_store(&path)));
+    let (state, found, hint) = match std::panic::catch_unwind(read) {
+        Err(panic) if was_in_the_store() => (State::Finding, vec![one_line(&text_of(&*panic), 300)], RESTORE),
+        Err(panic) => std::panic::resume_unwind(panic),
+        Ok(None) => good("there is none yet".into()),
+        Ok(Some(Ok((review, after)))) if review.is_sound() => good(format!("{} rows read{after}", review.rows)),
+        Ok(Some(Ok((review, _)))) => (State::Finding, review.findings, RESTORE),
+        Ok(Some(Err(error))) => {
+            let why = one_line(&in_one_line(&error), 300);
+            if error.is_damage() {
+                (State::Finding, vec![format!("damaged: {why}")], RESTORE)
+            } else {
+                let hint = "run it as the user of the daemon, with no other command on this home";
+                (State::Unchecked, vec![why], hint)
+            }
         }
-    } else {
-        (State::Good, vec!["there is none yet".into()])
     };
     Check {
         name: "store",
         state,
         found,
-        hint: if state == State::Finding {
-            "`openclaw backup list`, and `openclaw backup restore`"
-        } else {
-            ""
-        },
+        hint,
         detail: Value::Null,
     }
 }
 
-/// That it loads is the check.
-fn configuration(config: &Config) -> Check {
-    let found = format!("{} agents, {} models", config.agents.len(), config.models.len());
+/// That it loads is the check; what is wrong with it is said as every command says it.
+fn configuration(loaded: &Result<Config, CliError>) -> Check {
+    let (state, found, hint) = match loaded {
+        Ok(config) => (
+            State::Good,
+            vec![format!(
+                "{} agents, {} models",
+                config.agents.len(),
+                config.models.len()
+            )],
+            "",
+        ),
+        Err(error) => {
+            let is_wrong = matches!(
+                error,
+                CliError::Config(ConfigError::Values(_) | ConfigError::Syntax { .. })
+            );
+            let state = if is_wrong { State::Finding } else { State::Unchecked };
+            let text = error.to_text();
+            let lines = text.lines().map(|line| one_line(line, 400));
+            (state, lines.collect(), "`openclaw config validate` looks at it alone")
+        }
+    };
     Check {
         name: "config",
-        state: State::Good,
-        found: vec![found],
-        hint: "",
+        state,
+        found,
+        hint,
         detail: Value::Null,
     }
 }

@@ -39,9 +39,18 @@ pub async fn run(context: &mut Context, command: MemoryCommand) -> Result<Exit, 
             text,
             limit,
             tag,
+            source,
+            since,
+            until,
+            tokens,
             explain,
         } => {
-            let mut body = json!({ "query": text.join(" "), "limit": limit, "tags": tag, "explain": explain });
+            let now = jiff::Timestamp::now();
+            let mut body = json!({
+                "query": text.join(" "), "limit": limit, "tags": tag, "source": source, "tokens_max": tokens,
+                "since_ms": since.map(|since| since.ms(now)), "until_ms": until.map(|until| until.ms(now)),
+                "explain": explain,
+            });
             for (name, value) in names(&part)? {
                 body[name] = value.into();
             }
@@ -73,7 +82,11 @@ async fn put(
         ..Request::post(&path, body)
     };
     let value = client.send(&request).await?;
-    context.output.result(&value, |_| "kept\n".into());
+    context.output.result(&value, |_| match (key, value["id"].as_u64()) {
+        // Without a key its number is all that names it.
+        (None, Some(id)) => format!("kept as #{id}\n"),
+        _ => "kept\n".into(),
+    });
     Ok(Exit::Done)
 }
 

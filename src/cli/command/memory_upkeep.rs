@@ -1,8 +1,8 @@
 //! `openclaw memory prune|restore|promote|stats|verify|export|import`.
 
 use std::fmt::Write as _;
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -14,6 +14,7 @@ use crate::cli::error::{CliError, Exit};
 use crate::cli::memory_part::{body, path};
 use crate::cli::output::{harmless, one_line, table};
 use crate::domain::code;
+use crate::runtime::file::Replacement;
 
 /// Entries of one page of an export.
 const PAGE: u32 = 500;
@@ -195,13 +196,7 @@ async fn export(
     part: &MemoryPart,
     output: Option<&Path>,
 ) -> Result<Exit, CliError> {
-    let mut file = match output {
-        Some(path) => Some((
-            path,
-            std::io::BufWriter::new(File::create(path).map_err(io("write", path))?),
-        )),
-        None => None,
-    };
+    let mut file = output.map(Export::begin).transpose()?;
     let (mut after, mut count) = (0, 0);
     loop {
         let address = path(part, None, &format!("limit={PAGE}&after={after}"))?;
@@ -209,7 +204,7 @@ async fn export(
         for entry in page["entries"].as_array().into_iter().flatten() {
             count += 1;
             match &mut file {
-                Some((path, file)) => writeln!(file, "{entry}").map_err(io("write", path))?,
+                Some(export) => export.line(entry)?,
                 None if context.output.is_terminal() => {
                     context.output.raw(&format!("{}\n", harmless(&entry.to_string())));
                 }
@@ -221,15 +216,48 @@ async fn export(
             None => break,
         }
     }
-    if let Some((path, file)) = file {
-        let file = file
-            .into_inner()
-            .map_err(|error| io("write", path)(error.into_error()))?;
-        file.sync_all().map_err(io("write", path))?;
+    if let Some(export) = file {
+        let path = export.finish()?;
         let value = json!({ "entries": count, "file": path.display().to_string() });
         context.output.result(&value, |_| format!("{count} entries exported\n"));
     }
     Ok(Exit::Done)
+}
+
+/// A file that an export is written to. An earlier one stays until the new one is whole; what is no file, such as a
+/// pipe, is written as it comes.
+struct Export<'path> {
+    path: &'path Path,
+    writer: BufWriter<File>,
+    replaces: Option<Replacement>,
+}
+
+impl<'path> Export<'path> {
+    fn begin(path: &'path Path) -> Result<Self, CliError> {
+        let is_other = path.metadata().is_ok_and(|found| !found.is_file());
+        let begun = || {
+            if is_other {
+                return Ok((OpenOptions::new().write(true).open(path)?, None));
+            }
+            // What agents know is for whoever asked for it.
+            let mut replaces = Replacement::begin(path, 0o600)?;
+            Ok((replaces.file().try_clone()?, Some(replaces)))
+        };
+        let (file, replaces) = begun().map_err(io("write", path))?;
+        let writer = BufWriter::new(file);
+        Ok(Self { path, writer, replaces })
+    }
+
+    fn line(&mut self, entry: &Value) -> Result<(), CliError> {
+        writeln!(self.writer, "{entry}").map_err(io("write", self.path))
+    }
+
+    fn finish(mut self) -> Result<&'path Path, CliError> {
+        let flushed = self.writer.flush();
+        let finished = flushed.and_then(|()| self.replaces.map_or(Ok(()), Replacement::finish));
+        finished.map_err(io("write", self.path))?;
+        Ok(self.path)
+    }
 }
 
 /// Twice through the file: the gateway first looks whether every line can be taken, and only then takes them. A kill

@@ -1,5 +1,6 @@
 //! One file per command. None imports another; what two of them share lies one level up.
 
+pub mod actor;
 pub mod agent;
 pub mod audit;
 pub mod backup;
@@ -12,10 +13,12 @@ pub mod health;
 pub mod incident;
 pub mod init;
 pub mod key;
+pub mod logs;
 pub mod mcp;
 pub mod memory;
 pub mod memory_upkeep;
 pub mod quickstart;
+pub mod restart;
 pub mod run;
 pub mod runs;
 pub mod secret;
@@ -27,4 +30,5 @@ pub mod status;
 pub mod stop;
 pub mod store;
 pub mod tls;
+pub mod top;
 pub mod tree;

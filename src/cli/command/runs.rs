@@ -11,8 +11,8 @@ use crate::cli::client::{Client, Request};
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Exit};
 use crate::cli::follow::{fetch, follow_and_print};
-use crate::cli::output::{one_line, table};
-use crate::cli::view::{RunView, age, between, read, show_run, show_timeline};
+use crate::cli::output::one_line;
+use crate::cli::view::{RunView, read, runs_table, show_run, show_timeline};
 use crate::domain::id::RunId;
 
 /// Does one of them.
@@ -88,21 +88,7 @@ async fn list(
         if runs.is_empty() {
             return "no runs".into();
         }
-        let rows = runs.iter().map(|run| {
-            let text = |name: &str| run[name].as_str();
-            let took = between(text("accepted_at"), text("ended_at"));
-            vec![
-                one_line(text("id").unwrap_or("-"), 64),
-                output.status(text("status").unwrap_or("-")),
-                age(text("accepted_at")),
-                took.map_or("-".into(), crate::cli::duration::show_ms),
-                run["tokens"].as_u64().unwrap_or_default().to_string(),
-                one_line(text("agent").unwrap_or("-"), 64),
-                one_line(text("task").unwrap_or("-"), 60),
-            ]
-        });
-        let rows: Vec<Vec<String>> = rows.collect();
-        let mut shown = table(&["RUN", "STATUS", "ACCEPTED", "TOOK", "TOKENS", "AGENT", "TASK"], &rows);
+        let mut shown = runs_table(output, runs);
         if let Some(next) = value["next"].as_str() {
             let _ = writeln!(shown, "more: --cursor {}", one_line(next, 200));
         }

@@ -5,17 +5,18 @@
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde_json::json;
 
 use crate::cli::arguments::{ServiceArguments, ServiceCommand};
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Exit};
-use crate::daemon::service::units::{UnitFile, files};
+use crate::cli::service_manager::{UNIT, tool};
+use crate::daemon::config::{Home, Overrides, load};
+use crate::daemon::service::units::{PATHS, UnitFile, files};
 
 /// The units that are switched on; the socket comes first, so that nothing is refused meanwhile.
-const UNITS: [&str; 2] = ["openclaw.socket", "openclaw.service"];
+const UNITS: [&str; 2] = ["openclaw.socket", UNIT];
 
 /// Runs the command.
 pub fn run(context: &mut Context, command: ServiceCommand) -> Result<Exit, CliError> {
@@ -25,19 +26,21 @@ pub fn run(context: &mut Context, command: ServiceCommand) -> Result<Exit, CliEr
     }
 }
 
-fn units(context: &mut Context) -> Result<Vec<UnitFile>, CliError> {
+/// The socket has the address that the service reads in its own configuration: whoever installs it may have another one,
+/// and the variables of their shell are not the service's.
+fn units(root: &Path) -> Result<Vec<UnitFile>, CliError> {
     let program = std::env::current_exe().map_err(io_error("find", "the path of this program"))?;
-    let gateway = context.load()?.config.gateway;
+    let gateway = load(&Home::of_service(root), &Overrides::default())?.config.gateway;
     files(&program, SocketAddr::new(gateway.bind, gateway.port)).map_err(|error| {
         CliError::usage(
             error.to_string(),
-            "copy the program to /usr/local/bin and start it there",
+            "copy the program to /usr/local/bin, and start `service install` of that one",
         )
     })
 }
 
 fn install(context: &mut Context, arguments: &ServiceArguments) -> Result<Exit, CliError> {
-    let units = units(context)?;
+    let units = units(arguments.root.as_deref().unwrap_or(Path::new("/")))?;
     let mut written = Vec::new();
     for unit in &units {
         let path = below(arguments.root.as_deref(), unit.path);
@@ -71,8 +74,8 @@ fn uninstall(context: &mut Context, arguments: &ServiceArguments) -> Result<Exit
         tool("systemctl", &["disable", "--now", UNITS[0], UNITS[1]])?;
     }
     let mut removed = Vec::new();
-    for unit in units(context)? {
-        let path = below(arguments.root.as_deref(), unit.path);
+    for path in PATHS {
+        let path = below(arguments.root.as_deref(), path);
         let shown = path.display().to_string();
         match std::fs::remove_file(&path) {
             Ok(()) => removed.push(shown),
@@ -99,19 +102,4 @@ fn below(root: Option<&Path>, path: &str) -> PathBuf {
 fn io_error(verb: &'static str, what: &str) -> impl FnOnce(std::io::Error) -> CliError {
     let what = what.to_owned();
     move |source| CliError::Io { verb, what, source }
-}
-
-/// Runs a tool of systemd. Its own words go to the terminal.
-fn tool(program: &str, arguments: &[&str]) -> Result<(), CliError> {
-    let line = format!("{program} {}", arguments.join(" "));
-    let status = Command::new(program).args(arguments).status();
-    let status = status.map_err(io_error("run", &line))?;
-    if status.success() {
-        return Ok(());
-    }
-    Err(CliError::Io {
-        verb: "run",
-        what: line,
-        source: std::io::Error::other(status.to_string()),
-    })
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -187,15 +188,21 @@ fn find_package(context: &Context, package: &str) -> Result<Source, CliError> {
 }
 
 fn unpacked(archive: &Path) -> Result<Source, CliError> {
+    if !archive.exists() {
+        return Err(not_there(archive));
+    }
     let place = std::env::temp_dir().join(format!("openclaw-skill-{:032x}", Entropy::system().u128()));
     // Fails when it is there: then it is somebody else's.
     let made = fs::DirBuilder::new().mode(0o700).create(&place);
     made.map_err(io("make", &place))?;
+    // A package whose files lie at the archive's top is in a folder of the archive's name.
+    let named = place.join(stem(archive));
     let mut source = Source::Unpacked {
-        folder: place.clone(),
-        place: place.clone(),
+        folder: named.clone(),
+        place,
     };
-    let found = archive::unpack(archive, &place).map_err(|error| {
+    fs::create_dir(&named).map_err(io("make", &named))?;
+    let found = archive::unpack(archive, &named).map_err(|error| {
         CliError::refused(
             code::SKILL_ARCHIVE,
             format!("{}: {}", archive.display(), harmless(&in_one_line(&error))),
@@ -208,13 +215,35 @@ fn unpacked(archive: &Path) -> Result<Source, CliError> {
     Ok(source)
 }
 
+/// The name of an archive without what says that it is one.
+fn stem(archive: &Path) -> String {
+    let name = archive.file_name().unwrap_or_default().to_string_lossy();
+    let endings = [".tar.gz", ".tgz", ".zip", ".skill"];
+    let stem = endings.iter().find_map(|ending| name.strip_suffix(ending));
+    match stem.unwrap_or(&name) {
+        "" | "." | ".." => "package".to_owned(),
+        stem => stem.to_owned(),
+    }
+}
+
 fn open(folder: &Path) -> Result<(Option<SkillDocument>, Vec<PackageWarning>), CliError> {
-    let absolute = fs::canonicalize(folder).map_err(io("find the package", folder))?;
+    let absolute = fs::canonicalize(folder).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => not_there(folder),
+        _ => io("find the package", folder)(error),
+    })?;
     let name = absolute.file_name().map(|name| name.to_string_lossy().into_owned());
     let read = PackageFolder::open(&absolute).and_then(|opened| opened.read(DOCUMENT_FILE, DOCUMENT_BYTES_MAX));
     let bytes = read.map_err(|error| unusable(&absolute, &in_one_line(&error)))?;
     let file = folder.join(DOCUMENT_FILE);
     Ok(document::read(&bytes, &file, name.as_deref().unwrap_or_default()))
+}
+
+fn not_there(place: &Path) -> CliError {
+    CliError::refused(
+        code::SKILL_NOT_FOUND,
+        format!("there is no package at {}", place.display()),
+        "name a folder or an archive, or a package of the home; `openclaw skill list` shows those",
+    )
 }
 
 fn io(verb: &'static str, what: &Path) -> impl FnOnce(std::io::Error) -> CliError {
@@ -230,14 +259,24 @@ fn unusable(folder: &Path, reason: &str) -> CliError {
     )
 }
 
+/// What is granted; none when nothing is said of it.
+fn wanted(capabilities: &[String]) -> Result<Option<CapabilitySet>, CliError> {
+    match capabilities {
+        [] => Ok(None),
+        [nothing] if nothing == "none" => Ok(Some(CapabilitySet::default())),
+        named => {
+            let parsed = CapabilitySet::parse(named.iter().map(String::as_str));
+            parsed.map(Some).map_err(|error| {
+                let hint = "such as --capability exec --capability net:docs.rs:443, or none alone";
+                CliError::usage(error.to_string(), hint)
+            })
+        }
+    }
+}
+
 fn add(context: &mut Context, package: &str, capabilities: &[String]) -> Result<Exit, CliError> {
     context.require_home()?;
-    let capabilities = CapabilitySet::parse(capabilities.iter().map(String::as_str)).map_err(|error| {
-        CliError::usage(
-            error.to_string(),
-            "such as --capability exec --capability net:docs.rs:443",
-        )
-    })?;
+    let wanted = wanted(capabilities)?;
     let source = find_package(context, package)?;
     let source = source.folder();
     let (document, warnings) = open(source)?;
@@ -253,10 +292,12 @@ fn add(context: &mut Context, package: &str, capabilities: &[String]) -> Result<
     let hashed = PackageFolder::open(&folder).and_then(|opened| opened.hash());
     let hash = hashed.map_err(|error| unusable(&folder, &in_one_line(&error)))?;
     let mut lock = lock(context)?;
+    let earlier = lock.pins.get(&document.name).map(|pin| &pin.capabilities);
+    let is_kept = wanted.is_none() && earlier.is_some_and(|earlier| !earlier.is_empty());
     let pin = Pin {
         hash: hash.clone(),
         folder: folder.clone(),
-        capabilities,
+        capabilities: wanted.or_else(|| earlier.cloned()).unwrap_or_default(),
     };
     let granted: Vec<String> = pin.capabilities.iter().map(ToString::to_string).collect();
     lock.pins.insert(document.name.clone(), pin);
@@ -270,7 +311,13 @@ fn add(context: &mut Context, package: &str, capabilities: &[String]) -> Result<
         if granted.is_empty() {
             text.push_str("it may be read; its scripts do not run without --capability exec\n");
         } else {
-            let _ = writeln!(text, "it may touch {}", granted.join(", "));
+            let granted = granted.join(", ");
+            let before = if is_kept {
+                ", as before; --capability none takes that away"
+            } else {
+                ""
+            };
+            let _ = writeln!(text, "it may touch {granted}{before}");
         }
         if !document.requested_tools.is_empty() {
             let asked = one_line(&document.requested_tools.join(", "), 400);

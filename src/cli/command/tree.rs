@@ -1,28 +1,36 @@
 //! `openclaw tree`: the tree of supervised actors.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::cli::arguments::TreeArguments;
 use crate::cli::client::Request;
 use crate::cli::context::Context;
 use crate::cli::duration::show_ms;
 use crate::cli::error::{CliError, Exit};
 use crate::cli::output::{Output, Tone, one_line};
+use crate::cli::screen::{Picture, watch};
 
 /// Nesting that is drawn; a deeper tree is cut.
 const DEPTH_MAX: usize = 32;
 
-/// Draws it.
-pub async fn run(context: &mut Context) -> Result<Exit, CliError> {
-    let client = context.admin()?;
-    let value = client.send(&Request::get("/admin/v1/tree")).await?;
-    context.output.result(&value, |output| {
-        let mut text = String::new();
-        draw(output, &value, "", None, 0, &mut text);
-        text
-    });
+/// Draws it, again and again when it is to be watched.
+pub async fn run(context: &mut Context, arguments: &TreeArguments) -> Result<Exit, CliError> {
+    if arguments.watch {
+        return watch(context, Duration::from_millis(arguments.every), take).await;
+    }
+    let Picture { value, text } = take(context).await?;
+    context.output.result(&value, |_| text);
     Ok(Exit::Done)
+}
+
+async fn take(context: &mut Context) -> Result<Picture, CliError> {
+    let value = context.admin()?.send(&Request::get("/admin/v1/tree")).await?;
+    let mut text = String::new();
+    draw(&context.output, &value, "", None, 0, &mut text);
+    Ok(Picture { value, text })
 }
 
 fn draw(output: &Output, node: &Value, indent: &str, last: Option<bool>, depth: usize, text: &mut String) {

@@ -6,10 +6,12 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::cli::fake::{Answer, with_gateway, with_stoppable_gateway};
+use crate::cli::fake::{Answer, Seen, with_gateway, with_stoppable_gateway};
 use crate::cli::output::capture;
 use crate::cli::seam::{KeyMade, Ready};
-use crate::daemon::config::{Loaded, file};
+use crate::daemon::config::schedule::to_toml;
+use crate::daemon::config::{DaemonFile, Loaded, file};
+use crate::domain::time::UtcMillis;
 
 /// A daemon that makes a key and has no wish to run.
 struct NoDaemon;
@@ -391,4 +393,113 @@ fn quickstart_stops_the_daemon_also_when_the_task_was_refused() {
     });
     assert_eq!((ran.exit, seen.len()), (2, 2), "{}", ran.err);
     assert!(ran.err.contains("error: not a folder [OC-1009]"), "{}", ran.err);
+}
+
+/// The answer of a daemon that did everything but write the file.
+fn may_not_write(code: &str) -> Answer {
+    let error = json!({ "code": code, "type": "x", "message": "write /x: Permission denied" });
+    Answer::Json(503, json!({ "error": error }))
+}
+
+/// Runs a command line while this process is the daemon of the home.
+fn beside_daemon(home: &Path, answers: Vec<Answer>, line: &[&str]) -> (Ran, Vec<Seen>) {
+    with_gateway(answers, async |url| {
+        let daemon = DaemonFile {
+            pid: std::process::id(),
+            boot: "b".into(),
+            admin: Some(url.clone()),
+            gateway: url,
+            started_at: UtcMillis(1),
+        };
+        daemon.write(&Home::under(home)).expect("written");
+        command(home, line).await
+    })
+}
+
+#[test]
+fn what_the_daemon_of_this_home_may_not_write_the_command_writes() {
+    let folder = ready_home();
+    let file = folder.path().join("schedules/nightly.toml");
+    let add = ["cron", "add", "nightly", "0 3 * * *", "--skill", "time.now"];
+    let saved = || Answer::Json(201, json!({ "name": "nightly", "starts": "skill" }));
+
+    let (ran, seen) = beside_daemon(folder.path(), vec![may_not_write("OC-7006"), saved()], &add);
+    assert_eq!((ran.exit, seen.len()), (0, 2), "{}", ran.err);
+    let text = std::fs::read_to_string(&file).expect("written");
+    let mut asked = seen[1].body.clone();
+    let fields = asked.as_object_mut().expect("an object");
+    assert_eq!(fields.remove("name"), Some(json!("nightly")));
+    assert_eq!(to_toml(&asked), text, "the daemon is asked for what stands in the file");
+
+    // Who comes too late leaves the file of the other.
+    let (ran, seen) = beside_daemon(folder.path(), vec![may_not_write("OC-7006")], &add);
+    assert_eq!((ran.exit, seen.len()), (1, 1), "{}", ran.err);
+    assert_eq!(std::fs::read_to_string(&file).expect("there"), text);
+
+    let remove = ["cron", "remove", "nightly"];
+    let removed = Answer::Json(200, json!({ "removed": "nightly" }));
+    let (ran, _) = beside_daemon(folder.path(), vec![may_not_write("OC-7006"), removed], &remove);
+    assert!(ran.exit == 0 && !file.exists(), "{}", ran.err);
+
+    let failed = vec![may_not_write("OC-7006"), may_not_write("OC-1044")];
+    let (ran, _) = beside_daemon(folder.path(), failed, &add);
+    assert!(
+        ran.exit != 0 && !file.exists(),
+        "nothing stays of what was not taken: {}",
+        ran.err
+    );
+
+    let set = ["config", "set", "agent.maxRetries", "7"];
+    let (ran, _) = beside_daemon(folder.path(), vec![may_not_write("OC-6004")], &set);
+    assert_eq!(ran.exit, 0, "{}", ran.err);
+    let config = std::fs::read_to_string(folder.path().join("openclaw.toml")).expect("there");
+    assert!(config.contains("maxRetries = 7"), "{config}");
+    let refused = vec![may_not_write("OC-2003")];
+    let (ran, _) = beside_daemon(folder.path(), refused, &["config", "set", "agent.maxRetries", "8"]);
+    assert_eq!(ran.exit, 4, "whoever may not is not helped: {}", ran.err);
+    let config = std::fs::read_to_string(folder.path().join("openclaw.toml")).expect("there");
+    assert!(config.contains("maxRetries = 7"), "{config}");
+}
+
+#[test]
+fn nothing_is_written_for_a_daemon_that_was_named_by_its_address() {
+    let folder = ready_home();
+    let (ran, _) = with_gateway(vec![may_not_write("OC-7006")], async |url| {
+        let line = [
+            "cron",
+            "add",
+            "nightly",
+            "0 3 * * *",
+            "--skill",
+            "time.now",
+            "--url",
+            &url,
+        ];
+        command(folder.path(), &line).await
+    });
+    assert_eq!(ran.exit, 1, "{}", ran.err);
+    assert!(!folder.path().join("schedules/nightly.toml").exists());
+}
+
+#[test]
+fn each_wrong_place_of_what_was_sent_is_told() {
+    let folder = ready_home();
+    let answer = || {
+        let places = json!([{ "pointer": "/cron", "message": "found 61 for the minute, allowed is 0 to 59" }]);
+        let error = json!({
+            "code": "OC-1040", "type": "schedule_invalid", "message": "it is wrong in 1 places", "details": places,
+        });
+        vec![Answer::Json(400, json!({ "error": error }))]
+    };
+    let add = ["cron", "add", "b1", "61 * * * *", "--skill", "time.now"];
+    let (ran, _) = beside_daemon(folder.path(), answer(), &add);
+    assert_eq!(ran.exit, 2);
+    assert!(
+        ran.err.contains("/cron: found 61 for the minute, allowed is 0 to 59"),
+        "{}",
+        ran.err
+    );
+    let (ran, _) = beside_daemon(folder.path(), answer(), &[&add[..], &["--json"]].concat());
+    let told: Value = serde_json::from_str(&ran.err).expect("JSON");
+    assert_eq!(told["error"]["details"][0]["pointer"], "/cron", "{told}");
 }

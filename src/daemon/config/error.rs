@@ -174,6 +174,9 @@ impl ConfigError {
             Self::Values(bad) if bad.iter().any(|bad| bad.key.ends_with(".apiKey")) => Some(
                 "keys never stand in files: write apiKey = \"${NAME_OF_A_VARIABLE}\" or apiKey = \"file:path\"".into(),
             ),
+            Self::Write { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => Some(
+                "the file belongs to somebody else, that of a service to root: run the command as its owner".into(),
+            ),
             Self::Syntax { .. } => Some("strings need quotes in TOML, tables look like [gateway]".into()),
             _ => None,
         }

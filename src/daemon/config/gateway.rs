@@ -8,7 +8,7 @@ use super::error::{BadValue, Place};
 use super::setting::Settings;
 use crate::domain::agent::AgentDefinition;
 use crate::gateway::limit::limits::LimitSettings;
-use crate::gateway::rim::network::Network;
+use crate::gateway::rim::network::{Network, are_everybody};
 use crate::gateway::routing::rule::{Rule, read_header};
 
 /// The network rim.
@@ -107,7 +107,8 @@ impl Reading<'_, '_> {
         let mut proxies: Vec<Network> = Vec::new();
         for text in self.settings.texts(&path).unwrap_or_default() {
             match text.parse::<Network>() {
-                Ok(network) if !network.is_everybody() => proxies.push(network),
+                // Each alone, and with those before it.
+                Ok(network) if !are_everybody(&[proxies.as_slice(), &[network]].concat()) => proxies.push(network),
                 _ => self.refuse(
                     &path,
                     format!("{text:?}"),

@@ -130,7 +130,7 @@ fn checks(settings: &Settings, bad: &mut Vec<BadValue>) -> Vec<OperatorCheck> {
     for name in names(settings, UNDER, bad) {
         let text = |field: &str| settings.text(&["health", "checks", &name, field]).map(str::to_owned);
         let number = |field: &str| settings.number(&["health", "checks", &name, field]);
-        let limit = |field: &str| text(field).and_then(|text| text.parse::<f64>().ok());
+        let limit = |field: &str| settings.decimal(&["health", "checks", &name, field]);
         let mut questions = Vec::new();
         if let Some(url) = text("url") {
             let status = number("status").map(|status| status as u16);

@@ -98,18 +98,18 @@ impl Home {
         }
     }
 
-    /// The folders of the service.
-    fn of_service() -> Self {
+    /// The folders of the service on the machine whose files are below this folder.
+    pub fn of_service(root: &Path) -> Self {
         Self {
-            config: "/etc/openclaw".into(),
-            state: "/var/lib/openclaw".into(),
+            config: root.join("etc/openclaw"),
+            state: root.join("var/lib/openclaw"),
         }
     }
 
     /// The home of this process: the flag, then `OPENCLAW_HOME`, then the folders of a systemd unit, then XDG; and
     /// where a person has none of their own, that of the service when one runs on this machine and they may see it.
     pub fn find(flag: Option<&Path>, environment: &BTreeMap<String, String>) -> Result<Self, HomeError> {
-        Self::find_beside(flag, environment, Self::of_service())
+        Self::find_beside(flag, environment, Self::of_service(Path::new("/")))
     }
 
     fn find_beside(

@@ -43,6 +43,8 @@ pub enum Kind {
     Schema,
     /// Yes or no.
     Flag,
+    /// A number, with a point or without, as a number or as a text.
+    Number,
     /// An amount of US dollars with at most six digits after the point.
     Usd,
 }
@@ -62,6 +64,7 @@ impl Kind {
             Self::Secret => "\"${NAME}\" (an environment variable), \"file:path\" or \"secret:NAME\"".into(),
             Self::Schema => "a JSON Schema as a table".into(),
             Self::Flag => "true or false".into(),
+            Self::Number => "a number such as 1, 0.95 or -3".into(),
             Self::Usd => "US dollars such as 3 or 0.25, with at most six digits after the point".into(),
         }
     }
@@ -88,6 +91,7 @@ impl Kind {
             Self::Secret => value.as_str().is_some_and(is_secret_reference),
             Self::Schema => value.is_object(),
             Self::Flag => value.is_boolean(),
+            Self::Number => number(value).is_some(),
             Self::Usd => usd(value).is_some(),
         }
     }
@@ -105,6 +109,7 @@ impl Kind {
             },
             Self::Schema => toml(text).or_else(|| serde_json::from_str(text).ok())?,
             Self::Flag => Value::from(text.parse::<bool>().ok()?),
+            Self::Number => toml(text).filter(Value::is_number).unwrap_or_else(|| text.into()),
             // As a number, which looks natural in the file, unless that would not be what was written.
             Self::Usd => match toml(text) {
                 Some(number @ Value::Number(_)) if usd(&number) == MicroUsd::from_decimal(text) => number,
@@ -132,6 +137,15 @@ pub fn to_json(value: &toml_edit::Value) -> Value {
         toml_edit::Value::Array(items) => items.iter().map(to_json).collect(),
         toml_edit::Value::InlineTable(table) => table.iter().map(|(name, value)| (name, to_json(value))).collect(),
     }
+}
+
+/// The number of a number or of a text; none that is infinite.
+pub fn number(value: &Value) -> Option<f64> {
+    let number = match value {
+        Value::String(text) => text.trim().parse().ok()?,
+        value => value.as_f64()?,
+    };
+    number.is_finite().then_some(number)
 }
 
 /// The amount of a number or of a decimal as text. A number with a point is taken as the shortest decimal that means
@@ -221,6 +235,12 @@ mod tests {
         check(Kind::Secret, "file:secret.txt", Some(json!("file:secret.txt")));
         check(Kind::Flag, "true", Some(json!(true)));
         check(Kind::Flag, "yes", None);
+        check(Kind::Number, "1", Some(json!(1)));
+        check(Kind::Number, "-0.5", Some(json!(-0.5)));
+        check(Kind::Number, "1e3", Some(json!(1_000.0)));
+        check(Kind::Number, "inf", None);
+        check(Kind::Number, "many", None);
+        assert!(Kind::Number.allows(&json!("1")), "as files had to say it before");
         check(Kind::Usd, "3", Some(json!(3)));
         check(Kind::Usd, "0.25", Some(json!(0.25)));
         check(Kind::Usd, "0.000001", Some(json!(0.000_001)));

@@ -23,6 +23,7 @@ use super::kind;
 use super::mcp::{McpSettings, mcp_servers};
 use super::memory::MemoryConfig;
 use super::model::{BUILT_IN, ModelSettings, PRICE_FIELDS, models};
+use super::otlp::OtlpConfig;
 use super::pipeline::{Pipeline, pipelines};
 use super::sandbox::{ProgramSecret, program_secrets, sandbox};
 use super::schedule::schedules;
@@ -32,7 +33,7 @@ use crate::domain::approval::ApprovalRules;
 use crate::domain::name::{ModelAlias, SkillName};
 use crate::domain::schedule::definition::{CatchUp, Schedule};
 use crate::domain::schedule::document::Defaults;
-use crate::gateway::rim::network::Network;
+use crate::gateway::rim::network::{Network, are_everybody};
 use crate::runs::retention::decision::Limits;
 use crate::skills::sandbox::policy::SandboxSettings;
 
@@ -99,6 +100,8 @@ pub struct LogConfig {
     pub format: LogFormat,
     /// Log files, if there are any.
     pub files: Option<LogFilesConfig>,
+    /// Whether lines are kept for a collector until it is told.
+    pub is_told: bool,
 }
 
 /// Log files and their limits.
@@ -161,6 +164,8 @@ pub struct Config {
     pub store_free_min: u64,
     /// Checks and alerts.
     pub health: HealthConfig,
+    /// Where runs and log lines are told.
+    pub otlp: Option<OtlpConfig>,
     /// Backups that are kept.
     pub backup_keep: usize,
     /// Between two backups that are made by themselves.
@@ -244,6 +249,7 @@ pub fn load(home: &Home, overrides: &Overrides) -> Result<Loaded, ConfigError> {
     let metrics = metrics(&settings, &mut bad);
     let admin = admin(&settings, &mut bad);
     let health = HealthConfig::of(&settings, home.config_dir(), &mut bad);
+    let otlp = OtlpConfig::of(&settings, home.config_dir());
     if !bad.is_empty() {
         return Err(ConfigError::Values(bad));
     }
@@ -268,6 +274,7 @@ pub fn load(home: &Home, overrides: &Overrides) -> Result<Loaded, ConfigError> {
                 bytes_max: number(&settings, &["log", "rotate"]),
                 keep: number(&settings, &["log", "keep"]) as usize,
             }),
+            is_told: otlp.is_some(),
         },
         store_cache_bytes: number(&settings, &["store", "cacheBytes"]) as usize,
         store_free_min: number(&settings, &["store", "minFreeBytes"]),
@@ -277,6 +284,7 @@ pub fn load(home: &Home, overrides: &Overrides) -> Result<Loaded, ConfigError> {
             audit_ms: number(&settings, &["store", "keepAudit"]).saturating_mul(1_000),
         },
         health,
+        otlp,
         backup_every: settings.number(&["store", "backupEvery"]).map(Duration::from_secs),
         slots_ms: number(&settings, &["store", "keepSlots"]).saturating_mul(1_000),
         backup_keep: number(&settings, &["store", "backupKeep"]) as usize,
@@ -326,7 +334,7 @@ fn admin(settings: &Settings, bad: &mut Vec<BadValue>) -> AdminConfig {
             Err(_) => refuse("allow", format!("{text:?}"), "networks such as \"127.0.0.1/32\""),
         }
     }
-    let restricts = is_chosen("allow") && !allow.iter().any(|network| network.is_everybody());
+    let restricts = is_chosen("allow") && !are_everybody(&allow);
     if !bind.is_loopback() && !restricts {
         let allowed = "a loopback address, unless admin.allow names the networks that may come, and not everybody";
         refuse("bind", bind.to_string(), allowed);

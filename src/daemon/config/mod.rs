@@ -4,8 +4,8 @@
 //! - [`mod@load`]: default < file < environment < flag; each value knows its origin.
 //! - [`edit`]: one value changed in the operator's file, comments kept.
 //! - [`home`]: where everything lives; [`daemon_file`]: what a running daemon says of itself.
-//! - [`agent`], [`prompt`], [`model`], [`command_skill`], [`mcp`], [`memory`], [`pipeline`], [`schedule`]: the things
-//!   that are configured.
+//! - [`agent`], [`prompt`], [`model`], [`command_skill`], [`mcp`], [`memory`], [`otlp`], [`pipeline`], [`schedule`]: the
+//!   things that are configured.
 //!
 //! What it refuses to know: who uses the values. It opens no socket and no store.
 
@@ -26,6 +26,7 @@ pub mod load;
 pub mod mcp;
 pub mod memory;
 pub mod model;
+pub mod otlp;
 pub mod pipeline;
 pub mod prompt;
 pub mod sandbox;

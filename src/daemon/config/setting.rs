@@ -53,6 +53,11 @@ impl Settings {
         self.get(path)?.value.as_str()
     }
 
+    /// The number at a path, whole or not.
+    pub fn decimal(&self, path: &[&str]) -> Option<f64> {
+        kind::number(&self.get(path)?.value)
+    }
+
     /// The amount at a path.
     pub fn usd(&self, path: &[&str]) -> Option<MicroUsd> {
         kind::usd(&self.get(path)?.value)

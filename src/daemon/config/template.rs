@@ -81,10 +81,15 @@ fn example(key: &Key) -> String {
         Kind::Text { .. } if key.default.is_empty() => "\"folder/file\"".into(),
         Kind::Url if key.default.is_empty() => "\"https://search.example/search\"".into(),
         Kind::Secret if key.default.is_empty() => "\"${EMBEDDER_KEY}\"".into(),
+        Kind::Number if key.default.is_empty() => "0.95".into(),
         Kind::Usd if key.default.is_empty() => "2.50".into(),
-        Kind::Integer { .. } | Kind::Flag | Kind::Usd | Kind::Texts { .. } | Kind::HostPorts | Kind::Schema => {
-            key.default.into()
-        }
+        Kind::Integer { .. }
+        | Kind::Flag
+        | Kind::Number
+        | Kind::Usd
+        | Kind::Texts { .. }
+        | Kind::HostPorts
+        | Kind::Schema => key.default.into(),
         _ => format!("\"{}\"", key.default),
     }
 }

@@ -1,6 +1,7 @@
 //! What of a new configuration a running daemon takes, and what waits for its next start: pure.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -49,7 +50,6 @@ pub struct InForce {
     settings: BTreeMap<String, (Value, bool)>,
     agents: Vec<AgentDefinition>,
     pipelines: Vec<Pipeline>,
-    schedules: Vec<Schedule>,
 }
 
 fn settings_of(config: &Config) -> BTreeMap<String, (Value, bool)> {
@@ -84,12 +84,11 @@ impl InForce {
             settings: settings_of(config),
             agents: config.agents.clone(),
             pipelines: config.pipelines.clone(),
-            schedules: config.schedules.clone(),
         }
     }
 
-    /// How a configuration differs.
-    pub fn changes(&self, next: &Config) -> Changes {
+    /// How a configuration differs. Schedules are held against those that run now: they come and go without a reload.
+    pub fn changes(&self, next: &Config, running: &[Arc<Schedule>]) -> Changes {
         let settings = settings_of(next);
         let changed = different(
             self.settings.iter().map(|(name, value)| (name.clone(), value)),
@@ -116,7 +115,7 @@ impl InForce {
         ));
         let schedule = |schedule: &Schedule| format!("schedules/{}", schedule.name);
         at_restart.extend(different(
-            self.schedules.iter().map(|one| (schedule(one), one)),
+            running.iter().map(|one| (schedule(one), &**one)),
             next.schedules.iter().map(|one| (schedule(one), one)),
             PartialEq::eq,
         ));
@@ -175,6 +174,7 @@ mod tests {
         }
     }
 
+    const SCHEDULE: &str = "cron = \"@every 1h\"\ncommand = [\"true\"]\n";
     const PLAN: &str = "goal = \"x\"\n[[steps]]\nid = \"a\"\nagent = \"executor\"\ntask = \"t\"\n";
 
     #[test]
@@ -191,9 +191,12 @@ mod tests {
         files.write("openclaw.toml", "[gateway]\nport = 9001\n[agent]\nmaxTurns = 7\n");
         let start = files.load();
         let mut in_force = InForce::of(&start);
-        assert!(in_force.changes(&start).is_none());
+        assert!(in_force.changes(&start, &[]).is_none());
+        files.write("schedules/saved.toml", SCHEDULE);
+        // Saved while the daemon works, and running since.
+        let running: Vec<Arc<Schedule>> = files.load().schedules.into_iter().map(Arc::new).collect();
         let check = |in_force: &InForce, applied: &[&str], at_restart: &[&str]| {
-            let found = in_force.changes(&files.load());
+            let found = in_force.changes(&files.load(), &running);
             let words = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
             // A default of all agents changes each of them too.
             let own: Vec<String> = found
@@ -215,5 +218,9 @@ mod tests {
         check(&in_force, &["agents/poet"], &[]);
         files.write("pipelines/p.toml", PLAN);
         check(&in_force, &["agents/poet"], &["pipelines/p"]);
+        files.write("schedules/saved.toml", &SCHEDULE.replace("1h", "2h"));
+        files.write("schedules/other.toml", SCHEDULE);
+        let wanted = ["pipelines/p", "schedules/other", "schedules/saved"];
+        check(&in_force, &["agents/poet"], &wanted);
     }
 }

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
 
 use crate::agents::handle::AgentsHandle;
-use crate::daemon::adapters::{grounds, model, open_secrets, planner};
+use crate::daemon::adapters::{model, open_secrets, runs_settings};
 use crate::daemon::checks;
 use crate::daemon::config::{Config, ConfigError, Home, Overrides, load};
 use crate::daemon::config_seen;
@@ -148,7 +148,7 @@ impl Reloader {
         manager::reloading();
         let checked = tokio::time::timeout(RELOAD_MAX, self.check()).await;
         let result = checked.unwrap_or(Err(ReloadError::TimedOut)).map(|checked| {
-            let changes = in_force.changes(&checked.config);
+            let changes = in_force.changes(&checked.config, &self.parts.asked.automation.all());
             in_force.take(&checked.config);
             self.replace(checked);
             changes
@@ -193,12 +193,7 @@ impl Reloader {
         let stored = open_secrets(&self.parts.secrets).await;
         let models = config.models.values().map(|settings| model(settings, &stored));
         let models = self.parts.models.build_next(models).map_err(ReloadError::Models)?;
-        let runs = RunsSettings {
-            planner: planner(&config).ok_or(ReloadError::NoPlanner)?,
-            redactor: models.redactor().and(stored.0.values().map(String::as_str)),
-            skill_timeout_ms: config.agent.timeout_ms,
-            grounds: grounds(&self.parts.home, &config),
-        };
+        let runs = runs_settings(&self.parts.home, &config, &models, &stored).ok_or(ReloadError::NoPlanner)?;
         Ok(Checked { config, models, runs })
     }
 

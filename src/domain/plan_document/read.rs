@@ -280,7 +280,7 @@ impl Reader {
                 Some(Check::Schema { pointer, schema })
             }
             "command" => {
-                self.object(at, value, &["type", "argv", "equals", "timeout_ms"])?;
+                self.object(at, value, &["type", "argv", "equals", "timeout_ms", "repeatable"])?;
                 let argv = self.texts(at, fields, "argv");
                 if argv.is_empty() {
                     self.wrong(&format!("{at}/argv"), "expected a program and its arguments");
@@ -289,6 +289,7 @@ impl Reader {
                     argv,
                     equals: self.code(at, fields),
                     timeout_ms: self.number(at, fields, "timeout_ms").unwrap_or(60_000),
+                    repeatable: self.flag(at, fields, "repeatable"),
                 })
             }
             other => {

@@ -42,7 +42,10 @@ pub fn plan_schema() -> Value {
                         "on_failure": { "enum": ["fail_fast", "skip_subtree", "continue", "replan"] },
                         "retries": { "type": "integer", "minimum": 0, "maximum": 100 },
                         "checks": { "type": "array", "items": { "type": "object", "required": ["type"], "properties": {
-                            "type": { "enum": ["exit_code", "file", "regex", "schema", "command"] } } } },
+                            "type": { "enum": ["exit_code", "file", "regex", "schema", "command"] },
+                            "repeatable": { "type": "boolean", "description":
+                                "of a command: it changes nothing, so one that a crash cut off is run again; else a \
+                                 person is asked" } } } },
                         "output_schema": { "type": "object" },
                         "resources": { "type": "array", "items": { "type": "string" } },
                         "skills": { "type": "array", "items": { "type": "string" } }

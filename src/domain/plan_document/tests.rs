@@ -26,7 +26,7 @@ fn a_plan_survives_writing_and_reading() {
                 { "type": "regex", "path": "x.md", "pattern": "a+", "absent": false },
                 { "type": "regex", "pointer": "/a", "pattern": "b", "absent": true },
                 { "type": "schema", "pointer": "", "schema": { "type": "object" } },
-                { "type": "command", "argv": ["true"], "equals": 0, "timeout_ms": 100 }
+                { "type": "command", "argv": ["true"], "equals": 0, "timeout_ms": 100, "repeatable": true }
               ] }
         ]
     });

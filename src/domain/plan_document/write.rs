@@ -130,11 +130,13 @@ pub fn write_check(check: &Check) -> Value {
             argv,
             equals,
             timeout_ms,
+            repeatable,
         } => json!({
             "type": "command",
             "argv": argv.iter().map(|text| &**text).collect::<Vec<_>>(),
             "equals": equals,
             "timeout_ms": timeout_ms,
+            "repeatable": repeatable,
         }),
     }
 }

@@ -44,7 +44,7 @@ pub struct Schedule {
     pub overlap: Overlap,
     /// What becomes of slots that were due while nobody looked.
     pub catch_up: CatchUp,
-    /// The most by which a slot's start is put off, in milliseconds.
+    /// The most by which a slot's start is put off, in milliseconds; never beyond the next slot.
     pub jitter_ms: u64,
     /// From how much on a start counts as late, in milliseconds.
     pub late_after_ms: u64,

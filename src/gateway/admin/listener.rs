@@ -12,9 +12,9 @@ use crate::gateway::rim::network::Network;
 
 /// Serves those who are on the allow list, by `serve`.
 pub fn allowed(allow: Arc<[Network]>, serve: Serve) -> Serve {
-    Arc::new(move |stream, peer| {
+    Arc::new(move |stream, peer, place| {
         if allow.iter().any(|network| network.has(peer.ip())) {
-            return serve(stream, peer);
+            return serve(stream, peer, place);
         }
         tracing::warn!(%peer, "the operators' listener was refused to an address that admin.allow does not name");
         None

@@ -3,6 +3,7 @@
 //! On a listener of its own, which asks for a certificate before it reads anything, and for a key then.
 
 pub mod audit;
+pub mod changes;
 pub mod keys;
 pub mod listener;
 pub mod openapi;

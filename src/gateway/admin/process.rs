@@ -118,9 +118,14 @@ pub async fn restart(
     end(&parts, &key, &path, End::Restart).await
 }
 
-/// Parts that nobody could bring back: without the store nothing is acknowledged, and without these listeners no
-/// operator is heard.
-const NEVER_SUSPENDED: &[&str] = &["root/storage", "root/gateway/operators", "root/gateway/admin"];
+/// Parts that nobody could bring back: without the store nothing is acknowledged, and without the others no operator is
+/// heard.
+const NEVER_SUSPENDED: &[&str] = &[
+    "root/storage",
+    "root/gateway/changes",
+    "root/gateway/operators",
+    "root/gateway/admin",
+];
 
 /// The part that is to be stopped for a while.
 ///

@@ -1,24 +1,24 @@
 //! All routes for operators.
 
-use std::sync::Arc;
-
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
+use supervisors::Tasks;
 
 use crate::domain::code;
-use crate::gateway::auth::refuse_pages;
 use crate::gateway::error::ApiError;
-use crate::gateway::lapse::{Leases, end_with_key};
+use crate::gateway::hosts::Hosts;
+use crate::gateway::lapse::{Leases, leased};
 use crate::gateway::metrics::{RequestMeter, meter};
 use crate::gateway::parts::GatewayParts;
 
+use super::changes::to_its_end;
 use super::{audit, keys, openapi, process, secrets, settings, store, tls};
 
-/// The router; `own` is the address that is listened on.
-pub fn router(parts: GatewayParts, own: Arc<str>) -> Router {
+/// The router; what is to be changed is changed in one of `changes`.
+pub fn router(parts: GatewayParts, changes: Tasks) -> Router {
     let leases = Leases {
         keyring: parts.keyring.clone(),
         is_limited: false,
@@ -35,6 +35,7 @@ pub fn router(parts: GatewayParts, own: Arc<str>) -> Router {
         .route("/admin/v1/keys/{id}/rotate", post(keys::rotate))
         .route("/admin/v1/keys/{id}/revoke", post(keys::revoke))
         .route("/admin/v1/tls", get(tls::show))
+        .route("/admin/v1/tls/show", get(tls::show))
         .route("/admin/v1/tls/issue", post(tls::issue))
         .route("/admin/v1/tls/renew", post(tls::renew))
         .route("/admin/v1/tls/revoke", post(tls::revoke))
@@ -56,16 +57,17 @@ pub fn router(parts: GatewayParts, own: Arc<str>) -> Router {
         .route("/openapi.json", get(async || Json(openapi::document())))
         .fallback(async || ApiError::new(code::ROUTE_NOT_FOUND, "nothing is at this address").hint("GET /openapi.json"))
         .method_not_allowed_fallback(async || {
-            ApiError::new(code::ROUTE_NOT_FOUND, "this address does not take this method").hint("GET /openapi.json")
+            ApiError::new(code::METHOD_NOT_ALLOWED, "this address does not take this method").hint("GET /openapi.json")
         })
-        .layer(from_fn_with_state(leases, end_with_key))
-        .layer(from_fn_with_state(own, check_names))
+        .layer(from_fn_with_state(changes, to_its_end))
+        .layer(from_fn_with_state(leases, leased))
+        .layer(from_fn_with_state(parts.hosts.clone(), check_names))
         .layer(from_fn_with_state(RequestMeter::new(parts.telemetry.clone()), meter))
         .with_state(parts)
 }
 
-async fn check_names(State(own): State<Arc<str>>, request: Request, next: Next) -> Response {
-    match refuse_pages(&request, &own) {
+async fn check_names(State(hosts): State<Hosts>, request: Request, next: Next) -> Response {
+    match hosts.refuse_pages(&request) {
         Some(refused) => refused.into_response(),
         None => next.run(request).await,
     }

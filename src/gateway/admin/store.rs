@@ -103,6 +103,7 @@ pub async fn backup(
         let gone = keep::prune(
             &care.places.backups,
             care.backup_keep.load(std::sync::atomic::Ordering::Relaxed),
+            &made,
         )?;
         Ok::<_, BackupError>((made, gone))
     })

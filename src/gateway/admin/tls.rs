@@ -54,7 +54,7 @@ impl From<AuthorityError> for ApiError {
     }
 }
 
-/// `GET /admin/v1/tls`.
+/// `GET /admin/v1/tls`, and the same as `GET /admin/v1/tls/show`, beside what is done to it.
 pub async fn show(State(parts): State<GatewayParts>, key: Authenticated) -> Result<Json<Value>, ApiError> {
     key.needs("tls:read")?;
     Ok(Json(view(&parts.authority.view())))

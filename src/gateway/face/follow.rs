@@ -12,7 +12,7 @@ use crate::runs::handle::RunsError;
 use crate::runtime::bus::Watch;
 use crate::runtime::live::{Heard, LiveReader};
 
-use super::told::{Say, Teller};
+use super::told::{Say, Teller, Told};
 
 /// Facts that are held for one client; the next are read when it has taken these.
 const FACTS_AT_ONCE: usize = 64;
@@ -22,12 +22,21 @@ pub struct Follower {
     parts: GatewayParts,
     run: RunId,
     watch: Watch,
-    live: LiveReader,
+    /// None for whoever wants facts alone.
+    live: Option<LiveReader>,
     teller: Teller,
     seen: u64,
     facts: std::vec::IntoIter<Stamped>,
     is_read: bool,
     says: VecDeque<Say>,
+}
+
+/// Waits for the next piece; for ever where nobody listens.
+async fn heard(live: &mut Option<LiveReader>) -> Heard {
+    match live {
+        Some(live) => live.next().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// What following gave.
@@ -40,8 +49,8 @@ pub enum Next {
 }
 
 impl Follower {
-    /// From the beginning. `live` was opened before the run could begin, or misses pieces.
-    pub fn new(parts: GatewayParts, run: RunId, live: LiveReader, has_schema: bool) -> Self {
+    /// From the beginning. `live` was opened before the run could begin, or misses pieces; without it there are none.
+    pub fn new(parts: GatewayParts, run: RunId, live: Option<LiveReader>, has_schema: bool) -> Self {
         Self {
             watch: parts.runs.watch(run),
             parts,
@@ -80,6 +89,11 @@ impl Follower {
         self.teller.has_ended()
     }
 
+    /// What was told so far, with what was counted.
+    pub fn so_far(&self, told: Told) -> Told {
+        told.by(&self.teller)
+    }
+
     /// Takes what is there to be told without waiting.
     pub fn ready(&mut self) -> Option<Say> {
         self.says.pop_front()
@@ -105,7 +119,7 @@ impl Follower {
                 tokio::select! {
                     // A piece comes before the fact that it belongs to.
                     biased;
-                    heard = self.live.next() => match heard {
+                    heard = heard(&mut self.live) => match heard {
                         Heard::Piece(piece) => self.teller.piece(&piece, &mut says),
                         Heard::Lagged(_) => self.teller.lagged(),
                     },

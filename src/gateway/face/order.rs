@@ -10,21 +10,23 @@ use crate::domain::conversation::Message;
 use crate::domain::exchange::{Exchange, Face};
 use crate::domain::failure::FailureClass;
 use crate::domain::id::RunId;
-use crate::domain::limits::{IDEMPOTENCY_KEY_BYTES_MAX, RUN_DEADLINE_DEFAULT_MS};
+use crate::domain::limits::RUN_DEADLINE_DEFAULT_MS;
 use crate::domain::name::{AgentName, ModelAlias};
 use crate::domain::run::RunSpec;
 use crate::domain::text::{cut, preview};
+use crate::gateway::again::{self, Sameness, Waiting};
 use crate::gateway::auth::Authenticated;
 use crate::gateway::error::ApiError;
+use crate::gateway::idempotency::idempotency;
 use crate::gateway::parts::GatewayParts;
 use crate::gateway::routing::choose::{Routing, Unnamed};
 use crate::llm::config::Provider;
-use crate::runs::handle::Idempotency;
+use crate::runs::accepting::{self, Acceptance, Known};
 use crate::runtime::live::LiveReader;
 
 use super::body::Asked;
 use super::follow::{Follower, Next};
-use super::told::{Ending, How, Say, Told};
+use super::told::{Ending, How, Told};
 
 /// Bytes of the task's text: what lists show of the last thing that the user said.
 const TASK_BYTES: usize = 2048;
@@ -94,17 +96,36 @@ pub struct Accepted {
     pub exchange: Arc<Exchange>,
     /// Whether the answer has to match a schema.
     pub has_schema: bool,
-    live: LiveReader,
+    /// None for whoever waits for the end alone.
+    live: Option<LiveReader>,
+    /// None when it is on disk.
+    acceptance: Option<Acceptance>,
+    /// None where a second try would not be known.
+    waiting: Option<Waiting>,
 }
 
 impl Accepted {
+    /// Waits until the run is on disk; nobody is told of it before.
+    pub async fn durable(&mut self) -> Result<(), ApiError> {
+        match self.acceptance.take() {
+            Some(acceptance) => Ok(acceptance.durable().await?),
+            None => Ok(()),
+        }
+    }
+
+    /// The client that waits for it; whoever takes it says when it was answered.
+    pub fn waiting(&mut self) -> Option<Waiting> {
+        self.waiting.take()
+    }
+
     /// Follows it from its beginning.
     pub fn follow(self, parts: &GatewayParts) -> Follower {
         Follower::new(parts.clone(), self.run, self.live, self.has_schema)
     }
 }
 
-/// Accepts a request: when this returns, its run is on disk. `before` is the conversation that it goes on from.
+/// Accepts a request. Its run begins, and may be on its way to the disk still: [`Accepted::durable`] and [`wait`] say
+/// when it is there. `before` is the conversation that it goes on from.
 pub async fn accept(
     parts: &GatewayParts,
     key: &Authenticated,
@@ -128,6 +149,11 @@ pub async fn accept(
     let agent = Some(&served.agent.name);
     parts.limits.order(key.0.key, agent, body.len(), answer_tokens.into())?;
     check_stop(parts, &served, &asked)?;
+    let idempotency = idempotency(key, headers, body)?;
+    let tries = again::tried(headers).filter(|_| idempotency.is_none());
+    let content = tries.map(|_| content(key, &served, request.path, body));
+    let earlier = content.filter(|_| tries > Some(0));
+    let earlier = earlier.and_then(|content| parts.left.take(&content));
     let own_from = before.len() as u32;
     let mut messages = before;
     messages.extend(asked.messages);
@@ -144,7 +170,7 @@ pub async fn accept(
         _ => None,
     });
     let task = said.unwrap_or_else(|| "(a conversation without words of the user)".into());
-    let has_schema = asked.schema.is_some();
+    let (has_schema, is_stream) = (asked.schema.is_some(), asked.stream);
     let spec = RunSpec {
         task: cut(&task, TASK_BYTES).into(),
         agent: Some(served.agent.name.clone()),
@@ -174,22 +200,41 @@ pub async fn accept(
         is_stored: asked.store,
         is_background: asked.background,
     });
-    let idempotency = idempotency(key, headers, body)?;
     let mut live = None;
-    let accepted = parts
-        .runs
-        .accept_exchange(spec, idempotency, exchange.clone(), |run| {
-            live = Some(parts.live.read(run));
-        })
-        .await?;
+    let (accepted, acceptance) = if let Some(run) = earlier {
+        (accepting::Accepted::before(run), None)
+    } else {
+        let known = match (idempotency, content) {
+            (Some(key), _) => Known::ByKey(key),
+            (None, Some(content)) => Known::ByContent(content),
+            (None, None) => Known::Never,
+        };
+        let hears = |run| live = is_stream.then(|| parts.live.read(run));
+        parts.runs.accept_exchange(spec, known, exchange.clone(), hears).await?
+    };
     // What was accepted before has another run than the one that was listened for.
-    let live = live.filter(|_| accepted.is_new);
+    let live = live.filter(|_| accepted.is_new());
     Ok(Accepted {
         run: accepted.run,
         exchange,
         has_schema,
-        live: live.unwrap_or_else(|| parts.live.read(accepted.run)),
+        live: live.or_else(|| is_stream.then(|| parts.live.read(accepted.run))),
+        acceptance,
+        waiting: content.map(|content| parts.left.wait(accepted.run, content)),
     })
+}
+
+/// What makes two requests of one key the same.
+fn content(key: &Authenticated, served: &Served, path: &str, body: &[u8]) -> Sameness {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&key.0.key.to_bytes());
+    let bare = served.bare.as_ref().map_or("", ModelAlias::as_str);
+    for part in [path, served.agent.name.as_str(), bare] {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part.as_bytes());
+    }
+    hasher.update(body);
+    *hasher.finalize().as_bytes()
 }
 
 /// One dialect cannot end an answer at a text: better refused than passed over.
@@ -205,23 +250,6 @@ fn check_stop(parts: &GatewayParts, served: &Served, asked: &Asked) -> Result<()
     Ok(())
 }
 
-fn idempotency(key: &Authenticated, headers: &HeaderMap, body: &[u8]) -> Result<Option<Idempotency>, ApiError> {
-    let Some(value) = headers.get("idempotency-key") else {
-        return Ok(None);
-    };
-    if value.is_empty() || value.len() > IDEMPOTENCY_KEY_BYTES_MAX {
-        let message = format!("Idempotency-Key has 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes");
-        return Err(ApiError::invalid(message));
-    }
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&key.0.key.to_bytes());
-    hasher.update(value.as_bytes());
-    Ok(Some(Idempotency {
-        key: *hasher.finalize().as_bytes(),
-        body: *blake3::hash(body).as_bytes(),
-    }))
-}
-
 /// What is told of a run so far, or when it has ended.
 pub fn told(parts: &GatewayParts, run: RunId, has_schema: bool) -> Result<Told, ApiError> {
     let facts = parts.runs.facts(run, 0)?;
@@ -230,28 +258,43 @@ pub fn told(parts: &GatewayParts, run: RunId, has_schema: bool) -> Result<Told, 
 
 /// Waits for the end within `gateway.timeout`; gives what there is then.
 ///
-/// **Errors**: name the run, because it was accepted.
-pub async fn wait(parts: &GatewayParts, accepted: Accepted) -> Result<Told, ApiError> {
-    let (run, has_schema) = (accepted.run, accepted.has_schema);
-    let waited = wait_for_end(parts, accepted.follow(parts)).await;
-    let told = waited.and_then(|()| told(parts, run, has_schema));
-    told.map_err(|error| error.of_run(run))
+/// **Errors**: name the run, because it was accepted; but for the one that says that it was not.
+pub async fn wait(parts: &GatewayParts, mut accepted: Accepted) -> Result<Told, ApiError> {
+    let waiting = accepted.waiting();
+    let told = wait_for_answer(parts, accepted).await;
+    if let Some(waiting) = waiting {
+        waiting.answered();
+    }
+    told
 }
 
-/// Waits for the end of what is followed, at most `gateway.timeout`.
-pub async fn wait_for_end(parts: &GatewayParts, mut follower: Follower) -> Result<(), ApiError> {
+async fn wait_for_answer(parts: &GatewayParts, mut accepted: Accepted) -> Result<Told, ApiError> {
+    let run = accepted.run;
+    // What is written together with the end need not be written before it.
+    if let Some(acceptance) = accepted.acceptance.take() {
+        acceptance.carried().await?;
+    }
+    let waited = wait_for_end(parts, accepted.follow(parts)).await;
+    waited.map_err(|error| error.of_run(run))
+}
+
+/// Waits for the end of what is followed, at most `gateway.timeout`; gives what was told until then.
+pub async fn wait_for_end(parts: &GatewayParts, mut follower: Follower) -> Result<Told, ApiError> {
+    let mut told = Told::default();
     let ended = async {
         while let Some(next) = follower.next().await? {
-            if matches!(next, Next::Stopping | Next::Say(Say::End(_))) {
-                break;
+            match next {
+                Next::Stopping => break,
+                Next::Say(say) => told.take(say),
             }
         }
         Ok::<(), ApiError>(())
     };
-    match tokio::time::timeout(parts.settings.load().timeout, ended).await {
-        Ok(ended) => ended,
-        Err(_) => Ok(()),
+    // When the time is over, what there is then is given.
+    if let Ok(ended) = tokio::time::timeout(parts.settings.load().timeout, ended).await {
+        ended?;
     }
+    Ok(follower.so_far(told))
 }
 
 /// The answer, or the error that stands in its place.

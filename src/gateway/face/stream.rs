@@ -89,9 +89,20 @@ struct Streaming {
 }
 
 /// The answer of an accepted request as a stream.
-pub async fn stream(parts: &GatewayParts, accepted: Accepted, writer: Writer) -> Result<Response, ApiError> {
+pub async fn stream(parts: &GatewayParts, mut accepted: Accepted, writer: Writer) -> Result<Response, ApiError> {
     let run = accepted.run;
-    let mut follower = accepted.follow(parts);
+    // Its first words name the run.
+    accepted.durable().await?;
+    let waiting = accepted.waiting();
+    let begun = begin(parts, accepted.follow(parts), run, writer).await;
+    // What breaks off from here on its client has seen the beginning of, and does not send again by itself.
+    if let Some(waiting) = waiting {
+        waiting.answered();
+    }
+    begun
+}
+
+async fn begin(parts: &GatewayParts, mut follower: Follower, run: RunId, writer: Writer) -> Result<Response, ApiError> {
     let mut streaming = match tokio::time::timeout(EARLY, follower.next()).await {
         Err(_) => Streaming::begin(follower, writer, run, parts.settings.load().keepalive),
         Ok(next) => {

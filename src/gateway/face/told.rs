@@ -297,6 +297,7 @@ pub struct Told {
     pub usage: Usage,
     /// Whether a model has been asked.
     pub has_begun: bool,
+    open: String,
 }
 
 impl Told {
@@ -307,22 +308,32 @@ impl Told {
         for fact in facts {
             teller.fact(fact, &mut says);
         }
-        let mut told = Self {
-            usage: teller.usage(),
-            has_begun: teller.has_begun(),
-            ..Self::default()
-        };
-        let mut open = String::new();
+        let mut told = Self::default();
         for say in says {
-            match say {
-                Say::Text(text) => open.push_str(&text),
-                Say::EndText => told.texts.push(std::mem::take(&mut open)),
-                Say::Dropped => open.clear(),
-                Say::Calls(calls) => told.calls = calls,
-                Say::End(ending) => told.ending = Some(ending),
-            }
+            told.take(say);
         }
-        told
+        told.by(&teller)
+    }
+
+    /// Takes in what is told next.
+    pub fn take(&mut self, say: Say) {
+        match say {
+            Say::Text(text) => self.open.push_str(&text),
+            Say::EndText => self.texts.push(std::mem::take(&mut self.open)),
+            Say::Dropped => self.open.clear(),
+            Say::Calls(calls) => self.calls = calls,
+            Say::End(ending) => self.ending = Some(ending),
+        }
+    }
+
+    /// With what the teller counted.
+    #[must_use]
+    pub fn by(mut self, teller: &Teller) -> Self {
+        self.usage = teller.usage();
+        self.has_begun = teller.has_begun();
+        // A text that is not complete is no part of an answer.
+        self.open.clear();
+        self
     }
 }
 

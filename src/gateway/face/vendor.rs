@@ -1,15 +1,12 @@
 //! Errors as the vendors write them.
 
 use axum::Json;
-use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use crate::domain::code;
 use crate::gateway::error::{ApiError, run_address};
-use crate::gateway::parts::GatewayParts;
 
 /// Whose protocol is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,22 +111,32 @@ pub fn is_of_anthropic(headers: &HeaderMap) -> bool {
     headers.contains_key("anthropic-version")
 }
 
-/// Gives answers the number of their request, and errors the vendor's shape; none means that the request says whose.
-pub async fn shaped(
-    State((parts, vendor)): State<(GatewayParts, Option<Vendor>)>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let vendor = vendor.unwrap_or_else(|| {
-        if is_of_anthropic(request.headers()) {
+/// Whose protocol a route speaks; none for a native one. The list of models is of both: the request says whose.
+pub fn of_route(route: &str, headers: &HeaderMap) -> Option<Vendor> {
+    let is = |face: &str| {
+        route
+            .strip_prefix(face)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    if is("/v1/chat/completions") || is("/v1/responses") {
+        Some(Vendor::OpenAi)
+    } else if is("/v1/messages") {
+        Some(Vendor::Anthropic)
+    } else if is("/v1/models") {
+        Some(if is_of_anthropic(headers) {
             Vendor::Anthropic
         } else {
             Vendor::OpenAi
-        }
-    });
-    let id = parts.requests.next();
-    let mut response = vendor.answer(next.run(request).await);
-    if let Ok(value) = HeaderValue::from_str(&id) {
+        })
+    } else {
+        None
+    }
+}
+
+/// Gives an answer the number of its request, and an error the vendor's shape.
+pub fn shaped(vendor: Vendor, id: &str, response: Response) -> Response {
+    let mut response = vendor.answer(response);
+    if let Ok(value) = HeaderValue::from_str(id) {
         response.headers_mut().insert(vendor.request_id_header(), value);
     }
     response
@@ -138,6 +145,26 @@ pub async fn shaped(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_route_is_of_the_vendor_whose_protocol_it_speaks() {
+        let check = |route: &str, plain: Option<Vendor>, with_version: Option<Vendor>| {
+            let mut headers = HeaderMap::new();
+            assert_eq!(of_route(route, &headers), plain, "{route}");
+            headers.insert("anthropic-version", HeaderValue::from_static("2023-06-01"));
+            assert_eq!(of_route(route, &headers), with_version, "{route} with a version");
+        };
+        let (openai, anthropic) = (Some(Vendor::OpenAi), Some(Vendor::Anthropic));
+        check("/v1/chat/completions", openai, openai);
+        check("/v1/responses", openai, openai);
+        check("/v1/responses/{id}/cancel", openai, openai);
+        check("/v1/messages", anthropic, anthropic);
+        check("/v1/messages/count_tokens", anthropic, anthropic);
+        check("/v1/models", openai, anthropic);
+        check("/v1/models/{id}", openai, anthropic);
+        check("/v1/runs", None, None);
+        check("/v1/messages2", None, None);
+    }
 
     #[test]
     fn an_error_has_the_vendors_status_and_type() {

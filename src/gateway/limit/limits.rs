@@ -182,23 +182,26 @@ impl Limits {
         Ok(Entry { standing, place })
     }
 
-    /// Counts an order: to which agent, from which key, of which size.
+    /// Counts an order: to which agents, from which key, of which size.
     ///
-    /// **Errors**: the agent gets too many, or the key orders too many tokens.
-    pub fn order(
+    /// **Errors**: an agent gets too many, or the key orders too many tokens. What was counted before the refusal stays
+    /// counted.
+    pub fn order<'a>(
         &self,
         key: KeyId,
-        agent: Option<&AgentName>,
+        agents: impl IntoIterator<Item = &'a AgentName>,
         bytes: usize,
         answer_tokens: u64,
     ) -> Result<(), ApiError> {
         let rates = self.0.rates.load();
-        if let (Some(rate), Some(agent)) = (&rates.agents, agent) {
-            rate.take(agent).map_err(|refused| {
-                self.0.refused.agent.increment(1);
-                let message = format!("`{agent}` gets more orders than gateway.rateLimit.perAgent allows");
-                limited(code::RATE_LIMITED, message, refused)
-            })?;
+        if let Some(rate) = &rates.agents {
+            for agent in agents {
+                rate.take(agent).map_err(|refused| {
+                    self.0.refused.agent.increment(1);
+                    let message = format!("`{agent}` gets more orders than gateway.rateLimit.perAgent allows");
+                    limited(code::RATE_LIMITED, message, refused)
+                })?;
+            }
         }
         let Some(rate) = &rates.tokens else { return Ok(()) };
         let tokens = (bytes as u64 / BYTES_PER_TOKEN).saturating_add(answer_tokens);

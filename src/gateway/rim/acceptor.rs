@@ -90,11 +90,16 @@ impl Actor for Acceptor {
 
 impl Acceptor {
     async fn accept(self) {
-        let mut stop = self.stop.clone();
+        let (mut stop, mut leave) = (self.stop.clone(), self.connections.winding_down());
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
-                () = stopped(&mut stop) => return,
+                () = stopped(&mut stop) => {
+                    self.connections.wind_down();
+                    return;
+                }
+                // Whoever comes now waits in the socket for the next loop.
+                () = stopped(&mut leave) => return,
             };
             match accepted {
                 Ok((stream, peer)) => {
@@ -113,14 +118,12 @@ impl Acceptor {
                         self.refuse(&stream, peer, "there are as many as there may be");
                         continue;
                     }
-                    let Some(served) = (self.serve)(stream, peer) else {
+                    let Some(served) = (self.serve)(stream, peer, place) else {
                         continue;
                     };
-                    let held = async move {
-                        served.await;
-                        drop(place);
-                    };
-                    if self.connections.spawn("connection", held, |_| {}).is_err() {
+                    // A moment in which their supervisor is being started anew.
+                    self.connections.open().await;
+                    if self.connections.spawn("connection", served, |_| {}).is_err() {
                         tracing::warn!(%peer, of = self.name, "a connection was refused: its supervisor is gone");
                     }
                 }

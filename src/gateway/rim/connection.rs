@@ -139,6 +139,7 @@ mod tests {
         };
         let visitor = Visitor {
             address: SocketAddr::from(([127, 0, 0, 1], 1)),
+            local: None,
             identity: None,
         };
         let (ours, _theirs) = tokio::io::duplex(64);

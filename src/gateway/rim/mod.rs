@@ -8,6 +8,7 @@ pub mod acceptor;
 pub mod bounds;
 pub mod connection;
 pub mod crowd;
+pub mod deaf;
 pub mod http2;
 pub mod network;
 pub mod serve;

@@ -1,6 +1,6 @@
 //! Where a request comes from, as the connection says; nothing of it is read from the request.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Router;
@@ -14,6 +14,8 @@ use hyper_util::service::TowerToHyperService;
 pub struct Visitor {
     /// The socket's peer.
     pub address: SocketAddr,
+    /// The address that it came to; none when the socket does not say.
+    pub local: Option<IpAddr>,
     /// Whose certificate it showed, such as `service/nginx`; none where none is asked for.
     pub identity: Option<Arc<str>>,
 }

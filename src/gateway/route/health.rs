@@ -18,7 +18,7 @@ pub async fn live() -> Response {
 /// `GET /readyz`: the store commits, and the runs of an earlier life have been taken up.
 pub async fn ready(State(parts): State<GatewayParts>) -> Response {
     let stopping = *parts.stop.borrow();
-    let commits = parts.committer.barrier().await.is_ok();
+    let commits = parts.committer.commits().await.is_ok();
     let recovered = parts.runs.is_recovered();
     let draining = parts.draining.load(Ordering::Relaxed);
     let good = commits && recovered && !stopping && !draining;

@@ -19,6 +19,7 @@ use crate::gateway::query::{Path, Query};
 use crate::gateway::wire::run::time;
 use crate::health::check::Verdict;
 use crate::health::round::{CheckView, RoundView};
+use crate::storage::incidents::IncidentView;
 
 /// Incidents in one answer.
 const INCIDENTS_MAX: usize = 500;
@@ -116,9 +117,9 @@ pub async fn acknowledge(
         }
         known
     } else {
-        let open = parts.store.unsettled_incidents(INCIDENTS_MAX)?;
-        let open = open.iter().filter(|(_, state)| state.acknowledged.is_none());
-        open.map(|(incident, _)| incident.id).collect()
+        let unseen = |(_, state): &IncidentView| state.acknowledged.is_none();
+        let open = parts.store.unsettled_incidents(INCIDENTS_MAX, &unseen)?;
+        open.iter().map(|(incident, _)| incident.id).collect()
     };
     let done = parts.health.acknowledge(&ids, key.0.actor().into()).await;
     done.map_err(|error| ApiError::new(code::STORE_FAILED, in_one_line(&error)))?;

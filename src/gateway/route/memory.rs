@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::domain::code;
-use crate::domain::memory::{MemoryEdit, MemorySource, MemoryState, ShardName};
+use crate::domain::memory::{MemoryEdit, MemoryEntry, MemorySource, MemoryState, ShardName};
 use crate::domain::time::UtcMillis;
 use crate::gateway::auth::Authenticated;
 use crate::gateway::body::Body;
@@ -18,7 +18,7 @@ use crate::gateway::error::ApiError;
 use crate::gateway::parts::GatewayParts;
 use crate::gateway::query::{Path, Query};
 use crate::gateway::wire::memory::{
-    importance_of, key_of, missing, missing_number, refused, shard, source_of, tags_of, text_of, view,
+    end_of, importance_of, key_of, missing, missing_number, new_key, refused, shard, source_of, tags_of, text_of, view,
 };
 use crate::memory::collect::round::session_has_ended;
 use crate::memory::handle::MemoryError;
@@ -71,7 +71,10 @@ struct Asked {
     scope: String,
     project: Option<String>,
     session: Option<String>,
-    query: String,
+    /// The words of a question …
+    query: Option<String>,
+    /// … or the key of one entry.
+    key: Option<String>,
     #[serde(default)]
     tags: Vec<String>,
     source: Option<String>,
@@ -114,10 +117,8 @@ pub async fn put(
 ) -> Result<Json<Value>, ApiError> {
     caller.needs("memory:write")?;
     let shard = shard(&scope, part.project.as_deref(), part.session.as_deref())?;
-    let full = key_of(shard.clone(), &key)?;
-    keep(&parts, &caller, shard.clone(), Some(full.key.clone()), body.read()?).await?;
-    let found = parts.memory.get(&full).await.map_err(|error| refused(&error))?;
-    let entry = found.ok_or_else(|| missing(&key))?;
+    let kept = keep(&parts, &caller, shard.clone(), Some(new_key(&key)?), body.read()?).await?;
+    let entry = kept.ok_or_else(|| missing(&key))?;
     Ok(Json(view(&shard, &entry)))
 }
 
@@ -131,8 +132,10 @@ pub async fn add(
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     caller.needs("memory:write")?;
     let shard = shard(&scope, part.project.as_deref(), part.session.as_deref())?;
-    keep(&parts, &caller, shard, None, body.read()?).await?;
-    Ok((StatusCode::CREATED, Json(json!({ "kept": true }))))
+    let kept = keep(&parts, &caller, shard, None, body.read()?).await?;
+    // Without a key its number is all that names it.
+    let id = kept.map(|entry| entry.id);
+    Ok((StatusCode::CREATED, Json(json!({ "kept": true, "id": id }))))
 }
 
 async fn keep(
@@ -141,7 +144,7 @@ async fn keep(
     shard: ShardName,
     key: Option<Arc<str>>,
     put: Put,
-) -> Result<(), ApiError> {
+) -> Result<Option<MemoryEntry>, ApiError> {
     if parts.room.is_low() {
         return Err(ApiError::new(
             code::DISK_FULL,
@@ -160,13 +163,13 @@ async fn keep(
         tags: tags_of(put.tags)?,
         source: MemorySource { by, run: None },
         importance: importance_of(put.importance)?,
-        expires_at: put.expires_in_s.map(|s| now.plus_ms(s.saturating_mul(1_000))),
+        expires_at: end_of(put.expires_in_s, now)?,
     };
     let kept = parts.memory.put(wish.prepare(now)).await;
     kept.map_err(|error| refused(&error))
 }
 
-/// `DELETE /v1/memory/{scope}/{key}`.
+/// `DELETE /v1/memory/{scope}/{key}`: forgets all that was kept under the key, archived or not.
 pub async fn forget(
     State(parts): State<GatewayParts>,
     caller: Authenticated,
@@ -175,12 +178,10 @@ pub async fn forget(
 ) -> Result<Json<Value>, ApiError> {
     caller.needs("memory:write")?;
     let shard = shard(&scope, part.project.as_deref(), part.session.as_deref())?;
-    let full = key_of(shard.clone(), &key)?;
-    let found = parts.memory.get(&full).await.map_err(|error| refused(&error))?;
-    let entry = found.ok_or_else(|| missing(&key))?;
-    let forgotten = parts.memory.edit(shard, entry.id, MemoryEdit::Forget).await;
-    forgotten.map_err(|error| refused(&error))?;
-    Ok(Json(json!({ "forgotten": true, "id": entry.id })))
+    let forgotten = parts.memory.forget(&key_of(shard, &key)?).await;
+    let id = forgotten.map_err(|error| refused(&error))?;
+    let id = id.ok_or_else(|| missing(&key))?;
+    Ok(Json(json!({ "forgotten": true, "id": id })))
 }
 
 /// `DELETE /v1/memory/{scope}?id=`: forgets an entry by its number, live or archived.
@@ -244,14 +245,29 @@ pub async fn query(
 ) -> Result<Json<Value>, ApiError> {
     caller.needs("memory:read")?;
     let asked: Asked = body.read()?;
-    if asked.query.trim().is_empty() || asked.query.len() > QUESTION_BYTES_MAX {
+    let shard = shard(&asked.scope, asked.project.as_deref(), asked.session.as_deref())?;
+    let query = match (asked.query, asked.key) {
+        (Some(query), None) => query,
+        (None, Some(key)) => {
+            let narrows = asked.source.is_some() || asked.since_ms.is_some() || asked.until_ms.is_some();
+            if narrows || !asked.tags.is_empty() {
+                let what = "tags, source and times narrow a `query`, not a `key`";
+                return Err(ApiError::invalid(what));
+            }
+            let found = parts.memory.get(&key_of(shard.clone(), &key)?).await;
+            let found = found.map_err(|error| refused(&error))?;
+            let entries: Vec<Value> = found.iter().map(|entry| view(&shard, entry)).collect();
+            return Ok(Json(json!({ "entries": entries, "words_alone": null })));
+        }
+        _ => return Err(ApiError::invalid("give either `query` or `key`")),
+    };
+    if query.trim().is_empty() || query.len() > QUESTION_BYTES_MAX {
         return Err(ApiError::invalid(format!(
             "a query has 1 to {QUESTION_BYTES_MAX} bytes"
         )));
     }
-    let shard = shard(&asked.scope, asked.project.as_deref(), asked.session.as_deref())?;
     let question = Question {
-        text: asked.query.into(),
+        text: query.into(),
         tags: tags_of(asked.tags)?,
         source: asked.source.map(Into::into),
         since: asked.since_ms.map(UtcMillis),
@@ -261,6 +277,7 @@ pub async fn query(
     };
     let found = parts.memory.answer(&shard, question, ANSWER_MAX).await;
     let found = found.map_err(|error| refused(&error))?;
+    parts.memory.note_used(&found.entries);
     let entries: Vec<Value> = found.entries.iter().map(|found| hit(found, asked.explain)).collect();
     let words_alone = found
         .words_alone

@@ -112,7 +112,14 @@ pub async fn create(
     };
     let (is_stream, store) = (asked.stream, asked.store);
     let request = (Face::OpenAiResponses, asked, &*body.0);
-    let accepted = order::accept(&parts, &key, &headers, request, earlier).await?;
+    let mut accepted = order::accept(&parts, &key, &headers, request, earlier).await?;
+    if is_stream || accepted.exchange.is_background {
+        accepted.durable().await?;
+        // It is told at once, and may be asked for again under its id.
+        if let Some(waiting) = accepted.waiting() {
+            waiting.answered();
+        }
+    }
     let (run, exchange, has_schema) = (accepted.run, accepted.exchange.clone(), accepted.has_schema);
     if is_stream {
         let level = scribes.level(&parts, run, &exchange, || accepted.follow(&parts));
@@ -155,7 +162,14 @@ pub async fn retrieve(
         }
         return Ok(Json(current(&parts, &kept)?).into_response());
     }
-    let follow = || Follower::new(parts.clone(), kept.run, parts.live.read(kept.run), kept.has_schema);
+    let follow = || {
+        Follower::new(
+            parts.clone(),
+            kept.run,
+            Some(parts.live.read(kept.run)),
+            kept.has_schema,
+        )
+    };
     let level = scribes.level(&parts, kept.run, &kept.exchange, follow)?;
     Ok(replay::stream(&parts, kept.run, level, query.starting_after))
 }
@@ -179,8 +193,7 @@ pub async fn cancel(
             Err(error) => return Err(error.into()),
         }
         // It has ended when its work has; what is still under way then is said by the status.
-        let live = parts.live.read(kept.run);
-        let follower = Follower::new(parts.clone(), kept.run, live, kept.has_schema);
+        let follower = Follower::new(parts.clone(), kept.run, None, kept.has_schema);
         order::wait_for_end(&parts, follower).await?;
     }
     Ok(Json(current(&parts, &kept)?))

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -10,10 +10,9 @@ use axum::{Extension, Router};
 
 use crate::domain::code;
 use crate::gateway::attribution::attribute;
-use crate::gateway::auth::refuse_pages;
 use crate::gateway::error::ApiError;
 use crate::gateway::face::scribe::Scribes;
-use crate::gateway::face::vendor::{Vendor, shaped};
+use crate::gateway::face::vendor::{of_route, shaped};
 use crate::gateway::lapse::{Leases, end_with_key};
 use crate::gateway::metrics::RequestMeter;
 use crate::gateway::parts::GatewayParts;
@@ -23,15 +22,8 @@ use super::{
     skills, status, usage,
 };
 
-/// Routes of one vendor's protocol; none means that the request says whose.
-fn face(parts: &GatewayParts, vendor: Option<Vendor>, routes: Router<GatewayParts>) -> Router<GatewayParts> {
-    routes
-        .method_not_allowed_fallback(no_method)
-        .layer(from_fn_with_state((parts.clone(), vendor), shaped))
-}
-
 async fn no_method() -> ApiError {
-    ApiError::new(code::ROUTE_NOT_FOUND, "this address does not take this method").hint("GET /openapi.json")
+    ApiError::new(code::METHOD_NOT_ALLOWED, "this address does not take this method").hint("GET /openapi.json")
 }
 
 /// What is asked to find out how the daemon is, which is most wanted when it has much to do.
@@ -63,11 +55,17 @@ impl Threshold {
         let Inside { parts, leases, .. } = &*self.0;
         let is_probe = PROBES.contains(&request.uri().path());
         let _place = (!is_probe).then(|| parts.limits.begin()).transpose()?;
-        if let Some(refused) = refuse_pages(&request, &parts.address) {
+        if let Some(refused) = parts.hosts.refuse_pages(&request) {
             return Err(refused);
         }
         attribute(parts, &mut request)?;
-        Ok(end_with_key(State(leases.clone()), request, next).await)
+        let route = request.extensions().get::<MatchedPath>();
+        let vendor = route.and_then(|route| of_route(route.as_str(), request.headers()));
+        let response = end_with_key(leases, request, next).await;
+        Ok(match vendor {
+            Some(vendor) => shaped(vendor, &parts.requests.next(), response),
+            None => response,
+        })
     }
 }
 
@@ -81,24 +79,21 @@ pub fn router(parts: GatewayParts, scribes: Scribes) -> Router {
         },
         parts: parts.clone(),
     }));
-    let openai = Router::new()
-        .route("/v1/chat/completions", post(chat::create))
+    // What is a layer here is copied for each request of its routes.
+    let responses = Router::new()
         .route("/v1/responses", post(responses::create))
         .route("/v1/responses/input_tokens", post(responses::input_tokens))
         .route("/v1/responses/{id}", get(responses::retrieve).delete(responses::delete))
         .route("/v1/responses/{id}/cancel", post(responses::cancel))
         .route("/v1/responses/{id}/input_items", get(responses::items))
         .layer(Extension(scribes));
-    let anthropic = Router::new()
-        .route("/v1/messages", post(messages::create))
-        .route("/v1/messages/count_tokens", post(messages::count_tokens));
-    let either = Router::new()
-        .route("/v1/models", get(models::list))
-        .route("/v1/models/{id}", get(models::show));
     Router::new()
-        .merge(face(&parts, Some(Vendor::OpenAi), openai))
-        .merge(face(&parts, Some(Vendor::Anthropic), anthropic))
-        .merge(face(&parts, None, either))
+        .merge(responses)
+        .route("/v1/chat/completions", post(chat::create))
+        .route("/v1/messages", post(messages::create))
+        .route("/v1/messages/count_tokens", post(messages::count_tokens))
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/{id}", get(models::show))
         .route("/v1/runs", post(runs::submit).get(runs::list))
         .route("/v1/runs/{id}", get(runs::show))
         .route("/v1/runs/{id}/events", get(runs::events))

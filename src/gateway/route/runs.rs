@@ -1,5 +1,6 @@
 //! Runs.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -15,12 +16,14 @@ use serde_json::{Value, json};
 use crate::domain::code;
 use crate::domain::fact::{Fact, Stamped};
 use crate::domain::id::RunId;
-use crate::domain::limits::IDEMPOTENCY_KEY_BYTES_MAX;
+use crate::domain::name::AgentName;
+use crate::domain::plan::Work;
 use crate::domain::plan_document::write_plan;
-use crate::domain::run::RunStatus;
+use crate::domain::run::{RunSpec, RunStatus};
 use crate::gateway::auth::Authenticated;
 use crate::gateway::body::{Body, take};
 use crate::gateway::error::{ApiError, run_address};
+use crate::gateway::idempotency::idempotency;
 use crate::gateway::parts::GatewayParts;
 use crate::gateway::query::{Path, Query};
 use crate::gateway::rim::connection::stopped;
@@ -28,7 +31,7 @@ use crate::gateway::routing::choose::Unnamed;
 use crate::gateway::wire::event::{delta, event, line, step_of};
 use crate::gateway::wire::run::{header as header_view, time, view};
 use crate::gateway::wire::submission::SubmissionWire;
-use crate::runs::handle::{Accepted, Idempotency};
+use crate::runs::accepting::Accepted;
 use crate::runtime::bus::Watch;
 use crate::runtime::live::{Heard, LiveReader};
 
@@ -68,7 +71,8 @@ pub async fn submit(
     key.needs("runs:write")?;
     parts.takes_work()?;
     let value = body.json()?;
-    let body_hash = *blake3::hash(crate::domain::json::canonical(&value).as_bytes()).as_bytes();
+    let idempotency = idempotency(&key, &headers, crate::domain::json::canonical(&value).as_bytes())?;
+    let wait = wait(query.wait, &headers)?;
     let mut wire: SubmissionWire = take(value)?;
     let tape = wire.take_tape()?;
     let mut spec = wire.into_spec(parts.clock.now(), key.0.grant())?;
@@ -81,10 +85,7 @@ pub async fn submit(
         };
         spec.agent = parts.routing.agent(&parts.agents, &request)?;
     }
-    let tokens = spec.tokens_max.unwrap_or(0);
-    parts
-        .limits
-        .order(key.0.key, spec.agent.as_ref(), body.0.len(), tokens)?;
+    count(&parts, &key, &spec, body.0.len())?;
     // Refused now rather than by every step; what clients send never becomes the name of a row or a label.
     // A cassette answers for models that nobody configured here.
     let is_replay = tape.as_ref().is_some_and(|tape| tape.replay.is_some());
@@ -94,25 +95,40 @@ pub async fn submit(
             ApiError::new(code::MODEL_NOT_CONFIGURED, error.to_string()).hint("GET /v1/status lists the models")
         );
     }
-    let idempotency = match headers.get("idempotency-key") {
-        None => None,
-        Some(value) if value.len() <= IDEMPOTENCY_KEY_BYTES_MAX && !value.is_empty() => {
-            // Two clients may choose the same text; the key that they authenticate with keeps them apart.
-            let mut hasher = blake3::Hasher::new();
-            hasher.update(&key.0.key.to_bytes());
-            hasher.update(value.as_bytes());
-            Some(Idempotency {
-                key: *hasher.finalize().as_bytes(),
-                body: body_hash,
-            })
-        }
-        Some(_) => {
-            let message = format!("Idempotency-Key has 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes");
-            return Err(ApiError::invalid(message));
-        }
-    };
     let accepted = parts.runs.accept_taped(spec, idempotency, tape).await?;
-    answer(&parts, accepted, query.wait).await
+    answer(&parts, accepted, wait).await
+}
+
+/// Counts an order against the limits of its key and of every agent that it names.
+fn count(parts: &GatewayParts, key: &Authenticated, spec: &RunSpec, bytes: usize) -> Result<(), ApiError> {
+    let steps = spec.plan.iter().flat_map(|plan| &plan.steps);
+    let of_steps = steps.filter_map(|step| match &step.work {
+        Work::Agent(agent) => Some(agent),
+        Work::Skill(_) => None,
+    });
+    let agents: BTreeSet<&AgentName> = spec.agent.iter().chain(of_steps).collect();
+    parts
+        .limits
+        .order(key.0.key, agents, bytes, spec.tokens_max.unwrap_or(0))
+}
+
+/// Milliseconds that a client wants to wait: `?wait=`, or whole seconds in `Prefer: wait=` (RFC 7240), of which what
+/// else it says does not count.
+fn wait(asked: Option<u64>, headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
+    let preferred = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+    let mut preferences = preferred.flat_map(|value| value.split([',', ';'])).map(str::trim);
+    let seconds = preferences.find_map(|preference| {
+        let (name, value) = preference.split_once('=')?;
+        name.trim_end().eq_ignore_ascii_case("wait").then(|| value.trim())
+    });
+    let Some(seconds) = seconds.filter(|_| asked.is_none()) else {
+        return Ok(asked);
+    };
+    let seconds: Result<u64, _> = seconds.trim_matches('"').parse();
+    match seconds {
+        Ok(seconds) => Ok(Some(seconds.saturating_mul(1000))),
+        Err(_) => Err(ApiError::invalid("Prefer: wait is a number of seconds")),
+    }
 }
 
 /// The run as it is now, or as it is when it ends within `wait`.
@@ -128,12 +144,16 @@ async fn answer(parts: &GatewayParts, accepted: Accepted, wait: Option<u64>) -> 
             () = stopped(&mut stop) => false,
         };
     }
-    let view = current(parts, run)?;
+    let view = match (&accepted.fresh, wait) {
+        // Nobody waited, so what was accepted is what there is.
+        (Some(fresh), None) => view(fresh, 0, &[]),
+        _ => current(parts, run)?,
+    };
     let status = if ended { StatusCode::OK } else { StatusCode::ACCEPTED };
     let mut response = (status, Json(view)).into_response();
     let location = HeaderValue::from_str(&run_address(run)).expect("an id is ASCII");
     response.headers_mut().insert(header::LOCATION, location);
-    if !accepted.is_new {
+    if !accepted.is_new() {
         response
             .headers_mut()
             .insert("idempotent-replayed", HeaderValue::from_static("true"));
@@ -162,10 +182,12 @@ fn is_last(fact: &Fact) -> bool {
 }
 
 fn current(parts: &GatewayParts, run: RunId) -> Result<Value, ApiError> {
-    let header = parts.runs.header(run)?;
     let (state, waiting) = parts.runs.look(run)?;
+    // In this order: when the run ends meanwhile its account goes, and its header says what was in it.
+    let spent = parts.agents.tokens_of(run);
+    let header = parts.runs.header(run)?;
     let tokens = match header.status {
-        RunStatus::Active => parts.agents.tokens_of(run),
+        RunStatus::Active => spent,
         _ => header.tokens,
     };
     Ok(view(&state, tokens, &waiting))
@@ -193,7 +215,9 @@ pub async fn list(
         })?),
     };
     let limit = query.limit.unwrap_or(PAGE_DEFAULT).clamp(1, PAGE_MAX);
-    let before = query.cursor.as_deref().map(run_id).transpose()?;
+    let before = query.cursor.as_deref().map(str::parse).transpose().map_err(|_| {
+        ApiError::invalid("the cursor is none of this list").hint("send `next` of the page before, or no cursor")
+    })?;
     let headers = parts.runs.headers(before, limit, status)?;
     let next = (headers.len() == limit)
         .then(|| headers.last().map(|header| header.run.to_string()))
@@ -320,10 +344,16 @@ pub async fn retry(
     State(parts): State<GatewayParts>,
     key: Authenticated,
     Path(id): Path<String>,
+    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     key.needs("runs:write")?;
     parts.takes_work()?;
-    let accepted = parts.runs.retry(run_id(&id)?, key.0.grant()).await?;
+    let run = run_id(&id)?;
+    // The same key for another run is another request.
+    let idempotency = idempotency(&key, &headers, format!("retry {run}").as_bytes())?;
+    let again = parts.runs.repeated(run, key.0.grant())?;
+    count(&parts, &key, &again.spec, again.spec.task.len())?;
+    let accepted = parts.runs.retry(again, idempotency).await?;
     answer(&parts, accepted, None).await
 }
 
@@ -347,6 +377,11 @@ pub async fn events(
         Some(Some(seq)) => seq,
         Some(None) => return Err(ApiError::invalid("Last-Event-ID is the number of the last event seen")),
     };
+    // What was shown is on disk, so nobody has seen an event that is not there; its stream would never say anything.
+    if after > 0 && parts.runs.facts_page(run, after - 1, 1)?.is_empty() {
+        let message = format!("Last-Event-ID is {after}, and {run} has no such event");
+        return Err(ApiError::invalid(message).hint("leave it out to hear all events from the first on"));
+    }
     let keepalive = KeepAlive::new()
         .interval(parts.settings.load().keepalive)
         .text("keepalive");

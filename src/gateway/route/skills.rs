@@ -34,16 +34,14 @@ pub async fn list(
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Value>, ApiError> {
     key.needs("skills:read")?;
-    let workspace = query.workspace.map(PathBuf::from);
-    if let Some(workspace) = &workspace {
-        // What a run there could be told may be read by whoever may submit one.
-        key.needs("runs:write")?;
-        if !workspace.is_absolute() || !workspace.is_dir() {
-            let shown = crate::domain::text::preview(&workspace.display().to_string(), 200);
-            return Err(ApiError::invalid(format!("workspace: `{shown}` is not a folder here"))
-                .hint("give the absolute path of a folder on the daemon's machine"));
+    let workspace = match query.workspace {
+        Some(named) => {
+            // What a run there could be told may be read by whoever may submit one, and from no other folder.
+            key.needs("runs:write")?;
+            Some(parts.runs.admitted(std::path::Path::new(&named))?)
         }
-    }
+        None => None,
+    };
     let catalogue = parts.skills.catalogue();
     let skills: Vec<Value> = catalogue.manifests().map(view).collect();
     let shelf = look(&parts, workspace, |shelf| {

@@ -12,6 +12,7 @@ use crate::gateway::error::ApiError;
 use crate::gateway::parts::GatewayParts;
 use crate::gateway::wire::run::time;
 use crate::llm::gate::state::GateView;
+use crate::runtime::own_process::{open_files, resident_bytes};
 
 /// `GET /v1/status`.
 pub async fn status(
@@ -57,6 +58,7 @@ pub async fn status(
             "last_commit_us": figures.last_micros.load(Ordering::Relaxed),
             "queue": parts.committer.depth(),
         },
+        "process": { "resident_bytes": resident_bytes(), "open_files": open_files() },
         "disk": { "free": parts.room.state().disk.free, "total": parts.room.state().disk.total, "full": parts.room.is_low() },
         "models": models,
         "sandbox": parts.sandbox.to_json(),

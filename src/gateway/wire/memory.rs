@@ -1,5 +1,6 @@
 //! Memory on the wire: the names of its parts, entries, errors.
 
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -8,21 +9,16 @@ use serde_json::{Value, json};
 use crate::domain::code;
 use crate::domain::fault::{Fault, in_one_line};
 use crate::domain::memory::{
-    IMPORTANCE_DEFAULT, MemoryEntry, MemoryKey, MemoryScope, MemorySource, MemoryState, ShardName, TEXT_BYTES_MAX,
-    is_source,
+    EXPIRES_IN_S_MAX, IMPORTANCE_DEFAULT, KEY_BYTES_MAX, MemoryEntry, MemoryKey, MemoryScope, MemorySource,
+    MemoryState, ShardName, TAG_BYTES_MAX, TAGS_MAX, TEXT_BYTES_MAX, is_source,
 };
 use crate::domain::text::preview;
+use crate::domain::text_policy::is_visible;
 use crate::domain::time::UtcMillis;
 use crate::gateway::error::ApiError;
 use crate::gateway::wire::run::time;
 use crate::memory::handle::MemoryError;
 
-/// Bytes of a key.
-const KEY_BYTES_MAX: usize = 256;
-/// Tags of one entry or question.
-const TAGS_MAX: usize = 16;
-/// Bytes of one tag.
-const TAG_BYTES_MAX: usize = 64;
 /// Sources of one entry.
 const SOURCES_MAX: usize = 8;
 
@@ -31,9 +27,9 @@ pub fn shard(scope: &str, project: Option<&str>, session: Option<&str>) -> Resul
     let known = MemoryScope::from_word(scope);
     let scope = known.ok_or_else(|| ApiError::invalid("scope is `session`, `project` or `global`"))?;
     let namespace = match (scope, project, session) {
-        (MemoryScope::Global, None, None) => "",
-        (MemoryScope::Project, Some(project), None) if project.starts_with('/') => project.trim_end_matches('/'),
-        (MemoryScope::Session, None, Some(session)) if !session.is_empty() => session,
+        (MemoryScope::Global, None, None) => String::new(),
+        (MemoryScope::Project, Some(project), None) if project.starts_with('/') => folder(project),
+        (MemoryScope::Session, None, Some(session)) if !session.is_empty() => session.to_owned(),
         (MemoryScope::Global, _, _) => return Err(ApiError::invalid("scope global has no parts")),
         (MemoryScope::Project, _, _) => {
             return Err(ApiError::invalid(
@@ -55,6 +51,24 @@ pub fn shard(scope: &str, project: Option<&str>, session: Option<&str>) -> Resul
     })
 }
 
+/// A project's folder without links and dots, as runs name it; of one that is not there (any more) without dots.
+fn folder(project: &str) -> String {
+    let real = Path::new(project).canonicalize().unwrap_or_else(|_| {
+        let mut clean = PathBuf::from("/");
+        for part in Path::new(project).components() {
+            match part {
+                Component::Normal(name) => clean.push(name),
+                Component::ParentDir => {
+                    clean.pop();
+                }
+                Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
+            }
+        }
+        clean
+    });
+    real.display().to_string()
+}
+
 /// The full name of an entry.
 pub fn key_of(shard: ShardName, key: &str) -> Result<MemoryKey, ApiError> {
     Ok(MemoryKey {
@@ -73,11 +87,24 @@ fn key_text(key: &str) -> Result<Arc<str>, ApiError> {
     Ok(key.into())
 }
 
+/// A key that something is to be kept under. One that is kept already can be read and forgotten, however it looks.
+pub fn new_key(key: &str) -> Result<Arc<str>, ApiError> {
+    if matches!(key, "." | "..") {
+        return Err(ApiError::invalid("`.` and `..` are no keys: no address can name them"));
+    }
+    if !is_visible(key) {
+        let what = "a key shows all its characters: none that are invisible or change the direction";
+        return Err(ApiError::invalid(what));
+    }
+    key_text(key)
+}
+
 /// Tags within their limits.
 pub fn tags_of(tags: Vec<String>) -> Result<Vec<Arc<str>>, ApiError> {
-    if tags.len() > TAGS_MAX || tags.iter().any(|tag| tag.is_empty() || tag.len() > TAG_BYTES_MAX) {
+    let is_bad = |tag: &String| tag.is_empty() || tag.len() > TAG_BYTES_MAX || tag.contains(char::is_control);
+    if tags.len() > TAGS_MAX || tags.iter().any(is_bad) {
         return Err(ApiError::invalid(format!(
-            "there are at most {TAGS_MAX} tags of 1 to {TAG_BYTES_MAX} bytes"
+            "there are at most {TAGS_MAX} tags of 1 to {TAG_BYTES_MAX} bytes without control characters"
         )));
     }
     Ok(tags.into_iter().map(Into::into).collect())
@@ -90,6 +117,16 @@ pub fn importance_of(importance: Option<u8>) -> Result<u8, ApiError> {
         return Err(ApiError::invalid("importance is 0 to 100"));
     }
     Ok(importance)
+}
+
+/// The end of what ends after so many seconds.
+pub fn end_of(expires_in_s: Option<u64>, now: UtcMillis) -> Result<Option<UtcMillis>, ApiError> {
+    if expires_in_s.is_some_and(|s| !(1..=EXPIRES_IN_S_MAX).contains(&s)) {
+        return Err(ApiError::invalid(format!(
+            "expires_in_s is 1 to {EXPIRES_IN_S_MAX}, ten years; what is to stay longer needs no end"
+        )));
+    }
+    Ok(expires_in_s.map(|s| now.plus_ms(s * 1_000)))
 }
 
 /// A text within its limits.
@@ -115,6 +152,7 @@ pub fn refused(error: &MemoryError) -> ApiError {
     let code = match error.fault() {
         _ if matches!(error, MemoryError::Full { .. }) => code::MEMORY_FULL,
         _ if matches!(error, MemoryError::Damaged(_)) => code::MEMORY_DAMAGED,
+        _ if matches!(error, MemoryError::SessionEnded) => code::MEMORY_SESSION_ENDED,
         Fault::Overloaded => code::MEMORY_BUSY,
         Fault::Corrupt => code::STORE_CORRUPT,
         _ => code::STORE_FAILED,
@@ -124,6 +162,7 @@ pub fn refused(error: &MemoryError) -> ApiError {
         MemoryError::Full { .. } => answer.hint(
             "nothing was kept; `openclaw memory prune` or a higher memory.maxEntries or memory.maxBytes makes room",
         ),
+        MemoryError::SessionEnded => answer.hint("keep it in the project, or promote what the session knew"),
         MemoryError::Damaged(_) => answer.hint("its bytes are kept aside; `openclaw memory verify` looks for more"),
         _ => answer,
     }
@@ -223,7 +262,7 @@ impl EntryWire {
     /// The entry, with what it does not say filled in.
     pub fn into_entry(self, caller: &str, now: UtcMillis) -> Result<MemoryEntry, ApiError> {
         let key = match self.key {
-            Some(key) => Some(key_text(&key)?),
+            Some(key) => Some(new_key(&key)?),
             None => None,
         };
         if self.sources.len() > SOURCES_MAX {
@@ -254,7 +293,8 @@ impl EntryWire {
             importance: importance_of(self.importance)?,
             created_at,
             updated_at,
-            used_at: time_of(self.used_at.as_deref())?.unwrap_or(updated_at),
+            // It was just thought worth taking in, however old it is: nothing prunes it at once.
+            used_at: time_of(self.used_at.as_deref())?.unwrap_or(now),
             uses: self.uses.unwrap_or(0),
             expires_at: time_of(self.expires_at.as_deref())?,
             version: self.version.unwrap_or(1).max(1),

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::domain::plan::Work;
 use crate::domain::run::{Outcome, RunHeader};
 use crate::domain::time::UtcMillis;
+use crate::health::export::wire::trace_id;
 use crate::runs::question::Question;
 use crate::runs::state::{Readiness, RunState, StepPhase, StepState};
 use crate::runtime::clock::rfc3339;
@@ -93,6 +94,8 @@ pub fn view(state: &RunState, tokens: u64, waiting: &[Question]) -> Value {
         "retry_of": spec.and_then(|spec| spec.retry_of).map(|run| run.to_string()),
         "waiting": waiting.iter().map(|question| question::view(state.run, question)).collect::<Vec<_>>(),
         "steps": planning.into_iter().chain(planned).chain(undoing).collect::<Vec<_>>(),
+        // As a collector of traces knows it.
+        "trace_id": trace_id(state.run),
         "url": format!("/v1/runs/{}", state.run),
     })
 }

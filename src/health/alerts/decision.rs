@@ -3,6 +3,10 @@
 //! **Invariants**: an incident is told once when it begins, again only after the interval and only as long as nobody has
 //! seen it, and its end is told once to those who were told of it. What comes together is told together.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::domain::id::IncidentId;
 use crate::domain::incident::{Incident, IncidentState};
 use crate::domain::time::UtcMillis;
 use crate::health::check::Severity;
@@ -77,34 +81,73 @@ pub fn fate(incident: &Incident, state: &IncidentState, policy: &Policy, now: Ut
     }
 }
 
-/// What is told now. Beginnings wait until the first of them has waited long enough, and then all go together.
-pub fn due<'of>(
-    unsettled: &'of [(Incident, IncidentState)],
-    policy: &Policy,
+/// What one look at all unsettled incidents comes to. It is shown one after another and keeps only those with which
+/// something is to be done now, so that a flood of them costs no memory and hides nothing that comes after it.
+#[derive(Debug)]
+pub struct Look {
+    policy: Policy,
     now: UtcMillis,
-) -> Vec<(&'of Incident, &'of IncidentState, Telling)> {
-    let mut told: Vec<_> = unsettled
-        .iter()
-        .filter_map(|(incident, state)| match fate(incident, state, policy, now) {
-            Fate::Tell(telling) => Some((incident, state, telling)),
-            Fate::Quiet | Fate::Settle | Fate::Wait => None,
-        })
-        .collect();
-    let has_waited = |incident: &Incident| now.since(incident.at) >= policy.group_wait_ms || incident.at > now;
-    let waited = told
-        .iter()
-        .any(|(incident, _, telling)| *telling != Telling::Began || has_waited(incident));
-    if !waited {
-        told.clear();
+    /// Of each thing to be done, what one look does at most; the rest is left to the next.
+    at_once_max: usize,
+    told: Vec<(Incident, IncidentState, Telling)>,
+    has_waited: bool,
+    /// Those that have been quiet for so long that they have ended.
+    pub quiet: Vec<IncidentId>,
+    /// Those whose end is known to whoever was told.
+    pub settled: Vec<IncidentId>,
+    /// How many go on, by severity; all of them.
+    pub open: BTreeMap<Arc<str>, u64>,
+}
+
+impl Look {
+    /// A look that does at most so much of each thing.
+    pub fn new(policy: Policy, now: UtcMillis, at_once_max: usize) -> Self {
+        Self {
+            policy,
+            now,
+            at_once_max,
+            told: Vec::new(),
+            has_waited: false,
+            quiet: Vec::new(),
+            settled: Vec::new(),
+            open: BTreeMap::new(),
+        }
     }
-    told.sort_by_key(|(incident, _, telling)| (*telling, incident.id));
-    told
+
+    /// The next incident.
+    pub fn see(&mut self, incident: Incident, state: IncidentState) {
+        if state.is_open() {
+            *self.open.entry(incident.severity.clone()).or_default() += 1;
+        }
+        match fate(&incident, &state, &self.policy, self.now) {
+            Fate::Quiet if self.quiet.len() < self.at_once_max => self.quiet.push(incident.id),
+            Fate::Settle if self.settled.len() < self.at_once_max => self.settled.push(incident.id),
+            Fate::Tell(telling) => {
+                let waited = self.now.since(incident.at);
+                self.has_waited |=
+                    telling != Telling::Began || waited >= self.policy.group_wait_ms || incident.at > self.now;
+                if self.told.len() < self.at_once_max {
+                    self.told.push((incident, state, telling));
+                }
+            }
+            Fate::Quiet | Fate::Settle | Fate::Wait => {}
+        }
+    }
+
+    /// What is told now. Beginnings wait until the first of them has waited long enough, and then all go together.
+    pub fn due(&mut self) -> Vec<(Incident, IncidentState, Telling)> {
+        if !self.has_waited {
+            return Vec::new();
+        }
+        let mut told = std::mem::take(&mut self.told);
+        told.sort_by_key(|(incident, _, telling)| (*telling, incident.id));
+        told
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::id::IncidentId;
     use crate::domain::incident::IncidentChange;
 
     const POLICY: Policy = Policy {
@@ -201,21 +244,52 @@ mod tests {
         check("error", Fate::Tell(Telling::Began));
     }
 
+    fn look(all: &[(Incident, IncidentState)], now: u64, at_once_max: usize) -> Look {
+        let mut look = Look::new(POLICY, UtcMillis(now), at_once_max);
+        for (incident, state) in all {
+            look.see(incident.clone(), state.clone());
+        }
+        look
+    }
+
     #[test]
     fn what_begins_together_is_told_together_and_waits_for_nobody_twice() {
         let two = [
             (incident(100, "error"), state(&[])),
             (incident(108, "warning"), state(&[])),
         ];
-        let told = |now: u64| due(&two, &POLICY, UtcMillis(now)).len();
+        let told = |now: u64| look(&two, now, 9).due().len();
         assert_eq!((told(108), told(109), told(110)), (0, 0, 2));
         // What has waited already takes the others with it.
         let with_ended = [
             (incident(109, "error"), state(&[])),
             (incident(1, "error"), state(&[named(None), alerted(2), resolved()])),
         ];
-        let found = due(&with_ended, &POLICY, UtcMillis(109));
+        let found = look(&with_ended, 109, 9).due();
         let tellings: Vec<Telling> = found.iter().map(|(_, _, telling)| *telling).collect();
         assert_eq!(tellings, [Telling::Began, Telling::Ended]);
+    }
+
+    #[test]
+    fn however_many_incidents_are_open_a_new_one_is_told_and_all_are_counted() {
+        let check = |old: &[IncidentChange], wanted: &[u64]| {
+            let mut all: Vec<_> = (1..=5).map(|at| (incident(at, "error"), state(old))).collect();
+            all.push((incident(900, "error"), state(&[])));
+            let mut told = Vec::new();
+            for _ in 0..3 {
+                let mut look = look(&all, 920, 2);
+                assert_eq!(look.open.get("error"), Some(&6), "{old:?}");
+                for (one, _, _) in look.due() {
+                    told.push(one.at.0);
+                    let known = all.iter_mut().find(|(incident, _)| incident.id == one.id);
+                    known.expect("one of them").1.apply(&alerted(920));
+                }
+            }
+            assert_eq!(told, wanted, "{old:?}");
+        };
+        check(&[named(None), alerted(910)], &[900]);
+        check(&[named(None), acknowledged()], &[900]);
+        // A flood of what nobody was told is told part by part.
+        check(&[], &[1, 2, 3, 4, 5, 900]);
     }
 }

@@ -11,6 +11,11 @@ use super::decision::Telling;
 /// Incidents that a message tells in full; the rest is counted.
 const TOLD_MAX: usize = 50;
 
+/// The word for a message of incidents that go on.
+const OPEN: &str = "incidents.open";
+/// The word for a message of incidents that have ended.
+const ENDED: &str = "incidents.ended";
+
 /// Subject and body of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
@@ -36,28 +41,61 @@ fn view(incident: &Incident, state: &IncidentState, telling: Telling) -> Value {
 }
 
 /// The message of what is told at once; there is at least one.
-pub fn compose(told: &[(&Incident, &IncidentState, Telling)], host: &str, now: UtcMillis) -> Message {
-    let is_over = told.iter().all(|(_, _, telling)| *telling == Telling::Ended);
+pub fn compose(told: &[(Incident, IncidentState, Telling)], host: &str, now: UtcMillis) -> Message {
     let begun = told.iter().filter(|(_, _, telling)| *telling != Telling::Ended).count();
-    let first = told.first().map_or("", |(incident, _, _)| &*incident.what);
-    let subject = match (is_over, begun.max(told.len().min(1))) {
-        (true, _) if told.len() == 1 => format!("[openclaw {host}] ended: {first}"),
-        (true, _) => format!("[openclaw {host}] {} incidents ended", told.len()),
-        (false, 1) if told.len() == 1 => format!("[openclaw {host}] {first}"),
-        (false, count) => format!("[openclaw {host}] {count} incidents: {first}"),
-    };
-    let incidents: Vec<Value> = told
+    let incidents = told
         .iter()
         .take(TOLD_MAX)
-        .map(|(incident, state, telling)| view(incident, state, *telling))
-        .collect();
+        .map(|(incident, state, telling)| view(incident, state, *telling));
+    let incidents = incidents.collect();
+    message(incidents, told.len().saturating_sub(TOLD_MAX), begun, host, now)
+}
+
+/// One message instead of several, oldest first: of an incident that stands in more than one of them the last word is
+/// kept, of more than a message tells in full the newest.
+pub fn merge(bodies: &[&str], host: &str, now: UtcMillis) -> Message {
+    let mut incidents: Vec<Value> = Vec::new();
+    let (mut more, mut more_begun) = (0, 0);
+    for body in bodies {
+        let body: Value = serde_json::from_str(body).unwrap_or_default();
+        for incident in body["data"]["incidents"].as_array().into_iter().flatten() {
+            incidents.retain(|known| known["incident"] != incident["incident"]);
+            incidents.push(incident.clone());
+        }
+        let uncounted = body["data"]["more"].as_u64().unwrap_or_default() as usize;
+        more += uncounted;
+        more_begun += if body["type"] == OPEN { uncounted } else { 0 };
+    }
+    let has_begun = |incident: &Value| incident["state"] != Telling::Ended.as_str();
+    let begun = more_begun + incidents.iter().filter(|incident| has_begun(incident)).count();
+    let over = incidents.len().saturating_sub(TOLD_MAX);
+    incidents.drain(..over);
+    // What goes on first, as everywhere.
+    incidents.sort_by_key(|incident| !has_begun(incident));
+    message(incidents, more + over, begun, host, now)
+}
+
+/// The message of these incidents, of so many that are not shown, and of so many in all that have begun or go on.
+fn message(incidents: Vec<Value>, more: usize, begun: usize, host: &str, now: UtcMillis) -> Message {
+    let all = incidents.len() + more;
+    let first = incidents
+        .first()
+        .and_then(|incident| incident["what"].as_str())
+        .unwrap_or_default();
+    let subject = match (begun, all) {
+        (0, 1) => format!("[openclaw {host}] ended: {first}"),
+        (0, _) => format!("[openclaw {host}] {all} incidents ended"),
+        (1, 1) => format!("[openclaw {host}] {first}"),
+        (count, _) => format!("[openclaw {host}] {count} incidents: {first}"),
+    };
+    let subject = crate::domain::text::preview(&subject, 200);
     let body = json!({
-        "type": if is_over { "incidents.ended" } else { "incidents.open" },
+        "type": if begun == 0 { ENDED } else { OPEN },
         "timestamp": rfc3339(now),
-        "data": { "host": host, "incidents": incidents, "more": told.len().saturating_sub(TOLD_MAX) },
+        "data": { "host": host, "incidents": incidents, "more": more },
     });
     Message {
-        subject: crate::domain::text::preview(&subject, 200),
+        subject,
         body: body.to_string(),
     }
 }

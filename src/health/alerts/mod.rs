@@ -9,4 +9,5 @@ pub mod decision;
 pub mod error;
 pub mod mail;
 pub mod message;
+pub mod outbox;
 pub mod webhook;

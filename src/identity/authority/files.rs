@@ -64,6 +64,11 @@ impl Authorities {
         self.trusted.iter().find(|authority| authority.number == self.issuing)
     }
 
+    /// The numbers of all that are trusted.
+    pub fn numbers(&self) -> Vec<u32> {
+        self.trusted.iter().map(|authority| authority.number).collect()
+    }
+
     /// All trusted certificates.
     pub fn bundle(&self) -> String {
         self.trusted.iter().map(|authority| authority.pem.as_str()).collect()

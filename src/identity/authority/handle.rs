@@ -1,4 +1,7 @@
 //! The authority of a running daemon: issues, renews, revokes, and rotates itself.
+//!
+//! **Invariant**: what is committed is in force with its commit, whether or not the one who asked still waits: the
+//! request that revokes a certificate may well have come over the connection that ends with it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,7 +9,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rustls::pki_types::{CertificateDer, ServerName};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
 use crate::domain::code::{self, Code};
 use crate::domain::time::UtcMillis;
@@ -22,6 +25,7 @@ use crate::storage::record::certificate::CertificateRecord;
 use crate::storage::store::Store;
 
 use super::client::{ClientError, certificates};
+use super::expiry::{CertificateKind, Ending, given_out, validity};
 use super::files::{Authorities, AuthorityFiles, FilesError};
 use super::issue::{IssueError, Issued, SigningAuthority, Wanted, renew_at};
 use super::name::Identity;
@@ -155,14 +159,13 @@ pub struct Authority(Arc<Inside>);
 
 struct Inside {
     files: AuthorityFiles,
-    store: Store,
     audit: AuditLog,
     clock: Clock,
     entropy: Entropy,
     trust: Arc<ArcSwap<Trust>>,
     served: ArcSwap<Served>,
-    /// Changes happen one at a time, each on what the last one left.
-    changing: Mutex<()>,
+    /// Changes happen one at a time, each on what the last one left: held until that is in force.
+    changing: Arc<Mutex<()>>,
     revision: watch::Sender<u64>,
     /// Of this daemon's renewals, from 0 to 1000.
     jitter: u64,
@@ -175,13 +178,38 @@ struct Served {
     shown: Arc<Shown>,
     own: Arc<Issued>,
     issuing: u32,
+    /// From when to when the authority that signs is good; none when that cannot be read.
+    signs: Option<(UtcMillis, UtcMillis)>,
+}
+
+/// From when to when the authority that signs is good.
+fn signs(authorities: &Authorities) -> Option<(UtcMillis, UtcMillis)> {
+    let read = certificates("the authority", &authorities.issuer()?.pem).ok()?;
+    validity(read.first()?)
 }
 
 fn trust_of(records: Vec<CertificateRecord>, authorities: &Authorities) -> Trust {
     Trust {
         certificates: records.into_iter().map(|record| (record.serial, record)).collect(),
-        authorities: authorities.trusted.iter().map(|authority| authority.number).collect(),
+        authorities: authorities.numbers(),
     }
+}
+
+/// The action and the object of the row that tells of the first authority.
+pub const CREATED: &str = "authority.created";
+/// See [`CREATED`].
+pub const FIRST: &str = "authority 1";
+/// Rows that a log may have before its first certificate: it is looked for among these.
+const FIRST_ROWS: usize = 1000;
+
+/// Whether the log tells of the first authority. Its files come before its row, and a kill may come between.
+fn is_told(records: &[CertificateRecord], store: &Store) -> Result<bool, AuthorityError> {
+    if !records.is_empty() {
+        // It is told with its first certificate at the latest.
+        return Ok(true);
+    }
+    let rows = store.audit(None, FIRST_ROWS).map_err(AuthorityError::Store)?;
+    Ok(rows.iter().any(|row| *row.note.action == *CREATED))
 }
 
 impl Authority {
@@ -205,12 +233,12 @@ impl Authority {
             files.write_bundle().map_err(AuthorityError::Files)?
         };
         let records = store.certificates().map_err(AuthorityError::Store)?;
-        let trust = Arc::new(ArcSwap::from_pointee(trust_of(records, &authorities)));
         let mut ops = Vec::new();
-        if is_new {
-            let note = audit.note(DAEMON, "authority.created", "authority 1", "");
+        if is_new || !is_told(&records, &store)? {
+            let note = audit.note(DAEMON, CREATED, FIRST, "");
             ops.push(Op::AuditAppend(note));
         }
+        let trust = Arc::new(ArcSwap::from_pointee(trust_of(records, &authorities)));
         let mut draft = Draft {
             files: &files,
             audit: &audit,
@@ -231,10 +259,10 @@ impl Authority {
             shown: Arc::new(shown),
             own: Arc::new(own),
             issuing: authorities.issuing,
+            signs: signs(&authorities),
         };
         Ok(Self(Arc::new(Inside {
             files,
-            store,
             audit,
             jitter: jitter(&entropy),
             names,
@@ -242,7 +270,7 @@ impl Authority {
             entropy,
             trust,
             served: ArcSwap::from_pointee(served),
-            changing: Mutex::new(()),
+            changing: Arc::default(),
             revision: watch::Sender::new(0),
         })))
     }
@@ -288,9 +316,23 @@ impl Authority {
         }
     }
 
-    /// When the daemon's own certificate ends.
-    pub fn own_expiry(&self) -> UtcMillis {
-        UtcMillis(self.0.served.load().own.record.not_after)
+    /// The certificates by whose end something stops to work, with their ends.
+    pub fn endings(&self) -> Vec<Ending> {
+        let served = self.0.served.load();
+        let mut endings = given_out(self.0.trust.load().certificates.values());
+        endings.push(Ending {
+            kind: CertificateKind::Own,
+            of: served.own.record.identity.clone(),
+            not_before: UtcMillis(served.own.record.not_before),
+            not_after: UtcMillis(served.own.record.not_after),
+        });
+        endings.extend(served.signs.map(|(not_before, not_after)| Ending {
+            kind: CertificateKind::Authority,
+            of: format!("authority {}", served.issuing),
+            not_before,
+            not_after,
+        }));
+        endings
     }
 
     /// How long until a certificate is to be made anew.
@@ -310,14 +352,16 @@ impl Authority {
 
     /// Makes the daemon's own certificate anew now, and the operator's when it is due; no connection is dropped.
     pub async fn renew(&self) -> Result<(), AuthorityError> {
-        let _changing = self.0.changing.lock().await;
+        let changing = self.0.changing.clone().lock_owned().await;
         let authorities = self.read()?;
-        self.change(&authorities, DAEMON, Vec::new(), true).await
+        self.change(changing, &authorities, Vec::new(), true).await
     }
 
     /// Gives out a certificate. Its key exists only in what is returned.
+    ///
+    /// **Cancel**: as with every change, what was queued is committed and then holds.
     pub async fn issue(&self, by: &str, wanted: Wanted) -> Result<Issued, AuthorityError> {
-        let _changing = self.0.changing.lock().await;
+        let changing = self.0.changing.clone().lock_owned().await;
         if wanted.identity == Identity::daemon() {
             return Err(AuthorityError::Terms("service/daemon is the daemon's own"));
         }
@@ -346,13 +390,14 @@ impl Authority {
         let mut draft = self.draft(by, Vec::new());
         let issued = draft.issue(&authorities, &wanted)?;
         let ops = draft.ops;
-        self.change(&authorities, by, ops, false).await?;
+        self.change(changing, &authorities, ops, false).await?;
         Ok(issued)
     }
 
-    /// Takes a certificate back: it opens nothing from now on, and its connections are closed.
+    /// Takes a certificate back: it opens nothing from now on, and its connections are closed. One that the daemon made
+    /// for itself or for the owner of the home is replaced with the same commit.
     pub async fn revoke(&self, by: &str, serial: [u8; 16]) -> Result<(), AuthorityError> {
-        let _changing = self.0.changing.lock().await;
+        let changing = self.0.changing.clone().lock_owned().await;
         let known = self.0.trust.load().certificates.get(&serial).cloned();
         let known = known.ok_or_else(|| AuthorityError::NotFound(hex(&serial)))?;
         if known.revoked_at.is_some() {
@@ -366,22 +411,17 @@ impl Authority {
             revoked_at: Some(self.0.clock.now().0),
             ..known
         };
-        // What the daemon itself needs is replaced at once.
         let is_own =
             serial == self.0.served.load().own.record.serial || record.identity == Identity::operator().to_string();
         let authorities = self.read()?;
         let ops = vec![Op::CertificatePut(record), Op::AuditAppend(note)];
-        self.change(&authorities, by, ops, false).await?;
-        if is_own {
-            self.change(&authorities, DAEMON, Vec::new(), true).await?;
-        }
-        Ok(())
+        self.change(changing, &authorities, ops, is_own).await
     }
 
     /// Takes the next step towards another authority, or the one that is named when it is the next. Clients need the
     /// new bundle between the first and the second step, and new certificates between the second and the third.
     pub async fn rotate(&self, by: &str, step: Option<Step>) -> Result<AuthorityView, AuthorityError> {
-        let _changing = self.0.changing.lock().await;
+        let changing = self.0.changing.clone().lock_owned().await;
         let before = self.view();
         if step.is_some_and(|step| step != before.next) {
             return Err(AuthorityError::Step(before.next));
@@ -410,7 +450,7 @@ impl Authority {
             Step::Drop => files.drop_before(issuing),
         };
         let authorities = authorities.map_err(AuthorityError::Files)?;
-        self.change(&authorities, DAEMON, Vec::new(), before.next == Step::Issue)
+        self.change(changing, &authorities, Vec::new(), before.next == Step::Issue)
             .await?;
         Ok(self.view())
     }
@@ -432,42 +472,56 @@ impl Authority {
         }
     }
 
-    /// Commits a change and puts it to use: what is trusted, what is shown, and who has to go.
+    /// Commits a change and puts it in force with the commit: what is trusted, what is shown, and who has to go. One
+    /// that `renews` makes anew what the daemon made for itself, and for the operator where that is due after the change.
     async fn change(
         &self,
+        changing: OwnedMutexGuard<()>,
         authorities: &Authorities,
-        by: &str,
         ops: Vec<Op>,
         renews: bool,
     ) -> Result<(), AuthorityError> {
-        let inside = &*self.0;
+        let inside = self.0.clone();
         let now = inside.clock.now();
-        let mut draft = self.draft(by, ops);
+        let mut trust = Trust {
+            certificates: inside.trust.load().certificates.clone(),
+            authorities: authorities.numbers(),
+        };
+        trust.take_in(&ops);
+        let before = ops.len();
+        let mut draft = self.draft(DAEMON, ops);
         let (mut own, mut operator) = (inside.served.load().own.clone(), None);
         if renews {
             own = Arc::new(draft.own(authorities)?);
-            operator = draft.operator_if_due(authorities, &inside.trust.load(), inside.jitter)?;
-            for record in inside.trust.load().certificates.values() {
+            operator = draft.operator_if_due(authorities, &trust, inside.jitter)?;
+            for record in trust.certificates.values() {
                 if record.not_after.saturating_add(KEPT_MS) < now.0 {
                     draft.ops.push(Op::CertificateRemove(record.serial));
                 }
             }
         }
-        if !draft.ops.is_empty() {
-            let committed = inside.audit.commit_all(draft.ops).await;
-            committed.map_err(AuthorityError::Commit)?;
-        }
-        let records = inside.store.certificates().map_err(AuthorityError::Store)?;
-        inside.trust.store(Arc::new(trust_of(records, authorities)));
-        let shown = shown(&inside.trust, &authorities.bundle(), &own, now)?;
-        write_operator(&inside.files, operator.as_ref())?;
-        inside.served.store(Arc::new(Served {
-            shown: Arc::new(shown),
+        let ops = draft.ops;
+        trust.take_in(&ops[before..]);
+        let served = Served {
+            shown: Arc::new(shown(&inside.trust, &authorities.bundle(), &own, now)?),
             own,
             issuing: authorities.issuing,
-        }));
-        inside.revision.send_modify(|revision| *revision += 1);
-        Ok(())
+            signs: signs(authorities),
+        };
+        let audit = inside.audit.clone();
+        let enforce = move || {
+            // The file first: whoever loses a connection by what follows finds the next certificate in it.
+            let written = write_operator(&inside.files, operator.as_ref());
+            inside.trust.store(Arc::new(trust));
+            inside.served.store(Arc::new(served));
+            inside.revision.send_modify(|revision| *revision += 1);
+            drop(changing);
+            written
+        };
+        if ops.is_empty() {
+            return enforce();
+        }
+        audit.commit_then(ops, enforce).await.map_err(AuthorityError::Commit)?
     }
 }
 

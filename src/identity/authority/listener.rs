@@ -20,6 +20,7 @@ use crate::runtime::clock::Clock;
 use crate::runtime::file::read_at_most;
 
 use super::client::ClientError;
+use super::expiry::{CertificateKind, Ending, validity};
 use super::files::PEM_BYTES_MAX;
 use super::handle::Authority;
 use super::serving::{Shown, certified, forget_sessions};
@@ -93,6 +94,8 @@ struct Made {
     looked_at: UtcMillis,
     seen: Seen,
     own: Option<Arc<CertifiedKey>>,
+    /// Of the operator's own.
+    names: Arc<[String]>,
     /// To this machine itself, and to others.
     near: Arc<ServerConfig>,
     far: Arc<ServerConfig>,
@@ -141,6 +144,15 @@ fn read(files: &TlsFiles) -> Result<Arc<CertifiedKey>, TlsError> {
     })
 }
 
+fn names(of: &CertifiedKey) -> Arc<[String]> {
+    let read = of
+        .cert
+        .first()
+        .and_then(|own| webpki::EndEntityCert::try_from(own).ok());
+    let names = read.iter().flat_map(|read| read.valid_dns_names());
+    names.map(str::to_owned).collect()
+}
+
 fn config(of: &Shown, own: Option<&Arc<CertifiedKey>>, asks: bool, is_near: bool) -> Arc<ServerConfig> {
     // Where certificates are asked for, both sides are of this installation, and it has no old ones.
     let versions: &[&SupportedProtocolVersion] = if asks { &[&TLS13] } else { &[&TLS13, &TLS12] };
@@ -169,6 +181,7 @@ impl Made {
         Self {
             near: config(&of, own.as_ref(), asks, true),
             far: config(&of, own.as_ref(), asks, false),
+            names: own.as_deref().map(names).unwrap_or_default(),
             of,
             looked_at,
             seen,
@@ -212,6 +225,35 @@ impl Tls {
     /// Whose listener it is, for the log.
     pub fn name(&self) -> &'static str {
         self.0.name
+    }
+
+    /// The DNS names of the operator's own certificate, as it is shown now; none where the daemon's own is shown.
+    pub fn names(&self) -> Arc<[String]> {
+        match &self.0.kind {
+            Kind::Operators => Arc::default(),
+            Kind::Gateway { made, .. } => made.lock().unwrap_or_else(PoisonError::into_inner).names.clone(),
+        }
+    }
+
+    /// The certificate of the operator's files, with the first end in its chain; none where there are no files, or the
+    /// times cannot be read.
+    pub fn ending(&self) -> Option<Ending> {
+        let Kind::Gateway {
+            files: Some(files),
+            made,
+            ..
+        } = &self.0.kind
+        else {
+            return None;
+        };
+        let own = made.lock().unwrap_or_else(PoisonError::into_inner).own.clone()?;
+        let (not_before, not_after) = own.cert.iter().filter_map(validity).min_by_key(|(_, ends)| *ends)?;
+        Some(Ending {
+            kind: CertificateKind::Files,
+            of: files.certificate.display().to_string(),
+            not_before,
+            not_after,
+        })
     }
 
     /// For the next connection, which came to `own` from `peer`.

@@ -11,6 +11,7 @@
 //! is not put to use.
 
 pub mod client;
+pub mod expiry;
 pub mod files;
 pub mod handle;
 pub mod issue;

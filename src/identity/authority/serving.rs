@@ -108,3 +108,133 @@ pub(super) fn shown(
         visitors: verifier(VISITORS),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{
+        BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+        SanType, SerialNumber,
+    };
+    use rustls::pki_types::ServerName;
+    use rustls::{CertificateError, Error};
+    use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+    use super::super::client::client_config;
+    use super::super::issue::{SigningAuthority, Wanted};
+    use super::super::name::Identity;
+    use super::super::trust::peer_of;
+    use super::*;
+    use crate::runtime::entropy::Entropy;
+    use crate::storage::record::certificate::CertificateRecord;
+
+    const START: UtcMillis = UtcMillis(1_800_000_000_000);
+    const HOUR_MS: u64 = 3_600_000;
+
+    fn wanted(identity: &str) -> Wanted {
+        Wanted {
+            identity: identity.parse().expect("an identity"),
+            life_ms: HOUR_MS,
+            dns: vec!["localhost".into()],
+        }
+    }
+
+    /// The operator's certificate, signed by the authority, for such uses.
+    fn for_uses(authority: &SigningAuthority, uses: Vec<ExtendedKeyUsagePurpose>) -> CertificateDer<'static> {
+        let mut issuer = CertificateParams::default();
+        // Without the name that the library gives by itself.
+        issuer.distinguished_name = DistinguishedName::new();
+        issuer
+            .distinguished_name
+            .push(DnType::CommonName, "OpenClaw internal authority 1");
+        issuer.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        let signing = KeyPair::from_pem(&authority.key_pem()).expect("a key");
+        let mut params = CertificateParams::default();
+        let uri = Identity::operator().uri();
+        let uri = uri.as_str().try_into().expect("ASCII");
+        params.subject_alt_names.push(SanType::URI(uri));
+        params.serial_number = Some(SerialNumber::from_slice(&[0x41; 16]));
+        params.extended_key_usages = uses;
+        let key = KeyPair::generate().expect("a key");
+        let signed = params.signed_by(&key, &Issuer::new(issuer, signing)).expect("signed");
+        signed.der().clone()
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_for_clients_lets_nobody_in_whoever_it_names() {
+        let authority = SigningAuthority::make(1, START).expect("made");
+        let entropy = Entropy::system();
+        let own = Wanted {
+            identity: Identity::daemon(),
+            ..wanted("service/x")
+        };
+        let own = authority.issue(&own, START, &entropy).expect("issued");
+        let check = |uses: Vec<ExtendedKeyUsagePurpose>, expected: bool| {
+            let der = for_uses(&authority, uses.clone());
+            let serial = peer_of(&der).expect("it names the operator").serial;
+            let record = CertificateRecord {
+                serial,
+                identity: Identity::operator().to_string(),
+                not_before: 0,
+                not_after: START.plus_ms(HOUR_MS).0,
+                ..own.record.clone()
+            };
+            // Known, of a trusted authority, and in its time: only its use is wrong.
+            let trust = Trust {
+                certificates: [(serial, record)].into(),
+                authorities: vec![1],
+            };
+            let trust = Arc::new(ArcSwap::from_pointee(trust));
+            let shown = shown(&trust, &authority.pem, &own, START).expect("shown");
+            let at = UnixTime::since_unix_epoch(Duration::from_millis(START.0));
+            let verified = shown.visitors.verify_client_cert(&der, &[], at);
+            match verified {
+                Ok(_) => assert!(expected, "{uses:?} was let in"),
+                Err(Error::InvalidCertificate(
+                    CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. },
+                )) => assert!(!expected, "{uses:?} was refused"),
+                Err(error) => panic!("{uses:?}: {error}"),
+            }
+        };
+        check(vec![ExtendedKeyUsagePurpose::ClientAuth], true);
+        check(vec![ExtendedKeyUsagePurpose::ServerAuth], false);
+        check(vec![ExtendedKeyUsagePurpose::CodeSigning], false);
+    }
+
+    #[tokio::test]
+    async fn a_clients_certificate_serves_nothing() {
+        let now = crate::runtime::clock::Clock::system().now();
+        let authority = SigningAuthority::make(1, now).expect("made");
+        let check = async |identity: &str, expected: bool| {
+            let issued = authority
+                .issue(&wanted(identity), now, &Entropy::system())
+                .expect("issued");
+            let provider = Arc::new(rustls::crypto::ring::default_provider());
+            let server = ServerConfig::builder_with_provider(provider)
+                .with_protocol_versions(&[&TLS13])
+                .expect("versions")
+                .with_no_client_auth()
+                .with_single_cert(
+                    certificates("it", &issued.pem).expect("read"),
+                    key("its key", &issued.key_pem).expect("read"),
+                )
+                .expect("usable");
+            let client = client_config(&authority.pem, None).expect("usable");
+            let (ours, theirs) = tokio::io::duplex(16 * 1024);
+            let name = ServerName::try_from("localhost").expect("a name");
+            let (_, shaken) = tokio::join!(
+                TlsAcceptor::from(Arc::new(server)).accept(theirs),
+                TlsConnector::from(Arc::new(client)).connect(name, ours),
+            );
+            match shaken {
+                Ok(_) => assert!(expected, "{identity} served"),
+                Err(error) => {
+                    assert!(!expected, "{identity}: {error}");
+                    assert!(format!("{error:?}").contains("InvalidPurpose"), "{identity}: {error:?}");
+                }
+            }
+        };
+        check("service/nginx", true).await;
+        check("node/far", true).await;
+        check("admin/alice", false).await;
+    }
+}

@@ -10,6 +10,7 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error as TlsError, SignatureScheme};
 
 use crate::domain::time::UtcMillis;
+use crate::storage::batch::Op;
 use crate::storage::record::certificate::CertificateRecord;
 
 use super::name::{Identity, IdentityKind};
@@ -72,6 +73,17 @@ impl Trust {
             return Err(PeerRefused::Expired);
         }
         Ok(UtcMillis(record.not_after))
+    }
+
+    /// What is known once these are committed.
+    pub fn take_in(&mut self, ops: &[Op]) {
+        for op in ops {
+            match op {
+                Op::CertificatePut(record) => drop(self.certificates.insert(record.serial, record.clone())),
+                Op::CertificateRemove(serial) => drop(self.certificates.remove(serial)),
+                _ => {}
+            }
+        }
     }
 }
 

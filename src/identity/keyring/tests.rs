@@ -1,5 +1,7 @@
 //! Keys against a real store, with a clock that stands until it is set.
 
+use futures_util::FutureExt as _;
+
 use super::*;
 use crate::runtime::bus::Bus;
 
@@ -26,7 +28,7 @@ impl Stage {
         let operator = Principal {
             key: KeyId::new(START, 1),
             name: "operator".into(),
-            scopes: vec![SCOPE_ALL.into()],
+            scopes: [SCOPE_ALL.into()].into(),
             expires_at: None,
             secret_hash: [0; 32],
         };
@@ -163,6 +165,38 @@ async fn a_rotated_key_is_good_with_both_secrets_until_the_overlap_ends() {
     let actions = ["key.created", "key.rotated", "key.rotated", "key.revoked"];
     assert_eq!(stage.actions(), actions);
     assert!(stage.audit.verify().expect("read").is_sound());
+}
+
+#[tokio::test]
+async fn a_change_whose_asker_leaves_holds_with_its_commit_and_no_later_one_undoes_it() {
+    let stage = Stage::new();
+    let key = stage.key("ci", &["runs:read"], None).await;
+    let other = stage.key("other", &["runs:read"], None).await;
+    let lapse = stage.keyring.lapse(stage.keyring.check(&key.to_text()).expect("valid"));
+    // Asked once, which queues it, and never again: what is left of a request whose connection broke.
+    let asked = stage.keyring.revoke(&stage.operator, key.id).now_or_never();
+    assert!(asked.is_none(), "it waits for the disk: {asked:?}");
+    let asked = stage
+        .keyring
+        .rotate(&stage.operator, other.id, Duration::ZERO)
+        .now_or_never();
+    assert!(asked.is_none(), "it waits for the change before it: {asked:?}");
+    let after = stage.keyring.rotate(&stage.operator, key.id, Duration::ZERO).await;
+    assert!(
+        matches!(after, Err(KeyError::Ended { .. })),
+        "it is judged on what was queued before it: {after:?}"
+    );
+    assert!(!stage.is_valid(&key) && stage.is_valid(&other));
+    let told = tokio::time::timeout(Duration::from_secs(20), lapse).await;
+    told.expect("streams are told too");
+    assert_eq!(stage.actions(), ["key.created", "key.created", "key.revoked"]);
+    let asked = stage
+        .keyring
+        .rotate(&stage.operator, other.id, Duration::ZERO)
+        .now_or_never();
+    assert!(asked.is_none(), "it waits for the disk: {asked:?}");
+    stage.keyring.0.committer.barrier().await.expect("commits");
+    assert!(!stage.is_valid(&other), "its secret was rotated out");
 }
 
 #[tokio::test]

@@ -50,6 +50,7 @@ struct Candidate {
     worth: f64,
     used_at: UtcMillis,
     id: u64,
+    bytes: u64,
 }
 
 impl Eq for Candidate {}
@@ -70,20 +71,31 @@ impl Ord for Candidate {
     }
 }
 
-/// Finds the least valuable entries among any number, in the memory of `wanted`.
+/// Finds the least valuable entries among any number: as few as make so many entries and so many bytes.
 #[derive(Debug)]
 pub struct Least {
-    wanted: usize,
+    wanted: (u64, u64),
+    most: usize,
     worst: BinaryHeap<Candidate>,
+    held: u64,
+    may_go: (u64, u64),
 }
 
 impl Least {
-    /// Looks for so many.
-    pub fn new(wanted: usize) -> Self {
+    /// Looks for so many entries with so many bytes of text, and holds at most `most`.
+    pub fn new(wanted: (u64, u64), most: usize) -> Self {
         Self {
             wanted,
-            worst: BinaryHeap::with_capacity(wanted.saturating_add(1).min(16_384)),
+            most,
+            worst: BinaryHeap::new(),
+            held: 0,
+            may_go: (0, 0),
         }
+    }
+
+    /// Entries and bytes that may go of all that was looked at.
+    pub fn may_go(&self) -> (u64, u64) {
+        self.may_go
     }
 
     /// Looks at one more. Pinned ones never go.
@@ -91,12 +103,22 @@ impl Least {
         if entry.importance >= IMPORTANCE_PINNED {
             return;
         }
+        let bytes = entry.text.len() as u64;
+        self.may_go = (self.may_go.0 + 1, self.may_go.1.saturating_add(bytes));
+        self.held = self.held.saturating_add(bytes);
         self.worst.push(Candidate {
             worth: worth(entry, now),
             used_at: entry.used_at,
             id: entry.id,
+            bytes,
         });
-        if self.worst.len() > self.wanted {
+        while let Some(best) = self.worst.peek() {
+            let others = (self.worst.len() as u64 - 1, self.held - best.bytes);
+            let is_enough = others.0 >= self.wanted.0 && others.1 >= self.wanted.1;
+            if !is_enough && self.worst.len() <= self.most {
+                break;
+            }
+            self.held = others.1;
             self.worst.pop();
         }
     }
@@ -173,7 +195,7 @@ mod tests {
             all in proptest::collection::vec((0u8..=100, 0u64..9, 0u64..400), 0..60), wanted in 0usize..20,
         ) {
             let entries: Vec<MemoryEntry> = (1..).zip(&all).map(|(id, one)| entry(id, one.0, one.1, one.2)).collect();
-            let mut least = Least::new(wanted);
+            let mut least = Least::new((wanted as u64, 0), wanted);
             for entry in &entries {
                 least.look(entry, NOW);
             }
@@ -182,6 +204,32 @@ mod tests {
                 worth(one, NOW).total_cmp(&worth(other, NOW)).then(one.used_at.cmp(&other.used_at)).then(one.id.cmp(&other.id))
             });
             let expected: Vec<u64> = sorted.iter().take(wanted).map(|entry| entry.id).collect();
+            prop_assert_eq!(least.may_go(), (sorted.len() as u64, sorted.len() as u64));
+            prop_assert_eq!(least.ids(), expected);
+        }
+
+        #[test]
+        fn as_few_go_as_make_the_bytes_that_are_wanted(
+            all in proptest::collection::vec((0u8..=100, 1usize..40), 0..40), wanted in 0u64..400,
+        ) {
+            let entries = all.iter().zip(1..).map(|(one, id)| MemoryEntry {
+                text: "x".repeat(one.1).into(),
+                ..entry(id, one.0, 0, 3)
+            });
+            let entries: Vec<MemoryEntry> = entries.collect();
+            let mut least = Least::new((0, wanted), usize::MAX);
+            for entry in &entries {
+                least.look(entry, NOW);
+            }
+            let mut sorted: Vec<&MemoryEntry> = entries.iter().filter(|entry| entry.importance < 100).collect();
+            sorted.sort_by(|one, other| worth(one, NOW).total_cmp(&worth(other, NOW)).then(one.id.cmp(&other.id)));
+            let mut bytes = 0;
+            let enough = sorted.iter().take_while(|entry| {
+                let is_missing = bytes < wanted;
+                bytes += entry.text.len() as u64;
+                is_missing
+            });
+            let expected: Vec<u64> = enough.map(|entry| entry.id).collect();
             prop_assert_eq!(least.ids(), expected);
         }
     }

@@ -282,35 +282,54 @@ impl Rounds {
         Ok(report)
     }
 
-    /// Makes room for so many entries in a part, or for so many bytes: then the largest part gives. Zero when nothing
-    /// had to go or nothing may.
+    /// Makes room for so many entries of so many bytes: a part over its limit gives entries, and for bytes the largest
+    /// parts give, the largest first. Says how many went; none when nothing had to go, or when all that may go is not
+    /// enough: then everything stays.
     pub async fn make_room(
         &self,
         shard: &ShardName,
         (entries, bytes): (u64, u64),
         now: UtcMillis,
     ) -> Result<u64, RoundError> {
-        let shards = self.shards().await?;
+        let mut shards = self.shards().await?;
         let upkeep = &self.parts.upkeep;
         let live = shards
             .iter()
             .find(|count| count.name == *shard)
             .map_or(0, |own| own.live);
-        let surplus = live.saturating_add(entries).saturating_sub(upkeep.entries_max);
-        if surplus > 0 {
-            return self.evict(shard, surplus, now).await;
-        }
         let held: u64 = shards.iter().map(|count| count.bytes).sum();
-        let surplus = held.saturating_add(bytes).saturating_sub(upkeep.bytes_max);
-        match shards.iter().max_by_key(|count| count.bytes) {
-            Some(largest) if surplus > 0 => {
-                // As many entries as the surplus is of all its bytes, by their mean size.
-                let surplus = surplus.max(upkeep.bytes_max / 100);
-                let wanted = largest.live.saturating_mul(surplus).div_ceil(largest.bytes.max(1));
-                self.evict(&largest.name, wanted, now).await
+        let entries_over = live.saturating_add(entries).saturating_sub(upkeep.entries_max);
+        let bytes_over = held.saturating_add(bytes).saturating_sub(upkeep.bytes_max);
+        let mut gives = Vec::new();
+        if entries_over > 0 {
+            let least = self
+                .least(shard, (entries_over + upkeep.entries_max / 100, 0), now)
+                .await?;
+            if least.may_go().0 < entries_over {
+                return Ok(0);
             }
-            _ => Ok(0),
+            gives.push((shard.clone(), least.ids()));
         }
+        shards.sort_by_key(|count| std::cmp::Reverse(count.bytes));
+        // Some more than is missing, so that not every put has to make room again.
+        let wanted = bytes_over.max(upkeep.bytes_max / 100);
+        let mut found = 0;
+        for count in shards.into_iter().filter(|count| count.bytes > 0) {
+            if found >= bytes_over {
+                break;
+            }
+            let least = self.least(&count.name, (0, wanted - found), now).await?;
+            found += least.may_go().1;
+            gives.push((count.name, least.ids()));
+        }
+        if found < bytes_over {
+            return Ok(0);
+        }
+        let mut evicted = 0;
+        for (shard, ids) in gives {
+            evicted += self.evict_these(&shard, ids, now).await?;
+        }
+        Ok(evicted)
     }
 
     /// Whether it is time for a prune. The first one comes a whole period after the memory was first looked at.
@@ -328,9 +347,14 @@ impl Rounds {
     /// Archives the least valuable entries of a part, some more than `surplus` so that not every put has to make room
     /// again, and says how many. Reads the whole part once.
     pub async fn evict(&self, shard: &ShardName, surplus: u64, now: UtcMillis) -> Result<u64, RoundError> {
-        let slack = self.parts.upkeep.entries_max / 100;
-        let wanted = surplus.max(1).saturating_add(slack).min(EVICTED_MAX);
-        let mut least = Least::new(wanted as usize);
+        let wanted = surplus.max(1).saturating_add(self.parts.upkeep.entries_max / 100);
+        let least = self.least(shard, (wanted, 0), now).await?;
+        self.evict_these(shard, least.ids(), now).await
+    }
+
+    /// The least valuable entries of a part, as few as make so many entries and bytes, and no more than go at once.
+    async fn least(&self, shard: &ShardName, wanted: (u64, u64), now: UtcMillis) -> Result<Least, RoundError> {
+        let mut least = Least::new(wanted, EVICTED_MAX as usize);
         let mut after = Some(0);
         while let Some(from) = after {
             let page = self.page(shard, from).await?;
@@ -339,8 +363,11 @@ impl Rounds {
                 least.look(entry, now);
             }
         }
+        Ok(least)
+    }
+
+    async fn evict_these(&self, shard: &ShardName, ids: Vec<u64>, now: UtcMillis) -> Result<u64, RoundError> {
         let why: Arc<str> = "the least valuable when the memory was full".into();
-        let ids = least.ids();
         let evicted = ids.len() as u64;
         let mut ops: Vec<Op> = ids.into_iter().map(|id| self.archive(shard, id, &why, now)).collect();
         self.commit(&mut ops).await?;

@@ -208,6 +208,53 @@ async fn what_makes_room_is_the_least_valuable_and_pinned_entries_never_do() {
     house.clean();
 }
 
+#[tokio::test]
+async fn what_cannot_make_enough_room_stays_and_several_parts_make_it_together() {
+    let check = async |limits: (u64, u64), more: (u64, u64), expected: u64| {
+        let house = house(Upkeep {
+            entries_max: limits.0,
+            bytes_max: limits.1,
+            ..Upkeep::default()
+        });
+        let (a, b) = (project("a"), project("b"));
+        for (shard, text, importance) in [
+            (&a, "aaaaaaaaaa", 20),
+            (&a, "cccccccccc", 100),
+            (&a, "a", 10),
+            (&b, "bbbbbbbb", 90),
+        ] {
+            house
+                .commit(vec![put(shard, None, text.into(), importance, START, None)])
+                .await;
+        }
+        let evicted = house.rounds.make_room(&a, more, START).await.expect("looks");
+        let archived = |shard| {
+            house
+                .states(shard)
+                .into_values()
+                .filter(|state| *state == "archived")
+                .count()
+        };
+        let told = (evicted, archived(&a) + archived(&b));
+        assert_eq!(told, (expected, expected as usize), "{limits:?} {more:?}");
+        house.clean();
+    };
+    // Three entries are there, of which one is pinned.
+    check((4, 1_000), (1, 1), 0).await;
+    check((4, 1_000), (2, 1), 1).await;
+    check((4, 1_000), (3, 1), 2).await;
+    check((4, 1_000), (4, 1), 0).await;
+    // 29 bytes are there, of which 10 are pinned.
+    check((9, 40), (1, 11), 0).await;
+    check((9, 40), (1, 12), 1).await;
+    check((9, 40), (1, 22), 2).await;
+    check((9, 40), (1, 23), 3).await;
+    check((9, 40), (1, 30), 3).await;
+    check((9, 40), (1, 31), 0).await;
+    // Entries could make room and bytes could not: nothing goes.
+    check((4, 40), (2, 31), 0).await;
+}
+
 /// The resident memory of this process.
 fn resident_bytes() -> u64 {
     let text = std::fs::read_to_string("/proc/self/status").expect("proc(5)");

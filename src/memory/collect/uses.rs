@@ -1,4 +1,5 @@
-//! What was found and used since it was last written down.
+//! What was found and given to somebody who asked since it was last written down: by key, by a question, or told to an
+//! agent before it began. Whoever puts, forgets or lists an entry does not use it.
 //!
 //! A read costs no write: uses gather here and are written with the next collection. A kill loses those of one
 //! interval, which make an entry look a little less used.

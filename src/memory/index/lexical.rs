@@ -17,6 +17,14 @@ use super::words::Words;
 const BEFORE: [f32; 3] = [0.7, 0.5, 0.34];
 /// What those of the two entries after count.
 const AFTER: [f32; 2] = [0.3, 0.15];
+/// Places where a word counts, its own among them.
+const REACH: f32 = (1 + BEFORE.len() + AFTER.len()) as f32;
+/// Postings of one question that are counted wherever they are.
+const EVERYWHERE: usize = 16_384;
+/// The same for the words of a second round, which are a hint.
+const EVERYWHERE_SECOND: usize = 8_192;
+/// Places for which the postings beyond those are counted.
+const CHOSEN: usize = 4_096;
 /// No place, and no term.
 const NONE: u32 = u32::MAX;
 /// Words whose terms are remembered, for speed only.
@@ -73,8 +81,9 @@ impl Lexical {
         self.terms_at.reserve(entries);
     }
 
-    /// Adds a text, in parts, at a place, after another of the same source where there is one. A place is used once.
-    pub fn add(&mut self, place: u32, texts: &[&str], previous: Option<u32>) {
+    /// Adds a text, in parts, at a place, between the two that are said before and after it where there are such. A place
+    /// is used once.
+    pub fn add(&mut self, place: u32, texts: &[&str], (before, after): (Option<u32>, Option<u32>)) {
         let at = place as usize;
         if self.lengths.len() <= at {
             self.lengths.resize(at + 1, 0);
@@ -106,15 +115,26 @@ impl Lexical {
         self.is_live[at] = true;
         self.live += 1;
         self.live_length += u64::from(length);
-        let before = previous.filter(|before| (*before as usize) < at && self.is_live[*before as usize]);
+        let is_there = |other: &u32| (*other as usize) < at && self.is_live[*other as usize];
+        let (before, after) = (before.filter(is_there), after.filter(is_there));
+        // Those that it comes between are not next to each other any more.
+        let mut parted = [NONE; 2];
         if let Some(before) = before {
-            // Whoever followed it until now follows this place.
-            let after = std::mem::replace(&mut self.next[before as usize], place);
+            parted[0] = std::mem::replace(&mut self.next[before as usize], place);
             self.previous[at] = before;
+        }
+        if let Some(after) = after {
+            parted[1] = std::mem::replace(&mut self.previous[after as usize], place);
             self.next[at] = after;
-            if after != NONE {
-                self.previous[after as usize] = place;
-            }
+        }
+        let [follower, leader] = parted;
+        if follower != NONE && Some(follower) != after {
+            self.previous[follower as usize] = NONE;
+            self.measure_around(follower);
+        }
+        if leader != NONE && Some(leader) != before {
+            self.next[leader as usize] = NONE;
+            self.measure_around(leader);
         }
         self.measure_around(place);
     }
@@ -141,7 +161,7 @@ impl Lexical {
     }
 
     /// The number of a term, given when it is first seen.
-    fn numbered(&mut self, term: &str) -> u32 {
+    pub fn numbered(&mut self, term: &str) -> u32 {
         let (number, is_new) = self.numbers.take(term);
         if is_new {
             self.of_terms.push(OfTerm::default());
@@ -303,6 +323,20 @@ impl Lexical {
     }
 
     fn score_fields<const OWN: bool>(&self, wanted: &[(u32, f32)], scores: &mut Scores) {
+        let everywhere = if OWN { EVERYWHERE } else { EVERYWHERE_SECOND };
+        self.score_within::<OWN>(wanted, scores, everywhere, CHOSEN);
+    }
+
+    /// Rare words are counted wherever they are. Once so many postings were, a frequent word is counted only for the best
+    /// of what the rare ones found, of which there are then at least so many. A place that has frequent words alone is
+    /// passed over: to find it, every posting of a question would have to be walked six times.
+    fn score_within<const OWN: bool>(
+        &self,
+        wanted: &[(u32, f32)],
+        scores: &mut Scores,
+        everywhere: usize,
+        chosen: usize,
+    ) {
         scores.clear(self.lengths.len());
         if self.live == 0 {
             return;
@@ -312,14 +346,25 @@ impl Lexical {
         let around_mean = (self.live_around / f64::from(live)) as f32;
         let (of_own, of_around) = (Saturation::of(mean), Saturation::of(around_mean));
         // What has no weight changes no score.
-        for (number, weight) in wanted.iter().filter(|(_, weight)| *weight > 0.0) {
-            let of_term = &self.of_terms[*number as usize];
-            let own_idf = weight * rarity(live, of_term.live_in as f32);
-            for posting in of_term
-                .postings
-                .iter()
-                .filter(|posting| self.is_live[posting.place as usize])
-            {
+        let mut wanted: SmallVec<[(u32, f32); 32]> =
+            wanted.iter().copied().filter(|(_, weight)| *weight > 0.0).collect();
+        wanted.sort_unstable_by_key(|(number, _)| (self.of_terms[*number as usize].postings.len(), *number));
+        let mut left = everywhere;
+        for (number, weight) in wanted {
+            let of_term = &self.of_terms[number as usize];
+            let found = of_term.live_in as f32;
+            let own_idf = weight * rarity(live, found);
+            let is_everywhere = of_term.postings.len() <= left || scores.touched.count < chosen;
+            if !is_everywhere && scores.chosen.is_empty() {
+                scores.choose(chosen);
+                self.mark(scores, true);
+            }
+            left = left.saturating_sub(of_term.postings.len());
+            for posting in &of_term.postings {
+                let is_counted = is_everywhere || scores.reaches[posting.place as usize];
+                if !is_counted || !self.is_live[posting.place as usize] {
+                    continue;
+                }
                 let at = posting.place as usize;
                 let count = f32::from(posting.count);
                 if OWN {
@@ -328,7 +373,13 @@ impl Lexical {
                 scores.count(posting.place, count);
                 self.each_reached(posting.place, |place, weight| scores.count(place, weight * count));
             }
-            let around_idf = weight * rarity(live, scores.of_term.count as f32);
+            let reached = if is_everywhere {
+                scores.of_term.count as f32
+            } else {
+                // As many as words would reach that stand anywhere.
+                live * (1.0 - (1.0 - found / live).powf(REACH))
+            };
+            let around_idf = weight * rarity(live, reached);
             for place in scores.of_term.as_slice() {
                 let at = *place as usize;
                 let count = std::mem::take(&mut scores.counts[at]);
@@ -337,6 +388,15 @@ impl Lexical {
                 *around += around_idf * of_around.saturated(count, self.around[at]);
             }
             scores.of_term.count = 0;
+        }
+        self.mark(scores, false);
+    }
+
+    /// Says of the places whose words count for the chosen ones whether they do.
+    fn mark(&self, scores: &mut Scores, reaches: bool) {
+        for place in &scores.chosen {
+            scores.reaches[*place as usize] = reaches;
+            self.each_around(*place, |other, _| scores.reaches[other as usize] = reaches);
         }
     }
 }
@@ -377,6 +437,45 @@ mod tests {
         scored.collect()
     }
 
+    #[test]
+    fn frequent_words_count_in_full_for_the_best_by_rare_ones_and_for_nobody_too_much() {
+        let mut index = Lexical::default();
+        for place in 0..400u32 {
+            let rare = if place % 40 == 3 { "gravel barge " } else { "" };
+            let text = format!("{rare}river {}", "water ".repeat(1 + place as usize % 3));
+            index.add(place, &[&text], ((place % 10 > 0).then(|| place - 1), None));
+        }
+        let wanted = |text: &str| -> Vec<(u32, f32)> {
+            let terms = text.split(' ').filter_map(|term| index.number(term));
+            terms.map(|number| (number, 1.0)).collect()
+        };
+        let (mut full, mut within) = (Scores::default(), Scores::default());
+        let question = wanted("water barg gravel river");
+        index.score(&question, &mut full);
+        assert!(full.chosen.is_empty(), "few postings are counted everywhere");
+        // Twice: what one question left behind must not be in the next.
+        for _ in 0..2 {
+            index.score_within::<true>(&question, &mut within, 30, 20);
+            assert_eq!(within.chosen.len(), 20);
+            for place in 0..400usize {
+                let is_chosen = within.chosen.contains(&(place as u32));
+                let (own, all) = (within.own[place], full.own[place]);
+                assert!(
+                    own <= all + 1e-5 && (own - all).abs() < if is_chosen { 1e-5 } else { 9.0 },
+                    "{place}"
+                );
+                let (around, all) = (within.around[place], full.around[place]);
+                assert!(
+                    !is_chosen || (around - all).abs() < 0.1 * all,
+                    "{place}: {around} instead of {all}"
+                );
+            }
+            let best = |scores: &Scores| (0..400).max_by(|a, b| scores.own[*a].total_cmp(&scores.own[*b]));
+            assert_eq!(best(&within), best(&full));
+            assert!(within.own[20] < 1e-6, "frequent words alone, far from the rare ones");
+        }
+    }
+
     proptest! {
         #[test]
         fn scores_are_those_of_the_textbook_after_any_adds_and_removes(
@@ -387,7 +486,7 @@ mod tests {
             let mut index = Lexical::default();
             for (place, text) in texts.iter().enumerate() {
                 let previous = (chained && place > 0).then(|| place as u32 - 1);
-                index.add(place as u32, &[text.as_str()], previous);
+                index.add(place as u32, &[text.as_str()], (previous, None));
             }
             let mut own: Vec<Option<HashMap<String, f32>>> = texts
                 .iter()

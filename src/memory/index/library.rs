@@ -15,7 +15,7 @@ use super::codes::Codes;
 use super::gather::Source;
 use super::graph::build::{BuiltGraph, GraphPolicy, GraphTask};
 use super::lexical::Lexical;
-use super::terms::terms;
+use super::terms::{is_light, terms};
 
 /// A name begins at least so many entries, and one in [`SPEAKS_PART`], or it is no speaker's.
 const SPEAKS_MIN: u32 = 8;
@@ -32,6 +32,15 @@ pub(super) struct Marks {
     pub(super) tells_time: bool,
 }
 
+/// A speaker's name.
+#[derive(Debug)]
+pub(super) struct Name {
+    /// The numbers of its terms.
+    pub(super) terms: Vec<u32>,
+    /// Whether texts begin with it.
+    in_text: bool,
+}
+
 /// The index of one shard.
 #[derive(Debug, Default)]
 pub struct Library {
@@ -41,8 +50,7 @@ pub struct Library {
     graph: Option<BuiltGraph>,
     pub(super) marks: Vec<Marks>,
     speakers: HashMap<Box<str>, u32>,
-    /// The numbers of the terms of each speaker's name.
-    pub(super) names: Vec<Vec<u32>>,
+    pub(super) names: Vec<Name>,
     /// Live entries of each speaker.
     spoken: Vec<u32>,
 }
@@ -66,15 +74,27 @@ impl Library {
     }
 
     /// Adds an entry at a new place: what its words are beside the text (a key, the day it was put), and last its text,
-    /// which may begin with a date and a speaker.
-    pub fn add(&mut self, place: u32, texts: &[&str], vector: Option<&Quantised>, previous: Option<u32>) {
+    /// which may begin with a date and a speaker. Where it names no speaker, `by` is who says it. `between` are the places
+    /// that are said before and after it.
+    pub fn add(
+        &mut self,
+        place: u32,
+        texts: &[&str],
+        by: Option<&str>,
+        vector: Option<&Quantised>,
+        between: (Option<u32>, Option<u32>),
+    ) {
         let text = texts.last().copied().unwrap_or_default();
-        self.lexical.add(place, texts, previous);
+        self.lexical.add(place, texts, between);
         if let Some(vector) = vector {
             self.set_vector(place, vector);
         }
         let speech = Speech::of(text);
-        let speaker = speech.speaker.map_or(NOBODY, |name| self.speaker(name));
+        let speaker = match (speech.speaker, by) {
+            (Some(name), _) => self.speaker(name, true),
+            (None, Some(name)) => self.speaker(name, false),
+            (None, None) => NOBODY,
+        };
         if let Some(spoken) = self.spoken.get_mut(speaker as usize) {
             *spoken += 1;
         }
@@ -95,17 +115,22 @@ impl Library {
         self.marks[at] = marks;
     }
 
-    fn speaker(&mut self, name: &str) -> u32 {
-        if let Some(speaker) = self.speakers.get(name) {
-            return *speaker;
-        }
-        let speaker = self.names.len() as u32;
-        let mut of_name = Vec::new();
-        // The text was indexed before, so its terms are known.
-        terms(name, |term| of_name.extend(self.lexical.number(term)));
-        self.speakers.insert(name.into(), speaker);
-        self.names.push(of_name);
-        self.spoken.push(0);
+    fn speaker(&mut self, name: &str, in_text: bool) -> u32 {
+        let speaker = if let Some(speaker) = self.speakers.get(name) {
+            *speaker
+        } else {
+            let speaker = self.names.len() as u32;
+            let mut terms_of = Vec::new();
+            terms(name, |term| terms_of.push(self.lexical.numbered(term)));
+            self.speakers.insert(name.into(), speaker);
+            self.names.push(Name {
+                terms: terms_of,
+                in_text: false,
+            });
+            self.spoken.push(0);
+            speaker
+        };
+        self.names[speaker as usize].in_text |= in_text;
         speaker
     }
 
@@ -200,10 +225,11 @@ impl Library {
         let mut wanted = Wanted::default();
         terms(text, |term| {
             if let Some(number) = self.lexical.number(term) {
+                let worth = if is_light(term) { weights.light } else { 1.0 };
                 match wanted.terms.iter_mut().find(|(known, _)| *known == number) {
                     // A word that is asked for twice counts a little more, not twice.
-                    Some((_, weight)) => *weight += 0.3,
-                    None => wanted.terms.push((number, 1.0)),
+                    Some((_, weight)) => *weight += 0.3 * worth,
+                    None => wanted.terms.push((number, worth)),
                 }
             } else {
                 wanted.unknown += 1;
@@ -211,7 +237,7 @@ impl Library {
         });
         let least = SPEAKS_MIN.max((self.lexical.len() / SPEAKS_PART) as u32);
         let is_named = |speaker: &usize| {
-            let name = &self.names[*speaker];
+            let name = &self.names[*speaker].terms;
             self.spoken[*speaker] >= least
                 && !name.is_empty()
                 && name
@@ -220,8 +246,12 @@ impl Library {
         };
         // Few can have a twentieth of all entries, so few are looked at closely.
         let named: Vec<usize> = (0..self.names.len()).filter(is_named).collect();
-        if let [speaker] = named[..] {
-            let name = &self.names[speaker];
+        let speak = || self.spoken.iter().filter(|spoken| **spoken >= least).count();
+        // Where a source alone says who speaks, and all is from that one, the name is a word like others.
+        if let [speaker] = named[..]
+            && (self.names[speaker].in_text || speak() > 1)
+        {
+            let name = &self.names[speaker].terms;
             if wanted.terms.iter().any(|(term, _)| !name.contains(term)) {
                 for (term, weight) in &mut wanted.terms {
                     if name.contains(term) {
@@ -238,7 +268,9 @@ impl Library {
     /// The vector of a question by the built-in table: rare words count more than frequent ones, and the name of the one
     /// speaker who is named counts as little as among the words.
     pub fn question_vector(&self, text: &str, wanted: &Wanted, weights: &Weights) -> Option<Quantised> {
-        let name: &[u32] = wanted.speaker.map_or(&[], |speaker| &self.names[speaker as usize]);
+        let name: &[u32] = wanted
+            .speaker
+            .map_or(&[], |speaker| &self.names[speaker as usize].terms);
         let most = (self.lexical.len() as f32 + 1.0).ln().max(1.0);
         let mut sum = [0.0f32; DIMENSIONS];
         for word in text.unicode_words() {

@@ -3,6 +3,7 @@
 pub mod codes;
 pub mod gather;
 pub mod graph;
+mod irregular;
 pub mod lexical;
 pub mod library;
 pub mod nearest;

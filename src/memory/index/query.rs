@@ -240,7 +240,9 @@ impl Library {
     /// The words that lead the second round: rare, shared by the best hits, and not asked for already.
     fn led(&self, leading: &[(f32, u32, ())], wanted: &Wanted) -> Vec<(u32, f32)> {
         let whole: f32 = leading.iter().map(|(score, ..)| score).sum();
-        let name: &[u32] = wanted.speaker.map_or(&[], |speaker| &self.names[speaker as usize]);
+        let name: &[u32] = wanted
+            .speaker
+            .map_or(&[], |speaker| &self.names[speaker as usize].terms);
         let mut shares: HashMap<u32, f32> = HashMap::new();
         for (score, place, ()) in leading {
             let share = score / whole.max(f32::EPSILON) / f32::from(self.lexical.length(*place).max(1)).sqrt();

@@ -9,7 +9,7 @@ use crate::memory::index::graph::build::GraphPolicy;
 fn library(texts: &[&str]) -> Library {
     let mut library = Library::default();
     for (place, text) in (0u32..).zip(texts) {
-        library.add(place, &[text], embed_quantised(text).as_ref(), None);
+        library.add(place, &[text], None, embed_quantised(text).as_ref(), (None, None));
     }
     library
 }
@@ -78,7 +78,13 @@ fn conversation(told: &[&str]) -> Library {
     let texts: Vec<&str> = told.iter().copied().chain((0..40).map(|at| chatter[at % 4])).collect();
     let mut library = Library::default();
     for (place, text) in (0u32..).zip(texts) {
-        library.add(place, &[text], embed_quantised(text).as_ref(), place.checked_sub(1));
+        library.add(
+            place,
+            &[text],
+            None,
+            embed_quantised(text).as_ref(),
+            (place.checked_sub(1), None),
+        );
     }
     library
 }
@@ -142,7 +148,13 @@ fn with_a_graph_the_answers_are_those_without_one() {
     let mut with = Library::default();
     for number in 0..600 {
         let text = text(number);
-        with.add(number as u32, &[&text], embed_quantised(&text).as_ref(), None);
+        with.add(
+            number as u32,
+            &[&text],
+            None,
+            embed_quantised(&text).as_ref(),
+            (None, None),
+        );
     }
     let queries: Vec<String> = (0..20)
         .map(|number| format!("where is the {}", text(number * 37 + 5)))
@@ -217,7 +229,7 @@ proptest! {
         let has_words = |place: &u32| texts[*place as usize].split(' ').any(|word| word == "blue" || word == "apple");
         for text in &unrelated {
             let place = library.lexical.places() as u32;
-            library.add(place, &[text], embed_quantised(text).as_ref(), None);
+            library.add(place, &[text], None, embed_quantised(text).as_ref(), (None, None));
         }
         let after: Vec<u32> = ask(&library, &mut room).into_iter().map(|(place, _)| place).collect();
         for (place, _) in before.iter().filter(|(place, _)| has_words(place)) {

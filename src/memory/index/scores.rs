@@ -21,6 +21,10 @@ pub struct Scores {
     pub(super) touched: Places,
     pub(super) counts: Vec<f32>,
     pub(super) of_term: Places,
+    /// The best places by rare words, when there are more words than are counted everywhere.
+    pub(super) chosen: Vec<u32>,
+    /// By place, whether its words count for one of those.
+    pub(super) reaches: Vec<bool>,
 }
 
 /// Different places, as many as there are at most. One is put without a jump that depends on whether it is new: that is
@@ -90,6 +94,25 @@ impl Scores {
         self.own.resize(places, 0.0);
         self.around.resize(places, 0.0);
         self.counts.resize(places, 0.0);
+        self.reaches.resize(places, false);
+        self.chosen.clear();
+    }
+
+    /// Chooses so many of the places that have the best scores by now; equal ones by place.
+    pub(super) fn choose(&mut self, count: usize) {
+        let Self {
+            own,
+            around,
+            touched,
+            chosen,
+            ..
+        } = self;
+        let score = |place: u32| own[place as usize] + around[place as usize];
+        chosen.extend_from_slice(touched.as_slice());
+        if chosen.len() > count {
+            chosen.select_nth_unstable_by(count, |a, b| score(*b).total_cmp(&score(*a)).then(a.cmp(b)));
+            chosen.truncate(count);
+        }
     }
 
     pub(super) fn count(&mut self, place: u32, count: f32) {

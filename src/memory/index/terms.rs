@@ -4,9 +4,9 @@
 //! linear in the text.
 //!
 //! Words are those of Unicode (UAX 29). A word that is an identifier (`userId`, `user_id`, `HTTP2Server`) counts as
-//! itself and as its parts. Stop words are left out, the rest is lower-cased and stemmed with Snowball's English
-//! rules, which leave words of other languages alone but for their endings; Chinese, Japanese and Korean text, which
-//! has no blanks, counts by pairs of characters.
+//! itself and as its parts. Stop words are left out, the rest is lower-cased, led back to its word where it is an
+//! irregular form, and stemmed with Snowball's English rules, which leave words of other languages alone but for their
+//! endings; Chinese, Japanese and Korean text, which has no blanks, counts by pairs of characters.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -14,6 +14,8 @@ use std::collections::HashMap;
 use foldhash::fast::RandomState;
 use rust_stemmers::{Algorithm, Stemmer};
 use unicode_segmentation::UnicodeSegmentation;
+
+use super::irregular::base;
 
 /// Longest term in bytes; the rest of a longer word is left out.
 const TERM_BYTES_MAX: usize = 64;
@@ -154,6 +156,17 @@ const STOP_WORDS: &[&str] = &[
     "yourselves",
 ];
 
+/// Terms that say how one asks rather than what about, sorted: of what kind, how many, what somebody thinks.
+const LIGHT_TERMS: &[&str] = &[
+    "describ", "feel", "get", "give", "go", "happen", "kind", "like", "long", "make", "mani", "mention", "much",
+    "name", "new", "often", "person", "say", "sort", "take", "talk", "tell", "thing", "think", "type", "want",
+];
+
+/// Whether a term says little where it is asked for.
+pub fn is_light(term: &str) -> bool {
+    LIGHT_TERMS.binary_search(&term).is_ok()
+}
+
 struct Stems {
     stemmer: Stemmer,
     /// What a word counts as; none for a stop word.
@@ -224,7 +237,7 @@ pub fn terms_of(word: Word<'_>, mut each: impl FnMut(&str)) {
                 lower.push_str(&word[..word.len().min(TERM_BYTES_MAX)]);
                 lower.make_ascii_lowercase();
                 if !is_stop(&lower) {
-                    each(&stems.stemmer.stem(&lower));
+                    each(&stems.stemmer.stem(base(&lower)));
                 }
             }
             word => stems.of(word, &mut lower, &mut each),
@@ -291,7 +304,7 @@ impl Stems {
         if self.known.len() >= REMEMBERED_MAX {
             self.known.clear();
         }
-        let stem: Option<Box<str>> = (!is_stop(lower)).then(|| self.stemmer.stem(lower).into());
+        let stem: Option<Box<str>> = (!is_stop(lower)).then(|| self.stemmer.stem(base(lower)).into());
         if let Some(stem) = &stem {
             each(stem);
         }
@@ -348,6 +361,7 @@ mod tests {
         };
         check("", &[]);
         check("The dogs were running!", &["dog", "run"]);
+        check("She taught them, the children went", &["teach", "child", "go"]);
         check("Anna's don't", &["anna", "don"]);
         check("getUserId", &["getuserid", "get", "user", "id"]);
         check("HTTP2Server", &["http2server", "http", "server"]);
@@ -363,5 +377,30 @@ mod tests {
     #[test]
     fn the_stop_words_are_sorted_for_the_search() {
         assert!(STOP_WORDS.is_sorted());
+        assert!(LIGHT_TERMS.is_sorted());
+    }
+
+    #[test]
+    fn words_of_asking_are_light_in_every_form() {
+        let check = |word: &str, expected: bool| {
+            let mut found = Vec::new();
+            terms(word, |term| found.push(is_light(term)));
+            assert_eq!(found, [expected], "{word}");
+        };
+        for light in [
+            "kinds",
+            "many",
+            "Think",
+            "thought",
+            "names",
+            "described",
+            "went",
+            "things",
+        ] {
+            check(light, true);
+        }
+        for word in ["kindergarten", "barge", "typewriter", "newspaper"] {
+            check(word, false);
+        }
     }
 }

@@ -28,6 +28,8 @@ pub struct Weights {
     pub second: f32,
     /// What an entry gains that follows a question with the words that are asked for.
     pub answers: f32,
+    /// What a word counts among the words that says how one asks rather than what about: `kind`, `many`, `think`.
+    pub light: f32,
     /// How much a word's rarity decides its weight in the question's vector, 0 to 1.
     pub rarity: f32,
     /// How much of the score the prior can take away.
@@ -49,6 +51,7 @@ impl Default for Weights {
             asks: 0.25,
             second: 0.2,
             answers: 0.3,
+            light: 0.4,
             rarity: 0.7,
             prior: 0.15,
         }
@@ -70,6 +73,7 @@ impl Weights {
         asks: 0.0,
         second: 0.0,
         answers: 0.0,
+        light: 1.0,
         rarity: 0.0,
         prior: 0.0,
     };

@@ -45,6 +45,11 @@ pub enum ShardMessage {
         /// Where the answer goes.
         reply: RpcReplyPort<Result<IndexReview, Arc<StoreError>>>,
     },
+    /// Say that you live. It is no question: a shard of which nothing else is asked closes all the same.
+    Ping {
+        /// Where the answer goes.
+        reply: RpcReplyPort<()>,
+    },
     /// Look whether anybody asked lately.
     IdleLook,
     /// The graph that was ordered, or none when building failed.
@@ -52,6 +57,9 @@ pub enum ShardMessage {
     /// Panic, for tests of supervision.
     #[cfg(test)]
     Crash,
+    /// Answer nothing until the other end is dropped.
+    #[cfg(test)]
+    Stand(tokio::sync::oneshot::Receiver<()>),
 }
 
 /// One shard.
@@ -136,8 +144,15 @@ impl Actor for ShardActor {
                 state.idle = look_later(&myself, self.parts.idle);
             }
             ShardMessage::IdleLook => myself.stop(None),
+            ShardMessage::Ping { reply } => {
+                reply.send(()).ok();
+            }
             #[cfg(test)]
             ShardMessage::Crash => panic!("asked to"),
+            #[cfg(test)]
+            ShardMessage::Stand(until) => {
+                until.await.ok();
+            }
         }
         Ok(())
     }

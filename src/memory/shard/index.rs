@@ -9,6 +9,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use crate::domain::memory::{MemoryEntry, ShardName};
+use crate::domain::text::cut;
 use crate::domain::time::UtcMillis;
 use crate::memory::embed::table::{EMBEDDER, embed_quantised};
 use crate::memory::embed::vector::Quantised;
@@ -16,18 +17,19 @@ use crate::memory::index::graph::build::{BuiltGraph, GraphPolicy, GraphTask};
 use crate::memory::index::library::{Library, Wanted};
 use crate::memory::index::query::{Hit, Question as Asked, Room};
 use crate::memory::question::{Direction, FOUND_MAX, Found, FoundEntry, Question, tokens_of};
-use crate::memory::ranking::distinct::says_the_same;
+use crate::memory::ranking::distinct::{Distinct, Gist};
 use crate::memory::ranking::pack::pack;
 use crate::memory::ranking::weights::Weights;
 use crate::storage::error::StoreError;
 use crate::storage::memory_follow::{Follower, Seen, SeenVector};
 use crate::storage::store::Store;
 
+use super::lists::Lists;
+use super::thread::{Threads, speaker};
+
 /// Days after which an entry that nobody used counts half as fresh.
 const HALF_LIFE_DAYS: f64 = 30.0;
 const DAY_MS: f64 = 86_400_000.0;
-/// Entries of one source are each other's context when no more time than this is between them.
-const CONTEXT_GAP_MS: u64 = 3_600_000;
 /// Removed places, as a part of all, from which on the index is made anew.
 const REMOVED_PART: usize = 4;
 /// Removed places that are never worth it.
@@ -36,48 +38,26 @@ const REMOVED_FEW: usize = 1_000;
 const RESERVED_MAX: usize = 1 << 22;
 /// Hits more than asked for: some fall out by the limit of tokens or have gone meanwhile.
 const SPARE: usize = 8;
+/// Hits of one question, however many of them say the same or are too long.
+const HITS_MAX: usize = 4_096;
+/// Bytes of texts that are read for one question at most, but for the last hits asked for.
+const READ_BYTES_MAX: usize = 8 << 20;
+/// Bytes of a limit of tokens from which on the beginning of a text says something.
+const BEGINNING_TOKENS: u64 = 16;
 
 /// What is known of a place beside its words and vector.
 #[derive(Debug)]
 struct Place {
     id: u64,
-    created_at: UtcMillis,
     updated_at: UtcMillis,
     used_at: UtcMillis,
     /// The end of time when it does not end.
     expires_at: UtcMillis,
     tags: u32,
     sources: u32,
+    /// Of its text; the longest text has 16,384.
+    tokens: u16,
     importance: u8,
-}
-
-/// Lists of words that many entries have alike: each is kept once.
-#[derive(Debug, Default)]
-struct Lists {
-    numbers: HashMap<Arc<[Arc<str>]>, u32, RandomState>,
-    all: Vec<Arc<[Arc<str>]>>,
-    /// The list that was asked for last: most entries in a row have the same.
-    last: u32,
-}
-
-impl Lists {
-    fn number(&mut self, words: &[&str]) -> u32 {
-        let is_it = |list: &Arc<[Arc<str>]>| list.iter().map(|word| &**word).eq(words.iter().copied());
-        if self.all.get(self.last as usize).is_some_and(is_it) {
-            return self.last;
-        }
-        let list: Arc<[Arc<str>]> = words.iter().map(|word| Arc::from(*word)).collect();
-        let next = self.all.len() as u32;
-        self.last = *self.numbers.entry(list.clone()).or_insert(next);
-        if self.last == next {
-            self.all.push(list);
-        }
-        self.last
-    }
-
-    fn of(&self, number: u32) -> &[Arc<str>] {
-        &self.all[number as usize]
-    }
 }
 
 /// The index.
@@ -94,7 +74,7 @@ pub struct ShardIndex {
     place_of: HashMap<u64, u32, RandomState>,
     tags: Lists,
     sources: Lists,
-    last_of_source: HashMap<Arc<str>, u32, RandomState>,
+    threads: Threads,
     removed: usize,
     day: Day,
     room: Room,
@@ -146,24 +126,27 @@ impl Follower for ShardIndex {
         let live = usize::try_from(live).unwrap_or(0).min(RESERVED_MAX);
         self.library.reserve(live);
         self.places.reserve(live);
+        self.threads.reserve(live);
         self.place_of.reserve(live);
     }
 
     fn take(&mut self, entry: &Seen<'_>) {
-        let sources = self.sources.number(entry.sources);
+        let sources = self.sources.hold(entry.sources);
         let known = Place {
             id: entry.id,
-            created_at: entry.created_at,
             updated_at: entry.updated_at,
             used_at: entry.used_at,
             expires_at: entry.expires_at.unwrap_or(UtcMillis(u64::MAX)),
-            tags: self.tags.number(entry.tags),
+            tags: self.tags.hold(entry.tags),
             sources,
+            tokens: u16::try_from(tokens_of(entry.text)).unwrap_or(u16::MAX),
             importance: entry.importance,
         };
         if let Some(place) = self.place_of.get(&entry.id).copied() {
             // The text of a number never changes: only what is known beside it.
-            self.places[place as usize] = known;
+            let before = std::mem::replace(&mut self.places[place as usize], known);
+            self.tags.release(before.tags);
+            self.sources.release(before.sources);
             if let (Some(vector), Some(_), false) = (self.own(entry), self.space, self.library.has_vector(place)) {
                 let codes: Vec<i8> = vector.codes.iter().map(|code| code.cast_signed()).collect();
                 let scale = vector.scale;
@@ -178,16 +161,10 @@ impl Follower for ShardIndex {
             return;
         }
         let place = self.places.len() as u32;
-        let source = self.sources.of(sources).first().cloned();
-        let previous = source
-            .as_ref()
-            .and_then(|source| self.last_of_source.get(source).copied())
-            .filter(|last| {
-                let last = &self.places[*last as usize];
-                entry.created_at.0.abs_diff(last.created_at.0) <= CONTEXT_GAP_MS
-            });
+        let between = self.threads.take(entry);
         let texts = [entry.key.unwrap_or_default(), self.day.of(entry.created_at), entry.text];
-        self.library.add(place, &texts, None, previous);
+        let by = entry.sources.first().and_then(|source| speaker(source));
+        self.library.add(place, &texts, by, None, between);
         match self.own(entry) {
             Some(vector) => {
                 self.library.set_row(place, vector.scale, vector.codes);
@@ -201,25 +178,16 @@ impl Follower for ShardIndex {
             }
             None => {}
         }
-        if let Some(source) = source {
-            self.last_of_source.insert(source, place);
-        }
         self.place_of.insert(entry.id, place);
         self.places.push(known);
     }
 
     fn lose(&mut self, id: u64) {
         let Some(place) = self.place_of.remove(&id) else { return };
-        // The next entry of the source follows the one before this one.
-        let before = self.library.neighbours(place).0;
-        if let Some(source) = self.sources.of(self.places[place as usize].sources).first()
-            && self.last_of_source.get(source) == Some(&place)
-        {
-            match before {
-                Some(before) => self.last_of_source.insert(source.clone(), before),
-                None => self.last_of_source.remove(source),
-            };
-        }
+        let lost = &self.places[place as usize];
+        self.tags.release(lost.tags);
+        self.sources.release(lost.sources);
+        self.threads.lose(place);
         self.library.remove(place);
         self.removed += 1;
     }
@@ -262,7 +230,7 @@ impl ShardIndex {
             place_of: HashMap::default(),
             tags: Lists::default(),
             sources: Lists::default(),
-            last_of_source: HashMap::default(),
+            threads: Threads::default(),
             removed: 0,
             day: Day::default(),
             room: Room::default(),
@@ -381,46 +349,88 @@ impl ShardIndex {
             vector,
             weights: *weights,
         };
+        let tokens_max = question.tokens_max.unwrap_or(u64::MAX);
+        let mut read: HashMap<u64, MemoryEntry> = HashMap::new();
+        let (mut wanted, mut longest) = (limit + SPARE, u64::MAX);
+        let mut best_of_all = None;
+        loop {
+            let hits = self.hits(&asked, question, (wanted, longest), now);
+            let is_last = hits.len() < wanted || wanted >= HITS_MAX;
+            let distinct = self.distinct(store, hits, &mut read)?;
+            if best_of_all.is_none() {
+                best_of_all = distinct.first().copied();
+            }
+            let tokens: Vec<u64> = distinct.iter().map(|(_, id)| tokens_of(&read[id].text)).collect();
+            let taken = pack(&tokens, tokens_max, limit);
+            let used: u64 = taken.iter().map(|at| tokens[*at]).sum();
+            let read_bytes: usize = read.values().map(|entry| entry.text.len()).sum();
+            // Half of a limit of tokens is enough: what is looked for in its rest has ever less to do with the question.
+            let is_enough = taken.len() == limit || (distinct.len() >= limit && used > tokens_max / 2);
+            if is_enough || is_last || read_bytes > READ_BYTES_MAX {
+                let chosen = taken.iter().map(|at| distinct[*at]);
+                let found: Vec<FoundEntry> = chosen
+                    .filter_map(|(hit, id)| Some(self.found(&hit, read.remove(&id)?)))
+                    .collect();
+                let nothing_fits = found.is_empty() && limit > 0 && tokens_max >= BEGINNING_TOKENS;
+                let Some((hit, id)) = best_of_all.filter(|_| nothing_fits) else {
+                    return Ok(found);
+                };
+                let beginning = read.remove(&id).map(|mut entry| {
+                    entry.text = cut(&entry.text, usize::try_from(tokens_max * 4).unwrap_or(usize::MAX)).into();
+                    self.found(&hit, entry)
+                });
+                return Ok(beginning.into_iter().collect());
+            }
+            (wanted, longest) = ((wanted * 4).min(HITS_MAX), tokens_max);
+        }
+    }
+
+    /// So many of the best hits whose texts are no longer than so many tokens.
+    fn hits(
+        &mut self,
+        asked: &Asked<'_>,
+        question: &Question,
+        (wanted, longest): (usize, u64),
+        now: UtcMillis,
+    ) -> Vec<Hit> {
         let (places, tags, sources) = (&self.places, &self.tags, &self.sources);
         let passes = |place: &Place| {
             place.passes(question, now)
+                && u64::from(place.tokens) <= longest
                 && (question.tags.is_empty() || has_all(tags.of(place.tags), &question.tags))
                 && (question.source.as_ref()).is_none_or(|begin| has_one(sources.of(place.sources), begin))
         };
-        let hits = self.library.query(
-            &asked,
+        self.library.query(
+            asked,
             |place| passes(&places[place as usize]),
             |place| places[place as usize].prior(now),
-            limit + SPARE,
+            wanted,
             &mut self.room,
-        );
-        let ids: Vec<u64> = hits.iter().map(|hit| self.places[hit.place as usize].id).collect();
-        let mut entries: HashMap<u64, MemoryEntry> = store
-            .memory_entries(&self.name, &ids)?
-            .into_iter()
-            .map(|entry| (entry.id, entry))
-            .collect();
-        let mut distinct: Vec<(Hit, MemoryEntry)> = Vec::with_capacity(hits.len());
-        for (hit, id) in hits.into_iter().zip(ids) {
-            let Some(entry) = entries.remove(&id) else { continue };
-            let repeats = |(better, other): &(Hit, MemoryEntry)| {
-                says_the_same(&other.text, &entry.text, self.library.between(better.place, hit.place))
-            };
-            if !distinct.iter().any(repeats) {
-                distinct.push((hit, entry));
+        )
+    }
+
+    /// The hits that are there still and say something else than those before them, with the numbers of their entries,
+    /// which are read where they were not.
+    fn distinct(
+        &self,
+        store: &Store,
+        hits: Vec<Hit>,
+        read: &mut HashMap<u64, MemoryEntry>,
+    ) -> Result<Vec<(Hit, u64)>, StoreError> {
+        let id_of = |hit: &Hit| self.places[hit.place as usize].id;
+        let unread: Vec<u64> = hits.iter().map(id_of).filter(|id| !read.contains_key(id)).collect();
+        let entries = store.memory_entries(&self.name, &unread)?;
+        read.extend(entries.into_iter().map(|entry| (entry.id, entry)));
+        let mut said = Distinct::default();
+        let mut distinct = Vec::with_capacity(hits.len());
+        for hit in hits {
+            let id = id_of(&hit);
+            let Some(entry) = read.get(&id) else { continue };
+            if said.take(hit.place, Gist::of(&entry.text), |a, b| self.library.between(a, b)) {
+                distinct.push((hit, id));
             }
         }
-        let tokens: Vec<u64> = distinct.iter().map(|(_, entry)| tokens_of(&entry.text)).collect();
-        let taken = pack(&tokens, question.tokens_max.unwrap_or(u64::MAX), limit);
-        let mut at = 0;
-        distinct.retain(|_| {
-            at += 1;
-            taken.binary_search(&(at - 1)).is_ok()
-        });
-        Ok(distinct
-            .into_iter()
-            .map(|(hit, entry)| self.found(&hit, entry))
-            .collect())
+        Ok(distinct)
     }
 
     fn found(&self, hit: &Hit, entry: MemoryEntry) -> FoundEntry {

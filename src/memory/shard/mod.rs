@@ -2,6 +2,8 @@
 
 pub mod actor;
 pub mod index;
+mod lists;
+mod thread;
 
 #[cfg(test)]
 mod tests;

@@ -25,8 +25,10 @@ const BACKOFF_MAX_MS: u64 = 30_000;
 
 impl Turn<'_> {
     pub(super) fn ended(&mut self, attempt: Attempt, end: AttemptEnd) {
-        // While the checks are out, a failure says that they could not be made; anything else is an old word.
-        let checks_failed = matches!(end, AttemptEnd::Failed { .. }) && self.is_live(&attempt, true);
+        // While the checks are out, a failure says that they could not be made, and the unknown that nobody saw the end
+        // of one of their commands; anything else is an old word.
+        let of_checks = matches!(end, AttemptEnd::Failed { .. } | AttemptEnd::Unknown { .. });
+        let checks_failed = of_checks && self.is_live(&attempt, true);
         if !checks_failed && !self.is_live(&attempt, false) {
             return;
         }

@@ -14,10 +14,12 @@ use crate::domain::time::UtcMillis;
 use crate::identity::audit::{AuditError, AuditLog};
 use crate::runtime::clock::Clock;
 use crate::runtime::committer::{CommitError, Committer};
+use crate::runtime::room::handle::Room;
 use crate::runtime::timer::Timer;
 use crate::skills::handle::SkillsHandle;
 use crate::skills::spool::SpoolError;
 use crate::storage::batch::{Batch, Op};
+use crate::storage::compaction::{CompactError, Compacted};
 use crate::storage::error::StoreError;
 use crate::storage::store::Store;
 
@@ -27,6 +29,12 @@ use super::decision::{Candidate, Fate, Limits, fate};
 const ROUND_EVERY: Duration = Duration::from_secs(600);
 /// The first round comes soon after the start: a process that does not live long has one, too.
 const FIRST_AFTER: Duration = Duration::from_secs(10);
+/// Between two rounds while the disk is full: room that comes free within the file is given back by a round.
+const ROUND_WHEN_FULL: Duration = Duration::from_secs(30);
+/// Largest file that is compacted while new work is refused for want of room: some six seconds in which others wait.
+const COMPACT_BYTES_MAX: u64 = 1 << 30;
+/// Free bytes within the file that are worth it.
+const SPARE_BYTES_MIN: u64 = 32 << 20;
 /// What has lain in the spool for less is of a call that may be under way.
 const SPOOLED_MIN: Duration = Duration::from_secs(3_600);
 /// Runs of one transaction: few enough that nobody waits for it.
@@ -51,6 +59,9 @@ pub enum RetentionError {
     /// The spool of programs cannot be swept.
     #[error("sweep the spool")]
     Spool(#[source] SpoolError),
+    /// The file of the store cannot be made smaller.
+    #[error("make the store smaller")]
+    Compact(#[source] CompactError),
     /// The thread that read crashed.
     #[error("read what is kept: the reading crashed")]
     Crashed,
@@ -69,6 +80,8 @@ pub struct RetentionReport {
     pub audit: u64,
     /// Files of the spool that no open call needs.
     pub spooled: u64,
+    /// Bytes of the store's file that were given back, because the disk was full.
+    pub given_back: u64,
 }
 
 /// Does the rounds.
@@ -86,6 +99,8 @@ pub struct Retention {
     pub limits: Limits,
     /// Whose spool is swept.
     pub skills: SkillsHandle,
+    /// Whether the disk is full.
+    pub room: Room,
 }
 
 /// The effects of all runs that may still ask what became of one: those that go on, are parked, or ended unknown.
@@ -167,7 +182,30 @@ impl Retention {
         }
         report.audit = self.cut_audit(now).await?;
         report.spooled = self.sweep_spool(now).await?;
+        report.given_back = self.give_room_back().await?;
         Ok(report)
+    }
+
+    /// Makes the file of the store as small as what is in it while the disk is full. A file of redb keeps the room of what
+    /// has gone for what comes, and while new work is refused nothing comes: without this it stays refused for ever.
+    async fn give_room_back(&self) -> Result<u64, RetentionError> {
+        let bytes = self.store.file_bytes();
+        if !self.room.is_low() || bytes > COMPACT_BYTES_MAX {
+            return Ok(0);
+        }
+        let store = self.store.clone();
+        let spare = aside(move || store.spare_bytes()).await?;
+        // With half of the file free no page of it needs another place than these: it does not grow on a full disk.
+        if spare < SPARE_BYTES_MIN || spare < bytes / 2 {
+            return Ok(0);
+        }
+        let store = self.store.clone();
+        let compacted = tokio::task::spawn_blocking(move || store.compact(COMPACT_BYTES_MAX)).await;
+        let Compacted { before, after } = compacted
+            .map_err(|_| RetentionError::Crashed)?
+            .map_err(RetentionError::Compact)?;
+        tracing::warn!(before, after, "the disk is full; the store was made smaller");
+        Ok(before.saturating_sub(after))
     }
 
     /// Lets go reports and traces that a session could not: of checks, of calls whose run ended meanwhile.
@@ -255,13 +293,27 @@ impl Actor for Collector {
                 blobs,
                 audit,
                 spooled,
+                given_back,
             }) => {
-                tracing::info!(old, spare, blobs, audit, spooled, "what was kept long enough is gone");
+                tracing::info!(
+                    old,
+                    spare,
+                    blobs,
+                    audit,
+                    spooled,
+                    given_back,
+                    "what was kept long enough is gone"
+                );
             }
             // The next round finds what is left.
             Err(error) => tracing::warn!(error = in_one_line(&error), "a round of retention ended early"),
         }
-        *timer = Timer::after(&myself, ROUND_EVERY, || CollectorMessage::RoundDue);
+        let next = if self.0.room.is_low() {
+            ROUND_WHEN_FULL
+        } else {
+            ROUND_EVERY
+        };
+        *timer = Timer::after(&myself, next, || CollectorMessage::RoundDue);
         Ok(())
     }
 }

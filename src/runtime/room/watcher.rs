@@ -13,14 +13,18 @@ use crate::runtime::clock::Clock;
 use crate::runtime::committer::Committer;
 use crate::runtime::entropy::Entropy;
 use crate::runtime::timer::Timer;
-use crate::storage::batch::{Batch, Op};
+use crate::storage::batch::Batch;
+use crate::storage::incidents::follow;
 use crate::storage::reserve::Reserve;
+use crate::storage::store::Store;
 
 use super::decision::{Disk, judge};
 use super::handle::{RoomState, RoomTeller};
 
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// What the incident of a full disk is called.
+const FINGERPRINT: &str = "disk:state";
 
 /// What the file system of a folder says.
 pub fn disk_of(folder: &Path) -> io::Result<Disk> {
@@ -49,6 +53,8 @@ pub struct RoomWatcher {
     pub reserve: Arc<Reserve>,
     /// Where it is said.
     pub teller: RoomTeller,
+    /// Finds the incident that is open.
+    pub store: Store,
     /// Writes incidents.
     pub committer: Committer,
     /// Tells the time.
@@ -57,31 +63,49 @@ pub struct RoomWatcher {
     pub entropy: Entropy,
 }
 
+/// What it holds.
+#[derive(Debug)]
+pub struct WatcherState {
+    /// The incident of the full disk.
+    open: Option<IncidentId>,
+    /// Whether the incident does not say yet how the disk is: nothing was told in this life, or it was not written.
+    is_owed: bool,
+    timer: Option<Timer>,
+}
+
 impl Actor for RoomWatcher {
     type Msg = WatcherMessage;
-    type State = Option<Timer>;
+    type State = WatcherState;
     type Arguments = ();
 
-    async fn pre_start(&self, myself: ActorRef<WatcherMessage>, (): ()) -> Result<Option<Timer>, ActorProcessingErr> {
+    async fn pre_start(&self, myself: ActorRef<WatcherMessage>, (): ()) -> Result<WatcherState, ActorProcessingErr> {
+        // What the incarnation before has sent is on disk or refused before this one reads.
+        self.committer.settled().await?;
+        let mut state = WatcherState {
+            open: self.store.open_incident_of(FINGERPRINT)?,
+            is_owed: true,
+            timer: None,
+        };
         // Before anything to the right starts: a process that begins on a full disk takes nothing up.
-        self.look();
-        Ok(Some(Timer::after(&myself, LOOK_EVERY, || WatcherMessage::LookDue)))
+        self.look(&mut state);
+        state.timer = Some(Timer::after(&myself, LOOK_EVERY, || WatcherMessage::LookDue));
+        Ok(state)
     }
 
     async fn handle(
         &self,
         myself: ActorRef<WatcherMessage>,
         WatcherMessage::LookDue: WatcherMessage,
-        timer: &mut Option<Timer>,
+        state: &mut WatcherState,
     ) -> Result<(), ActorProcessingErr> {
-        self.look();
-        *timer = Some(Timer::after(&myself, LOOK_EVERY, || WatcherMessage::LookDue));
+        self.look(state);
+        state.timer = Some(Timer::after(&myself, LOOK_EVERY, || WatcherMessage::LookDue));
         Ok(())
     }
 }
 
 impl RoomWatcher {
-    fn look(&self) {
+    fn look(&self, known: &mut WatcherState) {
         let disk = match disk_of(&self.folder) {
             Ok(disk) => disk,
             Err(error) => {
@@ -103,46 +127,55 @@ impl RoomWatcher {
             is_low: verdict.is_low,
         };
         self.teller.tell(state);
-        if state.is_low != was.is_low {
-            self.changed(state);
+        if state.is_low != was.is_low || known.is_owed {
+            self.changed(known, state, was.is_low);
         }
     }
 
-    fn changed(&self, state: RoomState) {
+    /// One incident from the moment when the disk is full until there is room, also over a restart.
+    fn changed(&self, known: &mut WatcherState, state: RoomState, was_low: bool) {
         let megabytes = |bytes: u64| bytes / (1 << 20);
         let (free, wanted) = (megabytes(state.disk.free), megabytes(self.free_min));
-        let (severity, what, action) = if state.is_low {
-            tracing::error!(
+        match (state.is_low, was_low) {
+            (true, false) => tracing::error!(
                 free_mb = free,
                 wanted_mb = wanted,
                 "the disk is full; new work is refused"
-            );
-            (
-                "error",
-                "the disk of the state folder is full",
-                "new work is refused, runs start no further step; both go on by themselves when there is room",
-            )
+            ),
+            (false, true) => tracing::info!(free_mb = free, "there is room on the disk again"),
+            _ => {}
+        }
+        let figures = format!("{free} MiB are free, store.minFreeBytes asks for {wanted} MiB");
+        let told = if state.is_low {
+            Err(figures.into())
         } else {
-            tracing::info!(free_mb = free, "there is room on the disk again");
-            (
-                "warning",
-                "there is room on the disk of the state folder again",
-                "new work is taken and runs go on",
-            )
+            Ok(format!("there is room again: {figures}").into())
         };
         let at = self.clock.now();
-        let incident = Incident {
-            id: IncidentId::new(at, self.entropy.u128()),
+        let begun = IncidentId::new(at, self.entropy.u128());
+        let ops = follow(known.open, FINGERPRINT, told, at, |why| Incident {
+            id: begun,
             at,
-            severity: severity.into(),
-            what: what.into(),
-            why: format!("{free} MiB are free, store.minFreeBytes asks for {wanted} MiB").into(),
-            action: action.into(),
+            severity: "error".into(),
+            what: "the disk of the state folder is full".into(),
+            why,
+            action: "new work is refused, runs start no further step; both go on by themselves when there is room"
+                .into(),
             run: None,
-        };
-        match self.committer.submit(Batch::ops(vec![Op::IncidentOpen(incident)])) {
-            Ok(pending) => pending.detach(),
-            Err(error) => tracing::warn!(%error, "the incident of the disk was not written"),
+        });
+        known.is_owed = false;
+        if ops.is_empty() {
+            return;
+        }
+        match self.committer.submit(Batch::ops(ops)) {
+            Ok(pending) => {
+                pending.detach();
+                known.open = state.is_low.then(|| known.open.unwrap_or(begun));
+            }
+            Err(error) => {
+                known.is_owed = true;
+                tracing::warn!(%error, "the incident of the disk was not written; it is tried again");
+            }
         }
     }
 }

@@ -62,17 +62,17 @@ impl Skill for AskPerson {
         &self.manifest
     }
 
-    fn preview(&self, order: &CallOrder) -> Preview {
-        let wanted: Wanted = match arguments(order) {
+    fn preview(&self, order: CallOrder) -> BoxFuture<'static, Preview> {
+        let wanted: Wanted = match arguments(&order) {
             Ok(wanted) => wanted,
-            Err(reason) => return Preview::of(reason).as_question(),
+            Err(reason) => return Preview::of(reason).as_question().at_once(),
         };
         let mut shown = wanted.question;
         for option in &wanted.options {
             shown.push_str("\n- ");
             shown.push_str(option);
         }
-        Preview::of(shown).as_question()
+        Preview::of(shown).as_question().at_once()
     }
 
     /// Only reached when the operator lets the skill be called without asking.

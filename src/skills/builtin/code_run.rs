@@ -66,11 +66,12 @@ impl Skill for CodeRun {
         &self.manifest
     }
 
-    fn preview(&self, order: &CallOrder) -> Preview {
-        match arguments::<Wanted>(order) {
-            Ok(wanted) => Preview::of(format!("{}:\n{}", wanted.language, wanted.code)),
-            Err(reason) => Preview::of(reason),
-        }
+    fn preview(&self, order: CallOrder) -> BoxFuture<'static, Preview> {
+        let shown = match arguments::<Wanted>(&order) {
+            Ok(wanted) => format!("{}:\n{}", wanted.language, wanted.code),
+            Err(reason) => reason,
+        };
+        Preview::of(shown).at_once()
     }
 
     fn call(&self, order: CallOrder) -> BoxFuture<'static, Result<CallEnd, SkillError>> {

@@ -120,12 +120,8 @@ impl Skill for ExecRun {
         &self.manifest
     }
 
-    fn preview(&self, order: &CallOrder) -> Preview {
-        match self.program_order(order) {
-            Ok(program) => showing::of_program(&order.arguments, &program),
-            // What cannot be prepared will be refused when it is made.
-            Err(_) => Preview::of_arguments(&order.arguments),
-        }
+    fn preview(&self, order: CallOrder) -> BoxFuture<'static, Preview> {
+        showing::of_prepared(&order, self.program_order(&order)).at_once()
     }
 
     fn call(&self, order: CallOrder) -> BoxFuture<'static, Result<CallEnd, SkillError>> {

@@ -14,6 +14,7 @@ use crate::domain::effect::EffectClass;
 use crate::domain::skill::{CallOutcome, SkillManifest};
 use crate::skills::declare::{Declaration, arguments};
 use crate::skills::preview::Preview;
+use crate::skills::showing;
 use crate::skills::skill::{CallEnd, CallOrder, ProbeAnswer, Skill, SkillError};
 use crate::skills::stop::{Halt, Stop};
 use crate::skills::thread::{on_thread, probe_on_thread};
@@ -65,14 +66,21 @@ impl Skill for FsMove {
         &self.manifest
     }
 
-    fn preview(&self, order: &CallOrder) -> Preview {
-        match arguments::<Wanted>(order) {
+    fn preview(&self, order: CallOrder) -> BoxFuture<'static, Preview> {
+        let shown = match arguments::<Wanted>(&order) {
             Ok(wanted) => {
                 let over = if wanted.overwrite { ", over what is there" } else { "" };
-                Preview::of(format!("move {} to {}{over}", wanted.from, wanted.to))
+                // Another file under either name is another move.
+                let identity = |path: &str| showing::identity(&order.workspace.join(path));
+                Preview::of(format!("move {} to {}{over}", wanted.from, wanted.to)).resting_on(format!(
+                    "{} {}",
+                    identity(&wanted.from),
+                    identity(&wanted.to)
+                ))
             }
             Err(reason) => Preview::of(reason),
-        }
+        };
+        shown.at_once()
     }
 
     fn call(&self, order: CallOrder) -> BoxFuture<'static, Result<CallEnd, SkillError>> {
@@ -104,7 +112,7 @@ fn rename(order: &CallOrder, workspace: &Workspace, halt: &Halt) -> Result<CallE
 fn movable(wanted: &Wanted, workspace: &Workspace) -> Result<(), Stop> {
     let seen = |path: &str| -> Result<_, Stop> { Ok(workspace.dir().symlink_metadata(relative(path)?)) };
     for path in [&wanted.from, &wanted.to] {
-        workspace.refuse_git(path, &relative(path)?)?;
+        workspace.refuse_settings(path, &relative(path)?)?;
     }
     let (from, to) = (seen(&wanted.from)?, seen(&wanted.to)?);
     let from = from.map_err(|error| explain(error, "move", &wanted.from))?;

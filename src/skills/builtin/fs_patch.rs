@@ -65,12 +65,13 @@ impl Skill for FsPatch {
         &self.manifest
     }
 
-    fn preview(&self, order: &CallOrder) -> Preview {
-        let wanted: Wanted = match arguments(order) {
+    fn preview(&self, order: CallOrder) -> BoxFuture<'static, Preview> {
+        let wanted: Wanted = match arguments(&order) {
             Ok(wanted) => wanted,
-            Err(reason) => return Preview::of(reason),
+            Err(reason) => return Preview::of(reason).at_once(),
         };
-        showing::of_change(order, &wanted.path, |before| match before {
+        let path = wanted.path.clone();
+        showing::change_on_thread(order, path, move |before| match before {
             Some(before) => apply(before, &wanted),
             None => Err("it is not there".to_owned()),
         })

@@ -20,6 +20,8 @@ const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1000;
 /// Larger files are passed over.
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Files that are named which could not be searched.
+const SKIPPED_MAX: usize = 20;
 /// Files that one call looks into.
 const FILES_MAX: usize = 50_000;
 /// Bytes of a line that are shown.
@@ -55,7 +57,8 @@ impl FsSearch {
             name: "fs.search",
             description: "Finds lines that match a regular expression (syntax of the Rust regex crate, no \
                           look-around) in text files of the workspace, as JSON sorted by path and line. Skips what \
-                          .gitignore names, binary files and files over 4 MiB.",
+                          .gitignore names and binary files. Files over 4 MiB are not searched: `skipped` names them, \
+                          and `truncated` is true.",
             class: EffectClass::Read,
             timeout_ms: 30_000,
             concurrency: 8,
@@ -102,18 +105,27 @@ fn search(order: &CallOrder, workspace: &Workspace, halt: &Halt) -> Result<CallE
         limit: wanted.limit.unwrap_or(LIMIT_DEFAULT).min(LIMIT_MAX),
         truncated: walked.truncated,
     };
+    let mut skipped = Vec::new();
     for file in walked.found {
         halt.look()?;
         let path = file.path.to_string_lossy();
-        // What went away or grew meanwhile is passed over.
         let Ok(content) = workspace.read(&path, FILE_BYTES_MAX) else {
+            // Too large, not to be read, or gone meanwhile: nobody must take it for searched.
+            matches.truncated = true;
+            if skipped.len() < SKIPPED_MAX && matches.bytes + path.len() < RESULT_BYTES_MAX {
+                matches.bytes += path.len() + 3;
+                skipped.push(path.into_owned());
+            }
             continue;
         };
         if !is_binary(&content) && !matches.take_from(&path, &content, &pattern) {
             break;
         }
     }
-    let content = json!({"matches": matches.found, "truncated": matches.truncated});
+    let mut content = json!({"matches": matches.found, "truncated": matches.truncated});
+    if !skipped.is_empty() {
+        content["skipped"] = skipped.into();
+    }
     Ok(CallEnd::ok(content.to_string()))
 }
 

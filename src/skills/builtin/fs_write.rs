@@ -56,9 +56,10 @@ impl Skill for FsWrite {
         &self.manifest
     }
 
-    fn preview(&self, order: &CallOrder) -> Preview {
-        let content = showing::text(order, "content").to_owned();
-        showing::of_change(order, showing::text(order, "path"), |_| Ok(content))
+    fn preview(&self, order: CallOrder) -> BoxFuture<'static, Preview> {
+        let content = showing::text(&order, "content").to_owned();
+        let path = showing::text(&order, "path").to_owned();
+        showing::change_on_thread(order, path, |_| Ok(content))
     }
 
     fn call(&self, order: CallOrder) -> BoxFuture<'static, Result<CallEnd, SkillError>> {

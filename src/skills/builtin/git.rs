@@ -67,6 +67,47 @@ const VARIABLES: [(&str, &str); 14] = [
 /// Says with its end whether the index has a submodule: 0 with its entry, 1 without one.
 const FIND_SUBMODULE: &str = "entries=$(git ls-files --stage | grep -a -m 1 '^160000 ') && printf %s \"$entries\"";
 
+/// Puts a commit of these paths, or of everything, together in an index and a folder of objects of its own, as `git add`
+/// and `git commit` would; says the name of its tree, then its changes.
+const SHOW_COMMIT: &str = r#"set -e
+whole=$(git rev-parse --path-format=absolute --git-path index)
+GIT_ALTERNATE_OBJECT_DIRECTORIES=$(git rev-parse --path-format=absolute --git-path objects)
+GIT_OBJECT_DIRECTORY=$TMPDIR/objects
+GIT_INDEX_FILE=$TMPDIR/index
+export GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_OBJECT_DIRECTORY GIT_INDEX_FILE
+mkdir "$GIT_OBJECT_DIRECTORY"
+if [ $# -gt 0 ]; then
+    if git rev-parse --quiet --verify 'HEAD^{commit}' >/dev/null; then git read-tree HEAD; fi
+else
+    if [ -e "$whole" ]; then cat "$whole" >"$GIT_INDEX_FILE"; fi
+    set -- .
+fi
+git add --all -- "$@"
+git write-tree
+git diff --cached --no-color --no-ext-diff --no-textconv --ignore-submodules=all
+"#;
+
+/// What a commit would hold.
+struct Change {
+    /// The name of all its content.
+    tree: String,
+    /// What differs from the last commit.
+    diff: String,
+    is_whole: bool,
+}
+
+impl Change {
+    fn shown_below(&self, head: &str) -> Preview {
+        let diff = if self.diff.is_empty() {
+            "nothing has changed"
+        } else {
+            self.diff.trim_end()
+        };
+        let shown = Preview::of(format!("{head}\n\n{diff}")).resting_on(&*self.tree);
+        if self.is_whole { shown } else { shown.incomplete() }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Action {
     Status,
@@ -168,12 +209,23 @@ impl Git {
         argv: Vec<String>,
         spooled: bool,
     ) -> Result<ProgramEnd, Stop> {
+        Self::program_with(programs, order, argv, spooled, Vec::new()).await
+    }
+
+    /// The same with further variables.
+    async fn program_with(
+        programs: &Programs,
+        order: &CallOrder,
+        argv: Vec<String>,
+        spooled: bool,
+        further: Vec<(String, String)>,
+    ) -> Result<ProgramEnd, Stop> {
         let variables = VARIABLES
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let program = Program {
             argv,
-            env: variables.collect(),
+            env: variables.chain(further).collect(),
             stdin: String::new(),
             limit: LIMIT,
             spooled,
@@ -240,6 +292,29 @@ impl Git {
         }
     }
 
+    /// What a commit of these paths would hold as things are. It is put together beside the repository, whose index and
+    /// objects stay as they are.
+    async fn would_commit(programs: &Programs, order: &CallOrder, paths: &[String]) -> Result<Change, Stop> {
+        Self::look(programs, order).await?;
+        Self::look_for_submodules(programs, order).await?;
+        let mut argv = owned(&["sh", "-c", SHOW_COMMIT, "git.commit"]);
+        argv.extend(paths.iter().cloned());
+        let shown = Self::program_with(programs, order, argv, false, safe_by_variables()).await?;
+        let described = |reason: &str| Stop::refused(format!("what would be committed cannot be shown: {reason}"));
+        if shown.ended != (Ended::Exited { code: 0 }) {
+            return Err(described(&preview(&shown.outcome(Rendering::Stdout).content, 400)));
+        }
+        let (tree, diff) = shown
+            .stdout
+            .split_once('\n')
+            .ok_or_else(|| described("git said nothing"))?;
+        Ok(Change {
+            tree: tree.to_owned(),
+            diff: diff.to_owned(),
+            is_whole: !shown.truncated,
+        })
+    }
+
     /// Whether the repository has no commit yet.
     async fn is_unborn(programs: &Programs, order: &CallOrder) -> Result<bool, Stop> {
         let words = owned(&["symbolic-ref", "--quiet", "HEAD"]);
@@ -303,6 +378,17 @@ impl Git {
     }
 }
 
+/// [`SAFE`] for a program that runs git more than once.
+fn safe_by_variables() -> Vec<(String, String)> {
+    let mut variables = vec![("GIT_CONFIG_COUNT".to_owned(), SAFE.len().to_string())];
+    for (place, setting) in SAFE.iter().enumerate() {
+        let (name, value) = setting.split_once('=').unwrap_or((setting, ""));
+        variables.push((format!("GIT_CONFIG_KEY_{place}"), name.to_owned()));
+        variables.push((format!("GIT_CONFIG_VALUE_{place}"), value.to_owned()));
+    }
+    variables
+}
+
 fn owned(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
@@ -326,19 +412,29 @@ impl Skill for Git {
         &self.manifest
     }
 
-    fn preview(&self, order: &CallOrder) -> Preview {
-        match arguments::<Wanted>(order) {
-            Ok(wanted) => {
-                let paths = if wanted.paths.is_empty() {
-                    "all changes".to_owned()
-                } else {
-                    wanted.paths.join(", ")
-                };
-                let message = wanted.message.map(|text| format!(":\n{text}")).unwrap_or_default();
-                Preview::of(format!("{} of {paths}{message}", self.manifest.name))
+    fn preview(&self, order: CallOrder) -> BoxFuture<'static, Preview> {
+        let (action, programs, skill) = (self.action, self.programs.clone(), self.manifest.name.clone());
+        Box::pin(async move {
+            let wanted: Wanted = match arguments(&order) {
+                Ok(wanted) => wanted,
+                Err(reason) => return Preview::of(reason),
+            };
+            let paths = if wanted.paths.is_empty() {
+                "all changes".to_owned()
+            } else {
+                wanted.paths.join(", ")
+            };
+            let message = wanted.message.map(|text| format!(":\n{text}")).unwrap_or_default();
+            let head = format!("{skill} of {paths}{message}");
+            if action != Action::Commit {
+                return Preview::of(head);
             }
-            Err(reason) => Preview::of(reason),
-        }
+            match Self::would_commit(&programs, &order, &wanted.paths).await {
+                Ok(change) => change.shown_below(&head),
+                Err(Stop::Refused(reason)) => Preview::of(format!("{head}\n\n{reason}")),
+                Err(stop) => Preview::of(format!("{head}\n\nits changes cannot be shown: {stop:?}")).incomplete(),
+            }
+        })
     }
 
     fn call(&self, order: CallOrder) -> BoxFuture<'static, Result<CallEnd, SkillError>> {

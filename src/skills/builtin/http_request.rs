@@ -17,7 +17,7 @@ use crate::domain::limits::RESULT_BYTES_MAX;
 use crate::domain::skill::{CallOutcome, SkillManifest};
 use crate::domain::text;
 use crate::skills::declare::{Declaration, arguments};
-use crate::skills::fetch::{FetchStop, Fetched, Fetcher, Sending};
+use crate::skills::fetch::{FetchStop, Fetched, Fetcher, Redirects, Sending};
 use crate::skills::network::NetworkPolicy;
 use crate::skills::preview::Preview;
 use crate::skills::skill::{CallEnd, CallOrder, Skill, SkillError};
@@ -33,6 +33,18 @@ const OWN_HEADERS: [&str; 7] = [
     "accept-encoding",
     "upgrade",
     "idempotency-key",
+];
+
+/// Words in the names of headers whose values may open something.
+const SECRET_WORDS: [&str; 8] = [
+    "auth",
+    "token",
+    "secret",
+    "key",
+    "cookie",
+    "password",
+    "signature",
+    "credential",
 ];
 
 #[derive(Deserialize)]
@@ -88,6 +100,13 @@ impl HttpRequest {
     }
 }
 
+/// Whether a header's value may open something. It is bound by the hash of the arguments and need not be read by everybody
+/// who is asked.
+fn is_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    SECRET_WORDS.iter().any(|word| name.contains(word))
+}
+
 fn sending(order: &CallOrder, wanted: Wanted) -> Result<Sending, String> {
     let mut headers: Vec<(String, String)> = Vec::new();
     for (name, value) in wanted.headers {
@@ -133,16 +152,18 @@ impl Skill for HttpRequest {
         }
     }
 
-    fn preview(&self, order: &CallOrder) -> Preview {
-        let wanted: Wanted = match arguments(order) {
+    fn preview(&self, order: CallOrder) -> BoxFuture<'static, Preview> {
+        let wanted: Wanted = match arguments(&order) {
             Ok(wanted) => wanted,
-            Err(reason) => return Preview::of(reason),
+            Err(reason) => return Preview::of(reason).at_once(),
         };
         let mut shown = format!("{} {}", wanted.method, wanted.url);
         for (name, value) in &wanted.headers {
-            // The words of a key are bound by the hash of the arguments and need not be read by everybody.
-            let is_secret = ["authorization", "cookie", "x-api-key"].contains(&name.to_ascii_lowercase().as_str());
-            let _ = write!(shown, "\n{name}: {}", if is_secret { "(not shown)" } else { value });
+            let _ = write!(
+                shown,
+                "\n{name}: {}",
+                if is_secret(name) { "(not shown)" } else { value }
+            );
         }
         match &wanted.body {
             None => {}
@@ -153,7 +174,7 @@ impl Skill for HttpRequest {
                 let _ = write!(shown, "\n\n{value:#}");
             }
         }
-        Preview::of(shown)
+        Preview::of(shown).at_once()
     }
 
     fn call(&self, order: CallOrder) -> BoxFuture<'static, Result<CallEnd, SkillError>> {
@@ -169,8 +190,9 @@ impl Skill for HttpRequest {
                 Ok(sending) => sending,
                 Err(reason) => return Ok(CallEnd::refused(reason)),
             };
+            let redirects = Redirects::of(order.granted.clone(), order.agreed);
             let limit = order.deadline.min(Duration::from_millis(TIMEOUT_MS));
-            match tokio::time::timeout(limit, fetcher.send(&url, &sending, BYTES_MAX)).await {
+            match tokio::time::timeout(limit, fetcher.send(&url, &sending, BYTES_MAX, &redirects)).await {
                 Ok(Ok(fetched)) => Ok(outcome(&fetched).into()),
                 Ok(Err(FetchStop::Client(error))) => Err(SkillError::Client(error)),
                 // Whether it reached the server is not known.

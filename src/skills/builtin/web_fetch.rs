@@ -12,7 +12,7 @@ use crate::domain::limits::RESULT_BYTES_MAX;
 use crate::domain::skill::{CallOutcome, SkillManifest};
 use crate::domain::text;
 use crate::skills::declare::{Declaration, arguments};
-use crate::skills::fetch::{FetchStop, Fetched, Fetcher};
+use crate::skills::fetch::{FetchStop, Fetched, Fetcher, Redirects};
 use crate::skills::html::readable;
 use crate::skills::network::NetworkPolicy;
 use crate::skills::preview::Preview;
@@ -68,8 +68,8 @@ impl Skill for WebFetch {
         &self.manifest
     }
 
-    fn preview(&self, order: &CallOrder) -> Preview {
-        Preview::of(format!("GET {}", showing::text(order, "url")))
+    fn preview(&self, order: CallOrder) -> BoxFuture<'static, Preview> {
+        Preview::of(format!("GET {}", showing::text(&order, "url"))).at_once()
     }
 
     fn call(&self, order: CallOrder) -> BoxFuture<'static, Result<CallEnd, SkillError>> {
@@ -79,9 +79,10 @@ impl Skill for WebFetch {
                 Ok(wanted) => wanted,
                 Err(reason) => return Ok(CallEnd::refused(reason)),
             };
+            let redirects = Redirects::of(order.granted.clone(), order.agreed);
             let limit = order.deadline.min(Duration::from_millis(TIMEOUT_MS));
             let bytes_max = wanted.max_bytes.unwrap_or(BYTES_DEFAULT).min(BYTES_MAX);
-            match tokio::time::timeout(limit, fetcher.fetch(&wanted.url, bytes_max)).await {
+            match tokio::time::timeout(limit, fetcher.fetch(&wanted.url, bytes_max, &redirects)).await {
                 Ok(Ok(fetched)) => Ok(outcome(&fetched).into()),
                 Ok(Err(FetchStop::Refused(reason) | FetchStop::Broken(reason))) => Ok(CallEnd::refused(reason)),
                 Ok(Err(FetchStop::Client(error))) => Err(SkillError::Client(error)),

@@ -14,7 +14,7 @@ use crate::domain::effect::EffectClass;
 use crate::domain::skill::SkillManifest;
 use crate::domain::text::preview;
 use crate::skills::declare::{Declaration, arguments};
-use crate::skills::fetch::{FetchStop, Fetched, Fetcher};
+use crate::skills::fetch::{FetchStop, Fetched, Fetcher, Redirects};
 use crate::skills::needs;
 use crate::skills::network::NetworkPolicy;
 use crate::skills::skill::{CallEnd, CallOrder, Skill, SkillError};
@@ -162,8 +162,9 @@ impl Skill for WebSearch {
                 Ok(address) => address,
                 Err(reason) => return Ok(CallEnd::refused(reason)),
             };
+            let redirects = Redirects::of(order.granted.clone(), order.agreed);
             let limit = order.deadline.min(Duration::from_millis(TIMEOUT_MS));
-            let fetched = match tokio::time::timeout(limit, fetcher.fetch(&address, BYTES_MAX)).await {
+            let fetched = match tokio::time::timeout(limit, fetcher.fetch(&address, BYTES_MAX, &redirects)).await {
                 Ok(Ok(fetched)) => fetched,
                 Ok(Err(FetchStop::Refused(reason) | FetchStop::Broken(reason))) => {
                     return Ok(CallEnd::refused(reason));

@@ -68,6 +68,7 @@ pub fn layer(egress: &Egress) -> io::Result<SupervisorSpec> {
     });
     Ok(SupervisorSpec::new(Strategy::RestForOne)
         .intensity(5, Duration::from_secs(30))
+        .forgive_kills()
         .child(ChildSpec::tasks("connections", tasks))
         .child(porter))
 }

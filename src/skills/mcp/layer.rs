@@ -33,6 +33,7 @@ pub fn links(servers: usize) -> (TaskSupervisor, Tasks) {
 pub fn layer(links: TaskSupervisor, parts: &ServerParts, servers: &[Arc<Shared>]) -> SupervisorSpec {
     let mut branch = SupervisorSpec::new(Strategy::OneForOne)
         .intensity(3, Duration::from_secs(60))
+        .forgive_kills()
         .child(ChildSpec::tasks("links", links));
     for shared in servers {
         branch = branch.child(child(parts, shared));
@@ -53,6 +54,7 @@ pub fn child(parts: &ServerParts, shared: &Arc<Shared>) -> ChildSpec {
     let told = Arc::clone(shared);
     let supervisor = SupervisorSpec::new(Strategy::OneForOne)
         .intensity(RESTARTS, PERIOD)
+        .forgive_kills()
         .report_to(Arc::new(move |report| {
             if matches!(report.fact, Fact::GaveUp { .. }) {
                 told.give_up();

@@ -60,6 +60,15 @@ pub enum LinkError {
         #[source]
         source: std::io::Error,
     },
+    /// Its folder could not be made.
+    #[error("failed to make its folder {folder}")]
+    Folder {
+        /// Which.
+        folder: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// It cannot be confined as the operator wants, so it was not started.
     #[error("failed to confine it: {reason}")]
     Confine {
@@ -155,7 +164,7 @@ pub async fn link(
             let (stdin, stdout) = started.map_err(|_| late())??;
             let transport =
                 AsyncRwTransport::new_client(Metered::new(stdout), stdin).with_max_line_length(MESSAGE_BYTES_MAX);
-            let serving = serve_client_with_lifecycle(listener, transport, lifecycle(config.revision));
+            let serving = serve_client_with_lifecycle(listener, transport, lifecycle(shared.revision()));
             futures_util::future::Either::Left(serving)
         }
         Way::Http { url, bearer } => {
@@ -168,12 +177,25 @@ pub async fn link(
                 settings = settings.auth_header(bearer.0.as_str());
             }
             let transport = StreamableHttpClientTransport::with_client(client, settings);
-            let serving = serve_client_with_lifecycle(listener, transport, lifecycle(config.revision));
+            let serving = serve_client_with_lifecycle(listener, transport, lifecycle(shared.revision()));
             futures_util::future::Either::Right(serving)
         }
     };
     let connected = timeout(config.start_timeout, connecting).await.map_err(|_| late())?;
-    let running = connected.map_err(|error| LinkError::Handshake(Box::new(error)))?;
+    let running = connected.map_err(|error| {
+        if matches!(
+            error,
+            ClientInitializeError::ConnectionClosed(_) | ClientInitializeError::TransportError { .. }
+        ) && matches!(config.way, Way::Program { .. })
+        {
+            shared.disagreed();
+        }
+        LinkError::Handshake(Box::new(error))
+    })?;
+    let agreed = running.peer().peer_info().map(|info| info.protocol_version.clone());
+    if agreed.is_some_and(|revision| revision < ProtocolVersion::V_2026_07_28) {
+        shared.knows_handshake();
+    }
     Ok(Link { running, changed })
 }
 
@@ -200,6 +222,12 @@ async fn start(
         program: program.display().to_string(),
         source,
     };
+    tokio::fs::create_dir_all(folder)
+        .await
+        .map_err(|source| LinkError::Folder {
+            folder: folder.display().to_string(),
+            source,
+        })?;
     let network = shared.config.network.iter();
     let launch = Launch {
         key,

@@ -21,6 +21,7 @@ use crate::domain::effect::EffectKey;
 use crate::domain::fault::in_one_line;
 use crate::domain::text;
 use crate::skills::catalogue::Catalogue;
+use crate::skills::exhaustion::is_exhausted;
 use crate::skills::process::runner::ProcessRunner;
 
 use super::config::Way;
@@ -32,9 +33,10 @@ use super::tool_skill::skills;
 
 /// Pause before tools are asked for again, so that many changes are one look.
 const CHANGE_PAUSE: Duration = Duration::from_millis(100);
-/// Waits between attempts to reach an address: it is not ours to restart.
-const ADDRESS_WAIT_MIN: Duration = Duration::from_millis(500);
-const ADDRESS_WAIT_MAX: Duration = Duration::from_secs(30);
+/// Waits between attempts to reach an address, which is not ours to restart, and to start a program for which the
+/// machine has too little just now, which is no fault of the program's.
+const AGAIN_WAIT_MIN: Duration = Duration::from_millis(500);
+const AGAIN_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// What the actors of all servers stand on.
 #[derive(Clone)]
@@ -127,32 +129,31 @@ pub fn key_of(home: &str, shared: &Shared) -> EffectKey {
 async fn serve(parts: ServerParts, shared: Arc<Shared>) -> String {
     let key = key_of(&parts.home, &shared);
     let is_program = matches!(shared.config.way, Way::Program { .. });
-    let mut wait = ADDRESS_WAIT_MIN;
+    let mut wait = AGAIN_WAIT_MIN;
     let mut tries = 0_u32;
     loop {
         if is_program {
             shared.settled().await;
             parts.runner.end_leftovers(vec![key]).await;
         }
-        if let Way::Program { folder, .. } = &shared.config.way
-            && let Err(error) = tokio::fs::create_dir_all(folder).await
-        {
-            return format!("its folder {} cannot be made: {error}", folder.display());
-        }
         let launcher = Launcher {
             keeper: &parts.keeper,
             runner: &parts.runner,
         };
+        let mut comes_again = !is_program;
         let ended = match link(&shared, launcher, key, &parts.tasks).await {
             Ok(link) => {
-                wait = ADDRESS_WAIT_MIN;
+                wait = AGAIN_WAIT_MIN;
                 tries = 0;
                 keep(&parts, &shared, link).await
             }
-            Err(error) => in_one_line(&error),
+            Err(error) => {
+                comes_again |= is_exhausted(&error);
+                in_one_line(&error)
+            }
         };
         let reason = explain(&shared, &ended).await;
-        if is_program {
+        if !comes_again {
             return reason;
         }
         tries = tries.saturating_add(1);
@@ -161,7 +162,7 @@ async fn serve(parts: ServerParts, shared: Arc<Shared>) -> String {
         tracing::warn!(server = %shared.config.name, %reason, "a server is not reached; it is tried again");
         shared.set(ServerState::Failed { reason });
         tokio::time::sleep(wait).await;
-        wait = (wait * 2).min(ADDRESS_WAIT_MAX);
+        wait = (wait * 2).min(AGAIN_WAIT_MAX);
     }
 }
 

@@ -4,7 +4,7 @@
 //! connection that was ready then, which may be closed by now.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use rmcp::service::Peer;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
-use super::config::McpServer;
+use super::config::{McpServer, Revision};
 use super::tool::ToolEntry;
 
 /// Bytes of a server's error stream that are kept.
@@ -89,6 +89,8 @@ pub struct Shared {
     /// Notes of progress that were received.
     pub progress: AtomicU64,
     doubt: Notify,
+    /// Whether it is spoken to by the handshake at once, where the operator leaves that open.
+    handshakes: AtomicBool,
 }
 
 impl Shared {
@@ -103,7 +105,28 @@ impl Shared {
             lives: AtomicU64::new(0),
             progress: AtomicU64::new(0),
             doubt: Notify::new(),
+            handshakes: AtomicBool::new(false),
         })
+    }
+
+    /// How it is spoken to.
+    pub fn revision(&self) -> Revision {
+        match self.config.revision {
+            Revision::Auto if self.handshakes.load(Ordering::Relaxed) => Revision::Handshake,
+            said => said,
+        }
+    }
+
+    /// It speaks the revision with the handshake: then it is not asked again whether it knows the other one, which may
+    /// make it wait, or end.
+    pub fn knows_handshake(&self) {
+        self.handshakes.store(true, Ordering::Relaxed);
+    }
+
+    /// It ended, or closed, before the two had agreed on a revision. Where the operator leaves it open the next
+    /// connection tries the other way.
+    pub fn disagreed(&self) {
+        self.handshakes.fetch_xor(true, Ordering::Relaxed);
     }
 
     /// How it is now.

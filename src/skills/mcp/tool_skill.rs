@@ -135,13 +135,60 @@ fn judge(shared: &Shared, answer: Result<CallToolResponse, ServiceError>) -> Res
             text::preview(&error.message, 4000)
         ))),
         Err(error) => {
-            let reason = in_one_line(&error);
+            if let Some((status, said)) = refusal(&error) {
+                if matches!(status, 401 | 404) {
+                    shared.doubt(&said);
+                }
+                return Ok(CallEnd::refused(format!(
+                    "the server refused: {}",
+                    text::preview(&said, 4000)
+                )));
+            }
+            let reason = innermost(&error);
             if matches!(shared.config.way, Way::Http { .. }) {
                 shared.doubt(&reason);
             }
             Err(lost(reason))
         }
     }
+}
+
+/// The status by which a server says that it has not taken the request, and what it says with it. Any other status is
+/// none: what failed within a server may have happened.
+fn refusal(error: &ServiceError) -> Option<(u16, String)> {
+    // What fails later, with an answer that is under way, says nothing about the request.
+    let ServiceError::TransportSend(sent) = error else {
+        return None;
+    };
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&*sent.error);
+    while let Some(cause) = source {
+        let found = match cause.downcast_ref::<StreamableHttpError<reqwest::Error>>() {
+            Some(StreamableHttpError::AuthRequired(_)) => Some((401, "HTTP 401 Unauthorized".to_owned())),
+            Some(StreamableHttpError::InsufficientScope(_)) => Some((403, "HTTP 403 Forbidden".to_owned())),
+            Some(StreamableHttpError::HttpStatus(status)) => Some((status.status, format!("HTTP {}", status.status))),
+            // The library has no other place for these.
+            Some(StreamableHttpError::UnexpectedServerResponse(said)) => {
+                let status = said.strip_prefix("HTTP ").and_then(|rest| rest.get(..3)?.parse().ok());
+                status.map(|status| (status, said.to_string()))
+            }
+            _ => None,
+        };
+        if found.is_some() {
+            let refuses = |status: u16| matches!(status, 300..=399 | 400 | 401 | 403..=406 | 413 | 415 | 429 | 431);
+            return found.filter(|(status, _)| refuses(*status));
+        }
+        source = cause.source();
+    }
+    None
+}
+
+/// What went wrong first; the layers above name types of a library.
+fn innermost(error: &ServiceError) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
 }
 
 /// Whether no connection came about, so that the server cannot have seen the request.

@@ -24,6 +24,8 @@ const FRONT_BYTES_MAX: usize = 16 * 1024;
 const COMPATIBILITY_CHARS_MAX: usize = 500;
 const METADATA_MAX: usize = 64;
 const REQUESTED_TOOLS_MAX: usize = 64;
+/// Keys whose values are texts and nothing else.
+const TEXT_KEYS: [&str; 3] = ["description", "license", "compatibility"];
 /// The line that opens and closes the front matter.
 const FENCE: &str = "---";
 
@@ -62,6 +64,7 @@ pub struct SkillDocument {
 pub fn read(bytes: &[u8], file: &Path, folder: &str) -> (Option<SkillDocument>, Vec<PackageWarning>) {
     let mut reader = Reader {
         file,
+        fence: 1,
         warnings: Vec::new(),
     };
     let document = reader.document(bytes, folder);
@@ -70,12 +73,18 @@ pub fn read(bytes: &[u8], file: &Path, folder: &str) -> (Option<SkillDocument>, 
 
 struct Reader<'a> {
     file: &'a Path,
+    /// The line of the fence before the front matter.
+    fence: usize,
     warnings: Vec<PackageWarning>,
 }
 
 type Front = BTreeMap<String, Spanned<Value>>;
 
 impl Reader<'_> {
+    fn line_of(&self, value: &Spanned<Value>) -> usize {
+        value.referenced.line() as usize + self.fence
+    }
+
     fn mild(&mut self, line: usize, found: impl Into<String>, allowed: &'static str) {
         self.warnings
             .push(PackageWarning::mild(self.file, line, found, allowed));
@@ -95,14 +104,16 @@ impl Reader<'_> {
             return self.fatal(0, "bytes that are no UTF-8", "text in UTF-8");
         };
         let text = text.trim_start_matches('\u{feff}');
-        let Some((front, body)) = split(text) else {
-            let found = if text.starts_with(FENCE) {
-                "front matter without its end"
-            } else {
-                "no front matter"
-            };
-            return self.fatal(1, found, ALLOWED_FRONT);
+        let blank = text.len() - text.trim_start().len();
+        let before = text[..blank].matches('\n').count();
+        self.fence += before;
+        let (front, body) = match split(&text[blank..]) {
+            Ok(parts) => parts,
+            Err(found) => return self.fatal(self.fence, found, ALLOWED_FRONT),
         };
+        if before > 0 {
+            self.mild(1, "empty lines before the front matter", ALLOWED_FRONT);
+        }
         let mut front = self.front(front)?;
         let name = self.name(&mut front, folder)?;
         let description = self.description(&mut front)?;
@@ -117,7 +128,7 @@ impl Reader<'_> {
         let requested_tools = self.requested_tools(&mut front);
         for (key, value) in front {
             let found = format!("the unknown key `{}`", text::preview(&key, 64));
-            self.mild(line_of(&value), found, ALLOWED_KEYS);
+            self.mild(self.line_of(&value), found, ALLOWED_KEYS);
         }
         Some(SkillDocument {
             name,
@@ -139,7 +150,9 @@ impl Reader<'_> {
             Err(error) => error,
         };
         // A colon in a description is the most common mistake: what follows the key is then meant as plain text.
-        let line = error.location().map_or(1, |at| at.line() as usize + 1);
+        let line = error
+            .location()
+            .map_or(self.fence, |at| at.line() as usize + self.fence);
         let repaired = quote_plain_values(front);
         match parse(&repaired) {
             Ok(parsed) if repaired != front => {
@@ -169,7 +182,7 @@ impl Reader<'_> {
                 None => self.fatal(1, "no name, and the folder's name cannot be one", ALLOWED_NAME),
             };
         };
-        let line = line_of(&given);
+        let line = self.line_of(&given);
         let written = scalar(&given.value).unwrap_or_default();
         let shown = text::preview(&written, 80);
         match PackageName::new(&written) {
@@ -202,7 +215,7 @@ impl Reader<'_> {
         let Some(given) = front.remove("description") else {
             return self.fatal(1, "no description", ALLOWED_DESCRIPTION);
         };
-        let line = line_of(&given);
+        let line = self.line_of(&given);
         let written = scalar(&given.value).unwrap_or_default();
         let written = written.trim();
         if written.is_empty() {
@@ -226,12 +239,12 @@ impl Reader<'_> {
             Some(text) if text.chars().count() <= chars_max => Some(text),
             Some(text) => {
                 let found = format!("`{key}` of {} characters; it was cut", text.chars().count());
-                self.mild(line_of(&given), found, allowed);
+                self.mild(self.line_of(&given), found, allowed);
                 Some(text.chars().take(chars_max).collect())
             }
             None => {
                 self.mild(
-                    line_of(&given),
+                    self.line_of(&given),
                     format!("`{key}` that is no text; it was passed over"),
                     allowed,
                 );
@@ -244,7 +257,7 @@ impl Reader<'_> {
         let Some(given) = front.remove("metadata") else {
             return BTreeMap::new();
         };
-        let line = line_of(&given);
+        let line = self.line_of(&given);
         let Value::Object(members) = given.value else {
             self.mild(
                 line,
@@ -274,7 +287,7 @@ impl Reader<'_> {
         let Some(given) = front.remove("allowed-tools") else {
             return Vec::new();
         };
-        let line = line_of(&given);
+        let line = self.line_of(&given);
         let tools: Option<Vec<String>> = match &given.value {
             Value::Array(items) => {
                 self.mild(line, "`allowed-tools` as a list; it was taken as one", ALLOWED_TOOLS);
@@ -311,18 +324,21 @@ fn names(text: &str) -> Vec<String> {
     parts.filter(|part| !part.is_empty()).map(str::to_owned).collect()
 }
 
-/// Front matter and body.
-fn split(text: &str) -> Option<(&str, &str)> {
-    let rest = text.strip_prefix(FENCE)?;
-    let rest = rest.strip_prefix("\r\n").or_else(|| rest.strip_prefix('\n'))?;
+/// Front matter and body, or what is there instead.
+fn split(text: &str) -> Result<(&str, &str), &'static str> {
+    let first = text.split_inclusive('\n').next().unwrap_or_default();
+    if first.trim_end() != FENCE {
+        return Err("no front matter");
+    }
+    let rest = &text[first.len()..];
     let mut offset = 0;
     for line in rest.split_inclusive('\n') {
         if line.trim_end() == FENCE {
-            return Some((&rest[..offset], &rest[offset + line.len()..]));
+            return Ok((&rest[..offset], &rest[offset + line.len()..]));
         }
         offset += line.len();
     }
-    None
+    Err("front matter without its end")
 }
 
 fn parse(front: &str) -> Result<Front, serde_saphyr::Error> {
@@ -341,14 +357,19 @@ fn parse(front: &str) -> Result<Front, serde_saphyr::Error> {
     serde_saphyr::from_str_with_options(front, options)
 }
 
-/// The same text with quotes around the plain values of the outermost keys.
+/// The same text with quotes around the plain values of the outermost keys, each on one line with what goes on beneath it.
 fn quote_plain_values(front: &str) -> String {
+    let is_key = |key: &str| !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
     let mut repaired = String::with_capacity(front.len() + 64);
-    for line in front.lines() {
-        let is_key =
-            |key: &str| !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+    let mut lines = front.lines().peekable();
+    while let Some(line) = lines.next() {
         match line.split_once(": ") {
-            Some((key, value)) if is_key(key) && is_plain(value.trim()) => {
+            Some((key, value)) if is_key(key) && lacks_quotes(key, value.trim()) => {
+                let mut value = value.trim().to_owned();
+                while let Some(more) = lines.next_if(|line| line.starts_with([' ', '\t'])) {
+                    value.push(' ');
+                    value.push_str(more.trim());
+                }
                 repaired.push_str(key);
                 repaired.push_str(": '");
                 repaired.push_str(&value.trim().replace('\'', "''"));
@@ -361,14 +382,31 @@ fn quote_plain_values(front: &str) -> String {
     repaired
 }
 
-/// Whether a value is a text that only lacks its quotes: not one that YAML gives a form of its own.
-fn is_plain(value: &str) -> bool {
-    !value.is_empty() && !value.starts_with(['"', '\'', '[', '{', '|', '>', '&', '*', '!', '%', '@', '`'])
+/// Whether a value is a text that only lacks its quotes. What YAML gives a form of its own is left as it is, but where
+/// nothing else than a text can be meant: `[beta] does things` as a description.
+fn lacks_quotes(key: &str, value: &str) -> bool {
+    match value.chars().next() {
+        // Blocks are sound as they are; anchors and tags are refused, and so is an alias, which is one word.
+        None | Some('|' | '>' | '&' | '!') => false,
+        Some(quote @ ('"' | '\'')) => after_quoted(value, quote).is_some_and(|rest| !rest.trim().is_empty()),
+        Some('*') => TEXT_KEYS.contains(&key) && value[1..].contains(['*', ' ']),
+        Some('[' | '{' | '%' | '@' | '`') => TEXT_KEYS.contains(&key),
+        Some(_) => true,
+    }
 }
 
-fn line_of(value: &Spanned<Value>) -> usize {
-    // The first line of the file is the fence.
-    value.referenced.line() as usize + 1
+/// What follows the text in quotes that a value begins with; none when the quote does not end.
+fn after_quoted(value: &str, quote: char) -> Option<&str> {
+    let mut inner = value[1..].char_indices().peekable();
+    while let Some((at, sign)) = inner.next() {
+        match sign {
+            '\\' if quote == '"' => drop(inner.next()),
+            '\'' if quote == '\'' && inner.next_if(|(_, next)| *next == '\'').is_some() => {}
+            sign if sign == quote => return value.get(1 + at + 1..),
+            _ => {}
+        }
+    }
+    None
 }
 
 /// The text of a scalar: `1.0` and `true` are what the author wrote.

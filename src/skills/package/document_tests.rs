@@ -104,6 +104,33 @@ fn what_can_be_understood_is_taken_with_a_warning() {
         Some("pdf-forms"),
         &["3: YAML that needs quotes"],
     );
+    // Marks of YAML at the beginning of what can only be a text, and a text that goes on beneath.
+    for description in [
+        "[BETA] does things",
+        "`code` and more",
+        "*does* things",
+        "'it's fine'",
+        "\"a\" and \"b\"",
+        "@all of it",
+        "Use when: it is\n  asked for",
+    ] {
+        let text = format!("---\nname: pdf-forms\ndescription: {description}\n---\n");
+        check(&text, Some("pdf-forms"), &["3: YAML that needs quotes"]);
+        let (document, _) = read(text.as_bytes(), Path::new("SKILL.md"), "pdf-forms");
+        let read = document.map(|document| document.description);
+        assert_eq!(read, Some(description.replace("\n  ", " ")));
+    }
+    check(
+        "---\nname: \"pdf-forms\"\ndescription: 'it''s: fine'\nlicense: a: b\n---\n",
+        Some("pdf-forms"),
+        &["4: YAML that needs quotes"],
+    );
+    check("--- \nname: pdf-forms\ndescription: x\n---\n", Some("pdf-forms"), &[]);
+    check(
+        "\n  \n---\nname: pdf-forms\ndescription: x\nversion: 2\n---\n",
+        Some("pdf-forms"),
+        &["1: empty lines before", "6: the unknown key"],
+    );
     let long = "d".repeat(1025);
     check(
         &format!("---\nname: pdf-forms\ndescription: {long}\n---\n"),

@@ -1,7 +1,7 @@
 //! All packages that can be found: the home's, those of configured folders, and those of a run's workspace.
 //!
 //! Refuses to know: agents. Invariants: the folders are looked at anew each time, so what an operator changes counts
-//! at once; the first of two packages with one name counts; a package of a workspace is readable and nothing more;
+//! at once; of two packages with one name that counts which was added, else the first; a package of a workspace is readable and nothing more;
 //! a package that was added and has changed since is refused until it is added again.
 
 use std::collections::BTreeMap;
@@ -280,31 +280,38 @@ fn add_package(folder: &Path, folder_name: &str, origin: Origin, lock: &Lock, sh
     let (document, mut warnings) = document::read(&bytes, &file, folder_name);
     shelf.warnings.append(&mut warnings);
     let Some(document) = document else { return };
-    match shelf.packages.entry(document.name.clone()) {
-        Entry::Occupied(first) => {
-            let found = format!(
-                "the name `{}` again; {} has it",
-                document.name,
-                first.get().folder.display()
-            );
-            shelf
-                .warnings
-                .push(PackageWarning::fatal(&file, 0, found, "a name of its own"));
-        }
+    // A pin is for the folder that was added, not for whatever has its name.
+    let pin = lock
+        .pins
+        .get(&document.name)
+        .filter(|pin| pin.folder == *folder && origin != Origin::Workspace);
+    let package = Package {
+        pin: pin.cloned(),
+        document,
+        folder: folder.to_owned(),
+        origin,
+    };
+    let (left_out, has_it) = match shelf.packages.entry(package.document.name.clone()) {
         Entry::Vacant(place) => {
-            // A pin is for the folder that was added, not for whatever has its name.
-            let pin = lock
-                .pins
-                .get(&document.name)
-                .filter(|pin| pin.folder == *folder && origin != Origin::Workspace);
-            place.insert(Package {
-                pin: pin.cloned(),
-                document,
-                folder: folder.to_owned(),
-                origin,
-            });
+            place.insert(package);
+            return;
         }
-    }
+        // What an operator added counts before what only lies there.
+        Entry::Occupied(mut first) if first.get().pin.is_none() && package.pin.is_some() => {
+            let has_it = package.folder.clone();
+            (first.insert(package), has_it)
+        }
+        Entry::Occupied(first) => (package, first.get().folder.clone()),
+    };
+    let found = format!(
+        "the name `{}` again; {} has it",
+        left_out.document.name,
+        has_it.display()
+    );
+    let file = left_out.folder.join(DOCUMENT_FILE);
+    shelf
+        .warnings
+        .push(PackageWarning::fatal(&file, 0, found, "a name of its own"));
 }
 
 #[cfg(test)]
@@ -348,6 +355,34 @@ mod tests {
             "{fatal:?}"
         );
         assert!(fatal.iter().all(|line| line.contains("; allowed: ")), "{fatal:?}");
+    }
+
+    #[test]
+    fn of_two_packages_with_one_name_the_one_that_was_added_counts() {
+        let folder = tempfile::tempdir().expect("folder");
+        let root = folder.path().join("skills");
+        let first = put(&root, "aaa", &sound("tool"));
+        let added = put(&root, "tool", &sound("tool"));
+        let library = Library::new(folder.path(), Vec::new());
+        let check = |counts: &Path, left_out: &Path| {
+            let shelf = library.look(None);
+            assert_eq!(shelf.packages[&name("tool")].folder, counts);
+            let fatal: Vec<&PackageWarning> = shelf.warnings.iter().filter(|warning| warning.fatal).collect();
+            assert_eq!(fatal.len(), 1, "{fatal:?}");
+            assert_eq!(fatal[0].file, left_out.join(DOCUMENT_FILE));
+        };
+        check(&first, &added);
+        let mut lock = Lock::default();
+        let pin = Pin {
+            hash: PackageFolder::open(&added)
+                .and_then(|opened| opened.hash())
+                .expect("a hash"),
+            folder: added.clone(),
+            capabilities: CapabilitySet::default(),
+        };
+        lock.pins.insert(name("tool"), pin);
+        fs::write(folder.path().join(LOCK_FILE), lock.render()).expect("written");
+        check(&added, &first);
     }
 
     #[test]

@@ -260,8 +260,8 @@ impl Skill for RunSkill {
     }
 
     /// Rests on the package as it was added, too: another script of the same name is another call.
-    fn preview(&self, order: &CallOrder) -> Preview {
-        match self.parts.prepare(order) {
+    fn preview(&self, order: CallOrder) -> BoxFuture<'static, Preview> {
+        let shown = match self.parts.prepare(&order) {
             Ok(prepared) => {
                 let shown = showing::of_program(&order.arguments, &prepared.program);
                 let basis = format!("{} {}", shown.basis, prepared.pinned);
@@ -269,7 +269,8 @@ impl Skill for RunSkill {
             }
             // What cannot be prepared will be refused when it is made.
             Err(_) => Preview::of_arguments(&order.arguments),
-        }
+        };
+        shown.at_once()
     }
 
     /// The script itself, and what its package was granted: who lacks any of that cannot run it.

@@ -17,7 +17,7 @@ use crate::skills::sandbox::policy::{Confinement, LimitsWire, PolicyWire, Sandbo
 use crate::skills::sandbox::report::SandboxReport;
 use crate::skills::sandbox::self_test::self_test;
 
-use super::orphans::EFFECT_KEY_VARIABLE;
+use super::orphans::{EFFECT_KEY_VARIABLE, end_abandoned};
 use super::wire::{BoundsWire, EgressWire, StartWire};
 
 /// Processes by which the kernel's limit is above that of the shim.
@@ -78,7 +78,15 @@ impl Confiner {
     pub(super) async fn report(&self) -> &SandboxReport {
         let test = || async {
             let (program, mode) = (self.program.clone(), self.settings.mode);
-            let tested = tokio::task::spawn_blocking(move || self_test(&program, mode)).await;
+            let test = move || {
+                let report = self_test(&program, mode);
+                if let Some(home) = &report.cgroup {
+                    // A daemon that was killed together with its shims has left them to whoever comes next.
+                    end_abandoned(home);
+                }
+                report
+            };
+            let tested = tokio::task::spawn_blocking(test).await;
             tested.unwrap_or_else(|error| SandboxReport::of_failure(self.settings.mode, error.to_string()))
         };
         self.report.get_or_init(test).await

@@ -3,10 +3,12 @@
 //! `openclaw __launch` is started by the daemon once. Its standard input is a socket; each message on it carries the
 //! daemon's end of one shim's connection, and the launcher forks: the copy lets go of the socket and becomes the shim.
 //! Refuses to know: orders, programs, reports. Invariants: it has one thread, or it does not fork; its death touches no
-//! shim that has begun; when the daemon closes its end or dies, it ends.
+//! shim that has begun; when the daemon closes its end or dies, it ends; what a killed shim leaves behind becomes its
+//! child, and is ended.
 //!
 //! `ops/decisions/0021-launcher.md` says why a fork is sound here and nowhere else in the product.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, IoSliceMut, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -19,8 +21,9 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
-use rustix::process::{WaitOptions, setsid, wait};
+use rustix::process::{Pid, Signal as Kill, WaitOptions, getpid, kill_process, set_child_subreaper, setsid, wait};
 
+use super::descent::children_of;
 use super::launch::demand_one_thread;
 use super::shim;
 use crate::skills::sandbox;
@@ -47,6 +50,8 @@ fn launch_all() -> Result<Option<UnixStream>, String> {
     // Away from the daemon's terminal and group: an interrupt typed there is the daemon's to handle.
     let _ = setsid();
     let _ = rustix::thread::set_name(c"openclaw-launch");
+    // Copies do not inherit it. Where it is refused, what a killed shim leaves is found by other ways alone.
+    let _ = set_child_subreaper(Some(getpid()));
     let daemon = take_stdin().map_err(|error| format!("its socket: {error}"))?;
     let mut ended = SigSet::empty();
     ended.add(Signal::SIGCHLD);
@@ -56,6 +61,7 @@ fn launch_all() -> Result<Option<UnixStream>, String> {
     // What is the same for every program is made once; each copy has it.
     sandbox::prepare_filters();
     demand_one_thread().map_err(|error| error.to_string())?;
+    let mut shims = BTreeSet::new();
     loop {
         let mut watched = [
             PollFd::new(&daemon, PollFlags::IN),
@@ -69,7 +75,10 @@ fn launch_all() -> Result<Option<UnixStream>, String> {
         if some_ended {
             while matches!(children.read_signal(), Ok(Some(_))) {}
             // How they ended they have told the daemon themselves.
-            while matches!(wait(WaitOptions::NOHANG), Ok(Some(_))) {}
+            while let Ok(Some((ended, _))) = wait(WaitOptions::NOHANG) {
+                shims.remove(&ended.as_raw_nonzero().get());
+            }
+            end_strangers(&shims);
         }
         if !asked {
             continue;
@@ -86,9 +95,23 @@ fn launch_all() -> Result<Option<UnixStream>, String> {
                 ended.thread_unblock().map_err(|error| format!("signals: {error}"))?;
                 return Ok(Some(caller));
             }
-            Ok(Fork::Parent(_)) => {}
+            Ok(Fork::Parent(shim)) => {
+                shims.insert(shim);
+            }
             // Too many processes, or no memory for one more.
             Err(error) => shim::refuse(caller, format!("a process for it: {error}")),
+        }
+    }
+}
+
+/// Kills the children that are no shims: a shim was killed, and what its program had started has come here. The end of
+/// each brings its own children here in turn, and another look.
+fn end_strangers(shims: &BTreeSet<i32>) {
+    let children = children_of(getpid().as_raw_nonzero().get());
+    for stranger in children.into_iter().filter(|child| !shims.contains(child)) {
+        if let Some(stranger) = Pid::from_raw(stranger) {
+            // Not reaped yet, so its number is nobody else's.
+            let _ = kill_process(stranger, Kill::KILL);
         }
     }
 }

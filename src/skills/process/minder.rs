@@ -1,12 +1,14 @@
 //! The actor that minds the launcher, and the branch that it lives in.
 //!
 //! ```text
-//! launcher (temporary: gives up after 5 restarts in 60 s; then each program starts a launcher when there is none)
+//! launcher (temporary: a minder that fails without a pause gives up; then each program starts a launcher by itself)
 //! ├── waiting: the one task, which waits for the launcher's end
 //! └── minder (permanent, with a backoff): starts it before the first program, and again after its end
 //! ```
 //!
-//! A launcher that has gone touches no program that runs: their shims are processes of their own.
+//! A launcher that has gone touches no program that runs: their shims are processes of their own. Its end is mostly no
+//! fault of anything here: somebody killed it, or there is no descriptor for another one just now. So the branch bears
+//! more restarts than the backoff lets happen, and never stays down for that.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +18,8 @@ use supervisors::{Backoff, ChildSpec, Restart, Strategy, SupervisorSpec, TaskExi
 
 use super::runner::ProcessRunner;
 
-const RESTARTS: u32 = 5;
+/// More than the waits between them leave room for.
+const RESTARTS: u32 = 60;
 const PERIOD: Duration = Duration::from_secs(60);
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
@@ -59,6 +62,7 @@ pub fn child(runner: &Arc<ProcessRunner>) -> ChildSpec {
     .backoff(Backoff::jitter(BACKOFF_MIN, BACKOFF_MAX));
     let branch = SupervisorSpec::new(Strategy::RestForOne)
         .intensity(RESTARTS, PERIOD)
+        .forgive_kills()
         .child(ChildSpec::tasks("waiting", tasks))
         .child(minder);
     ChildSpec::supervisor("launcher", branch).restart(Restart::Temporary)

@@ -1,8 +1,10 @@
 //! Finds and ends programs whose shim is gone too: killed by a person, or by the kernel for want of memory.
 //!
-//! They are known by the effect key in their environment, which what they started inherits. A program that wipes
-//! its environment and leaves its group escapes this net; it does not escape the shim's. A shim is a copy, with the
-//! environment of what it is a copy of; it is known by its name. A keeper is known by its environment.
+//! They are known by the effect key in their environment, which what they started inherits, and where the system has
+//! control groups by the group of their call, which nothing of them can leave. Without groups a program that wipes its
+//! environment and leaves its group of processes escapes this net; it does not escape the shim's, nor the launcher's,
+//! whose child it becomes when the shim is killed. A shim is a copy, with the environment of what it is a copy of; it is
+//! known by its name. A keeper is known by its environment.
 //!
 //! A shim of the daemon that was killed may itself still be there, on its way to start the program or to write its
 //! report. It is waited for, because until it is gone its call may yet happen; it is killed only when it hangs.
@@ -13,6 +15,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::domain::effect::EffectKey;
+use crate::skills::sandbox::cgroup::{CgroupHome, Closed};
 
 /// The variable that each program gets.
 pub const EFFECT_KEY_VARIABLE: &str = "OPENCLAW_EFFECT_KEY";
@@ -28,10 +31,11 @@ const PAUSE: Duration = Duration::from_millis(5);
     clippy::disallowed_methods,
     reason = "the kernel tells no one when a process that is not a child is gone; it blocks a thread of its own"
 )]
-pub(super) fn end_all_of(keys: &[EffectKey]) -> usize {
+pub(super) fn end_all_of(keys: &[EffectKey], home: Option<&CgroupHome>) -> usize {
     let named = |variable: &str| -> Vec<String> { keys.iter().map(|key| format!("{variable}={key}")).collect() };
     let (programs, keepers) = (named(EFFECT_KEY_VARIABLE), named(SHIM_KEY_VARIABLE));
     let names: Vec<String> = keys.iter().copied().map(shim_name).collect();
+    let calls: Vec<String> = keys.iter().map(ToString::to_string).collect();
     let began = Instant::now();
     let mut ended = std::collections::BTreeSet::new();
     loop {
@@ -40,7 +44,18 @@ pub(super) fn end_all_of(keys: &[EffectKey]) -> usize {
         let mut waited_for = processes_named(&names);
         waited_for.extend(processes_with(&keepers));
         let mut found = processes_with(&programs);
-        if (found.is_empty() && waited_for.is_empty()) || began.elapsed() > SWEEP_MAX * 2 {
+        // A shim or keeper that is there ends its group itself.
+        let mut groups_are_left = false;
+        if waited_for.is_empty() || late {
+            for group in home.iter().flat_map(|home| home.groups_of(&calls)) {
+                if let Closed::Holds(within) = group.close() {
+                    groups_are_left = true;
+                    found.extend(within.into_iter().filter_map(Pid::from_raw));
+                }
+            }
+        }
+        let is_done = found.is_empty() && waited_for.is_empty() && !groups_are_left;
+        if is_done || began.elapsed() > SWEEP_MAX * 2 {
             return ended.len();
         }
         if late {
@@ -53,6 +68,22 @@ pub(super) fn end_all_of(keys: &[EffectKey]) -> usize {
         }
         std::thread::sleep(PAUSE);
     }
+}
+
+/// Kills what daemons left in groups of calls that no shim or keeper takes care of, and says how many calls those were.
+/// Calls that are under way, of whichever daemon, are not touched. Blocks.
+pub(super) fn end_abandoned(home: &CgroupHome) -> usize {
+    let left = home.groups_of_the_gone().into_iter();
+    let keys = left.filter_map(|(key, _)| key.parse().ok().map(EffectKey));
+    let is_cared_for = |key: &EffectKey| {
+        let keeper = format!("{SHIM_KEY_VARIABLE}={key}");
+        !processes_named(&[shim_name(*key)]).is_empty() || !processes_with(&[keeper]).is_empty()
+    };
+    let abandoned: Vec<EffectKey> = keys.filter(|key| !is_cared_for(key)).collect();
+    if !abandoned.is_empty() {
+        end_all_of(&abandoned, Some(home));
+    }
+    abandoned.len()
 }
 
 /// The name of the shim of this call, as long as the kernel keeps one: 62 bits of the key, which are all that vary in

@@ -1,4 +1,5 @@
-//! The daemon's end: has a shim made for each program, keeps the connection to it open, and reads its one report.
+//! The daemon's end: gives each program to a shim that waits or is made for it, keeps the connection to it open, and
+//! reads its one report.
 //!
 //! Refuses to know: skills. Invariants: a dropped run closes its half of the connection, on which the shim stops the
 //! program; [`ProcessRunner::settled`] waits for that. The shim is never killed from here: it is what kills the rest. A
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{Shutdown, shutdown};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
@@ -35,6 +36,8 @@ use super::wire::{DOCUMENT_BYTES_MAX, OrderWire, ReportWire, WIRE_VERSION};
 const GRACE: Duration = Duration::from_secs(2);
 /// Shims that are asked for one program when none of them reads its order.
 const TRIES: u32 = 3;
+/// Shims that wait for another order at most. One that has waited for some seconds ends by itself.
+const IDLE_SHIMS_MAX: usize = 16;
 /// Time that the shim may need beyond the program's time and the grace: sweeping, draining, the spool's sync.
 const SHIM_MARGIN: Duration = Duration::from_secs(8);
 
@@ -137,6 +140,7 @@ pub struct ProcessRunner {
     spool: Option<Spool>,
     confiner: Confiner,
     lingering: Mutex<HashMap<EffectKey, Vec<Connection>>>,
+    idle: Mutex<Vec<Connection>>,
 }
 
 impl ProcessRunner {
@@ -158,6 +162,7 @@ impl ProcessRunner {
             launcher: LauncherHandle::new(program),
             spool,
             lingering: Mutex::default(),
+            idle: Mutex::default(),
         })
     }
 
@@ -234,7 +239,11 @@ impl ProcessRunner {
     async fn tell_and_hear(self: &Arc<Self>, key: EffectKey, line: &[u8]) -> Result<Vec<u8>, ProcessError> {
         let mut tries = 1;
         loop {
-            match self.tell_one_and_hear(key, line).await {
+            let idle = self.take_idle();
+            let has_waited = idle.is_some();
+            match self.tell_one_and_hear(key, line, idle).await {
+                // It had gone when the order came.
+                Err(ProcessError::SendOrder { .. }) if has_waited => {}
                 Err(ProcessError::SendOrder { source, .. }) if tries >= TRIES => {
                     return Err(ProcessError::SendOrder { tries, source });
                 }
@@ -247,10 +256,19 @@ impl ProcessRunner {
         }
     }
 
-    async fn tell_one_and_hear(self: &Arc<Self>, key: EffectKey, line: &[u8]) -> Result<Vec<u8>, ProcessError> {
-        let (own, its) = Connection::pair().map_err(ProcessError::Connect)?;
-        own.set_nonblocking(true).map_err(ProcessError::Connect)?;
-        let its = OwnedFd::from(its);
+    async fn tell_one_and_hear(
+        self: &Arc<Self>,
+        key: EffectKey,
+        line: &[u8],
+        idle: Option<Connection>,
+    ) -> Result<Vec<u8>, ProcessError> {
+        let (own, its) = if let Some(own) = idle {
+            (own, None)
+        } else {
+            let (own, its) = Connection::pair().map_err(ProcessError::Connect)?;
+            own.set_nonblocking(true).map_err(ProcessError::Connect)?;
+            (own, Some(OwnedFd::from(its)))
+        };
         let mut held = Held {
             runner: Arc::clone(self),
             key,
@@ -260,12 +278,18 @@ impl ProcessRunner {
         let not_read = |source| ProcessError::SendOrder { tries: 1, source };
         // As much as fits, so that the shim finds it when it comes up.
         let told = connection.try_write(line).unwrap_or(0);
-        self.launcher.hand_over(&its).await?;
-        drop(its);
+        if let Some(its) = its {
+            self.launcher.hand_over(&its).await?;
+        }
         connection.write_all(&line[told..]).await.map_err(not_read)?;
         let mut report = Vec::new();
-        let mut bounded = connection.take(DOCUMENT_BYTES_MAX);
-        match bounded.read_to_end(&mut report).await {
+        // Nothing follows the line until there is another order.
+        let mut bounded = BufReader::new(connection).take(DOCUMENT_BYTES_MAX);
+        match bounded.read_until(b'\n', &mut report).await {
+            Ok(_) if report.ends_with(b"\n") => {
+                self.keep_idle(held.connection.take());
+                return Ok(report);
+            }
             Ok(_) => {}
             // It said what it had to say without reading the order; or it went without having read all of it.
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset && report.is_empty() => {
@@ -279,6 +303,22 @@ impl ProcessRunner {
         Ok(report)
     }
 
+    /// A shim that waits for an order.
+    fn take_idle(&self) -> Option<Connection> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|connection| !is_closed(connection));
+        // The one that has waited least: those that are not needed come to their end.
+        idle.pop()
+    }
+
+    /// Keeps a shim that has reported. One that does not go on after it closes its end.
+    fn keep_idle(&self, connection: Option<UnixStream>) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE_SHIMS_MAX {
+            idle.extend(connection.and_then(|connection| connection.into_std().ok()));
+        }
+    }
+
     /// Starts the launcher, when there is none, and completes when it is gone.
     pub(super) async fn launcher_ended(&self) -> Result<(), LauncherError> {
         // The test of the sandbox first: it may move this process, and the launcher with it.
@@ -290,7 +330,8 @@ impl ProcessRunner {
     /// crash of the daemon the programs of its open calls are being stopped, and a call must not be made again
     /// beside its own earlier self.
     pub async fn end_leftovers(&self, keys: Vec<EffectKey>) -> usize {
-        let ended = tokio::task::spawn_blocking(move || orphans::end_all_of(&keys)).await;
+        let home = self.confiner.report().await.cgroup.clone();
+        let ended = tokio::task::spawn_blocking(move || orphans::end_all_of(&keys, home.as_ref())).await;
         // A look that panicked found nothing.
         ended.unwrap_or_default()
     }

@@ -1,16 +1,21 @@
-//! The shim: one small process per program, between the daemon and the program.
+//! The shim: a small process between the daemon and a program.
 //!
-//! A copy of the launcher. It reads one order from its connection to the daemon, runs the program in a group of its own,
-//! and gives one report. Refuses to know: tokio, actors, who asks. Invariants: whatever the end (its own, a time-out,
+//! A copy of the launcher. It reads an order from its connection to the daemon, runs the program in a group of its own,
+//! and gives one report; then it waits a while for the next order, because a copy costs more than many programs do.
+//! Refuses to know: tokio, actors, who asks. Invariants: one program at a time; whatever the end (its own, a time-out,
 //! the daemon's death), nothing that the program started is alive when the shim reports; a report is durable in the
-//! spool before it is given, unless there is no room for it; nothing is started when the daemon has left before the shim bears the name by which its
-//! next life finds it; memory does not grow with the output.
+//! spool before it is given, unless there is no room for it; nothing is started when the daemon has left before the shim
+//! bears the name by which its next life finds it; memory does not grow with the output; a shim of which anything is
+//! left over from a program takes no other one.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use rustix::event::{PollFlags, poll};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitStatus, getpid, kill_process_group, set_child_subreaper, setsid};
 
 use super::capture::Capture;
@@ -19,7 +24,7 @@ use super::event::Event;
 use super::launch::{Streams, launch, reap};
 use super::spool::{SpoolError, read_report, write_report};
 use super::trace;
-use super::watch::{Watch, Watched, has_left, now};
+use super::watch::{Watch, Watched, has_left, now, poll_on, timespec};
 use super::wire::{DOCUMENT_BYTES_MAX, EndedWire, OrderWire, ReportWire, WIRE_VERSION};
 use crate::domain::fault::in_one_line;
 use crate::skills::sandbox::stage::{NOT_STARTED_CODE, NOT_STARTED_MARK};
@@ -29,16 +34,49 @@ use crate::storage::error::is_full;
 const DRAIN_MAX: Duration = Duration::from_secs(1);
 /// Longest wait for a daemon that does not read its report.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// Longest wait for another order.
+const IDLE_MAX: Duration = Duration::from_secs(5);
+/// Its name between two orders: nobody waits for the end of a call that is over.
+const IDLE_NAME: &str = "openclaw-shim";
 
-/// Reads one order from the connection, carries it out and reports on it.
+/// Carries out the orders of its connection one after the other, until the daemon leaves or has none for a while.
 pub(super) fn attend(caller: UnixStream) -> ExitCode {
-    let report = match carry_out(&caller) {
-        Ok(report) => report,
-        Err(reason) => ReportWire::of_shim_error(reason),
-    };
-    let failed = report.shim_error.is_some();
-    answer(&caller, &report);
-    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    // Away from the launcher's group: what is sent to one is not meant for the other.
+    let _ = setsid();
+    loop {
+        let Done { report, is_clean } = match carry_out(&caller) {
+            Ok(done) => done,
+            Err(reason) => {
+                answer(&caller, &ReportWire::of_shim_error(reason));
+                return ExitCode::FAILURE;
+            }
+        };
+        let goes_on = is_clean && take_name(IDLE_NAME).is_ok();
+        answer(&caller, &report);
+        if !goes_on || !another_comes(&caller) {
+            return ExitCode::SUCCESS;
+        }
+    }
+}
+
+/// How an order was carried out.
+struct Done {
+    report: ReportWire,
+    /// Whether nothing is left of it in this process or below it.
+    is_clean: bool,
+}
+
+/// Waits for the next order; false when the daemon has left or has none.
+fn another_comes(caller: &UnixStream) -> bool {
+    let mut watched = [poll_on(caller.as_fd(), PollFlags::IN | PollFlags::RDHUP)];
+    let until = now() + IDLE_MAX;
+    loop {
+        match poll(&mut watched, Some(&timespec(until.saturating_duration_since(now())))) {
+            Err(Errno::INTR) => {}
+            Ok(_) => return watched[0].revents() == PollFlags::IN,
+            Err(_) => return false,
+        }
+    }
 }
 
 /// Tells a daemon that there is no shim for it. Its order has not been read, so nothing was started.
@@ -59,33 +97,38 @@ fn answer(caller: &UnixStream, report: &ReportWire) {
     let _ = caller.write_all(&line);
 }
 
-fn carry_out(caller: &UnixStream) -> Result<ReportWire, String> {
+fn carry_out(caller: &UnixStream) -> Result<Done, String> {
     let order = read_order(caller)?;
-    // Away from the launcher's group: what is sent to one is not meant for the other.
-    let _ = setsid();
     take_name(&order.name).map_err(|error| format!("its name: {error}"))?;
     if has_left(caller) {
-        return Ok(report(&order, EndedWire::Interrupted, None));
+        return Ok(left_over(report(&order, EndedWire::Interrupted, None)));
     }
     if let Some(spool) = order.spool.as_deref().filter(|_| order.unless_spooled)
         && let Some(mut report) = read_report(spool).map_err(|error| in_one_line(&error))?
     {
         report.from_spool = true;
-        return Ok(report);
+        return Ok(Done { report, is_clean: true });
     }
     set_child_subreaper(Some(getpid())).map_err(|error| format!("subreaper: {error}"))?;
-    let report = run(&order, caller);
-    trace::stopped(&order, &report);
+    let done = run(&order, caller);
+    let report = &done.report;
+    trace::stopped(&order, report);
     let is_known = !matches!(report.ended, EndedWire::Interrupted);
     if let Some(spool) = order.spool.as_deref().filter(|_| is_known) {
-        match write_report(spool, &report) {
+        match write_report(spool, report) {
             // On a full disk the daemon still hears it. Should it end before it has committed what it heard, the call
             // is unknown, as if nothing had been heard.
             Err(SpoolError::Write { source, .. }) if is_full(&source) => {}
             written => written.map_err(|error| in_one_line(&error))?,
         }
     }
-    Ok(report)
+    Ok(done)
+}
+
+/// An order after which no other one is taken.
+fn left_over(report: ReportWire) -> Done {
+    let is_clean = false;
+    Done { report, is_clean }
 }
 
 /// From here on it is found by this name, whoever looks for it.
@@ -108,11 +151,11 @@ fn read_order(caller: &UnixStream) -> Result<OrderWire, String> {
     Ok(order)
 }
 
-fn run(order: &OrderWire, caller: &UnixStream) -> ReportWire {
+fn run(order: &OrderWire, caller: &UnixStream) -> Done {
     let started = now();
     let not_started = |error: io::Error| {
         let reason = error.to_string();
-        report(order, EndedWire::NotStarted { reason }, None)
+        left_over(report(order, EndedWire::NotStarted { reason }, None))
     };
     let mut launched = match launch(&order.start, Streams::Pipes) {
         Ok(launched) => launched,
@@ -140,7 +183,7 @@ fn run(order: &OrderWire, caller: &UnixStream) -> ReportWire {
             launched.kill();
             reap(group);
             end_all_descendants();
-            return report(order, EndedWire::Interrupted, None);
+            return left_over(report(order, EndedWire::Interrupted, None));
         }
     };
     let ended = wait_for_end(
@@ -151,7 +194,7 @@ fn run(order: &OrderWire, caller: &UnixStream) -> ReportWire {
     );
     launched.kill();
     let status = reap(group);
-    end_all_descendants();
+    let all_ended = end_all_descendants();
     watch.drain(now() + DRAIN_MAX);
 
     let outputs = watch.outputs();
@@ -160,7 +203,10 @@ fn run(order: &OrderWire, caller: &UnixStream) -> ReportWire {
         EndedWire::Signaled { .. } if has_left(caller) => EndedWire::Interrupted,
         own => own,
     });
-    report(order, ended, Some(outputs))
+    // A program with a way to the network has left a thread here, and a copy is made from one thread only.
+    let is_clean = all_ended && order.start.egress.is_none();
+    let report = report(order, ended, Some(outputs));
+    Done { report, is_clean }
 }
 
 fn tell_of(error: &io::Error) {

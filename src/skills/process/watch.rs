@@ -181,11 +181,11 @@ pub(super) fn has_left(caller: &UnixStream) -> bool {
     poll(&mut watched, Some(&timespec(Duration::ZERO))).is_ok() && watched[0].revents().intersects(gone)
 }
 
-fn poll_on(fd: BorrowedFd<'_>, flags: PollFlags) -> PollFd<'_> {
+pub(super) fn poll_on(fd: BorrowedFd<'_>, flags: PollFlags) -> PollFd<'_> {
     PollFd::from_borrowed_fd(fd, flags)
 }
 
-fn timespec(duration: Duration) -> Timespec {
+pub(super) fn timespec(duration: Duration) -> Timespec {
     Timespec {
         tv_sec: duration.as_secs().try_into().unwrap_or(i64::MAX),
         tv_nsec: duration.subsec_nanos().into(),

@@ -7,6 +7,7 @@
 
 pub mod cgroup;
 mod confine;
+mod dispatch;
 mod files;
 mod namespaces;
 mod paths;

@@ -103,14 +103,16 @@ impl Confinement {
 
     /// Whether it may be given a secret of this name.
     pub fn may_use(&self, secret: &str) -> bool {
-        let wanted = Capability::new(CapabilityKind::Secret, secret);
-        let granted = |granted: &CapabilitySet| wanted.is_ok_and(|wanted| granted.allows(&wanted));
-        self.granted.as_deref().is_none_or(granted)
+        self.may(CapabilityKind::Secret, secret)
     }
 
     /// Whether it may reach this host, as `host:port`.
     pub fn may_reach(&self, host: &str) -> bool {
-        let wanted = Capability::new(CapabilityKind::Net, host);
+        self.may(CapabilityKind::Net, host)
+    }
+
+    fn may(&self, kind: CapabilityKind, scope: &str) -> bool {
+        let wanted = Capability::new(kind, scope);
         let granted = |granted: &CapabilitySet| wanted.is_ok_and(|wanted| granted.allows(&wanted));
         self.granted.as_deref().is_none_or(granted)
     }

@@ -13,6 +13,7 @@ use seccompiler::{
     SeccompRule, apply_filter, sock_filter,
 };
 
+use super::dispatch::{Verdict, dispatch};
 use crate::domain::fault::in_one_line;
 
 /// What is refused beside the list that holds for all.
@@ -197,16 +198,23 @@ pub(super) fn apply(refusals: Refusals) -> Result<(), String> {
 }
 
 fn filter(refusals: Refusals) -> Result<BpfProgram, String> {
-    let listed = || -> Result<BpfProgram, BackendError> {
-        SeccompFilter::new(
-            rules(refusals)?,
-            SeccompAction::Allow,
-            SeccompAction::Errno(libc::EPERM.cast_unsigned()),
-            std::env::consts::ARCH.try_into()?,
-        )?
-        .try_into()
+    let described = |error: BackendError| format!("system calls: {}", in_one_line(&error));
+    let rules = rules(refusals).map_err(described)?;
+    let verdict = |conditions: &Vec<SeccompRule>| {
+        if conditions.is_empty() {
+            Verdict::Refused
+        } else {
+            Verdict::Asked
+        }
     };
-    let mut program = listed().map_err(|error| format!("system calls: {}", in_one_line(&error)))?;
+    let named = rules.iter().map(|(number, conditions)| {
+        let number = u32::try_from(*number).map_err(|_| format!("system calls: {number} is no number of one"))?;
+        Ok((number, verdict(conditions)))
+    });
+    let named = named.collect::<Result<Vec<_>, String>>()?;
+    // Those that are refused whatever their arguments are known by the dispatch; the library has to know the others.
+    let asked = rules.into_iter().filter(|(_, conditions)| !conditions.is_empty());
+    let mut program = listed(asked.collect()).map_err(described)?;
     // One program and not two: the kernel translates each, and runs each with every call that is made. The library knows
     // one refusal for all, so those that look as if there were no such call are put in where it has loaded the number.
     let loads_number = |one: &sock_filter| (one.code, one.k) == (LOAD, NUMBER_OFFSET);
@@ -224,10 +232,22 @@ fn filter(refusals: Refusals) -> Result<BpfProgram, String> {
         [jump, refuse]
     };
     let second = SECOND_NUMBERING.into_iter().flat_map(|bit| absent(JUMP_IF_SET, bit));
-    let first: Vec<sock_filter> = second.chain(absent(JUMP_IF_EQUAL, UNSEEN)).collect();
+    let dispatch = dispatch(named, SECCOMP_RET_ERRNO | libc::EPERM.cast_unsigned())?;
+    let first: Vec<sock_filter> = second.chain(absent(JUMP_IF_EQUAL, UNSEEN)).chain(dispatch).collect();
     // Jumps lead forward, and what comes before this place jumps no further than to it.
     program.splice(place + 1..=place, first);
     Ok(program)
+}
+
+/// The library's filter for these rules.
+fn listed(rules: Rules) -> Result<BpfProgram, BackendError> {
+    SeccompFilter::new(
+        rules,
+        SeccompAction::Allow,
+        SeccompAction::Errno(libc::EPERM.cast_unsigned()),
+        std::env::consts::ARCH.try_into()?,
+    )?
+    .try_into()
 }
 
 fn rules(refusals: Refusals) -> Result<Rules, BackendError> {
@@ -287,14 +307,100 @@ fn rules(refusals: Refusals) -> Result<Rules, BackendError> {
 mod tests {
     use super::*;
 
+    fn all_refusals() -> impl Iterator<Item = Refusals> {
+        (0..8u8).map(|bits| Refusals {
+            sockets: bits & 1 != 0,
+            signals: bits & 2 != 0,
+            metadata: bits & 4 != 0,
+        })
+    }
+
+    /// What the kernel would do with a call: runs a filter as seccomp(2) says.
+    fn verdict(program: &[sock_filter], number: u32, arguments: [u64; 2]) -> u32 {
+        let word = |offset: u32| match offset {
+            0 => number,
+            4 => 0xc000_003e,
+            16 => arguments[0] as u32,
+            20 => (arguments[0] >> 32) as u32,
+            24 => arguments[1] as u32,
+            28 => (arguments[1] >> 32) as u32,
+            other => panic!("offset {other}"),
+        };
+        let (mut place, mut loaded) = (0, 0u32);
+        loop {
+            let one = &program[place];
+            place += 1;
+            let mut jump = |holds: bool| place += usize::from(if holds { one.jt } else { one.jf });
+            match one.code {
+                0x20 => loaded = word(one.k),
+                0x54 => loaded &= one.k,
+                0x05 => place += one.k as usize,
+                0x15 => jump(loaded == one.k),
+                0x25 => jump(loaded > one.k),
+                0x35 => jump(loaded >= one.k),
+                0x45 => jump(loaded & one.k != 0),
+                0x06 => return one.k,
+                other => panic!("instruction {other:#x}"),
+            }
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn the_dispatch_decides_every_call_as_the_list_of_rules_does() {
+        const ALLOWED: u32 = 0x7fff_0000;
+        let own = u64::from(std::process::id());
+        let flags = NEW_NAMESPACES.iter().chain(TERMINAL_INPUT).copied();
+        let few = [
+            0,
+            1,
+            2,
+            3,
+            10,
+            17,
+            own,
+            0x0100_0000,
+            u64::from(u32::MAX),
+            u64::MAX,
+            1 << 40,
+        ];
+        let values: Vec<u64> = flags.chain(few).collect();
+        for refusals in all_refusals() {
+            let made = filter(refusals).expect("a filter");
+            let plain = listed(rules(refusals).expect("rules")).expect("a filter");
+            let (mut refused, mut differing) = (0, 0);
+            for number in (0..700).filter(|number| *number != UNSEEN) {
+                let all = values
+                    .iter()
+                    .flat_map(|first| values.iter().map(move |second| [*first, *second]));
+                let found: Vec<u32> = all
+                    .map(|arguments| {
+                        let (made, plain) = (verdict(&made, number, arguments), verdict(&plain, number, arguments));
+                        assert_eq!(made, plain, "{refusals:?}: call {number} with {arguments:x?}");
+                        made
+                    })
+                    .collect();
+                refused += usize::from(found.iter().all(|one| *one != ALLOWED));
+                differing += usize::from(found.iter().any(|one| *one != found[0]));
+            }
+            assert!(
+                refused >= REFUSED.len() && differing >= 4,
+                "{refused} refused, {differing} by their arguments"
+            );
+            assert_eq!(
+                verdict(&made, UNSEEN, [0, 0]),
+                SECCOMP_RET_ERRNO | libc::ENOSYS.cast_unsigned()
+            );
+            assert_eq!(
+                verdict(&made, 0x4000_0000, [0, 0]),
+                SECCOMP_RET_ERRNO | libc::ENOSYS.cast_unsigned()
+            );
+        }
+    }
+
     #[test]
     fn every_combination_makes_a_filter_that_the_kernel_takes_in_length() {
-        for bits in 0..8u8 {
-            let refusals = Refusals {
-                sockets: bits & 1 != 0,
-                signals: bits & 2 != 0,
-                metadata: bits & 4 != 0,
-            };
+        for refusals in all_refusals() {
             let program = filter(refusals).expect("a filter");
             assert!((100..4096).contains(&program.len()), "{refusals:?}: {}", program.len());
             // The form that the absent calls are put into.

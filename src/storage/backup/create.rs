@@ -136,7 +136,7 @@ impl Taking<'_> {
 pub fn create(store: &Store, places: &Places, keys: bool, now: UtcMillis) -> Result<Made, BackupError> {
     make_folder(&places.backups)?;
     remove_halves(&places.backups)?;
-    let name = free_name(&places.backups, &name(now));
+    let name = free_name(&places.backups, &name(now))?;
     let making = places.backups.join(format!(".{name}"));
     make_folder(&making.join("state"))?;
     let mut taking = Taking {
@@ -177,14 +177,21 @@ pub fn create(store: &Store, places: &Places, keys: bool, now: UtcMillis) -> Res
     Ok(Made { path, manifest })
 }
 
-fn free_name(backups: &Path, name: &str) -> String {
-    let mut free = name.to_owned();
-    let mut number = 2;
-    while backups.join(&free).exists() {
-        free = format!("{name}-{number}");
-        number += 1;
-    }
-    free
+/// A name behind all of the same second, also behind those that went meanwhile while a later one is there: what is
+/// newer sorts last.
+fn free_name(backups: &Path, name: &str) -> Result<String, BackupError> {
+    let entries = fs::read_dir(backups).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    let numbers = entries.map_err(file("list", backups))?.into_iter().filter_map(|entry| {
+        let entry = entry.file_name();
+        match entry.to_str()?.strip_prefix(name)? {
+            "" => Some(1),
+            more => more.strip_prefix('-')?.parse::<u32>().ok(),
+        }
+    });
+    Ok(match numbers.max() {
+        None => name.to_owned(),
+        Some(last) => format!("{name}-{}", last.saturating_add(1)),
+    })
 }
 
 /// Removes what processes left that ended while they made a backup.

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::create::Made;
 use super::error::{BackupError, file};
 use super::manifest::Manifest;
 
@@ -19,15 +20,24 @@ pub fn list(backups: &Path) -> Result<Vec<(PathBuf, Manifest)>, BackupError> {
         .filter(|entry| !entry.file_name().to_string_lossy().starts_with('.'));
     let read = named.filter_map(|entry| Some((entry.path(), Manifest::read(&entry.path()).ok()?)));
     let mut found: Vec<_> = read.collect();
-    found.sort_by(|(one, _), (other, _)| one.cmp(other));
+    found.sort_by(|(one, made), (other, also)| {
+        let key = |path: &Path| (path.as_os_str().len(), path.to_owned());
+        (made.made_at, key(one)).cmp(&(also.made_at, key(other)))
+    });
     Ok(found)
 }
 
-/// Removes the oldest backups until `keep` are left, and says which went. The newest one always stays.
-pub fn prune(backups: &Path, keep: usize) -> Result<Vec<PathBuf>, BackupError> {
-    let found = list(backups)?;
-    let going = found.len().saturating_sub(keep.max(1));
-    let going = found.into_iter().take(going).map(|(path, _)| path);
+/// Removes the oldest backups until `keep` are left, and says which went. The one that was just made always stays: one
+/// with a later time was made before it, by a clock that was set back since, and goes first.
+pub fn prune(backups: &Path, keep: usize, made: &Made) -> Result<Vec<PathBuf>, BackupError> {
+    let mut older = list(backups)?;
+    older.retain(|(path, _)| *path != made.path);
+    let (later, mut ordered): (Vec<_>, Vec<_>) = older
+        .into_iter()
+        .partition(|(_, manifest)| manifest.made_at > made.manifest.made_at);
+    ordered.splice(..0, later);
+    let going = (ordered.len() + 1).saturating_sub(keep.max(1));
+    let going = ordered.into_iter().take(going).map(|(path, _)| path);
     going
         .map(|path| {
             // Its list goes first: a half that is left is no backup any more.
@@ -37,4 +47,58 @@ pub fn prune(backups: &Path, keep: usize) -> Result<Vec<PathBuf>, BackupError> {
             Ok(path)
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::time::UtcMillis;
+    use crate::storage::backup::create::{Places, create};
+    use crate::storage::store::Store;
+
+    /// 2026-01-01.
+    const NOW: u64 = 1_767_225_600_000;
+    const YEARS: u64 = 4 * 31_536_000_000;
+
+    /// Makes backups at these times with so many kept, and gives the times of those that are left, oldest first.
+    fn check(keep: usize, times: &[u64], wanted: &[u64]) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let state = folder.path().join("state");
+        let store = Store::open(&state.join("openclaw.redb"), 1 << 20).expect("opens");
+        let places = Places {
+            config: folder.path().join("config"),
+            backups: state.join("backups"),
+            state,
+        };
+        let mut names = std::collections::BTreeSet::new();
+        for time in times {
+            let made = create(&store, &places, false, UtcMillis(*time)).expect("made");
+            let gone = prune(&places.backups, keep, &made).expect("pruned");
+            assert!(!gone.contains(&made.path), "{times:?}: the newest went");
+            assert!(made.path.is_dir(), "{times:?}: the newest is there");
+            assert!(names.insert(made.path), "{times:?}: a name is never given twice");
+        }
+        let left = list(&places.backups).expect("listed");
+        let left: Vec<u64> = left.iter().map(|(_, manifest)| manifest.made_at.0).collect();
+        assert_eq!(left, wanted, "{times:?}");
+    }
+
+    #[test]
+    fn the_oldest_go_and_the_one_just_made_stays_whatever_the_clock_says() {
+        check(2, &[NOW, NOW + 1_000, NOW + 2_000], &[NOW + 1_000, NOW + 2_000]);
+        // All within one second: their names differ in a number alone, of which 10 sorts before 2 as a text.
+        let second: Vec<u64> = (0..12).map(|ms| NOW + ms).collect();
+        check(3, &second, &second[9..]);
+        check(3, &[NOW; 12], &[NOW; 3]);
+        // The clock was set back: what is of a time that has not come was made before, and goes first.
+        let (early, late) = (NOW, NOW + YEARS);
+        check(2, &[late, late + 1, late + 2, early], &[early, late + 2]);
+        check(
+            2,
+            &[late, late + 1, early, early + 1, early + 2],
+            &[early + 1, early + 2],
+        );
+        check(1, &[late, early], &[early]);
+        check(0, &[late, early], &[early]);
+    }
 }

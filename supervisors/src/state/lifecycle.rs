@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Action, Answer, Cancel, Core, Key, Phase, Plan, RequestId, StartOutcome};
+use crate::exit::KILLED;
 use crate::{
     AutoShutdown, ExitReason, Fact, GiveUp, Restart, Shutdown, StartError, Strategy,
     decision::{backoff_delay, is_restarted},
@@ -98,7 +99,8 @@ impl<P> Core<P> {
                 error,
             };
         } else {
-            if matches!(self.plan, Plan::GroupStart { .. }) {
+            let is_apart = self.slots.get(&key).is_some_and(|slot| slot.policy.apart);
+            if matches!(self.plan, Plan::GroupStart { .. }) && !is_apart {
                 self.plan = Plan::Idle;
             }
             self.retry_later(key);
@@ -217,6 +219,7 @@ impl<P> Core<P> {
             return;
         }
         let (significant, temporary) = (slot.policy.significant, slot.policy.restart == Restart::Temporary);
+        let is_forgiven = *reason == ExitReason::Killed && !self.flags.kills_count;
         self.enter(key, Phase::Down);
         if temporary || self.is_dynamic() {
             self.remove(key);
@@ -224,11 +227,11 @@ impl<P> Core<P> {
             self.serve_waiting(key);
         }
         if significant {
-            self.check_auto_shutdown(key);
+            self.check_auto_shutdown(key, is_forgiven);
         }
     }
 
-    fn check_auto_shutdown(&mut self, key: Key) {
+    fn check_auto_shutdown(&mut self, key: Key, is_forgiven: bool) {
         let over = match self.auto_shutdown() {
             AutoShutdown::Never => false,
             AutoShutdown::AnySignificant => true,
@@ -244,12 +247,21 @@ impl<P> Core<P> {
                 incarnation: 0,
                 fact: Fact::AutoShutdown,
             });
-            self.actions.push_back(Action::Finish(ExitReason::Shutdown));
+            // Whoever forgives a kill of the child forgives that its supervisor ends with it.
+            let killed = || ExitReason::Stopped(KILLED.to_owned());
+            let reason = if is_forgiven { killed() } else { ExitReason::Shutdown };
+            self.actions.push_back(Action::Finish(reason));
         }
     }
 
     /// Charges a restart and begins it, or gives up.
     fn restart(&mut self, key: Key) {
+        let phase = self.slots.get(&key).map(|slot| &slot.phase);
+        let is_killed = matches!(phase, Some(Phase::Ended(ExitReason::Killed)));
+        if is_killed && !self.flags.kills_count {
+            self.restart_after(key, Duration::ZERO);
+            return;
+        }
         if !self.window.charge(self.now, self.flags.intensity) {
             self.enter(key, Phase::Down);
             self.give_up(Some(key), GiveUp::Intensity);
@@ -260,7 +272,8 @@ impl<P> Core<P> {
     }
 
     fn restart_after(&mut self, key: Key, delay: Duration) {
-        let strategy = if self.is_dynamic() {
+        let is_apart = self.slots.get(&key).is_some_and(|slot| slot.policy.apart);
+        let strategy = if is_apart || self.is_dynamic() {
             Strategy::OneForOne
         } else {
             self.flags.strategy

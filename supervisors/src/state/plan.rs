@@ -6,6 +6,7 @@ use crate::{ApiError, Restart};
 impl<P> Core<P> {
     /// Takes the plan as far as it can go without waiting, then judges and answers what had to wait for it.
     pub(super) fn advance(&mut self) {
+        self.judge_apart();
         loop {
             match &self.plan {
                 Plan::Idle => {
@@ -76,6 +77,19 @@ impl<P> Core<P> {
         }
     }
 
+    /// Who stands apart waits for no group restart: a long one is no reason for it to stay down.
+    fn judge_apart(&mut self) {
+        while !self.finishing && matches!(self.plan, Plan::Idle | Plan::GroupStop { .. } | Plan::GroupStart { .. }) {
+            let is_apart = |key: &Key| self.slot(*key).is_some_and(|slot| slot.policy.apart);
+            let Some(at) = self.ripe.iter().position(is_apart) else {
+                return;
+            };
+            if let Some(key) = self.ripe.remove(at) {
+                self.judge(key);
+            }
+        }
+    }
+
     /// With no plan under way: judges the next child that waits for it, else answers the next request that waited.
     fn serve_next(&mut self) -> bool {
         if let Some(key) = self.ripe.pop_front() {
@@ -98,7 +112,8 @@ impl<P> Core<P> {
         let Some((rank, key)) = next else { return Step::Done };
         let initial = matches!(self.plan, Plan::Init { .. });
         // A child that is up, or ended again meanwhile, is passed: it is judged when the plan is done.
-        if self.slots.get(&key).is_some_and(|slot| slot.phase == Phase::Down) {
+        let is_for = |slot: &Slot<P>| slot.phase == Phase::Down && (initial || !slot.policy.apart);
+        if self.slot(key).is_some_and(is_for) {
             self.start(key, !initial);
         }
         Step::At(rank + 1, Some(key))
@@ -115,7 +130,11 @@ impl<P> Core<P> {
             .next_back()
             .map(|(rank, key)| (*rank, *key));
         let Some((rank, key)) = next else { return Step::Done };
+        let is_apart = self.slot(key).is_some_and(|slot| slot.policy.apart);
+        let passes_by = is_apart && matches!(self.plan, Plan::GroupStop { .. });
         match self.slots.get(&key).map(|slot| &slot.phase) {
+            _ if passes_by && rank == 0 => Step::Done,
+            _ if passes_by => Step::At(rank - 1, None),
             Some(Phase::Running | Phase::Starting(None | Some(Cancel::Deadline))) => {
                 self.stop(key, None);
                 Step::Wait

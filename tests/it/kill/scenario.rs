@@ -201,7 +201,7 @@ pub fn asking_home() -> TestHome {
 
 /// A home with the skills of all classes; its ledger lies beside it.
 pub fn home() -> TestHome {
-    let home = TestHome::new("");
+    let home = TestHome::new("").with_own_program();
     let folder = home.ledger_folder();
     std::fs::create_dir_all(&folder).expect("a folder for the ledger");
     for file in ["ledger", "attempts"] {

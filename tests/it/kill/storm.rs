@@ -166,16 +166,19 @@ impl Storm {
         daemon.kill();
     }
 
-    /// Waits until no process of a killed daemon is alive: neither programs nor servers, nor what stands beside them.
+    /// Waits until no process of a killed daemon is alive: neither programs and servers, which name the home, nor the
+    /// launcher, shims and keepers, which run the daemon's own file.
     fn leaves_nothing(&self) {
         let home = self.home.path();
         let home = home.to_str().expect("text").as_bytes();
+        let program = self.home.program();
         until("everything of a killed daemon to end", LIFE_MAX, || {
             let processes = std::fs::read_dir("/proc").expect("proc").flatten();
             let is_ours = |folder: &std::path::Path| {
                 let read = |name: &str| std::fs::read(folder.join(name)).unwrap_or_default();
                 let all = [read("environ"), read("cmdline")].concat();
-                all.windows(home.len()).any(|part| part == home)
+                let runs_our_file = std::fs::read_link(folder.join("exe")).is_ok_and(|file| file == program);
+                runs_our_file || all.windows(home.len()).any(|part| part == home)
             };
             let left = processes.map(|entry| entry.path()).filter(|folder| is_ours(folder));
             let left: Vec<_> = left.collect();

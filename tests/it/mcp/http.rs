@@ -49,6 +49,12 @@ async fn answer(State(seen): State<Arc<Seen>>, headers: HeaderMap, body: String)
             {"name": "away", "inputSchema": {"type": "object"}},
             {"name": "unwanted", "inputSchema": {"type": "object"}},
         ]}),
+        "tools/call" if request["params"]["arguments"]["status"].is_u64() => {
+            let status = request["params"]["arguments"]["status"].as_u64().unwrap_or_default();
+            let status = StatusCode::from_u16(status as u16).expect("a status");
+            let challenge = "Bearer realm=\"r\"";
+            return (status, [(header::WWW_AUTHENTICATE, challenge)], "words").into_response();
+        }
         "tools/call" if request["params"]["name"] == "away" => {
             return (
                 StatusCode::TEMPORARY_REDIRECT,
@@ -101,7 +107,38 @@ fn tools_of_an_address_are_skills_and_a_redirect_is_not_followed() {
             let away = stage
                 .call_within("mcp.web.away", json!({}), Duration::from_secs(5))
                 .await;
-            assert!(away.is_err(), "{away:?}");
+            let away = away.expect("it was refused before anything was done").outcome;
+            assert!(away.is_error && away.content.contains("HTTP 307"), "{away:?}");
+            for (status, refuses) in [
+                (400, true),
+                (401, true),
+                (403, true),
+                (404, true),
+                (429, true),
+                (500, false),
+                (502, false),
+            ] {
+                match stage.call("mcp.web.add", json!({"status": status})).await {
+                    Ok(end) => {
+                        let said = end.outcome.content.to_string();
+                        let wanted = format!("the server refused: HTTP {status}");
+                        assert!(
+                            refuses && end.outcome.is_error && said.starts_with(&wanted),
+                            "{status}: {said}"
+                        );
+                    }
+                    Err(lost) => {
+                        assert!(
+                            !refuses && matches!(lost, SkillError::ServerLost { .. }),
+                            "{status}: {lost}"
+                        );
+                        assert!(
+                            !lost.to_string().contains("rmcp"),
+                            "it names no types of a library: {lost}"
+                        );
+                    }
+                }
+            }
             let needs = stage
                 .catalogue
                 .load()

@@ -115,6 +115,16 @@ def call(request):
                 time.sleep(600)
             os._exit(0)
         return answer(request, text("born"))
+    if how == "stranger":
+        # Of it nothing leads back but the group that it cannot leave.
+        child = os.fork()
+        if child == 0:
+            os.setsid()
+            if os.fork() == 0:
+                os.execve("/bin/sleep", ["sleep", arguments["for"]], {})
+            os._exit(0)
+        os.waitpid(child, 0)
+        return answer(request, text("born"))
     if how == "change":
         TOOLS.append({"name": "added", "description": "New.", "inputSchema": {"type": "object"}})
         del TOOLS[1]
@@ -165,6 +175,8 @@ def main():
     for line in sys.stdin:
         request = json.loads(line)
         method = request.get("method")
+        if HOW == "strict" and method == "server/discover":
+            os._exit(4)
         if HOW == "stubborn":
             import signal
             signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -36,6 +36,7 @@ pub struct Stage {
     pub shared: Vec<Arc<Shared>>,
     pub catalogue: Arc<ArcSwap<Catalogue>>,
     pub root: SupervisorRef,
+    pub runner: Arc<ProcessRunner>,
 }
 
 /// The test server as a program: its revision and how it misbehaves.
@@ -84,12 +85,13 @@ impl Stage {
             .into_iter()
             .map(|server| Shared::new(server, Vec::new()))
             .collect();
-        let root = Self::tree(folder.path(), runner, &shared, &catalogue).await;
+        let root = Self::tree(folder.path(), runner.clone(), &shared, &catalogue).await;
         Self {
             folder,
             shared,
             catalogue,
             root,
+            runner,
         }
     }
 
@@ -161,6 +163,7 @@ impl Stage {
             arguments,
             workspace: self.folder.path().into(),
             granted: None,
+            agreed: false,
             deadline,
         };
         skill.expect("in the catalogue").call(order).await

@@ -12,7 +12,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use super::stage::{LONG, Stage, program, recalled};
-use crate::process::{alive, block_on};
+use crate::process::{alive, block_on, sleeping};
+use crate::sandbox::ground::skipped;
 use crate::support::wait::until_async;
 
 const HANDSHAKE: &str = "2025-11-25";
@@ -310,6 +311,64 @@ fn nothing_of_a_server_outlives_its_stop_its_keeper_or_its_own_death() {
             before.iter().all(|pid| !alive(key).contains(pid)),
             "nothing of the second life is left"
         );
+        stage.stop().await;
+    });
+}
+
+#[test]
+fn a_server_that_ends_at_a_question_it_does_not_know_is_spoken_to_by_the_handshake() {
+    block_on(async {
+        let stage = Stage::start(|folder| vec![program("strict", HANDSHAKE, "strict", folder)]).await;
+        stage.until(0, "ready").await;
+        assert_eq!(stage.lines("starts").len(), 2, "one life to find it out");
+        let lost = stage.call("mcp.strict.act", json!({"how": "die"})).await;
+        assert!(lost.is_err(), "{lost:?}");
+        assert_eq!(text(stage.call("mcp.strict.echo", json!({"text": "x"})).await).1, "x");
+        assert_eq!(stage.lines("starts").len(), 3, "it is not asked again");
+        stage.stop().await;
+    });
+}
+
+#[test]
+fn what_a_server_left_under_no_name_of_ours_goes_with_its_keeper_and_hinders_no_next_life() {
+    block_on(async {
+        let stage = Stage::start(|folder| vec![program("meek", HANDSHAKE, "", folder)]).await;
+        stage.until(0, "ready").await;
+        if stage.runner.sandbox().await.cgroup.is_none() {
+            skipped("SKIPPED: without control groups the keeper alone knows what a server started");
+            return stage.stop().await;
+        }
+        let seconds = format!("6{}", fastrand::u32(10_000_000..99_999_999));
+        let born = stage
+            .call("mcp.meek.act", json!({"how": "stranger", "for": seconds}))
+            .await;
+        assert_eq!(text(born).1, "born");
+        until_async("the stranger", LONG, async || {
+            let seen = sleeping(&seconds);
+            if seen.len() == 1 { Ok(()) } else { Err(seen) }
+        })
+        .await;
+        let server = stage.lines("starts").last().cloned().expect("a start");
+        let stat = std::fs::read_to_string(format!("/proc/{server}/stat")).expect("it runs");
+        let keeper = stat
+            .rsplit_once(')')
+            .and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok());
+        kill_process(keeper.and_then(Pid::from_raw).expect("a parent"), Signal::KILL).expect("killed");
+        until_async("the next life", LONG, async || {
+            let seen = stage.shared[0].lives();
+            if seen == 2 {
+                Ok(())
+            } else {
+                Err((seen, stage.shared[0].state().reason().map(str::to_owned)))
+            }
+        })
+        .await;
+        assert_eq!(
+            sleeping(&seconds),
+            Vec::<u32>::new(),
+            "the stranger is gone before the next life"
+        );
+        assert_eq!(stage.lines("starts").len(), 2, "no start was in vain");
         stage.stop().await;
     });
 }

@@ -63,6 +63,23 @@ fn an_export_comes_in_again_whole_or_not_at_all_and_twice_is_once() {
         1,
         "{whole}"
     );
+    let before = std::fs::read(file).expect("there");
+    let nobody = [
+        "memory",
+        "export",
+        "--output",
+        file,
+        "--url",
+        "http://127.0.0.1:1",
+        "--key",
+        "ocl_1_2",
+    ];
+    assert!(!claw(&home, &nobody).status.success());
+    assert_eq!(
+        std::fs::read(file).expect("there"),
+        before,
+        "an export that fails leaves the earlier one"
+    );
     for _ in 0..2 {
         let taken = out(&home, &["memory", "import", file, "--scope", "global"]);
         assert_eq!(taken, "1 entries imported\n");
@@ -199,4 +216,17 @@ fn every_command_answers_in_json_and_shows_nothing_that_drives_a_terminal() {
         "{refused:?}"
     );
     drop(daemon);
+}
+
+#[test]
+fn a_key_that_no_address_can_name_is_refused_as_such() {
+    let home = TestHome::new("");
+    let _daemon = home.start();
+    for key in [".", ".."] {
+        let ended = claw(&home, &["memory", "put", "--key", key, "x"]);
+        let said = String::from_utf8(ended.stderr).expect("UTF-8");
+        assert_eq!(ended.status.code(), Some(2), "{said}");
+        assert!(said.contains("no address can name them"), "{said}");
+    }
+    assert_eq!(out(&home, &["memory", "put", "--key", "...", "x"]), "kept\n");
 }

@@ -345,7 +345,7 @@ fn visit_every_commit(variable: &'static str) {
             verify(&client).await.expect("nobody kills it");
         });
         if !crashed {
-            assert!(number > 30, "the script ended after {number} commits");
+            assert!(number > 20, "the script ended after {number} commits");
             return;
         }
     }

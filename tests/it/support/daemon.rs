@@ -28,6 +28,7 @@ const WORDS_BYTES_MAX: usize = 6000;
 pub struct TestHome {
     folder: Option<tempfile::TempDir>,
     path: PathBuf,
+    program: PathBuf,
 }
 
 impl TestHome {
@@ -41,11 +42,30 @@ impl TestHome {
         let home = Self {
             folder: Some(folder),
             path,
+            program: env!("CARGO_BIN_EXE_openclaw").into(),
         };
         std::fs::create_dir_all(home.path()).expect("home");
         std::fs::create_dir_all(home.workspace()).expect("workspace");
         std::fs::write(home.path().join("openclaw.toml"), config).expect("configuration");
         home
+    }
+
+    /// Gives this home a name of the program for itself: by `/proc/PID/exe` every process is found that runs it, also
+    /// those that have neither arguments nor variables of their own.
+    #[must_use]
+    pub fn with_own_program(mut self) -> Self {
+        let own = self.path.join("openclaw");
+        if std::fs::hard_link(&self.program, &own).is_err() {
+            // Another file system.
+            std::fs::copy(&self.program, &own).expect("a copy of the program");
+        }
+        self.program = own;
+        self
+    }
+
+    /// The file that its daemons run.
+    pub fn program(&self) -> &Path {
+        &self.program
     }
 
     /// What `--home` is given.
@@ -108,7 +128,7 @@ impl TestHome {
 
     /// A command of the program on this home, for the CLI.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_openclaw"));
+        let mut command = Command::new(&self.program);
         command.arg("--home").arg(self.path());
         // Nothing of the developer's own surroundings decides a test.
         command

@@ -95,7 +95,7 @@ fn sample(kind: Kind) -> String {
         Kind::Secret => "${A_KEY}".into(),
         Kind::Schema => "{ type = \"object\" }".into(),
         Kind::Flag => "false".into(),
-        Kind::Usd => "0.25".into(),
+        Kind::Number | Kind::Usd => "0.25".into(),
         Kind::Zone => "Europe/Berlin".into(),
     }
 }

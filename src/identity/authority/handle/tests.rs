@@ -1,5 +1,7 @@
 //! The authority over time, with a clock that stands until it is set.
 
+use futures_util::FutureExt as _;
+
 use super::*;
 use crate::runtime::bus::Bus;
 use crate::runtime::committer::Committer;
@@ -89,7 +91,16 @@ async fn certificates_are_renewed_at_two_thirds_of_their_life_and_not_before() {
     assert_ne!(own_serial(&authority), first);
     assert_ne!(stage.operator(), operator);
     assert_eq!(stage.admit(&authority).as_deref(), Ok("admin/operator"));
-    assert!(authority.own_expiry() > START.plus_ms(OWN_LIFE_MS));
+    let end = |kind: CertificateKind| {
+        let endings = authority.endings();
+        endings
+            .into_iter()
+            .find(|ending| ending.kind == kind)
+            .expect("there")
+            .not_after
+    };
+    assert!(end(CertificateKind::Own) > START.plus_ms(OWN_LIFE_MS));
+    assert!(end(CertificateKind::Authority) > START.plus_ms(5 * 365 * 24 * 3_600_000));
     assert!(authority.until_renewal() > Duration::from_secs(3600));
     stage.clock.set(START.plus_ms(OWN_LIFE_MS));
     assert_eq!(authority.admit(Some(&operator)), Err(PeerRefused::Expired));
@@ -133,6 +144,27 @@ async fn what_was_revoked_or_is_not_known_is_refused_also_by_the_next_life() {
     let stray = CertificateDer::from(signed.expect("signed").der);
     assert_eq!(authority.admit(Some(&stray)), Err(PeerRefused::Unknown));
     assert_eq!(authority.admit(None), Err(PeerRefused::Unreadable));
+}
+
+#[tokio::test]
+async fn a_revocation_whose_asker_leaves_holds_and_the_operators_own_is_replaced_with_it() {
+    let stage = Stage::new();
+    let authority = stage.authority().await;
+    let before = stage.operator();
+    let serial = authority.admit(Some(&before)).expect("let in").serial;
+    let lapse = authority.lapse(serial);
+    let asked = authority.revoke("test", serial).now_or_never();
+    assert!(asked.is_none(), "it waits for the disk: {asked:?}");
+    let lapsed = tokio::time::timeout(Duration::from_secs(20), lapse).await;
+    assert_eq!(lapsed, Ok(PeerRefused::Revoked));
+    // By the moment at which its connections end the next one lies in the folder.
+    assert_ne!(stage.operator(), before);
+    assert_eq!(stage.admit(&authority).as_deref(), Ok("admin/operator"));
+    assert_eq!(authority.admit(Some(&before)), Err(PeerRefused::Revoked));
+    drop(authority);
+    let authority = stage.authority().await;
+    assert_eq!(stage.admit(&authority).as_deref(), Ok("admin/operator"));
+    assert_eq!(authority.admit(Some(&before)), Err(PeerRefused::Revoked));
 }
 
 #[tokio::test]

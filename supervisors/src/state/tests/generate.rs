@@ -69,10 +69,16 @@ pub(super) fn name(n: usize) -> ChildId {
     ChildId::from(format!("c{n}"))
 }
 
+/// Two of the six stand apart from group restarts.
+pub(super) fn is_apart(id: &ChildId) -> bool {
+    [name(1), name(4)].contains(id)
+}
+
 pub(super) fn child(n: usize, restart: Restart, significant: bool, shutdown: Shutdown) -> NewChild<()> {
     let policy = ChildPolicy {
         restart,
         significant,
+        apart: is_apart(&name(n)),
         shutdown,
         backoff: Backoff::none(),
         ..ChildPolicy::worker()

@@ -9,7 +9,7 @@ use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq, propte
 
 use super::{
     super::{Action, Core, Event, Key, Mode, Phase, Slot, StartOutcome},
-    generate::{Op, TestCore, child, flags, name, ops, request, restarts},
+    generate::{Op, TestCore, child, flags, is_apart, name, ops, request, restarts},
 };
 use crate::{AutoShutdown, ChildId, ExitReason, Flags, Restart, Shutdown, StartError, Strategy};
 
@@ -62,9 +62,13 @@ impl Model {
         self.stop_from(0, false);
     }
 
-    /// Stops in reverse down to this place; temporary ones are then gone.
+    /// Stops in reverse down to this place; those for a group restart pass by who stands apart, and temporary ones are
+    /// then gone.
     fn stop_from(&mut self, from: usize, forget: bool) {
         for at in (from..self.children.len()).rev() {
+            if forget && is_apart(&self.children[at].0) {
+                continue;
+            }
             if self.children[at].3 == State::Up {
                 self.log.push(format!("-{}", self.children[at].0));
             }
@@ -77,7 +81,12 @@ impl Model {
 
     fn restart(&mut self, id: &ChildId) {
         let at = self.place(id).expect("the child to restart");
-        let from = match self.flags.strategy {
+        let strategy = if is_apart(id) {
+            Strategy::OneForOne
+        } else {
+            self.flags.strategy
+        };
+        let from = match strategy {
             Strategy::OneForOne => {
                 if !self.start_one(at) {
                     self.retry(at);
@@ -89,6 +98,9 @@ impl Model {
         };
         self.stop_from(from, true);
         for at in from..self.children.len() {
+            if is_apart(&self.children[at].0) {
+                continue;
+            }
             if !self.start_one(at) {
                 self.retry(at);
                 return;
@@ -174,7 +186,10 @@ impl Model {
             }
             Op::Tick(seconds) => {
                 self.now += Duration::from_secs(*seconds);
-                for id in std::mem::take(&mut self.retries) {
+                // Who stands apart waits for nobody.
+                let (apart, others): (Vec<_>, Vec<_>) =
+                    std::mem::take(&mut self.retries).into_iter().partition(is_apart);
+                for id in apart.into_iter().chain(others) {
                     let waits = self.place(&id).is_some_and(|at| self.children[at].3 == State::Retry)
                         && !self.retries.contains(&id);
                     if waits && !self.over && self.charge() {
