@@ -68,10 +68,25 @@ fn cargo_program() -> String {
     std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
 }
 
+/// Takes away what cargo says of this package to the programs that it runs. The build scripts of some crates read it and
+/// would be run again, with all that depends on them, whenever cargo is started with and without this program in turn.
+fn outside_of_this_package(command: &mut Command) -> &mut Command {
+    for (name, _) in std::env::vars_os() {
+        let of_package = ["CARGO_PKG_", "CARGO_MANIFEST_"];
+        if name
+            .to_str()
+            .is_some_and(|name| of_package.iter().any(|prefix| name.starts_with(prefix)))
+        {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
 fn cargo(root: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Result<(), String> {
     let line = format!("cargo {}", arguments.join(" "));
     say(&format!("== {line}"));
-    let status = Command::new(cargo_program())
+    let status = outside_of_this_package(&mut Command::new(cargo_program()))
         .args(arguments)
         .envs(variables.iter().copied())
         .current_dir(root)
