@@ -26,6 +26,7 @@ use crate::runtime::timer::Timer;
 use crate::storage::batch::{Batch, Op, Refused};
 use crate::storage::error::StoreError;
 
+use super::backfill::{backfill, looked_at};
 use super::decision::{adopt, decide, drop_through, fail, finish, queue, retire};
 use super::effect::{Change, Start, Step, Verdict, Written};
 use super::message::{Answer, BACKFILL_MAX, ScheduleMessage, ScheduleRefused};
@@ -406,16 +407,18 @@ impl ScheduleActor {
     }
 
     async fn cancel(&self, state: &mut ActorState, runs: Vec<RunId>) {
+        state
+            .schedule
+            .asked_to_end(runs.iter().copied(), self.inside.parts.clock.now());
         for run in runs {
             let cancelled = self.inside.parts.runs.cancel(run, watching::SUPERSEDED.into()).await;
             match cancelled {
                 // It is told when it has ended.
                 Ok(()) | Err(RunsError::Ended { .. }) => {}
                 Err(error) => {
-                    tracing::warn!(%run, error = %in_one_line(&error), "the run of an earlier slot could not be cancelled");
+                    tracing::warn!(%run, error = %in_one_line(&error), "the run of an earlier slot is not cancelled yet; it is tried again");
                 }
             }
-            state.schedule.cancelled.insert(run);
         }
     }
 
@@ -423,10 +426,17 @@ impl ScheduleActor {
     async fn keep(&self, state: &mut ActorState, change: impl FnOnce(&mut Kept)) -> Answer<()> {
         let mut kept = state.schedule.kept.clone();
         change(&mut kept);
-        self.put(state, Vec::new(), kept).await
+        self.put(state, Vec::new(), kept, []).await
     }
 
-    async fn put(&self, state: &mut ActorState, rows: Vec<Change>, kept: Kept) -> Answer<()> {
+    /// Commits rows, and `beside` them what changes nothing of the state.
+    async fn put(
+        &self,
+        state: &mut ActorState,
+        rows: Vec<Change>,
+        kept: Kept,
+        beside: impl IntoIterator<Item = Op>,
+    ) -> Answer<()> {
         let written = Written {
             rows,
             kept,
@@ -436,6 +446,7 @@ impl ScheduleActor {
         let batch = self
             .batch(&written, state.schedule.is_well)
             .map_err(|error| ScheduleRefused::Store(Arc::new(error)))?;
+        let batch = beside.into_iter().fold(batch, Batch::with);
         let committed = self.inside.parts.committer.commit(batch).await;
         committed.map_err(ScheduleRefused::Commit)?;
         self.count(&written);
@@ -465,7 +476,7 @@ impl ScheduleActor {
         }
         let change = queue(&state.schedule, slot, None, &format!("asked for by {by}"), now);
         let kept = state.schedule.kept.clone();
-        self.put(state, vec![change], kept).await?;
+        self.put(state, vec![change], kept, []).await?;
         Ok(slot)
     }
 
@@ -478,35 +489,28 @@ impl ScheduleActor {
         let parts = &self.inside.parts;
         let now = parts.clock.now();
         let read = |error| ScheduleRefused::Store(Arc::new(error));
-        let kept = state.schedule.kept.clone();
-        let when = &state.schedule.schedule.when;
-        let end = between.1.min(kept.through);
-        let before = UtcMillis(between.0.0.saturating_sub(1)).max(kept.floor);
         // Slots that ran are no reason to refuse; so many that nobody would look at them are.
-        let found = when.count(&state.zone, kept.anchor, before, end.max(before)) as usize;
+        let found = looked_at(&state.schedule, &state.zone, between) as usize;
         if found > LEDGER_ROWS_MAX {
             return Err(ScheduleRefused::TooMany { found });
         }
-        let mut changes = Vec::new();
-        let mut after = before;
-        while let Some(slot) = when.next(&state.zone, kept.anchor, after).filter(|slot| *slot <= end) {
-            after = slot;
-            let expected = parts.store.slot(&self.name, slot).map_err(read)?.map(|row| row.state);
-            if expected.is_none_or(SlotState::may_be_backfilled) {
-                changes.push(queue(
-                    &state.schedule,
-                    slot,
-                    expected,
-                    &format!("run later, asked for by {by}"),
-                    now,
-                ));
-            }
+        let all = UtcMillis(0)..=UtcMillis(u64::MAX);
+        // Between two trims there are a few more than its bound.
+        let rows = parts.store.slots(&self.name, all, 2 * LEDGER_ROWS_MAX, &|_| true);
+        let rows = rows.map_err(read)?.into_iter().map(|row| (row.slot, row)).collect();
+        let why = format!("run later, asked for by {by}");
+        let backfill = backfill(&state.schedule, &state.zone, between, &rows, &why, now);
+        if backfill.queued.len() > BACKFILL_MAX {
+            return Err(ScheduleRefused::TooMany {
+                found: backfill.queued.len(),
+            });
         }
-        if changes.len() > BACKFILL_MAX {
-            return Err(ScheduleRefused::TooMany { found: changes.len() });
-        }
-        let slots = changes.iter().map(|change| change.row.slot).collect();
-        self.put(state, changes, kept).await?;
+        let slots = backfill.queued.iter().map(|change| change.row.slot).collect();
+        let kept = state.schedule.kept.clone();
+        // They were counted when they were missed.
+        let left = backfill.left.into_iter();
+        let left = left.map(|Change { row, expected }| Op::SlotPut { row, expected });
+        self.put(state, backfill.queued, kept, left).await?;
         Ok(slots)
     }
 

@@ -18,9 +18,10 @@ use crate::runtime::clock::Clock;
 use crate::runtime::committer::Committer;
 use crate::runtime::entropy::Entropy;
 use crate::runtime::timer::Timer;
-use crate::storage::backup::create::{Places, create};
+use crate::storage::backup::create::Places;
 use crate::storage::backup::error::BackupError;
 use crate::storage::backup::keep;
+use crate::storage::backup::making::{Terms, make};
 use crate::storage::batch::Batch;
 use crate::storage::incidents::follow;
 use crate::storage::store::Store;
@@ -41,6 +42,8 @@ pub struct Backups {
     pub every: Duration,
     /// Backups that are kept, as configured now.
     pub keep: Arc<AtomicUsize>,
+    /// Bytes that are to stay free on the disk of the state.
+    pub free_min: u64,
     /// Where files are that belong into one, and where they go.
     pub places: Places,
     /// Reads.
@@ -98,34 +101,43 @@ impl Actor for BackupsActor {
         BackupsMessage::LookDue: BackupsMessage,
         state: &mut BackupsState,
     ) -> Result<(), ActorProcessingErr> {
-        let Backups { every, clock, .. } = &self.0;
-        let every_ms = u64::try_from(every.as_millis()).unwrap_or(u64::MAX);
-        let look = self.newest(clock.now()).await;
-        let now = clock.now();
-        let result = match look {
-            Ok(newest) if due(newest, state.failed, every_ms, now) > now => None,
-            Ok(_) => Some(self.make(now).await),
-            Err(error) if due(None, state.failed, every_ms, now) > now => {
-                tracing::debug!(error = in_one_line(&error), "the backups cannot be listed");
-                None
-            }
-            Err(error) => Some(Err(error)),
-        };
-        if let Some(result) = result {
-            state.failed = result.is_err().then_some(now);
-            match &result {
-                Ok(name) => tracing::info!(name, "a backup was made"),
-                Err(error) => tracing::error!(error = in_one_line(error), "a backup was not made"),
-            }
-            self.tell(&result, now).await?;
-        }
+        self.look(&mut state.failed).await?;
         // The wall clock may be set, so that a long wait is cut into short ones.
-        state.timer = Timer::after(&myself, LOOK_MAX.min(*every), || BackupsMessage::LookDue);
+        let wait = LOOK_MAX.min(self.0.every);
+        state.timer = Timer::after(&myself, wait, || BackupsMessage::LookDue);
         Ok(())
     }
 }
 
 impl BackupsActor {
+    /// Makes one when it is due. `failed` is when the last one was not made.
+    async fn look(&self, failed: &mut Option<UtcMillis>) -> Result<(), ActorProcessingErr> {
+        let Backups { every, clock, .. } = &self.0;
+        let every_ms = u64::try_from(every.as_millis()).unwrap_or(u64::MAX);
+        let look = self.newest(clock.now()).await;
+        let now = clock.now();
+        let result = match look {
+            Ok(newest) if due(newest, *failed, every_ms, now) > now => return Ok(()),
+            Ok(_) => self.make(now).await,
+            Err(error) if due(None, *failed, every_ms, now) > now => {
+                tracing::debug!(error = in_one_line(&error), "the backups cannot be listed");
+                return Ok(());
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error @ BackupError::Busy { .. }) = &result {
+            // A person makes one just now, or the incarnation before: the next look sees what came of it.
+            tracing::debug!(error = in_one_line(error), "a backup that is due waits for another one");
+            return Ok(());
+        }
+        *failed = result.is_err().then_some(now);
+        match &result {
+            Ok(name) => tracing::info!(name, "a backup was made"),
+            Err(error) => tracing::error!(error = in_one_line(error), "a backup was not made"),
+        }
+        self.tell(&result, now).await
+    }
+
     /// When the newest was made. One of a time that has not come was made before the clock was set back, and is not it.
     async fn newest(&self, now: UtcMillis) -> Result<Option<UtcMillis>, BackupError> {
         let folder = self.0.places.backups.clone();
@@ -137,13 +149,14 @@ impl BackupsActor {
 
     /// Makes one, then removes the oldest over the limit; gives its name.
     async fn make(&self, now: UtcMillis) -> Result<String, BackupError> {
-        let Backups {
-            store, places, keep, ..
-        } = self.0.clone();
-        let keep = keep.load(Ordering::Relaxed);
+        let Backups { store, places, .. } = self.0.clone();
+        let terms = Terms {
+            keys: true,
+            keep: self.0.keep.load(Ordering::Relaxed),
+            free_min: self.0.free_min,
+        };
         let made = tokio::task::spawn_blocking(move || {
-            let made = create(&store, &places, true, now)?;
-            keep::prune(&places.backups, keep, &made)?;
+            let (made, _) = make(&store, &places, terms, now)?;
             Ok::<_, BackupError>(made.path.display().to_string())
         });
         made.await.map_err(|_| BackupError::Crashed)?
@@ -176,6 +189,49 @@ impl BackupsActor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::bus::Bus;
+
+    #[tokio::test]
+    async fn one_that_somebody_else_makes_is_waited_for_and_one_without_room_is_an_incident() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let state = folder.path().join("state");
+        let store = Store::open(&state.join("openclaw.redb"), 1 << 20).expect("opens");
+        let places = Places {
+            config: folder.path().join("config"),
+            backups: state.join("backups"),
+            state,
+        };
+        let mut backups = Backups {
+            every: Duration::from_secs(86_400),
+            keep: Arc::new(AtomicUsize::new(2)),
+            free_min: 0,
+            places: places.clone(),
+            store: store.clone(),
+            committer: Committer::start(store.clone(), Bus::default()).expect("starts"),
+            clock: Clock::manual(UtcMillis(1_767_225_600_000)),
+            entropy: Entropy::seeded(1),
+        };
+        let listed = || keep::list(&places.backups).expect("listed").len();
+        let open = || store.open_incident_of(FINGERPRINT).expect("read");
+        let mut failed = None;
+
+        std::fs::create_dir_all(&places.backups).expect("made");
+        let held = std::fs::File::create(places.backups.join(".lock")).expect("made");
+        held.lock().expect("locked");
+        BackupsActor(backups.clone()).look(&mut failed).await.expect("looked");
+        assert_eq!((listed(), failed, open()), (0, None, None));
+        held.unlock().expect("unlocked");
+
+        backups.free_min = u64::MAX;
+        BackupsActor(backups.clone()).look(&mut failed).await.expect("looked");
+        assert_eq!((listed(), failed), (0, Some(backups.clock.now())));
+        assert!(open().is_some());
+
+        backups.free_min = 0;
+        failed = None;
+        BackupsActor(backups).look(&mut failed).await.expect("looked");
+        assert_eq!((listed(), failed, open()), (1, None, None));
+    }
 
     #[test]
     fn the_next_one_is_due_by_the_newest_and_a_failed_one_is_tried_again() {

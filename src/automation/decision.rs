@@ -13,7 +13,7 @@ use crate::domain::schedule::zone::Offsets;
 use crate::domain::time::UtcMillis;
 
 use super::effect::{Change, Notice, Start, Step, Trouble, Verdict, Written};
-use super::state::{Gap, ScheduleState};
+use super::state::{CANCELS_EARLIER, Gap, ScheduleState};
 
 /// Rows that one catch-up writes; what is older is summed up in one more.
 pub const CATCH_UP_ROWS_MAX: u64 = 100;
@@ -48,7 +48,7 @@ pub fn decide(state: &ScheduleState, zone: &dyn Offsets, now: UtcMillis) -> Step
     }
     if state.cancel_for.is_some_and(|slot| state.queued.contains_key(&slot)) {
         let runs = state.running.values().filter_map(|row| row.run);
-        let runs: Vec<RunId> = runs.filter(|run| !state.cancelled.contains(run)).collect();
+        let runs: Vec<RunId> = runs.filter(|run| state.may_be_asked_to_end(*run, now)).collect();
         if !runs.is_empty() {
             return Step::Cancel(runs);
         }
@@ -170,13 +170,7 @@ fn on_time(state: &ScheduleState, slot: UtcMillis, now: UtcMillis) -> Step {
                 ..new_row(state, *waiting, SlotState::Skipped, now, TAKEN_PLACE)
             });
             let mut rows: Vec<Change> = superseded.collect();
-            rows.push(new_row(
-                state,
-                slot,
-                SlotState::Queued,
-                now,
-                "the run of an earlier slot is cancelled first",
-            ));
+            rows.push(new_row(state, slot, SlotState::Queued, now, CANCELS_EARLIER));
             write(rows, Some(slot))
         }
     }

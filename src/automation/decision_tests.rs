@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
+use super::backfill::backfill;
 use super::decision::{CATCH_UP_ROWS_MAX, adopt, decide, drop_through, finish};
 use super::effect::{Change, Step, Verdict, Written};
-use super::state::ScheduleState;
+use super::state::{RETRY_MS, ScheduleState};
 use super::zone::Zone;
 use crate::domain::id::RunId;
 use crate::domain::name::ScheduleName;
@@ -153,7 +154,7 @@ impl World {
             }
             Step::Cancel(runs) => {
                 // A run that is asked to end does so, in its own time.
-                self.state.cancelled.extend(runs);
+                self.state.asked_to_end(runs, self.now);
             }
         }
         if dies == Some(false) && writes {
@@ -184,6 +185,26 @@ impl World {
             .cloned()
             .collect();
         self.state = ScheduleState::load(self.state.schedule.clone(), self.kept.clone(), open, ahead);
+    }
+
+    /// A person asks for slots; how many wait now.
+    fn backfill(&mut self, between: (UtcMillis, UtcMillis)) -> usize {
+        let found = backfill(&self.state, &self.zone, between, &self.rows, "asked for", self.now);
+        for change in &found.queued {
+            // Asked for, a slot that failed may start again.
+            self.starts.remove(&change.row.slot);
+        }
+        let written = |rows: Vec<Change>| Written {
+            rows,
+            kept: self.kept.clone(),
+            cancels: None,
+            notice: None,
+        };
+        let (queued, left) = (written(found.queued), written(found.left));
+        self.commit(&left);
+        self.commit(&queued);
+        self.state.wrote(&queued);
+        queued.rows.len()
     }
 
     fn end_one(&mut self, succeeded: bool) {
@@ -254,6 +275,7 @@ enum Deed {
     End(bool),
     Pause,
     Resume,
+    Backfill(u64, u64),
 }
 
 fn deed() -> impl Strategy<Value = Deed> {
@@ -267,6 +289,7 @@ fn deed() -> impl Strategy<Value = Deed> {
         3 => any::<bool>().prop_map(Deed::End),
         1 => Just(Deed::Pause),
         1 => Just(Deed::Resume),
+        2 => (0..80 * HOUR, 0..40 * HOUR).prop_map(|(ago, length)| Deed::Backfill(ago, length)),
     ]
 }
 
@@ -297,6 +320,11 @@ proptest! {
                     world.step(Some(before));
                 }
                 Deed::End(succeeded) => world.end_one(succeeded),
+                Deed::Backfill(ago, length) => {
+                    // Slots from before the schedule was there are in nobody's ledger.
+                    let from = UtcMillis(world.now.0.saturating_sub(ago).max(START.0 + 1));
+                    world.backfill((from, from.plus_ms(length)));
+                }
                 Deed::Pause | Deed::Resume => {
                     let mut kept = world.state.kept.clone();
                     kept.paused = matches!(deed, Deed::Pause).then(|| (world.now, "x".into()));
@@ -532,6 +560,87 @@ fn a_clock_that_was_years_ahead_does_not_silence_a_schedule() {
     world.now = START.plus_ms(HOUR);
     world.settle();
     assert_eq!(world.starts.keys().collect::<Vec<_>>(), [&START.plus_ms(HOUR)]);
+}
+
+#[test]
+fn one_that_was_saved_under_a_clock_that_was_ahead_counts_from_when_it_is_right() {
+    let mut world = World::new(schedule("@every 15m", Overlap::Skip, CatchUp::Skip, 0));
+    let ahead = START.plus_ms(365 * 24 * HOUR);
+    (world.kept.anchor, world.kept.through) = (ahead, ahead);
+    world.restart();
+    world.settle();
+    world.now = START.plus_ms(15 * MINUTE);
+    world.settle();
+    assert_eq!(world.starts.len(), 1);
+}
+
+#[test]
+fn a_run_that_has_not_ended_is_asked_again_to_end_also_by_the_next_life() {
+    let mut world = World::new(schedule("* * * * *", Overlap::Cancel, CatchUp::Skip, 0));
+    world.now = START.plus_ms(MINUTE);
+    world.settle();
+    world.now = START.plus_ms(2 * MINUTE);
+    // The slot waits on disk, and nobody was asked.
+    world.step(Some(false));
+    assert_eq!(states(&world), ["running", "queued"]);
+    let asked = |world: &World| match decide(&world.state, &world.zone, world.now) {
+        Step::Cancel(runs) => runs.len(),
+        _ => 0,
+    };
+    assert_eq!(asked(&world), 1, "by the next life");
+    world.settle();
+    assert_eq!(asked(&world), 0);
+    world.now = world.now.plus_ms(RETRY_MS);
+    assert_eq!(asked(&world), 1, "again after a while");
+    world.settle();
+    world.now = START.plus_ms(MINUTE);
+    world.step(None);
+    assert_eq!(asked(&world), 1, "also when the clock was set back");
+}
+
+#[test]
+fn a_summary_that_is_run_later_in_part_stands_for_what_is_left_of_it() {
+    let check = |from: u64, to: u64, expected: &[(&str, usize)]| {
+        let mut world = World::new(schedule("@every 1h", Overlap::Queue, CatchUp::Skip, 0));
+        world.settle();
+        world.now = START.plus_ms(120 * HOUR + MINUTE);
+        world.restart();
+        world.settle();
+        assert_eq!(states(&world)[0], "missed x20");
+        let at = |hours: u64| START.plus_ms(hours * HOUR);
+        world.backfill((at(from), at(to)));
+        world.check();
+        let mut found: Vec<(String, usize)> = Vec::new();
+        for word in states(&world) {
+            match found.last_mut() {
+                Some((last, count)) if *last == word => *count += 1,
+                _ => found.push((word, 1)),
+            }
+        }
+        let found: Vec<(&str, usize)> = found.iter().map(|(word, count)| (word.as_str(), *count)).collect();
+        assert_eq!(found, expected, "{from} to {to}");
+        // Once more, into what is left.
+        world.backfill((at(2), at(3)));
+        world.check();
+    };
+    check(1, 20, &[("queued", 20), ("missed", 100)]);
+    check(1, 19, &[("queued", 19), ("missed", 101)]);
+    check(20, 21, &[("missed x19", 1), ("queued", 2), ("missed", 99)]);
+    check(
+        5,
+        6,
+        &[("missed x4", 1), ("queued", 2), ("missed x14", 1), ("missed", 100)],
+    );
+    check(
+        2,
+        2,
+        &[("missed", 1), ("queued", 1), ("missed x18", 1), ("missed", 100)],
+    );
+    check(
+        30,
+        31,
+        &[("missed x20", 1), ("missed", 9), ("queued", 2), ("missed", 89)],
+    );
 }
 
 #[test]

@@ -11,6 +11,7 @@
 //! What it refuses to know: HTTP, files of the operator (they are handed in and out as [`parts::ScheduleFiles`]).
 
 pub mod actor;
+mod backfill;
 pub mod backups;
 pub mod book;
 pub mod decision;

@@ -42,10 +42,11 @@ pub(super) fn expression(text: &str) -> Result<Regex, String> {
     built.map_err(|error| error.to_string())
 }
 
-/// Looks at everything that is expected; the first thing that is missing or wrong, in one line. Blocks.
-pub fn look(workspace: &Path, outputs: &[ExpectedOutput], began: UtcMillis, now: UtcMillis) -> Result<(), String> {
+/// Looks at everything that is expected of a run that began and ended then; the first thing that is missing or wrong, in
+/// one line. Blocks.
+pub fn look(workspace: &Path, outputs: &[ExpectedOutput], began: UtcMillis, ended: UtcMillis) -> Result<(), String> {
     for output in outputs {
-        one(workspace, output, began, now)?;
+        one(workspace, output, began, ended)?;
     }
     Ok(())
 }
@@ -54,7 +55,7 @@ fn is_pattern(text: &str) -> bool {
     text.contains(['*', '?', '[', '{'])
 }
 
-fn one(workspace: &Path, output: &ExpectedOutput, began: UtcMillis, now: UtcMillis) -> Result<(), String> {
+fn one(workspace: &Path, output: &ExpectedOutput, began: UtcMillis, ended: UtcMillis) -> Result<(), String> {
     let folder = Dir::open_ambient_dir(workspace, ambient_authority())
         .map_err(|error| format!("{} cannot be opened: {error}", workspace.display()))?;
     let files = if is_pattern(&output.path) {
@@ -76,7 +77,7 @@ fn one(workspace: &Path, output: &ExpectedOutput, began: UtcMillis, now: UtcMill
         .max_by_key(|(at, _)| *at)
         .expect("there is one");
     let oldest_allowed = match output.max_age_ms {
-        Some(age) => UtcMillis(now.0.saturating_sub(age)),
+        Some(age) => UtcMillis(ended.0.saturating_sub(age)),
         None => began,
     };
     if newest.plus_ms(CLOCK_SLACK_MS) < oldest_allowed {
@@ -211,7 +212,7 @@ mod tests {
         write("out/b.csv", "three", 500);
         std::os::unix::fs::symlink("/etc/passwd", root.join("link")).expect("linked");
         let began = UtcMillis(1_000_400);
-        let now = UtcMillis(1_000_600);
+        let ended = UtcMillis(1_000_600);
         let expected = |path: &str| ExpectedOutput {
             path: path.into(),
             max_age_ms: None,
@@ -221,7 +222,7 @@ mod tests {
             schema: None,
         };
         let check = |output: ExpectedOutput, reason: Option<&str>| {
-            let found = look(root, std::slice::from_ref(&output), began, now);
+            let found = look(root, std::slice::from_ref(&output), began, ended);
             match (&found, reason) {
                 (Ok(()), None) => {}
                 (Err(found), Some(reason)) if found.contains(reason) => {}

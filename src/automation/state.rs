@@ -12,6 +12,8 @@ use super::effect::{Notice, Trouble, Written};
 
 /// Between two attempts to start a slot whose run was refused for now, in milliseconds.
 pub const RETRY_MS: u64 = 5_000;
+/// What is said of a slot that waits until the run of an earlier one has been cancelled for it.
+pub const CANCELS_EARLIER: &str = "the run of an earlier slot is cancelled first";
 /// After so many milliseconds of refusals a slot fails.
 pub const GIVE_UP_MS: u64 = 3_600_000;
 
@@ -30,8 +32,8 @@ pub struct ScheduleState {
     pub settled: BTreeSet<UtcMillis>,
     /// The slot for which earlier runs are to be cancelled.
     pub cancel_for: Option<UtcMillis>,
-    /// Runs that were asked to end.
-    pub cancelled: BTreeSet<RunId>,
+    /// Runs that were asked to end, and when.
+    pub cancelled: BTreeMap<RunId, UtcMillis>,
     /// Until when nothing is started, and since when starts are refused.
     pub put_off: Option<PutOff>,
     /// Why slots may have been due without being decided; none from the first rest after it.
@@ -84,7 +86,7 @@ impl ScheduleState {
             queued: BTreeMap::new(),
             settled: ahead.into_iter().collect(),
             cancel_for: None,
-            cancelled: BTreeSet::new(),
+            cancelled: BTreeMap::new(),
             put_off: None,
             gap: Some(Gap::Down),
             is_well: false,
@@ -93,6 +95,9 @@ impl ScheduleState {
         for row in open {
             state.row(row);
         }
+        // The life that wrote it may have ended before the earlier run was asked to.
+        let cancels = state.queued.iter().filter(|(_, why)| &***why == CANCELS_EARLIER);
+        state.cancel_for = cancels.map(|(slot, _)| *slot).next_back();
         state
     }
 
@@ -135,8 +140,23 @@ impl ScheduleState {
         }
     }
 
+    /// Runs were asked to end. Those that have not ended are asked again after a while: an actor that ends before it has
+    /// written the wish down forgets it.
+    pub fn asked_to_end(&mut self, runs: impl IntoIterator<Item = RunId>, now: UtcMillis) {
+        self.cancelled.extend(runs.into_iter().map(|run| (run, now)));
+    }
+
+    /// Whether a run is to be asked to end, for the first time or again.
+    pub fn may_be_asked_to_end(&self, run: RunId, now: UtcMillis) -> bool {
+        let asked = self.cancelled.get(&run);
+        // Also where the clock was set back since.
+        asked.is_none_or(|at| *at > now || now.since(*at) >= RETRY_MS)
+    }
+
     /// The clock was set back to `now`; `slots` are those after it that have rows.
     pub fn rewound(&mut self, now: UtcMillis, slots: impl IntoIterator<Item = UtcMillis>) {
+        // Saved under a clock that was ahead: counted from there, the first slot would lie in a far future.
+        self.kept.anchor = self.kept.anchor.min(now);
         self.kept.through = now.max(self.kept.floor);
         self.settled.extend(slots);
     }

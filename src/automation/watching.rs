@@ -9,6 +9,7 @@ use crate::domain::id::RunId;
 use crate::domain::run::{Outcome, RunStatus};
 use crate::domain::schedule::definition::Schedule;
 use crate::domain::schedule::slot::SlotRow;
+use crate::domain::time::UtcMillis;
 
 use super::effect::Verdict;
 use super::outputs;
@@ -29,8 +30,8 @@ pub(super) async fn verdict(parts: AutomationParts, schedule: Arc<Schedule>, row
         is_superseded: false,
         why: why.into(),
     };
-    let status = match end_of(&parts, run).await {
-        Ok(status) => status,
+    let (status, ended_at) = match end_of(&parts, run).await {
+        Ok(end) => end,
         Err(reason) => return failed(format!("{run} cannot be read: {reason}")),
     };
     match status {
@@ -52,8 +53,10 @@ pub(super) async fn verdict(parts: AutomationParts, schedule: Arc<Schedule>, row
         other => return failed(format!("{run} is {}", other.as_str())),
     }
     let workspace = parts.workspace(&schedule);
-    let now = parts.clock.now();
-    let looked = tokio::task::spawn_blocking(move || outputs::look(&workspace, &schedule.outputs, row.decided_at, now));
+    // The daemon may have been down since: what was fresh when the run ended has not grown old by that.
+    let ended_at = ended_at.unwrap_or_else(|| parts.clock.now());
+    let looked =
+        tokio::task::spawn_blocking(move || outputs::look(&workspace, &schedule.outputs, row.decided_at, ended_at));
     match looked.await {
         Ok(Ok(())) => Verdict {
             succeeded: true,
@@ -75,16 +78,17 @@ fn is_superseded(parts: &AutomationParts, run: RunId) -> Result<bool, String> {
     Ok(asked.unwrap_or(false))
 }
 
-async fn end_of(parts: &AutomationParts, run: RunId) -> Result<RunStatus, String> {
+/// How a run ended, and when.
+async fn end_of(parts: &AutomationParts, run: RunId) -> Result<(RunStatus, Option<UtcMillis>), String> {
     let mut watch = parts.runs.watch(run);
     let mut seen = 0;
     loop {
         // Read before the status: what comes after it raises the level again.
         let facts = parts.runs.facts(run, seen).map_err(|error| in_one_line(&error))?;
         seen = facts.last().map_or(seen, |fact| fact.seq);
-        let status = parts.runs.header(run).map_err(|error| in_one_line(&error))?.status;
-        if status != RunStatus::Active {
-            return Ok(status);
+        let header = parts.runs.header(run).map_err(|error| in_one_line(&error))?;
+        if header.status != RunStatus::Active {
+            return Ok((header.status, header.ended_at));
         }
         // Either way the status decides.
         tokio::time::timeout(LOOK, watch.past(seen)).await.ok();

@@ -127,7 +127,7 @@ pub fn start(config: &LogConfig) {
             .with_writer(|| LogWriter(std::io::stderr()))
     });
     let files = config.files.as_ref().map(|files| {
-        let files = LogFiles::new(&files.folder, files.bytes_max, files.keep);
+        let files = LogFiles::new(&files.folder, files.bytes_max, files.keep, config.format);
         match config.format {
             LogFormat::Json => fmt::layer().json().with_writer(move || files.clone()).boxed(),
             LogFormat::Text => fmt::layer()

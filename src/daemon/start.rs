@@ -485,6 +485,7 @@ impl Daemon {
         let backups = config.backup_every.map(|every| Backups {
             every,
             keep: backup_keep.clone(),
+            free_min: config.store_free_min,
             places: places.clone(),
             store: store.clone(),
             committer: committer.clone(),
@@ -561,7 +562,11 @@ impl Daemon {
             boot,
             started_at,
             home: shown(home.state_dir()),
-            care: StoreCare { places, backup_keep },
+            care: StoreCare {
+                places,
+                backup_keep,
+                free_min: config.store_free_min,
+            },
             room,
             address: address.to_string().into(),
             hosts: Hosts::new(rim::names(config), tls.clone()),

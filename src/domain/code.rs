@@ -127,7 +127,7 @@ codes! {
     BACKUP_DAMAGED = "OC-2022", "backup_damaged", Corrupt;
     /// The files beside the store are too many or too large for a backup.
     BACKUP_TOO_LARGE = "OC-2023", "backup_too_large", Invalid;
-    /// The store cannot be compacted now.
+    /// The store cannot be compacted or backed up now.
     STORE_BUSY = "OC-2024", "store_busy", Conflict;
     /// A restore was begun and not ended, so nothing starts on this home.
     RESTORE_UNFINISHED = "OC-2025", "restore_unfinished", Conflict;

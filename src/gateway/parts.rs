@@ -76,6 +76,8 @@ pub struct StoreCare {
     pub places: Places,
     /// Backups that are kept, as configured now.
     pub backup_keep: Arc<AtomicUsize>,
+    /// Bytes that are to stay free on the disk of the state.
+    pub free_min: u64,
 }
 
 /// Everything that the routes use. A cheap clone: every layer of routes takes one for each request, and every stream

@@ -21,7 +21,7 @@ use crate::storage::error::StoreError;
 
 use super::alerts::decision::{Look, Telling};
 use super::alerts::message::compose;
-use super::alerts::outbox::{Sending, next, place};
+use super::alerts::outbox::{Sending, backoff_ms, is_given_up, next, place};
 use super::parts::HealthInside;
 
 /// Between two looks.
@@ -36,12 +36,6 @@ const DELIVERIES_MAX: usize = 1_000;
 pub const SENDING_MAX: usize = 16;
 /// Longest time of one try.
 const TRY_MAX: Duration = Duration::from_secs(30);
-/// After a first try that failed, the next comes so much later; twice as much after each.
-const BACKOFF_FIRST_MS: u64 = 2_000;
-/// Longest wait between two tries.
-const BACKOFF_MAX_MS: u64 = 15 * 60 * 1_000;
-/// A message that did not arrive for so long is given up.
-const GIVE_UP_MS: u64 = 3 * 24 * 3_600 * 1_000;
 /// How often old incidents are removed.
 const TRIM_EVERY_MS: u64 = 3_600 * 1_000;
 
@@ -70,12 +64,6 @@ pub struct AlerterState {
     sending: Sending,
     trimmed_at: UtcMillis,
     timer: Timer,
-}
-
-/// How long the next try waits after so many that failed. Without jitter: there is one sender.
-fn backoff_ms(attempts: u32) -> u64 {
-    let doubled = BACKOFF_FIRST_MS.saturating_mul(1 << attempts.saturating_sub(1).min(20));
-    doubled.min(BACKOFF_MAX_MS)
 }
 
 impl Actor for Alerter {
@@ -218,9 +206,10 @@ impl Alerter {
         let parts = &self.inside.parts;
         let now = parts.clock.now();
         let is_known = parts.channels.iter().any(|channel| channel.name == delivery.channel);
+        let attempts = delivery.attempts.saturating_add(1);
         let outcome = match &failure {
             None => "arrived",
-            Some(_) if !is_known || now.since(delivery.made_at) >= GIVE_UP_MS => "given_up",
+            Some(_) if !is_known || is_given_up(delivery.made_at, attempts, now) => "given_up",
             Some(_) => "failed",
         };
         if is_known {
@@ -236,7 +225,6 @@ impl Alerter {
                 Op::DeliveryDrop(delivery.id)
             }
             (Some(why), _) => {
-                let attempts = delivery.attempts.saturating_add(1);
                 tracing::warn!(alert = %delivery.id, channel = %delivery.channel, attempts, %why, "an alert did not arrive");
                 Op::DeliveryPut(Delivery {
                     attempts,
@@ -262,17 +250,5 @@ impl Alerter {
             .commit(Batch::ops(vec![Op::IncidentsDrop(before)]))
             .await?;
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tries_come_further_and_further_apart_up_to_a_bound() {
-        let waits: Vec<u64> = (1..=4).map(backoff_ms).collect();
-        assert_eq!(waits, [2_000, 4_000, 8_000, 16_000]);
-        assert_eq!(backoff_ms(99), BACKOFF_MAX_MS);
     }
 }

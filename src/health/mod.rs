@@ -22,6 +22,7 @@ pub mod handle;
 pub mod layer;
 pub mod operator;
 pub mod parts;
+mod program;
 pub mod recorder;
 pub mod round;
 

@@ -1,17 +1,13 @@
 //! Checks that the operator defines: an address over HTTP, a port, a command, a figure of this daemon's own metrics.
 
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::process::Command;
-
+use crate::domain::fault::in_one_line;
 use crate::runtime::telemetry::{METRICS, Metric, MetricKind, Telemetry};
 
 use super::check::{Check, Finding, Severity, Verdict};
-
-/// Bytes of what a command says that are shown.
-const SAID_BYTES_MAX: usize = 300;
+use super::program;
 
 /// What is asked.
 #[derive(Debug, Clone, PartialEq)]
@@ -121,25 +117,12 @@ async fn ask_tcp(address: &str) -> Verdict {
     }
 }
 
+/// It ends with the wait for it, and with it whatever it started.
 async fn ask_command(argv: &[String]) -> Verdict {
-    let Some((program, arguments)) = argv.split_first() else {
-        return failed("the command is empty");
-    };
-    // It ends with the wait for it.
-    let ended = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output()
-        .await;
-    match ended {
+    match program::run(argv, &[], None).await {
         Ok(ended) if ended.status.success() => Verdict::Good("it ended with 0".into()),
-        Ok(ended) => {
-            let said = String::from_utf8_lossy(&ended.stderr);
-            let said = crate::domain::text::preview(said.trim(), SAID_BYTES_MAX);
-            failed(format!("it ended with {}: {said}", ended.status))
-        }
-        Err(error) => failed(format!("it did not start: {error}")),
+        Ok(ended) => failed(format!("it ended with {}: {}", ended.status, ended.said)),
+        Err(error) => failed(in_one_line(&error)),
     }
 }
 
@@ -296,6 +279,20 @@ mod tests {
             matches!(&said, Verdict::Failed(finding) if finding.why.ends_with(": no")),
             "{said:?}"
         );
-        assert!(!is_good(&ask_command(&command("/nowhere/at-all")).await));
+        let missing = ask_command(&command("/nowhere/at-all")).await;
+        assert!(
+            matches!(&missing, Verdict::Failed(finding) if finding.why.starts_with("it did not start: No such file")),
+            "{missing:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_command_that_ended_well_is_good_whatever_it_left_behind() {
+        let argv = ["sh", "-c", "sleep 300 & exit 0"].map(str::to_owned);
+        let asked = tokio::time::timeout(Duration::from_secs(20), ask_command(&argv)).await;
+        assert_eq!(
+            asked.expect("its end is told at once"),
+            Verdict::Good("it ended with 0".into())
+        );
     }
 }

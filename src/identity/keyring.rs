@@ -151,8 +151,8 @@ pub enum KeyError {
     /// The key that asks does not carry this itself.
     #[error("hand on the scope `{0}`: the key that asks does not carry it")]
     Scope(String),
-    /// The new key would outlive the key that asks.
-    #[error("make the key: it would outlive the key that asks")]
+    /// The new or changed key would outlive the key that asks.
+    #[error("hand on the key: it would outlive the key that asks")]
     Outlives,
     /// The name, the scopes or the end cannot be used.
     #[error("make the key: {0}")]
@@ -402,12 +402,7 @@ impl Keyring {
         let now = self.0.clock.now();
         check_terms(&wanted, now)?;
         by.hands_on(&wanted.scopes)?;
-        if by
-            .expires_at
-            .is_some_and(|own| wanted.expires_at.is_none_or(|at| at > own))
-        {
-            return Err(KeyError::Outlives);
-        }
+        ends_in_time(by, wanted.expires_at)?;
         if self.0.keys.load().len() >= KEYS_MAX {
             return Err(KeyError::TooMany);
         }
@@ -469,11 +464,12 @@ impl Keyring {
         self.view(id)
     }
 
-    /// The row of a key that `by` may change: changing a stronger key would be a way to its scopes, or to take its
-    /// owner's access away.
+    /// The row of a key that `by` may change: changing a stronger key, or one that is good for longer, would be a
+    /// way to what it has, or to take its owner's access away.
     fn changeable(&self, by: &Principal, id: KeyId) -> Result<KeyRow, KeyError> {
         let KeyView { row, state, .. } = self.view(id)?;
         by.hands_on(&row.key.scopes)?;
+        ends_in_time(by, row.terms.expires_at.map(UtcMillis))?;
         match state {
             KeyState::Valid => Ok(row),
             state => Err(KeyError::Ended { id, state }),
@@ -522,6 +518,14 @@ fn view(id: KeyId, entry: &Entry, now: UtcMillis) -> KeyView {
         id,
         state: state_of(&row, now),
         row,
+    }
+}
+
+/// A key that ends hands on nothing that ends later.
+fn ends_in_time(by: &Principal, ends: Option<UtcMillis>) -> Result<(), KeyError> {
+    match by.expires_at {
+        Some(own) if ends.is_none_or(|at| at > own) => Err(KeyError::Outlives),
+        _ => Ok(()),
     }
 }
 

@@ -75,8 +75,10 @@ fn wall_ms() -> u64 {
     since.as_millis() as u64
 }
 
-/// Time since the machine was switched on, sleep included; nobody can set it.
-fn since_boot_ms() -> u64 {
+/// Milliseconds since the machine was switched on, its sleep included; nobody can set that. Timers and
+/// [`tokio::time::Instant`] stand still while the machine sleeps: what is held against the clock on the wall is counted
+/// by this one.
+pub(crate) fn since_boot_ms() -> u64 {
     let time = clock_gettime(ClockId::Boottime);
     time.tv_sec.cast_unsigned() * 1_000 + time.tv_nsec.cast_unsigned() / 1_000_000
 }

@@ -28,6 +28,7 @@ pub mod memory_verify;
 pub mod memory_write;
 pub mod migration;
 mod overlay;
+mod owner;
 pub mod record;
 pub mod reserve;
 mod retention;

@@ -541,4 +541,22 @@ fn a_program_that_takes_its_forerunners_place_migrates_its_store_or_leaves_it_an
     let runs: serde_json::Value = serde_json::from_str(&runs).expect(&runs);
     assert_eq!(runs["runs"].as_array().map(Vec::len), Some(5), "{runs}");
     machine.must("/opt/live/openclaw store verify --json | grep -q '\"sound\": *true'");
+    restores_as_root(&machine);
+}
+
+/// Root cares for the store of a stopped service without a word on where it is, and the service can still use it.
+fn restores_as_root(machine: &Machine) {
+    let created = |machine: &Machine| {
+        let told = machine.must("/opt/live/openclaw backup create --json");
+        let told: serde_json::Value = serde_json::from_str(&told).expect(&told);
+        told["name"].as_str().expect("a name").to_owned()
+    };
+    machine.must("systemctl stop openclaw.socket openclaw.service");
+    let name = created(machine);
+    machine.must(&format!("/opt/live/openclaw backup restore {name} --yes"));
+    let roots = machine.must("find /var/lib/openclaw/ -mindepth 1 -not -name lost+found -not -user openclaw");
+    assert_eq!(roots, "");
+    machine.must("systemctl start openclaw.socket openclaw.service");
+    machine.serves();
+    assert_ne!(created(machine), name);
 }

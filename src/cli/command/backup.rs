@@ -14,8 +14,9 @@ use crate::cli::output::{one_line, table};
 use crate::gateway::admin::store::backup_view;
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
-use crate::storage::backup::create::{Places, create};
+use crate::storage::backup::create::Places;
 use crate::storage::backup::keep;
+use crate::storage::backup::making::{self, Terms};
 use crate::storage::backup::manifest::verify;
 use crate::storage::backup::restore::{self, RestorePlan};
 
@@ -64,11 +65,15 @@ async fn make(context: &mut Context, keys: bool) -> Result<Exit, CliError> {
         };
         context.admin()?.send(&request).await?
     } else {
-        let keep = context.load()?.config.backup_keep;
+        let config = context.load()?.config;
+        let terms = Terms {
+            keys,
+            keep: config.backup_keep,
+            free_min: config.store_free_min,
+        };
         let (store, places) = (open_store(context)?, places(context));
-        let made = create(&store, &places, keys, Clock::system().now());
-        let made = made.map_err(|error| failed("make the backup", error))?;
-        let gone = keep::prune(&places.backups, keep, &made).map_err(|error| failed("remove old backups", error))?;
+        let made = making::make(&store, &places, terms, Clock::system().now());
+        let (made, gone) = made.map_err(|error| failed("make the backup", error))?;
         let mut value = backup_view(&made.path, &made.manifest);
         value["removed"] = gone.iter().map(|path| path.display().to_string()).collect();
         value

@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 
 use crate::domain::code::{self, Code};
 
+/// The unit of the service, when it is installed.
+const UNIT: &str = "/etc/systemd/system/openclaw.service";
+
 /// The folders of one installation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Home {
@@ -107,15 +110,22 @@ impl Home {
     }
 
     /// The home of this process: the flag, then `OPENCLAW_HOME`, then the folders of a systemd unit, then XDG; and
-    /// where a person has none of their own, that of the service when one runs on this machine and they may see it.
+    /// where a person has none of their own, that of the service when there is one on this machine and they may see it.
     pub fn find(flag: Option<&Path>, environment: &BTreeMap<String, String>) -> Result<Self, HomeError> {
-        Self::find_beside(flag, environment, Self::of_service(Path::new("/")))
+        Self::find_beside(flag, environment, Self::of_service(Path::new("/")), Path::new(UNIT))
+    }
+
+    /// Whether this home of a service is in use, and whoever asks may see it: one that runs has its file there; one that
+    /// is stopped, which is when a store is restored or migrated, has its unit.
+    fn is_there(&self, unit: &Path) -> bool {
+        self.daemon_file().exists() || (unit.exists() && fs::read_dir(&self.state).is_ok())
     }
 
     fn find_beside(
         flag: Option<&Path>,
         environment: &BTreeMap<String, String>,
         service: Self,
+        unit: &Path,
     ) -> Result<Self, HomeError> {
         let variable = |name: &str| {
             environment
@@ -142,7 +152,7 @@ impl Home {
             config: config.join("openclaw"),
             state: state.join("openclaw"),
         };
-        if !own.config.exists() && !own.state.exists() && service.daemon_file().exists() {
+        if !own.config.exists() && !own.state.exists() && service.is_there(unit) {
             return service.checked();
         }
         own.checked()
@@ -379,23 +389,29 @@ mod tests {
     }
 
     #[test]
-    fn the_home_of_a_running_service_is_for_those_who_have_none_of_their_own() {
+    fn the_home_of_a_service_is_for_those_who_have_none_of_their_own() {
         let folder = tempfile::tempdir().expect("temporary folder");
         let service = Home::under(&folder.path().join("service"));
-        let check = |is_running: bool, has_own: bool, expected: &str| {
-            let own = folder.path().join(format!("{is_running}-{has_own}"));
+        let unit = folder.path().join("openclaw.service");
+        let check = |name: &str, has_own: bool, expected: &str| {
+            let own = folder.path().join(format!("{name}-{has_own}"));
             if has_own {
                 fs::create_dir_all(own.join(".config/openclaw")).expect("made");
             }
             let own = own.display().to_string();
-            let home = Home::find_beside(None, &environment(&[("HOME", &own)]), service.clone()).expect("found");
-            assert!(home.config_dir().ends_with(expected), "{home:?}");
+            let home = Home::find_beside(None, &environment(&[("HOME", &own)]), service.clone(), &unit);
+            let home = home.expect("found");
+            assert!(home.config_dir().ends_with(expected), "{name}: {home:?}");
         };
-        check(false, false, ".config/openclaw");
+        check("no service", false, ".config/openclaw");
         fs::create_dir_all(service.state_dir()).expect("made");
+        check("without a unit", false, ".config/openclaw");
         fs::write(service.daemon_file(), "{}").expect("written");
-        check(true, false, "service");
-        check(true, true, ".config/openclaw");
+        check("running", false, "service");
+        fs::remove_file(service.daemon_file()).expect("removed");
+        fs::write(&unit, "").expect("written");
+        check("stopped", false, "service");
+        check("stopped", true, ".config/openclaw");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Care of the store: `/admin/v1/store/…`.
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use axum::Json;
 use axum::extract::State;
@@ -16,8 +17,9 @@ use crate::gateway::error::ApiError;
 use crate::gateway::parts::GatewayParts;
 use crate::gateway::wire::run::time;
 use crate::storage::backup::error::BackupError;
+use crate::storage::backup::keep;
+use crate::storage::backup::making::{Terms, make};
 use crate::storage::backup::manifest::Manifest;
-use crate::storage::backup::{create, keep};
 use crate::storage::compaction::{COMPACT_BYTES_MAX, CompactError};
 use crate::storage::error::StoreError;
 use crate::storage::review::StoreReview;
@@ -98,16 +100,12 @@ pub async fn backup(
     key.needs("store:write")?;
     let body: BackupBody = body.read_or_empty()?;
     let (store, care, now) = (parts.store.clone(), parts.care.clone(), parts.clock.now());
-    let (made, gone) = aside(move || {
-        let made = create::create(&store, &care.places, body.keys, now)?;
-        let gone = keep::prune(
-            &care.places.backups,
-            care.backup_keep.load(std::sync::atomic::Ordering::Relaxed),
-            &made,
-        )?;
-        Ok::<_, BackupError>((made, gone))
-    })
-    .await?;
+    let terms = Terms {
+        keys: body.keys,
+        keep: care.backup_keep.load(Ordering::Relaxed),
+        free_min: care.free_min,
+    };
+    let (made, gone) = aside(move || make(&store, &care.places, terms, now)).await?;
     let mut shown = backup_view(&made.path, &made.manifest);
     noted(
         &parts,

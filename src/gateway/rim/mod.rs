@@ -9,6 +9,7 @@ pub mod bounds;
 pub mod connection;
 pub mod crowd;
 pub mod deaf;
+mod handed;
 pub mod http2;
 pub mod network;
 pub mod serve;

@@ -76,7 +76,8 @@ pub fn fate(incident: &Incident, state: &IncidentState, policy: &Policy, now: Ut
     }
     match state.alerted_at {
         None => Fate::Tell(Telling::Began),
-        Some(told) if now.since(told) >= policy.repeat_ms => Fate::Tell(Telling::Again),
+        // Of a time that has not come: the clock was ahead when they were told, and how long that is ago nobody knows.
+        Some(told) if told > now || now.since(told) >= policy.repeat_ms => Fate::Tell(Telling::Again),
         Some(_) => Fate::Wait,
     }
 }
@@ -211,6 +212,9 @@ mod tests {
         check(&[], 100, Fate::Tell(Telling::Began));
         check(&[named(None), alerted(110)], 1_109, Fate::Wait);
         check(&[named(None), alerted(110)], 1_110, Fate::Tell(Telling::Again));
+        // The clock was ahead when people were told.
+        check(&[named(None), alerted(99_999)], 1_000, Fate::Tell(Telling::Again));
+        check(&[named(None), alerted(99_999), acknowledged()], 1_000, Fate::Wait);
         check(&[named(None), alerted(110), acknowledged()], 9_999, Fate::Wait);
         check(&[named(None), acknowledged()], 9_999, Fate::Wait);
         check(

@@ -1,7 +1,8 @@
 //! What waits for each channel.
 //!
-//! **Invariant**: a channel that takes nothing holds up no other one, and what waits for it stays within a bound without
-//! anything being left out: it comes together in one message.
+//! **Invariants**: a channel that takes nothing holds up no other one, and what waits for it stays within a bound without
+//! anything being left out: it comes together in one message. A clock that was wrong when a message was made or tried
+//! neither keeps it back nor gives it up.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,6 +15,16 @@ use super::message::merge;
 
 /// Messages that wait for one channel; one more when the last of them is being sent.
 pub const WAITING_MAX: usize = 8;
+
+/// After a first try that failed, the next comes so much later; twice as much after each.
+const BACKOFF_FIRST_MS: u64 = 2_000;
+/// Longest wait between two tries.
+const BACKOFF_MAX_MS: u64 = 15 * 60 * 1_000;
+/// A message that did not arrive for so long is given up.
+const GIVE_UP_MS: u64 = 3 * 24 * 3_600 * 1_000;
+/// And not before so many tries have failed, which take most of a day: a clock that is set right makes a message look as
+/// old as it likes.
+const GIVE_UP_TRIES: u32 = 100;
 
 /// Messages that are being sent, with their channels.
 pub type Sending = BTreeMap<AlertId, Arc<str>>;
@@ -55,11 +66,29 @@ pub fn place(waiting: &[Delivery], sending: &Sending, new: Delivery, host: &str)
     }
 }
 
+/// How long the next try waits after so many that failed. Without jitter: there is one sender.
+pub fn backoff_ms(attempts: u32) -> u64 {
+    let doubled = BACKOFF_FIRST_MS.saturating_mul(1 << attempts.saturating_sub(1).min(20));
+    doubled.min(BACKOFF_MAX_MS)
+}
+
+/// Whether a message is tried now. One whose time is further ahead than any wait was tried by a clock that was ahead.
+fn is_due(waits: &Delivery, now: UtcMillis) -> bool {
+    waits.next_at <= now || waits.next_at > now.plus_ms(BACKOFF_MAX_MS)
+}
+
+/// Whether a message of which so many tries have failed is given up. The age of one of a time that has not come is not
+/// known: its tries alone count.
+pub fn is_given_up(made_at: UtcMillis, failed: u32, now: UtcMillis) -> bool {
+    let is_old = made_at > now || now.since(made_at) >= GIVE_UP_MS;
+    is_old && failed >= GIVE_UP_TRIES
+}
+
 /// What is sent now: what is due, oldest first, one at a time for each channel, and at most so many.
 pub fn next(waiting: Vec<Delivery>, sending: &Sending, now: UtcMillis, sending_max: usize) -> Vec<Delivery> {
     let mut busy: BTreeSet<Arc<str>> = sending.values().cloned().collect();
     let free = sending_max.saturating_sub(sending.len());
-    let due = waiting.into_iter().filter(|waits| waits.next_at <= now);
+    let due = waiting.into_iter().filter(|waits| is_due(waits, now));
     due.filter(|waits| busy.insert(waits.channel.clone()))
         .take(free)
         .collect()
@@ -134,6 +163,42 @@ mod tests {
         assert_eq!(words, ["b began", "a ended"]);
         let alone = place(&waiting[..8], &busy, new.clone(), "here");
         assert_eq!((alone.put, alone.instead_of.len()), (new, 0));
+    }
+
+    #[test]
+    fn tries_come_further_and_further_apart_up_to_a_bound() {
+        let waits: Vec<u64> = (1..=4).map(backoff_ms).collect();
+        assert_eq!(waits, [2_000, 4_000, 8_000, 16_000]);
+        assert_eq!(backoff_ms(99), BACKOFF_MAX_MS);
+    }
+
+    #[test]
+    fn a_clock_that_was_wrong_neither_keeps_a_message_back_nor_gives_it_up() {
+        const DAY: u64 = 24 * 3_600 * 1_000;
+        const NOW: u64 = 20_000 * DAY;
+        let due = |next_at: u64| {
+            let one = Delivery {
+                next_at: UtcMillis(next_at),
+                ..delivery("x", 1, &[])
+            };
+            !next(vec![one], &Sending::new(), UtcMillis(NOW), 1).is_empty()
+        };
+        assert!(due(NOW) && due(NOW - DAY));
+        assert!(!due(NOW + 1) && !due(NOW + BACKOFF_MAX_MS));
+        // The clock was ahead when the last try failed.
+        assert!(due(NOW + BACKOFF_MAX_MS + 1) && due(NOW + 365 * DAY));
+
+        let given_up = |made_at: u64, failed: u32| is_given_up(UtcMillis(made_at), failed, UtcMillis(NOW));
+        assert!(given_up(NOW - 3 * DAY, 300));
+        assert!(!given_up(NOW - 3 * DAY + 1, 300));
+        // The clock was behind when it was made, and has been set right since.
+        assert!(!given_up(0, 1) && !given_up(NOW - 365 * DAY, GIVE_UP_TRIES - 1));
+        assert!(given_up(0, GIVE_UP_TRIES));
+        // It was ahead: no message is tried for ever.
+        assert!(!given_up(NOW + 365 * DAY, 1) && given_up(NOW + 365 * DAY, GIVE_UP_TRIES));
+        // So many tries are a real outage, and in three days there are more.
+        let tried_ms: u64 = (1..GIVE_UP_TRIES).map(backoff_ms).sum();
+        assert!((20 * 3_600_000..DAY).contains(&tried_ms), "{tried_ms}");
     }
 
     #[test]

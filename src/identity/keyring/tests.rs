@@ -116,6 +116,19 @@ async fn nobody_mints_or_takes_over_more_than_it_carries() {
     let taken = stage.keyring.revoke(&weak, strong.id).await;
     assert!(matches!(taken, Err(KeyError::Scope(_))), "{taken:?}");
     assert!(stage.is_valid(&strong));
+    // Not stronger, but good for longer.
+    let lasting = stage.key("lasting", &["runs:read"], None).await;
+    let taken = stage.keyring.rotate(&weak, lasting.id, Duration::ZERO).await;
+    assert!(matches!(taken, Err(KeyError::Outlives)), "{taken:?}");
+    let taken = stage.keyring.revoke(&weak, lasting.id).await;
+    assert!(matches!(taken, Err(KeyError::Outlives)), "{taken:?}");
+    assert!(stage.is_valid(&lasting));
+    let brief = stage.key("brief", &["runs:read"], Some(UtcMillis(2_000_000))).await;
+    stage
+        .keyring
+        .revoke(&weak, brief.id)
+        .await
+        .expect("for no longer than itself");
 }
 
 #[tokio::test]

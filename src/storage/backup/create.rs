@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::domain::time::UtcMillis;
+use crate::storage::owner::give_all;
 use crate::storage::store::Store;
 
 use super::error::{BackupError, file};
@@ -129,18 +130,37 @@ impl Taking<'_> {
     }
 }
 
+/// The folder of a backup that is being made. What failed on the way goes with this: it is of no use to anybody, and on
+/// a disk that it has filled it would keep the room from everything else.
+struct Half(PathBuf);
+
+impl Drop for Half {
+    fn drop(&mut self) {
+        // One that is whole has another name by now.
+        if let Err(error) = fs::remove_dir_all(&self.0)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %self.0.display(), %error, "half a backup stays until the next one is made");
+        }
+    }
+}
+
 /// Makes a backup of a store that is open, while it is written to. Blocks its thread for as long as reading the store
 /// and writing it anew take. Without `keys` the private keys stay out, and a restored store has to be given them.
 ///
-/// **Cancel**: a part of it lies beside the backups under a name that begins with a dot, and the next one removes it.
-pub fn create(store: &Store, places: &Places, keys: bool, now: UtcMillis) -> Result<Made, BackupError> {
+/// **Limits**: whoever calls it sees to it that nobody else works in the folder of backups, and that there is room:
+/// [`super::making::make`].
+///
+/// **Errors**: nothing of it is left. **Cancel**: of a process that is killed a part lies beside the backups under a
+/// name that begins with a dot, and the next one removes it.
+pub(super) fn create(store: &Store, places: &Places, keys: bool, now: UtcMillis) -> Result<Made, BackupError> {
     make_folder(&places.backups)?;
-    remove_halves(&places.backups)?;
     let name = free_name(&places.backups, &name(now))?;
-    let making = places.backups.join(format!(".{name}"));
+    let half = Half(places.backups.join(format!(".{name}")));
+    let making = &half.0;
     make_folder(&making.join("state"))?;
     let mut taking = Taking {
-        folder: &making,
+        folder: making,
         skip: [&places.state, &places.backups],
         files: Vec::new(),
         bytes: 0,
@@ -170,9 +190,10 @@ pub fn create(store: &Store, places: &Places, keys: bool, now: UtcMillis) -> Res
         });
     written.map_err(file("write", listed))?;
     sync_folder(&making.join("state"))?;
-    sync_folder(&making)?;
+    sync_folder(making)?;
+    give_all(making, &places.state).map_err(file("give away", making))?;
     let path = places.backups.join(name);
-    fs::rename(&making, &path).map_err(file("rename", making))?;
+    fs::rename(making, &path).map_err(file("rename", making))?;
     sync_folder(&places.backups)?;
     Ok(Made { path, manifest })
 }
@@ -194,8 +215,8 @@ fn free_name(backups: &Path, name: &str) -> Result<String, BackupError> {
     })
 }
 
-/// Removes what processes left that ended while they made a backup.
-fn remove_halves(backups: &Path) -> Result<(), BackupError> {
+/// Removes what processes left that ended while they made a backup, or removed one.
+pub(super) fn remove_halves(backups: &Path) -> Result<(), BackupError> {
     let entries = fs::read_dir(backups).and_then(Iterator::collect::<io::Result<Vec<_>>>);
     for entry in entries.map_err(file("list", backups))? {
         if entry.file_name().to_string_lossy().starts_with('.') && entry.path().is_dir() {
@@ -203,4 +224,32 @@ fn remove_halves(backups: &Path) -> Result<(), BackupError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backup_that_fails_on_the_way_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let state = folder.path().join("state");
+        let store = Store::open(&state.join("openclaw.redb"), 1 << 20).expect("opens");
+        let places = Places {
+            config: folder.path().join("config"),
+            backups: state.join("backups"),
+            state,
+        };
+        fs::create_dir(&places.config).expect("made");
+        // Found only when the store has been copied already. It has no blocks of its own.
+        let large = File::create(places.config.join("large")).expect("made");
+        large.set_len(BYTES_MAX + 1).expect("a large file");
+        let failed = create(&store, &places, true, UtcMillis(1));
+        assert!(matches!(failed, Err(BackupError::TooLarge { .. })), "{failed:?}");
+        let left: Vec<_> = fs::read_dir(&places.backups).expect("listed").collect();
+        assert!(left.is_empty(), "{left:?}");
+        large.set_len(1).expect("a small file");
+        let made = create(&store, &places, true, UtcMillis(1)).expect("made");
+        assert!(made.path.join(MANIFEST).is_file());
+    }
 }

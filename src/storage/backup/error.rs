@@ -37,6 +37,27 @@ pub enum BackupError {
         /// Of what.
         unit: &'static str,
     },
+    /// It finds no room on the disk.
+    #[error(
+        "make a backup: it takes up to {needed} bytes, {kept} are to stay free, and {free} are free on the disk of {}",
+        folder.display()
+    )]
+    NoRoom {
+        /// Bytes that it may take.
+        needed: u64,
+        /// Bytes that are to stay free beside it.
+        kept: u64,
+        /// Bytes that are free.
+        free: u64,
+        /// The folder of backups.
+        folder: PathBuf,
+    },
+    /// Another one is being made in the same folder, or an old one removed.
+    #[error("make a backup in {}: another one is being made there", folder.display())]
+    Busy {
+        /// The folder of backups.
+        folder: PathBuf,
+    },
     /// The thread that worked on it crashed.
     #[error("work on a backup: the work crashed")]
     Crashed,
@@ -71,6 +92,8 @@ impl BackupError {
             Self::Store(StoreError::Locked { .. }) | Self::Live { .. } => code::STORE_LOCKED,
             Self::Store(error) if error.is_disk_full() => code::DISK_FULL,
             Self::Store(_) => code::STORE_FAILED,
+            Self::NoRoom { .. } => code::DISK_FULL,
+            Self::Busy { .. } => code::STORE_BUSY,
             Self::Crashed => code::BUG,
             Self::Migration(error) => error.code(),
             Self::TooLarge { .. } => code::BACKUP_TOO_LARGE,

@@ -1,10 +1,11 @@
 //! Which backups are there, and which of them go.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::create::Made;
+use super::create::{Made, sync_folder};
 use super::error::{BackupError, file};
 use super::manifest::Manifest;
 
@@ -29,7 +30,10 @@ pub fn list(backups: &Path) -> Result<Vec<(PathBuf, Manifest)>, BackupError> {
 
 /// Removes the oldest backups until `keep` are left, and says which went. The one that was just made always stays: one
 /// with a later time was made before it, by a clock that was set back since, and goes first.
-pub fn prune(backups: &Path, keep: usize, made: &Made) -> Result<Vec<PathBuf>, BackupError> {
+///
+/// **Cancel**: of a process that is killed a part of one lies there under a name that begins with a dot, and the next
+/// backup removes it.
+pub(super) fn prune(backups: &Path, keep: usize, made: &Made) -> Result<Vec<PathBuf>, BackupError> {
     let mut older = list(backups)?;
     older.retain(|(path, _)| *path != made.path);
     let (later, mut ordered): (Vec<_>, Vec<_>) = older
@@ -40,13 +44,23 @@ pub fn prune(backups: &Path, keep: usize, made: &Made) -> Result<Vec<PathBuf>, B
     let going = ordered.into_iter().take(going).map(|(path, _)| path);
     going
         .map(|path| {
-            // Its list goes first: a half that is left is no backup any more.
-            let removed =
-                fs::remove_file(path.join(super::manifest::MANIFEST)).and_then(|()| fs::remove_dir_all(&path));
-            removed.map_err(file("remove", &path))?;
+            let aside = put_aside(backups, &path)?;
+            fs::remove_dir_all(&aside).map_err(file("remove", &aside))?;
             Ok(path)
         })
         .collect()
+}
+
+/// Takes a backup out of the list at one stroke: what a kill leaves of it from then on is a half like that of one which
+/// was being made. Were its files removed under its name, nobody would know what is left.
+fn put_aside(backups: &Path, path: &Path) -> Result<PathBuf, BackupError> {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    let aside = backups.join(name);
+    fs::rename(path, &aside).map_err(file("rename", path))?;
+    // Before anything in it goes, also when it is the power that fails.
+    sync_folder(backups)?;
+    Ok(aside)
 }
 
 #[cfg(test)]
@@ -54,6 +68,7 @@ mod tests {
     use super::*;
     use crate::domain::time::UtcMillis;
     use crate::storage::backup::create::{Places, create};
+    use crate::storage::backup::making::{Terms, make};
     use crate::storage::store::Store;
 
     /// 2026-01-01.
@@ -100,5 +115,35 @@ mod tests {
         );
         check(1, &[late, early], &[early]);
         check(0, &[late, early], &[early]);
+    }
+
+    #[test]
+    fn a_removal_that_a_kill_cuts_off_leaves_nothing_that_nobody_knows() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let state = folder.path().join("state");
+        let store = Store::open(&state.join("openclaw.redb"), 1 << 20).expect("opens");
+        let places = Places {
+            config: folder.path().join("config"),
+            backups: state.join("backups"),
+            state,
+        };
+        let terms = Terms {
+            keys: false,
+            keep: 9,
+            free_min: 0,
+        };
+        let folders = || {
+            let entries = fs::read_dir(&places.backups).expect("listed");
+            let paths = entries.map(|entry| entry.expect("an entry").path());
+            paths.filter(|path| path.is_dir()).collect::<Vec<_>>()
+        };
+        let (first, _) = make(&store, &places, terms, UtcMillis(NOW)).expect("made");
+        // Killed when one of its files had gone.
+        let aside = put_aside(&places.backups, &first.path).expect("put aside");
+        fs::remove_file(aside.join("state/openclaw.redb")).expect("removed");
+        assert!(list(&places.backups).expect("listed").is_empty(), "no backup any more");
+        assert_eq!(folders(), [aside]);
+        let (second, _) = make(&store, &places, terms, UtcMillis(NOW + 5_000)).expect("made");
+        assert_eq!(folders(), [second.path]);
     }
 }

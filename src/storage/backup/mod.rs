@@ -10,10 +10,12 @@
 //!
 //! **Invariants**: a backup is there whole or not at all (it is made beside its place and renamed); nothing is restored
 //! over a store that a process has open, and what is replaced is kept; what ran when the backup was made does not run
-//! again by itself, because nobody knows how far it came since.
+//! again by itself, because nobody knows how far it came since; one backup at a time is made or removed in a folder, and
+//! one that fails leaves nothing behind.
 
 pub mod create;
 pub mod error;
 pub mod keep;
+pub mod making;
 pub mod manifest;
 pub mod restore;

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use crate::domain::fact::Fact;
 use crate::domain::id::IncidentId;
 use crate::domain::incident::Incident;
-use crate::domain::schedule::slot::Kept;
+use crate::domain::schedule::slot::{Kept, SlotRow, SlotState};
 use crate::domain::time::UtcMillis;
 use crate::storage::batch::{Batch, Op};
 use crate::storage::error::StoreError;
 use crate::storage::migration::engine::migrate;
+use crate::storage::owner::{give, give_all};
 use crate::storage::store::{CACHE_BYTES_DEFAULT, Store};
 use crate::storage::writer::Writer;
 
@@ -26,6 +27,9 @@ pub const UNFINISHED: &str = "restoring";
 const GROUP: usize = 256;
 /// The reason of runs that do not go on.
 const PARKED: &str = "the store was restored from a backup: nobody knows how far this run came after it was made";
+
+/// The reason of slots that do not wait any more.
+const NOT_WAITING: &str = "the store was restored from a backup: nobody knows whether it ran after it was made; `openclaw cron backfill` runs it";
 
 /// What a restore does, before it is done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,8 +113,18 @@ pub fn restore(backup: &Path, places: &Places, now: UtcMillis, random: u128) -> 
         copy(&backup.join(&listed.path), &staging.join(path))?;
     }
     let parked = settle(&staging.join("openclaw.redb"), now, random)?;
+    // First what can fail without a change of the state: the folder of the operator's files is often somebody else's.
+    for path in &plan.adds {
+        let below = path.strip_prefix(&places.config).unwrap_or(path);
+        copy(&backup.join("config").join(below), path)?;
+    }
+    for top in tops(&plan.manifest) {
+        let staged = staging.join(top);
+        give_all(&staged, &places.state).map_err(file("give away", staged))?;
+    }
     if !plan.replaces.is_empty() {
         make_folder(&plan.kept_in)?;
+        give(&plan.kept_in, &places.state).map_err(file("give away", &plan.kept_in))?;
     }
     for top in tops(&plan.manifest) {
         let (own, kept) = (places.state.join(&top), plan.kept_in.join(&top));
@@ -118,10 +132,6 @@ pub fn restore(backup: &Path, places: &Places, now: UtcMillis, random: u128) -> 
             fs::rename(&own, &kept).map_err(file("move aside", &own))?;
         }
         fs::rename(staging.join(&top), &own).map_err(file("move in", own))?;
-    }
-    for path in &plan.adds {
-        let below = path.strip_prefix(&places.config).unwrap_or(path);
-        copy(&backup.join("config").join(below), path)?;
     }
     sync_folder(&places.state)?;
     fs::remove_dir_all(&staging).map_err(file("remove", &staging))?;
@@ -167,6 +177,19 @@ fn park(store: &Path, now: UtcMillis, random: u128) -> Result<usize, StoreError>
     }
     let mut ops = Vec::new();
     for name in store.schedules()? {
+        for row in store.slots(&name, UtcMillis(0)..=UtcMillis(u64::MAX), usize::MAX, &|row| {
+            row.state == SlotState::Queued
+        })? {
+            let row = SlotRow {
+                state: SlotState::Skipped,
+                ended_at: Some(now),
+                ..row.because(NOT_WAITING)
+            };
+            ops.push(Op::SlotPut {
+                row,
+                expected: Some(SlotState::Queued),
+            });
+        }
         if let Some(kept) = store.schedule(&name)? {
             ops.push(Op::SchedulePut(Kept {
                 floor: kept.floor.max(now),

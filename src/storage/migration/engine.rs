@@ -12,6 +12,7 @@ use crate::domain::time::UtcMillis;
 use crate::storage::codec;
 use crate::storage::copy::{RowCounts, copy_all};
 use crate::storage::error::{StoreError, step};
+use crate::storage::owner::give;
 use crate::storage::record::layout::LayoutRecord;
 use crate::storage::review::{StoreReview, review};
 use crate::storage::store::{CACHE_BYTES_DEFAULT, Store};
@@ -145,6 +146,7 @@ pub fn migrate(
         remove(&copy)?;
         return Err(error);
     }
+    give(&copy, store).map_err(file("give away", &copy))?;
     watch(Phase::Keeping);
     fs::hard_link(store, &plan.kept_as).map_err(file("keep the store as", &plan.kept_as))?;
     sync(folder)?;

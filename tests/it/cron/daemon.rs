@@ -4,6 +4,13 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Output;
 use std::time::Duration;
 
+use openclaw::domain::name::ScheduleName;
+use openclaw::domain::schedule::slot::{SlotRow, SlotState};
+use openclaw::domain::time::UtcMillis;
+use openclaw::runtime::clock::Clock;
+use openclaw::storage::batch::{Batch, Op};
+use openclaw::storage::store::Store;
+use openclaw::storage::writer::Writer;
 use serde_json::{Value, json};
 
 use crate::process::block_on;
@@ -157,6 +164,65 @@ fn a_program_that_ends_well_and_leaves_nothing_has_failed_with_an_incident() {
     assert!(
         missed["slots"].as_array().is_some_and(|rows| rows.len() >= 4),
         "{missed}"
+    );
+    assert!(daemon.terminate().success());
+}
+
+#[test]
+fn an_output_is_as_old_as_it_was_when_its_run_ended_however_long_the_daemon_was_down() {
+    const AGE_MS: u64 = 60_000;
+    let home = TestHome::new("[log]\nlevel = \"warn\"\n");
+    let folder = home.path().join("schedules");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let file = format!(
+        "cron = \"0 0 1 1 *\"\nworkspace = \"{}\"\ncommand = [\"sh\", \"-c\", \"echo x > out.txt\"]\n\
+         [[outputs]]\npath = \"out.txt\"\nmax_age = \"1m\"\n",
+        home.workspace().display()
+    );
+    std::fs::write(folder.join("report.toml"), file).expect("written");
+    let daemon = home.start();
+    let (code, _, told) = cli(&home, &["cron", "run", "report"]);
+    assert_eq!(code, 0, "{told}");
+    let before = last(&home, "report");
+    assert_eq!(before["state"], "ran", "{before}");
+    assert!(daemon.terminate().success());
+
+    // As a kill right after the run's end leaves it: nobody has looked at what it left.
+    let store = Store::open(&home.store_file(), 1 << 20).expect("opens");
+    let name = ScheduleName::new("report").expect("a name");
+    let all = UtcMillis(0)..=UtcMillis(u64::MAX);
+    let row = store.slots(&name, all, 1, &|_| true).expect("readable").remove(0);
+    let run = store.header(row.run.expect("it had a run")).expect("readable");
+    let ended_at = run.expect("it is kept").ended_at.expect("it has ended");
+    let unjudged = Op::SlotPut {
+        expected: Some(row.state),
+        row: SlotRow {
+            state: SlotState::Running,
+            ended_at: None,
+            ..row
+        },
+    };
+    let mut writer = Writer::new(store).expect("a writer");
+    let written = writer.commit(&[Batch::ops(vec![unjudged])]).expect("commits");
+    assert!(written.iter().all(Result::is_ok), "{written:?}");
+    drop(writer);
+    // As old at the end as may be, but for a second. That is over before anybody looks again.
+    let made_at = Duration::from_millis(ended_at.0 + 1_000 - AGE_MS);
+    let output = std::fs::File::options()
+        .write(true)
+        .open(home.workspace().join("out.txt"));
+    let output = output.expect("it is there");
+    output.set_modified(std::time::UNIX_EPOCH + made_at).expect("set");
+    until("the output to be older than may be", SOON, || {
+        let since = Clock::system().now().since(ended_at);
+        (since > 2_000).then_some(()).ok_or(since)
+    });
+    let daemon = home.start();
+    let judged = last(&home, "report");
+    assert_eq!(
+        (&judged["state"], &judged["why"]),
+        (&before["state"], &before["why"]),
+        "{judged}"
     );
     assert!(daemon.terminate().success());
 }
