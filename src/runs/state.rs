@@ -392,6 +392,10 @@ impl RunState {
                         // No session of another life waits for anything any more.
                         step.waits_for_model = false;
                     }
+                    if step.phase == StepPhase::Asking {
+                        // Earlier builds took an attempt up after the first of several answers.
+                        step.end_wait(at);
+                    }
                     step.phase = StepPhase::Running;
                     step.reason = None;
                     step.leased_by = Some(*boot);
@@ -496,7 +500,8 @@ impl RunState {
                     if let Some(open) = step.asks.get_mut(ordinal) {
                         open.given = Some(given.clone());
                     }
-                    if step.phase == StepPhase::Asking {
+                    // While another question is open, its session would only ask that one again, with the same time to run.
+                    if step.phase == StepPhase::Asking && step.open_asks().next().is_none() {
                         step.end_wait(at);
                     }
                 }

@@ -1,12 +1,14 @@
 //! What persons are asked and say: yes, no, nothing, too late, and of calls that nobody knows about.
 
 use super::scenarios::{given, leases, on_failure, summary, with};
-use super::simulator::{ASK_MS, Case, START, Says, StepEnd, facts, load, play, reopen};
+use super::simulator::{ASK_MS, Case, Journal, START, Says, StepEnd, facts, hash, id, load, play, reopen};
 use crate::domain::approval::{Given, TIMED_OUT};
-use crate::domain::fact::Fact;
+use crate::domain::fact::{Attempt, Fact};
 use crate::domain::failure::FailureClass;
 use crate::domain::plan::OnFailure;
+use crate::domain::time::UtcMillis;
 use crate::runs::decision::{AnswerRefused, Judged, judge_approval, judge_resolution, same_answer};
+use crate::runs::state::StepPhase;
 
 fn two(end: StepEnd) -> Case {
     let case = given(vec![
@@ -51,6 +53,63 @@ fn the_first_answer_counts_and_none_in_time_is_a_no() {
     assert!(at >= START + ASK_MS, "{at}");
     let (granted, by, _) = given(StepEnd::Asks(Some((true, ASK_MS + 30))));
     assert_eq!((granted, by.as_str()), (false, TIMED_OUT), "a yes that comes too late");
+}
+
+/// Who answered which question of a step with what, in order.
+fn answers(journal: &Journal) -> Vec<(u32, bool, String)> {
+    let answers = facts(journal).filter_map(|stamped| match &stamped.fact {
+        Fact::ApprovalGiven { ordinal, given, .. } => Some((*ordinal, given.granted, given.by.to_string())),
+        _ => None,
+    });
+    answers.collect()
+}
+
+#[test]
+fn questions_of_one_turn_are_answered_in_any_order_and_the_attempt_goes_on_after_the_last() {
+    let check = |says: [Option<(bool, u64)>; 2], expected: &[(u32, bool, &str)]| {
+        let journal = play(&two(StepEnd::AsksBoth(says)));
+        assert_eq!(summary(&journal), "succeeded: a 1 done, b 1 done, c 1 done");
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|(ordinal, granted, by)| (*ordinal, *granted, (*by).to_owned()))
+            .collect();
+        assert_eq!(answers(&journal), expected, "{says:?}");
+        let asked = facts(&journal).filter(|stamped| matches!(stamped.fact, Fact::ApprovalAsked { .. }));
+        assert_eq!(asked.count(), 2, "nothing is asked twice: {says:?}");
+        assert_eq!(
+            leases(&journal, "a").len(),
+            2,
+            "once before and once after the answers: {says:?}"
+        );
+    };
+    let me = "a person";
+    check([Some((true, 5)), Some((true, 60))], &[(0, true, me), (1, true, me)]);
+    check([Some((true, 60)), Some((true, 5))], &[(1, true, me), (0, true, me)]);
+    check([Some((false, 5)), Some((true, 60))], &[(0, false, me), (1, true, me)]);
+    check([Some((true, 5)), None], &[(0, true, me), (1, false, TIMED_OUT)]);
+    check([None, None], &[(0, false, TIMED_OUT), (1, false, TIMED_OUT)]);
+}
+
+#[test]
+fn an_attempt_that_an_earlier_build_took_up_after_the_first_answer_goes_on() {
+    let journal = play(&two(StepEnd::AsksBoth([Some((true, 5)), Some((true, 60))])));
+    let first = journal.iter().position(|batch| {
+        let mut facts = batch.iter();
+        facts.any(|stamped| matches!(stamped.fact, Fact::ApprovalGiven { .. }))
+    });
+    let mut state = load(&journal[..=first.expect("answered")].to_vec());
+    let attempt = state.attempt(&id("a")).expect("known");
+    assert_eq!(state.steps[&id("a")].phase, StepPhase::Asking);
+    let boot = state.last_boot.expect("leased");
+    let at = UtcMillis(START + 200);
+    state.fold(&Fact::StepLeased { attempt, boot }, at);
+    let step = &state.steps[&id("a")];
+    let since = facts(&journal).find(|stamped| matches!(stamped.fact, Fact::ApprovalAsked { .. }));
+    let waited = at.since(since.expect("asked").at);
+    assert_eq!(
+        (&step.phase, step.waited_ms, step.waits_since),
+        (&StepPhase::Running, waited, None)
+    );
 }
 
 #[test]
@@ -113,8 +172,12 @@ fn a_run_that_ended_unknown_goes_on_when_a_person_can_say() {
 
 #[test]
 fn an_answer_counts_once_and_only_for_what_is_asked() {
+    let attempt = Attempt {
+        step: id("a"),
+        number: 1,
+    };
     let given = |granted, reason: &str| Given {
-        hash: "a#1".into(),
+        hash: hash(&attempt, 0),
         granted,
         by: "me".into(),
         reason: reason.into(),
@@ -148,10 +211,10 @@ fn an_answer_counts_once_and_only_for_what_is_asked() {
     );
 
     let ended = load(&play(&two(StepEnd::Unknown)));
-    let attempt = ended.attempt(&super::simulator::id("a")).expect("known");
+    let attempt = ended.attempt(&id("a")).expect("known");
     let judge = |ordinal, says: Says| judge_resolution(&ended, &attempt, ordinal, says.resolution(), "me".into());
     assert!(matches!(judge(0, Says::Happened), Ok(Judged::Take(_))));
-    let b = ended.attempt(&super::simulator::id("b")).expect("known");
+    let b = ended.attempt(&id("b")).expect("known");
     let of_b = judge_resolution(&ended, &b, 0, Says::Happened.resolution(), "me".into());
     assert_eq!(of_b, Err(AnswerRefused::NotAsked));
 }

@@ -47,6 +47,8 @@ pub(super) enum StepEnd {
     Refuses,
     /// Asks a person, who says yes or no after this many milliseconds, or never; with an answer it answers.
     Asks(Option<(bool, u64)>),
+    /// Asks two things at once, each answered like that.
+    AsksBoth([Option<(bool, u64)>; 2]),
     /// A call is unknown, and while the run still goes on a person says after this many milliseconds what became of
     /// it.
     Lost(Says, u64),
@@ -162,6 +164,11 @@ pub(super) fn plan(steps: Vec<Step>) -> Plan {
 /// A check that only scripts decide.
 pub(super) fn some_check() -> Check {
     Check::ExitCode { equals: 0 }
+}
+
+/// What a question of an attempt goes by.
+pub(super) fn hash(attempt: &Attempt, ordinal: u32) -> Arc<str> {
+    format!("{attempt} {ordinal}").into()
 }
 
 /// Facts of a journal, in order.
@@ -351,19 +358,11 @@ impl<'c> Life<'c> {
     /// A person thinks about what an attempt waits for.
     fn hear(&mut self, attempt: &Attempt) {
         match self.case.end_of(attempt).0 {
-            StepEnd::Asks(Some((granted, ms))) => {
-                let given = Given {
-                    hash: attempt.to_string().into(),
-                    granted,
-                    by: "a person".into(),
-                    reason: "".into(),
-                };
-                let event = Event::Agreed {
-                    attempt: attempt.clone(),
-                    ordinal: 0,
-                    given,
-                };
-                self.at(self.now + ms, event);
+            StepEnd::Asks(answer) => self.hear_one(attempt, 0, answer),
+            StepEnd::AsksBoth(answers) => {
+                for (ordinal, answer) in (0..).zip(answers) {
+                    self.hear_one(attempt, ordinal, answer);
+                }
             }
             StepEnd::Lost(says, ms) => {
                 let event = Event::Resolved {
@@ -376,6 +375,22 @@ impl<'c> Life<'c> {
             }
             _ => {}
         }
+    }
+
+    fn hear_one(&mut self, attempt: &Attempt, ordinal: u32, answer: Option<(bool, u64)>) {
+        let Some((granted, ms)) = answer else { return };
+        let given = Given {
+            hash: hash(attempt, ordinal),
+            granted,
+            by: "a person".into(),
+            reason: "".into(),
+        };
+        let event = Event::Agreed {
+            attempt: attempt.clone(),
+            ordinal,
+            given,
+        };
+        self.at(self.now + ms, event);
     }
 
     /// Whether an answer counts, as the run's actor judges it.
@@ -650,19 +665,24 @@ impl<'c> Life<'c> {
                     answered(json!({ "step": attempt.step.as_str() }), tried)
                 }
                 StepEnd::Unknown | StepEnd::Lost(..) => unknown(),
-                StepEnd::Asks(_) => match self.given(&attempt) {
-                    // The same whatever was said: when a process dies, the person may be too late.
-                    Some(_) => answered(json!({ "step": attempt.step.as_str() }), tried),
-                    None => AttemptEnd::Asks {
-                        asks: vec![Ask {
-                            ordinal: 0,
-                            skill: SkillName::new("exec.run").expect("valid"),
-                            hash: attempt.to_string().into(),
-                            shown: "$ make".into(),
-                            timeout_ms: ASK_MS,
-                        }],
-                    },
-                },
+                StepEnd::Asks(_) | StepEnd::AsksBoth(_) => {
+                    let count = if matches!(end, StepEnd::Asks(_)) { 1 } else { 2 };
+                    let asks = (0..count).filter(|ordinal| self.given(&attempt, *ordinal).is_none());
+                    let asks = asks.map(|ordinal| Ask {
+                        ordinal,
+                        skill: SkillName::new("exec.run").expect("valid"),
+                        hash: hash(&attempt, ordinal),
+                        shown: "$ make".into(),
+                        timeout_ms: ASK_MS,
+                    });
+                    let asks: Vec<Ask> = asks.collect();
+                    if asks.is_empty() {
+                        // The same whatever was said: when a process dies, the person may be too late.
+                        answered(json!({ "step": attempt.step.as_str() }), tried)
+                    } else {
+                        AttemptEnd::Asks { asks }
+                    }
+                }
                 StepEnd::Refuses => {
                     let findings = Arc::new([Finding::new("/task", "not understood")]);
                     self.at(self.now + ms, Event::Refused { attempt, findings });
@@ -675,9 +695,9 @@ impl<'c> Life<'c> {
     }
 
     /// What the journal has of an answer, as the resumed session finds it.
-    fn given(&self, attempt: &Attempt) -> Option<bool> {
+    fn given(&self, attempt: &Attempt, ordinal: u32) -> Option<bool> {
         let step = self.run.state.step(&attempt.step)?;
-        Some(step.asks.get(&0)?.given.as_ref()?.granted)
+        Some(step.asks.get(&ordinal)?.given.as_ref()?.granted)
     }
 
     fn is_resolved(&self, attempt: &Attempt) -> bool {
