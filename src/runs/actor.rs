@@ -27,6 +27,7 @@ use crate::domain::id::{IncidentId, RunId};
 use crate::domain::incident::Incident;
 use crate::domain::name::{AgentName, SkillName, StepId};
 use crate::domain::plan::Work;
+use crate::domain::run::RunStatus;
 use crate::domain::time::UtcMillis;
 use crate::runtime::run_span::run_span;
 use crate::runtime::timer::Timer;
@@ -162,7 +163,14 @@ impl RunActor {
                 return self.answer(&myself, state, judged, reply).await;
             }
             RunMessage::LookedBack { undo } => Event::LookedBack { undo },
-            RunMessage::Cancel { reason } => Event::CancelWanted { reason },
+            RunMessage::Cancel { reason, reply } => {
+                // One that has ended meanwhile says nothing: who asks finds that in the header.
+                if state.run.state.status() == RunStatus::Active {
+                    let wanted = Judged::Take(Event::CancelWanted { reason });
+                    return self.answer(&myself, state, Ok(wanted), reply).await;
+                }
+                return Ok(());
+            }
             RunMessage::Granted { step } => Event::Granted { step },
             RunMessage::Reported(report) => reported(state, report),
             RunMessage::Checked {
@@ -362,7 +370,10 @@ impl RunActor {
                 severity: "error".into(),
                 what: format!("{run} was parked").into(),
                 why: reason.clone(),
-                action: "the run is taken out of work until somebody retries or cancels it".into(),
+                action:
+                    "the run is taken out of work until somebody cancels it or says what became of its unknown calls; \
+                         a retry does the work anew as another run"
+                        .into(),
                 run: Some(run),
             })],
             Fact::StepFailed {

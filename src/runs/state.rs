@@ -138,7 +138,7 @@ pub struct RunState {
     pub done: Option<(Outcome, Arc<str>)>,
     /// When it ended or was parked.
     pub ended_at: Option<UtcMillis>,
-    /// When it expires: as accepted, or later when it had ended unknown and was reopened.
+    /// When it expires: as accepted, or later when it had ended unknown or was parked and was reopened.
     pub deadline: UtcMillis,
     /// Why it is parked.
     pub parked: Option<Arc<str>>,
@@ -508,6 +508,7 @@ impl RunState {
             }
             Fact::RunReopened { deadline } => {
                 self.done = None;
+                self.parked = None;
                 self.ended_at = None;
                 self.deadline = *deadline;
             }
