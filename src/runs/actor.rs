@@ -40,6 +40,7 @@ use super::decision::{
     After, AnswerRefused, AttemptEnd, Effect, Event, Judged, Reaction, RunLoop, judge_approval, judge_resolution, react,
 };
 use super::dispatcher::actor::DispatchMessage;
+use super::left;
 use super::lesson::{Ended, lesson_of};
 use super::message::{RunArgument, RunMessage};
 use super::parts::RunsInside;
@@ -285,11 +286,8 @@ impl RunActor {
                 }
                 Effect::Stop { attempt } => {
                     if !parts.agents.stop(run, &attempt) {
-                        let report = SessionReport {
-                            attempt,
-                            end: ReportedEnd::Stopped,
-                        };
-                        myself.cast(RunMessage::Reported(report))?;
+                        let end = self.left_behind(&state.run.state, &attempt).await?;
+                        myself.cast(RunMessage::Reported(SessionReport { attempt, end }))?;
                     }
                 }
                 Effect::Check {
@@ -308,12 +306,7 @@ impl RunActor {
                         approvals: parts.agents.approvals(),
                         agent: agent_of(&state.run.state, &attempt.step),
                         bounds: self.bounds(&state.run.state, &attempt.step),
-                        journal: Journal {
-                            clock: parts.clock.clone(),
-                            store: parts.store.clone(),
-                            committer: parts.committer.clone(),
-                            under_way: self.inside.commands.clone(),
-                        },
+                        journal: self.journal(),
                     };
                     self.check(myself, state, checking, checks, tried);
                 }
@@ -346,6 +339,26 @@ impl RunActor {
             self.snapshot(run).await?;
         }
         Ok(())
+    }
+
+    fn journal(&self) -> Journal {
+        let parts = &self.inside.parts;
+        Journal {
+            clock: parts.clock.clone(),
+            store: parts.store.clone(),
+            committer: parts.committer.clone(),
+            under_way: self.inside.commands.clone(),
+        }
+    }
+
+    /// How an attempt ended that no session has any more. The calls of a run that leaves its work stay as they are:
+    /// whoever takes it up again looks for them.
+    async fn left_behind(&self, state: &RunState, attempt: &Attempt) -> Result<ReportedEnd, ActorProcessingErr> {
+        if state.status() != RunStatus::Active {
+            return Ok(ReportedEnd::Stopped);
+        }
+        let closed = left::close(state.run, attempt, &self.inside.parts.skills, &self.journal()).await;
+        closed.map_err(Into::into)
     }
 
     /// What shares the transaction with a fact.

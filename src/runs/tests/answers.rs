@@ -1,11 +1,14 @@
 //! What persons are asked and say: yes, no, nothing, too late, and of calls that nobody knows about.
 
 use super::scenarios::{given, leases, on_failure, summary, with};
-use super::simulator::{ASK_MS, Case, Journal, START, Says, StepEnd, facts, hash, id, load, play, reopen};
+use super::simulator::{
+    ASK_MS, Case, Journal, START, Says, StepEnd, facts, go_on, hash, id, load, more, outcome, play, reopen, reopen_with,
+};
 use crate::domain::approval::{Given, TIMED_OUT};
 use crate::domain::fact::{Attempt, Fact};
 use crate::domain::failure::FailureClass;
 use crate::domain::plan::OnFailure;
+use crate::domain::run::{Outcome, RunStatus};
 use crate::domain::time::UtcMillis;
 use crate::runs::decision::{AnswerRefused, Judged, judge_approval, judge_resolution, same_answer};
 use crate::runs::state::StepPhase;
@@ -168,6 +171,129 @@ fn a_run_that_ended_unknown_goes_on_when_a_person_can_say() {
     check(Says::Happened, "succeeded: a 1 done, b 1 done, c 1 done");
     check(Says::NotHappened, "succeeded: a 1 done, b 1 done, c 1 done");
     check(Says::Abandoned, "failed: a 1 failed, b 1 done, c 0 skipped");
+}
+
+/// The run until a step waits as unknown, and parked then.
+fn parked(case: &Case) -> Journal {
+    let whole = play(case);
+    let lost = whole.iter().position(|batch| {
+        let mut facts = batch.iter();
+        facts.any(|stamped| matches!(stamped.fact, Fact::StepUnknown { .. }))
+    });
+    let reason = "it got no further".into();
+    more(
+        &whole[..=lost.expect("a step is unknown")],
+        vec![Fact::RunParked { reason }],
+        5,
+    )
+}
+
+fn wants_to_end() -> Fact {
+    Fact::CancelRequested {
+        outcome: Outcome::Cancelled,
+        reason: "enough".into(),
+    }
+}
+
+#[test]
+fn a_parked_run_is_settled_by_a_person() {
+    let case = two(StepEnd::Unknown).takes("b", 1, 300);
+    let parked = parked(&case);
+    assert_eq!(load(&parked).status(), RunStatus::Parked);
+    let journal = reopen(&case, &parked, "a", Says::Happened, 3_600_000);
+    assert_eq!(summary(&journal), "succeeded: a 1 done, b 1 done, c 1 done");
+    let journal = reopen(&case, &parked, "a", Says::Abandoned, 3_600_000);
+    assert_eq!(summary(&journal), "failed: a 1 failed, b 0 skipped, c 0 skipped");
+    let journal = reopen_with(&case, &parked, wants_to_end(), 3_600_000);
+    assert_eq!(summary(&journal), "unknown: a 1 unknown, b 0 waits, c 0 waits");
+    let journal = reopen(&case, &journal, "a", Says::Happened, 9);
+    assert_eq!(summary(&journal), "cancelled: a 1 cancelled, b 0 waits, c 0 waits");
+    // Where nothing is unknown it ends at once.
+    let case = two(StepEnd::Answers);
+    let reason = "it got no further".into();
+    let parked = more(&play(&case)[..1], vec![Fact::RunParked { reason }], 5);
+    let journal = reopen_with(&case, &parked, wants_to_end(), 9);
+    assert_eq!(summary(&journal), "cancelled: a 0 waits, b 0 waits, c 0 waits");
+}
+
+#[test]
+fn a_run_whose_end_is_asked_for_waits_for_what_nobody_knows_and_ends_so_afterwards() {
+    let case = two(StepEnd::Unknown).takes("b", 1, 300);
+    let check = |case: &Case, word: &str| {
+        let ended = play(case);
+        assert_eq!(
+            summary(&ended),
+            "unknown: a 1 unknown, b 1 cancelled, c 0 waits",
+            "{word}: {:?}",
+            outcome(&ended)
+        );
+        let (_, reason) = outcome(&ended);
+        assert!(
+            reason.contains("step a waits for a person: a call was cut off"),
+            "{reason}"
+        );
+        for cut in 1..ended.len() {
+            let again = go_on(case, &ended[..cut]);
+            assert_ne!(outcome(&again).0, Outcome::Failed, "cut after {cut}");
+        }
+        for (says, a) in [
+            (Says::Happened, "cancelled"),
+            (Says::NotHappened, "cancelled"),
+            (Says::Abandoned, "failed"),
+        ] {
+            let journal = reopen(case, &ended, "a", says, 3_600_000);
+            assert_eq!(
+                summary(&journal),
+                format!("{word}: a 1 {a}, b 1 cancelled, c 0 waits"),
+                "{says:?}"
+            );
+        }
+    };
+    let cancelled = Case {
+        cancel_at: Some(START + 100),
+        ..case.clone()
+    };
+    check(&cancelled, "cancelled");
+    let expired = Case {
+        deadline: START + 100,
+        ..case
+    };
+    check(&expired, "expired");
+}
+
+#[test]
+fn a_call_that_a_kill_cut_off_is_not_let_go_with_a_run_whose_time_is_over() {
+    let case = Case {
+        deadline: START + 100,
+        ..two(StepEnd::Unknown)
+    };
+    // The process dies in the call, and comes back when the time of the run is over.
+    let whole = play(&Case {
+        slots: 2,
+        ..case.clone()
+    });
+    let leased = whole.iter().position(|batch| {
+        let mut facts = batch.iter();
+        facts.any(|stamped| matches!(&stamped.fact, Fact::StepLeased { attempt, .. } if attempt.step == id("a")))
+    });
+    let boot = crate::domain::id::BootId::new(UtcMillis(START), 9);
+    let dead = more(
+        &whole[..=leased.expect("a is leased")],
+        vec![Fact::RunRecovered { boot }],
+        3_600_000,
+    );
+    let journal = go_on(&case, &dead);
+    assert!(
+        summary(&journal).starts_with("unknown: a 1 unknown"),
+        "{}",
+        summary(&journal)
+    );
+    let journal = reopen(&case, &journal, "a", Says::Happened, 9);
+    assert!(
+        summary(&journal).starts_with("expired: a 1 cancelled"),
+        "{}",
+        summary(&journal)
+    );
 }
 
 #[test]

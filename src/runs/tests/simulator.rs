@@ -583,7 +583,15 @@ impl<'c> Life<'c> {
                     self.released.insert(attempt.step.clone());
                 }
                 let at = self.now + self.tick % 4;
-                let end = AttemptEnd::Stopped;
+                let is_lost = matches!(self.case.end_of(&attempt).0, StepEnd::Unknown | StepEnd::Lost(..));
+                // The process died in its call: whoever looks for what is left of it finds that nobody knows.
+                let end = if is_orphan && is_lost && !self.is_resolved(&attempt) {
+                    AttemptEnd::Unknown {
+                        evidence: "a call was cut off".into(),
+                    }
+                } else {
+                    AttemptEnd::Stopped
+                };
                 self.at(at, Event::Ended { attempt, end });
             }
             Effect::Check {
@@ -753,23 +761,32 @@ pub(super) fn go_on(case: &Case, prefix: &[Vec<Stamped>]) -> Journal {
     journal
 }
 
-/// A person says what became of the unknown call of a step, after the run has ended; it goes on.
+/// A person says what became of the unknown call of a step, after the run has ended or was parked; it goes on.
 pub(super) fn reopen(case: &Case, ended: &Journal, name: &str, says: Says, after_ms: u64) -> Journal {
-    let mut journal = ended.clone();
-    let state = load(&journal);
-    let last = facts(&journal).last().expect("a journal has facts");
-    let (seq, at) = (last.seq, last.at.0 + after_ms);
-    let reopened = Fact::RunReopened {
-        deadline: state.deadline.plus_ms(after_ms),
-    };
     let resolved = Fact::CallResolved {
-        attempt: state.attempt(&id(name)).expect("known"),
+        attempt: load(ended).attempt(&id(name)).expect("known"),
         ordinal: 0,
         resolution: says.resolution(),
         by: "a person".into(),
     };
-    journal.push(stamp(vec![reopened, resolved], seq, at));
-    go_on(case, &journal)
+    reopen_with(case, ended, resolved, after_ms)
+}
+
+/// A person says this of a run that has ended or was parked; it goes on.
+pub(super) fn reopen_with(case: &Case, ended: &Journal, said: Fact, after_ms: u64) -> Journal {
+    let reopened = Fact::RunReopened {
+        deadline: load(ended).deadline.plus_ms(after_ms),
+    };
+    go_on(case, &more(ended, vec![reopened, said], after_ms))
+}
+
+/// The journal with one more batch, so much later.
+pub(super) fn more(journal: &[Vec<Stamped>], said: Vec<Fact>, after_ms: u64) -> Journal {
+    let mut journal = journal.to_vec();
+    let last = facts(&journal).last().expect("a journal has facts");
+    let (seq, at) = (last.seq, last.at.0 + after_ms);
+    journal.push(stamp(said, seq, at));
+    journal
 }
 
 /// How the run ended.
