@@ -316,7 +316,7 @@ impl RunActor {
                     let facts = parts.store.facts(run, 0)?;
                     let catalogue = parts.skills.catalogue();
                     let undo_of = |skill: &SkillName| catalogue.manifest(skill)?.undo.clone();
-                    let undo = undo(&state.run.state, &facts, undo_of);
+                    let undo = undo(&facts, undo_of);
                     myself.cast(RunMessage::LookedBack { undo })?;
                 }
                 Effect::Wake { at } => {

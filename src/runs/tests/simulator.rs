@@ -277,7 +277,7 @@ impl Surroundings for Case {
     }
 
     fn may_undo(&self, state: &RunState) -> bool {
-        state.planned().any(|(step, _)| step.undo.is_some())
+        state.replans > 0 || state.planned().any(|(step, _)| step.undo.is_some())
     }
 }
 
@@ -522,7 +522,7 @@ impl<'c> Life<'c> {
             self.effects.push(effect.clone());
             if effect == Effect::LookBack {
                 let seen: Vec<Stamped> = facts(journal).cloned().collect();
-                let undo = undo(&self.run.state, &seen, |_| None);
+                let undo = undo(&seen, |_| None);
                 self.at(self.now + 3, Event::LookedBack { undo });
                 continue;
             }
