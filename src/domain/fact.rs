@@ -309,7 +309,7 @@ pub enum Fact {
         /// Who said so.
         by: Arc<str>,
     },
-    /// A run that had ended unknown goes on, because a person could say what nobody knew.
+    /// A run that had ended unknown or was parked goes on: a person could say what nobody knew, or wants it to end.
     RunReopened {
         /// When it expires now: the time that it waited does not count.
         deadline: UtcMillis,

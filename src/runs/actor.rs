@@ -27,6 +27,7 @@ use crate::domain::id::{IncidentId, RunId};
 use crate::domain::incident::Incident;
 use crate::domain::name::{AgentName, SkillName, StepId};
 use crate::domain::plan::Work;
+use crate::domain::run::RunStatus;
 use crate::domain::time::UtcMillis;
 use crate::runtime::run_span::run_span;
 use crate::runtime::timer::Timer;
@@ -39,6 +40,7 @@ use super::decision::{
     After, AnswerRefused, AttemptEnd, Effect, Event, Judged, Reaction, RunLoop, judge_approval, judge_resolution, react,
 };
 use super::dispatcher::actor::DispatchMessage;
+use super::left;
 use super::lesson::{Ended, lesson_of};
 use super::message::{RunArgument, RunMessage};
 use super::parts::RunsInside;
@@ -162,7 +164,14 @@ impl RunActor {
                 return self.answer(&myself, state, judged, reply).await;
             }
             RunMessage::LookedBack { undo } => Event::LookedBack { undo },
-            RunMessage::Cancel { reason } => Event::CancelWanted { reason },
+            RunMessage::Cancel { reason, reply } => {
+                // One that has ended meanwhile says nothing: who asks finds that in the header.
+                if state.run.state.status() == RunStatus::Active {
+                    let wanted = Judged::Take(Event::CancelWanted { reason });
+                    return self.answer(&myself, state, Ok(wanted), reply).await;
+                }
+                return Ok(());
+            }
             RunMessage::Granted { step } => Event::Granted { step },
             RunMessage::Reported(report) => reported(state, report),
             RunMessage::Checked {
@@ -277,11 +286,8 @@ impl RunActor {
                 }
                 Effect::Stop { attempt } => {
                     if !parts.agents.stop(run, &attempt) {
-                        let report = SessionReport {
-                            attempt,
-                            end: ReportedEnd::Stopped,
-                        };
-                        myself.cast(RunMessage::Reported(report))?;
+                        let end = self.left_behind(&state.run.state, &attempt).await?;
+                        myself.cast(RunMessage::Reported(SessionReport { attempt, end }))?;
                     }
                 }
                 Effect::Check {
@@ -300,12 +306,7 @@ impl RunActor {
                         approvals: parts.agents.approvals(),
                         agent: agent_of(&state.run.state, &attempt.step),
                         bounds: self.bounds(&state.run.state, &attempt.step),
-                        journal: Journal {
-                            clock: parts.clock.clone(),
-                            store: parts.store.clone(),
-                            committer: parts.committer.clone(),
-                            under_way: self.inside.commands.clone(),
-                        },
+                        journal: self.journal(),
                     };
                     self.check(myself, state, checking, checks, tried);
                 }
@@ -315,7 +316,7 @@ impl RunActor {
                     let facts = parts.store.facts(run, 0)?;
                     let catalogue = parts.skills.catalogue();
                     let undo_of = |skill: &SkillName| catalogue.manifest(skill)?.undo.clone();
-                    let undo = undo(&state.run.state, &facts, undo_of);
+                    let undo = undo(&facts, undo_of);
                     myself.cast(RunMessage::LookedBack { undo })?;
                 }
                 Effect::Wake { at } => {
@@ -340,6 +341,26 @@ impl RunActor {
         Ok(())
     }
 
+    fn journal(&self) -> Journal {
+        let parts = &self.inside.parts;
+        Journal {
+            clock: parts.clock.clone(),
+            store: parts.store.clone(),
+            committer: parts.committer.clone(),
+            under_way: self.inside.commands.clone(),
+        }
+    }
+
+    /// How an attempt ended that no session has any more. The calls of a run that leaves its work stay as they are:
+    /// whoever takes it up again looks for them.
+    async fn left_behind(&self, state: &RunState, attempt: &Attempt) -> Result<ReportedEnd, ActorProcessingErr> {
+        if state.status() != RunStatus::Active {
+            return Ok(ReportedEnd::Stopped);
+        }
+        let closed = left::close(state.run, attempt, &self.inside.parts.skills, &self.journal()).await;
+        closed.map_err(Into::into)
+    }
+
     /// What shares the transaction with a fact.
     fn extra(&self, state: &RunActorState, fact: &Fact, now: UtcMillis) -> Result<Vec<Op>, ActorProcessingErr> {
         let parts = &self.inside.parts;
@@ -362,7 +383,10 @@ impl RunActor {
                 severity: "error".into(),
                 what: format!("{run} was parked").into(),
                 why: reason.clone(),
-                action: "the run is taken out of work until somebody retries or cancels it".into(),
+                action:
+                    "the run is taken out of work until somebody cancels it or says what became of its unknown calls; \
+                         a retry does the work anew as another run"
+                        .into(),
                 run: Some(run),
             })],
             Fact::StepFailed {

@@ -1,5 +1,5 @@
-//! Answers of persons on their way to a run: found in the journal, judged by the run's actor, or, when the run has
-//! ended unknown, the beginning of its next life.
+//! What persons say on its way to a run, answers and the wish that it ends: found in the journal, judged by the run's
+//! actor, or, when the run has ended unknown or is parked, the beginning of its next life.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use super::message::{RunArgument, RunMessage};
 use super::question::{Question, QuestionKind, questions};
 use super::state::RunState;
 
-/// How long a run's actor may take to judge an answer and have it on disk.
+/// How long a run's actor may take, restarts and all, to judge what it is told and have it on disk.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// Looks for an actor that is between two incarnations, and the pause between them.
 const LOOKS_MAX: u32 = 50;
@@ -89,7 +89,7 @@ impl RunsHandle {
     }
 
     /// Says what became of an unknown call. The first answer counts; the same one again is no error. A run that has
-    /// ended unknown goes on; the time in which it waited does not count.
+    /// ended unknown or is parked goes on; the time in which it waited does not count.
     ///
     /// **Cancel**: the answer may have been taken; it can be given again.
     pub async fn resolve(
@@ -99,13 +99,7 @@ impl RunsHandle {
         resolution: Resolution,
         by: Arc<str>,
     ) -> Result<(), RunsError> {
-        let mut header = self.header(run)?;
-        // Two answers to a run that has ended would both reopen it.
-        let mut _one = None;
-        if header.status != RunStatus::Active {
-            _one = Some(self.inside.reopening.lock().await);
-            header = self.header(run)?;
-        }
+        let (header, _one) = self.header_to_reopen(run).await?;
         let facts = self.facts(run, 0)?;
         let state = RunState::load(run, &facts);
         let open: Vec<Question> = questions(&state, &facts)
@@ -134,7 +128,7 @@ impl RunsHandle {
                 })
                 .await
             }
-            RunStatus::Ended(Outcome::Unknown) => {
+            RunStatus::Ended(Outcome::Unknown) | RunStatus::Parked => {
                 let resolved = Fact::CallResolved {
                     attempt,
                     ordinal,
@@ -143,7 +137,7 @@ impl RunsHandle {
                 };
                 self.reopen(&state, &header, resolved).await
             }
-            status => Err(ended(run, status)),
+            status @ RunStatus::Ended(_) => Err(ended(run, status)),
         };
         if said.is_ok() && settles {
             // The journal has what became of it: what its program left is evidence of nothing open.
@@ -152,7 +146,48 @@ impl RunsHandle {
         said
     }
 
-    async fn reopen(&self, state: &RunState, header: &RunHeader, resolved: Fact) -> Result<(), RunsError> {
+    /// Asks a run to end; the wish is on disk when this returns, and the run has ended when its work has.
+    ///
+    /// One that is parked is taken up for that.
+    ///
+    /// **Cancel**: the wish may have been taken; it can be said again, and the first one counts.
+    pub async fn cancel(&self, run: RunId, reason: Arc<str>) -> Result<(), RunsError> {
+        let (header, _one) = self.header_to_reopen(run).await?;
+        match header.status {
+            RunStatus::Active => {
+                self.ask_actor(run, |reply| RunMessage::Cancel {
+                    reason: reason.clone(),
+                    reply,
+                })
+                .await
+            }
+            RunStatus::Parked => {
+                let wanted = Fact::CancelRequested {
+                    outcome: Outcome::Cancelled,
+                    reason,
+                };
+                self.reopen(&self.state(run)?, &header, wanted).await
+            }
+            status @ RunStatus::Ended(_) => Err(ended(run, status)),
+        }
+    }
+
+    /// The header of a run. While it is not active nobody else reopens it for as long as the guard is held: two who did
+    /// would both have the last word.
+    async fn header_to_reopen(
+        &self,
+        run: RunId,
+    ) -> Result<(RunHeader, Option<tokio::sync::MutexGuard<'_, ()>>), RunsError> {
+        let header = self.header(run)?;
+        if header.status == RunStatus::Active {
+            return Ok((header, None));
+        }
+        let one = self.inside.reopening.lock().await;
+        Ok((self.header(run)?, Some(one)))
+    }
+
+    /// Begins the next life of a run that has ended unknown or is parked, with what a person says of it.
+    async fn reopen(&self, state: &RunState, header: &RunHeader, said: Fact) -> Result<(), RunsError> {
         let parts = &self.inside.parts;
         let run = state.run;
         let now = parts.clock.now();
@@ -160,8 +195,9 @@ impl RunsHandle {
         let reopened = Fact::RunReopened {
             deadline: state.deadline.plus_ms(waited),
         };
-        let batch = Batch::reopen(run, now, vec![reopened, resolved]);
-        // The accounts of the run were closed with it: what it has used so far still counts.
+        let batch = Batch::reopen(run, now, vec![reopened, said]);
+        // The accounts of a run that ended were closed with it: what it has used so far still counts. Those of one that
+        // is parked never were.
         let figures = parts.store.statistics_of_run(run).map_err(RunsError::Store)?;
         let spent = BudgetChange::Settle {
             reserved: Amount::default(),
@@ -170,8 +206,12 @@ impl RunsHandle {
                 cost: figures.cost,
             },
         };
+        let settle = match header.status {
+            RunStatus::Parked => Vec::new(),
+            _ => vec![(Account::Run(run), spent)],
+        };
         let bookings = Bookings {
-            settle: vec![(Account::Run(run), spent)],
+            settle,
             ..Bookings::default()
         };
         let pending = parts.agents.treasury().submit(batch, bookings);
@@ -198,9 +238,19 @@ impl RunsHandle {
         Ok(())
     }
 
-    /// Hands an answer to the run's actor; one that is between two incarnations gets it when it is back, within a
+    /// Hands what is said to the run's actor; one that is between two incarnations gets it when it is back, within a
     /// bound.
     async fn ask_actor(
+        &self,
+        run: RunId,
+        message: impl Fn(oneshot::Sender<Result<(), AnswerRefused>>) -> RunMessage,
+    ) -> Result<(), RunsError> {
+        // An actor that takes it in and crashes each time is asked no longer than one that is silent.
+        let told = tokio::time::timeout(ANSWER_MAX, self.tell_actor(run, message)).await;
+        told.unwrap_or(Err(RunsError::Commit(CommitError::TimedOut(ANSWER_MAX))))
+    }
+
+    async fn tell_actor(
         &self,
         run: RunId,
         message: impl Fn(oneshot::Sender<Result<(), AnswerRefused>>) -> RunMessage,
@@ -210,11 +260,9 @@ impl RunsHandle {
             if let Some(actor) = self.inside.actors.get(run.to_string())
                 && actor.cast(message(reply)).is_ok()
             {
-                match tokio::time::timeout(ANSWER_MAX, answer).await {
-                    Ok(Ok(judged)) => return judged.map_err(RunsError::Answer),
-                    // The actor went down with the question; the next one may have taken it, and will say so.
-                    Ok(Err(_)) => {}
-                    Err(_) => return Err(RunsError::Commit(CommitError::TimedOut(ANSWER_MAX))),
+                // Else the actor went down with it; it may have taken it, and the next one will say so.
+                if let Ok(judged) = answer.await {
+                    return judged.map_err(RunsError::Answer);
                 }
             }
             let status = self.header(run)?.status;

@@ -24,7 +24,6 @@ use super::cassette;
 use super::decision::AnswerRefused;
 use super::dispatcher::actor::DispatchMessage;
 use super::grounds::GroundsError;
-use super::message::RunMessage;
 use super::parts::{RunsInside, RunsSettings};
 use super::state::RunState;
 
@@ -143,37 +142,6 @@ impl RunsHandle {
     /// within `limit`.
     pub async fn end_commands(&self, limit: Duration) -> usize {
         self.inside.commands.close(limit).await
-    }
-
-    /// Asks a run to end; it has ended when its work has.
-    pub async fn cancel(&self, run: RunId, reason: Arc<str>) -> Result<(), RunsError> {
-        let header = self.header(run)?;
-        match header.status {
-            RunStatus::Active => {}
-            status => {
-                return Err(RunsError::Ended {
-                    run,
-                    status: status.as_str(),
-                });
-            }
-        }
-        // A run whose actor is between two incarnations gets the message when it is back, within a bound.
-        for _ in 0..50 {
-            if let Some(actor) = self.inside.actors.get(run.to_string())
-                && actor.cast(RunMessage::Cancel { reason: reason.clone() }).is_ok()
-            {
-                return Ok(());
-            }
-            let header = self.header(run)?;
-            if header.status != RunStatus::Active {
-                return Err(RunsError::Ended {
-                    run,
-                    status: header.status.as_str(),
-                });
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Err(RunsError::Commit(CommitError::TimedOut(Duration::from_secs(1))))
     }
 
     /// The folder without links and dots, when runs may work in it.

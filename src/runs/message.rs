@@ -48,10 +48,12 @@ impl RunArgument {
 pub enum RunMessage {
     /// Go.
     Begin,
-    /// End the run.
+    /// End the run; the reply comes when the wish is on disk.
     Cancel {
         /// In words.
         reason: Arc<str>,
+        /// Whether it counts.
+        reply: oneshot::Sender<Result<(), AnswerRefused>>,
     },
     /// A person answers a question; the reply comes when it is on disk.
     Agree {

@@ -14,6 +14,7 @@ pub mod dispatcher;
 pub mod grounds;
 pub mod handle;
 pub mod layer;
+mod left;
 pub mod lesson;
 pub mod message;
 pub mod parts;

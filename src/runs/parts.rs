@@ -108,6 +108,6 @@ pub struct RunsInside {
     pub commands: UnderWay,
     /// The runs that wait for a yes.
     pub asking: Asking,
-    /// Held while a run that has ended is reopened.
+    /// Held while a run that has ended or is parked is reopened.
     pub reopening: Arc<tokio::sync::Mutex<()>>,
 }

@@ -138,7 +138,7 @@ pub struct RunState {
     pub done: Option<(Outcome, Arc<str>)>,
     /// When it ended or was parked.
     pub ended_at: Option<UtcMillis>,
-    /// When it expires: as accepted, or later when it had ended unknown and was reopened.
+    /// When it expires: as accepted, or later when it had ended unknown or was parked and was reopened.
     pub deadline: UtcMillis,
     /// Why it is parked.
     pub parked: Option<Arc<str>>,
@@ -392,6 +392,10 @@ impl RunState {
                         // No session of another life waits for anything any more.
                         step.waits_for_model = false;
                     }
+                    if step.phase == StepPhase::Asking {
+                        // Earlier builds took an attempt up after the first of several answers.
+                        step.end_wait(at);
+                    }
                     step.phase = StepPhase::Running;
                     step.reason = None;
                     step.leased_by = Some(*boot);
@@ -496,13 +500,15 @@ impl RunState {
                     if let Some(open) = step.asks.get_mut(ordinal) {
                         open.given = Some(given.clone());
                     }
-                    if step.phase == StepPhase::Asking {
+                    // While another question is open, its session would only ask that one again, with the same time to run.
+                    if step.phase == StepPhase::Asking && step.open_asks().next().is_none() {
                         step.end_wait(at);
                     }
                 }
             }
             Fact::RunReopened { deadline } => {
                 self.done = None;
+                self.parked = None;
                 self.ended_at = None;
                 self.deadline = *deadline;
             }

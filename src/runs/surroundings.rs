@@ -65,7 +65,9 @@ impl Surroundings for RunsParts {
 
     fn may_undo(&self, state: &RunState) -> bool {
         let by_plan = |plan: &Plan| plan.steps.iter().any(|step| step.undo.is_some());
-        state.plan.as_deref().is_some_and(by_plan)
+        // Of the plans that were in force before only the journal knows.
+        state.replans > 0
+            || state.plan.as_deref().is_some_and(by_plan)
             || self.skills.catalogue().manifests().any(|skill| skill.undo.is_some())
     }
 

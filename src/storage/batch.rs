@@ -265,7 +265,7 @@ impl Batch {
         }
     }
 
-    /// Facts that take up a run that had ended unknown; they start with `RunReopened`. Refused when the run is active
+    /// Facts that take up a run that had ended unknown or was parked; they start with `RunReopened`. Refused when the run is active
     /// or has ended otherwise.
     pub fn reopen(run: RunId, at: UtcMillis, facts: Vec<Fact>) -> Self {
         assert!(

@@ -18,7 +18,7 @@ use crate::domain::fact::{Attempt, Fact};
 use crate::domain::id::RunId;
 use crate::domain::memory::{MemoryKey, MemoryScope, MemorySource, NewMemory};
 use crate::domain::name::StepId;
-use crate::domain::run::{Outcome, RunSpec};
+use crate::domain::run::{Outcome, RunSpec, RunStatus};
 use crate::domain::time::UtcMillis;
 
 /// Which of the unsynced writes survive.
@@ -359,4 +359,40 @@ fn a_batch_that_is_refused_writes_nothing() {
     assert_eq!(verdicts[1], Err(Refused::NotActive(run(1))), "a run ends once");
     assert_eq!(store.headers(None, 10, None).expect("readable").len(), 1);
     assert_eq!(store.facts(run(1), 0).expect("readable").len(), 2);
+}
+
+#[test]
+fn only_a_run_that_waits_for_a_person_is_reopened() {
+    let store = Store::open_backend(Backend::failing_at(u64::MAX, Vec::new())).expect("opens");
+    let mut writer = Writer::new(store.clone()).expect("writer");
+    let ended = |outcome| Fact::RunDone {
+        outcome,
+        result: "null".into(),
+    };
+    let parked = Fact::RunParked { reason: "stuck".into() };
+    let mut check = |number: u64, last: Option<Fact>, is_reopened: bool| {
+        let submission = Submission {
+            idempotency: None,
+            body: [0; 32],
+            active_max: 10,
+        };
+        let accept = Batch::accept(run(number), UtcMillis(1), vec![Fact::RunAccepted(spec())], submission);
+        let last = last.map(|last| Batch::facts(run(number), UtcMillis(2), vec![last]));
+        let first: Vec<Batch> = [accept].into_iter().chain(last).collect();
+        writer.commit(&first).expect("commits");
+        let deadline = UtcMillis(9);
+        let reopen = Batch::reopen(run(number), UtcMillis(3), vec![Fact::RunReopened { deadline }]);
+        let verdicts = writer.commit(&[reopen]).expect("commits");
+        assert_eq!(verdicts[0].is_ok(), is_reopened, "{number}: {verdicts:?}");
+        let header = store.header(run(number)).expect("readable").expect("there");
+        let is_active = store.active_runs().expect("readable").contains(&run(number));
+        assert_eq!(header.status == RunStatus::Active, is_active, "{number}");
+        if is_reopened {
+            assert!(is_active && header.ended_at.is_none(), "{header:?}");
+        }
+    };
+    check(1, Some(ended(Outcome::Unknown)), true);
+    check(2, Some(parked), true);
+    check(3, Some(ended(Outcome::Failed)), false);
+    check(4, None, false);
 }

@@ -275,10 +275,11 @@ fn refused_slot(tables: &mut Tables<'_>, op: &Op) -> Result<Option<Refused>, Sto
     }))
 }
 
-/// Takes a run up that has ended unknown. The limit of active runs does not hold it back: it was accepted once.
+/// Takes a run up that has ended unknown or is parked. The limit of active runs does not hold it back: it was accepted once.
 fn reopen(tables: &mut Tables<'_>, draft: &mut Draft, run: RunId) -> Result<Option<Refused>, StoreError> {
     let header = header_of(tables, run)?;
-    let Some(header) = header.filter(|header| header.status == RunStatus::Ended(Outcome::Unknown)) else {
+    let waits = |status| matches!(status, RunStatus::Ended(Outcome::Unknown) | RunStatus::Parked);
+    let Some(header) = header.filter(|header| waits(header.status)) else {
         return Ok(Some(Refused::NotActive(run)));
     };
     begin(tables, draft, run)?;

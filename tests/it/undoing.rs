@@ -1,6 +1,7 @@
 //! Effects that are undone when their run ends without success: over a real daemon that is killed meanwhile.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -156,6 +157,102 @@ fn a_cancelled_run_undoes_what_it_did() {
         (1, 1),
         "{ledger:?}"
     );
+}
+
+/// How long the runs have whose time is over before the daemon is back.
+const LATE: Duration = Duration::from_secs(8);
+
+/// A run whose one call was under way at a kill, and whose time passed before the daemon was started again; whether the
+/// program came to its end meanwhile.
+fn late(home: &TestHome, has_ended: bool) -> String {
+    let folder = home.ledger_folder();
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let command = |name: &str, more: &str, script: &str| {
+        let argv = json!(["sh", "-c", script, folder]);
+        format!("[skills.commands.{name}]\nargv = {argv}\n{more}\n")
+    };
+    let pay = "echo pay >> $0/ledger; until [ -e $0/gate ]; do sleep 0.05; done; echo receipt";
+    let config = [
+        format!("[skills]\nwritePaths = {}\n", json!([folder])),
+        command("pay", "undo = \"unpay\"", pay),
+        command("unpay", "class = \"idempotent\"", "echo unpay >> $0/ledger"),
+    ];
+    std::fs::write(home.path().join("openclaw.toml"), config.concat()).expect("configuration");
+    let daemon = home.start();
+    let rim = Rim::of(&daemon);
+    let plan = json!({ "steps": [{ "id": "a", "skill": "pay", "inputs": {}, "retries": 0 }] });
+    let began = Instant::now();
+    let deadline_ms = LATE.as_millis() as u64;
+    let id =
+        rim.submit(&json!({ "task": "x", "workspace": home.workspace(), "plan": plan, "deadline_ms": deadline_ms }));
+    until("the call to begin", RUN_MAX, || {
+        if of(&ledger(home), "pay").is_empty() {
+            Err(rim.run(&id))
+        } else {
+            Ok(())
+        }
+    });
+    if has_ended {
+        // Nobody hears of its end, and its shim is there to write it down.
+        daemon.signal(rustix::process::Signal::STOP);
+        std::fs::write(folder.join("gate"), "").expect("opened");
+        until("the report", RUN_MAX, || {
+            let files = std::fs::read_dir(home.path().join("state/spool")).expect("a spool");
+            let names: Vec<_> = files.map(|file| file.expect("readable").path()).collect();
+            let is_there = names
+                .iter()
+                .any(|file| file.extension().is_some_and(|kind| kind == "json"));
+            if is_there { Ok(()) } else { Err(names) }
+        });
+    }
+    daemon.kill();
+    assert!(began.elapsed() < LATE, "the call was under way in time");
+    until("the time of the run to be over", RUN_MAX, || {
+        let elapsed = began.elapsed();
+        if elapsed > LATE { Ok(()) } else { Err(elapsed) }
+    });
+    id
+}
+
+#[test]
+fn a_call_that_ended_unheard_is_undone_although_the_time_of_its_run_is_over() {
+    let home = TestHome::new("");
+    let id = late(&home, true);
+    let daemon = home.start();
+    let run = Rim::of(&daemon).ended(&id);
+    assert_eq!(run["status"], "expired", "{run}");
+    assert!(
+        run["reason"].as_str().is_some_and(|why| why.ends_with("; undone: a")),
+        "{run}"
+    );
+    let words: Vec<String> = ledger(&home).into_iter().flatten().collect();
+    assert_eq!(words, ["pay", "unpay"]);
+}
+
+#[test]
+fn a_call_of_which_nobody_knows_waits_for_a_person_although_the_time_of_its_run_is_over() {
+    let home = TestHome::new("");
+    let id = late(&home, false);
+    let daemon = home.start();
+    let rim = Rim::of(&daemon);
+    let run = rim.ended(&id);
+    assert_eq!(run["status"], "unknown", "{run}");
+    let question = &run["waiting"][0];
+    assert_eq!(
+        (&question["kind"], &question["skill"], &question["class"]),
+        (&json!("unknown"), &json!("pay"), &json!("once")),
+        "{run}"
+    );
+    let said = home
+        .command()
+        .args(["runs", "resolve", &id, "--happened", "--output", "receipt"])
+        .output()
+        .expect("ran");
+    assert!(said.status.success(), "{said:?}");
+    let run = rim.ended(&id);
+    assert_eq!(run["status"], "expired", "{run}");
+    let words: Vec<String> = ledger(&home).into_iter().flatten().collect();
+    assert_eq!(words, ["pay", "unpay"], "{run}");
 }
 
 #[test]

@@ -166,7 +166,8 @@ fn restore(context: &mut Context, backup: &str, yes: bool) -> Result<Exit, CliEr
     context.output.result(&value, |_| {
         let parked = done.parked;
         format!(
-            "{}restored; {parked} runs that were active are parked: `openclaw runs retry` makes one anew",
+            "{}restored; {parked} runs that were active are parked: `openclaw runs retry` does the work of one anew, \
+             `openclaw runs cancel` ends it",
             plan_text(&done.plan, true)
         )
     });

@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::domain::fact::{Attempt, Fact};
 use crate::domain::name::StepId;
 use crate::domain::plan::{Join, Plan};
+use crate::domain::run::Outcome;
 use crate::runs::state::{StepPhase, StepState};
 
 use super::terms::{Effect, Live};
@@ -35,6 +36,17 @@ impl Turn<'_> {
             self.take(Fact::StepCancelled { step });
         }
         let (outcome, reason) = self.run.state.cancel.clone().expect("a cancelled run has a reason");
+        // An effect of which nobody knows is neither undone nor let go: a person says first what became of it, and then
+        // the run ends as it was asked to. (Whether something was undone is asked with the others that undo.)
+        let unknown = self
+            .all_steps()
+            .find(|(id, step)| step.phase == StepPhase::Unknown && self.run.state.compensation(id).is_none());
+        if let Some((id, step)) = unknown {
+            let evidence = step.reason.as_deref().unwrap_or("");
+            let reason = format!("{reason}; step {id} waits for a person: {evidence}");
+            self.finish(Outcome::Unknown, Value::String(reason));
+            return;
+        }
         self.finish(outcome, Value::String(reason.to_string()));
     }
 

@@ -47,6 +47,8 @@ pub(super) enum StepEnd {
     Refuses,
     /// Asks a person, who says yes or no after this many milliseconds, or never; with an answer it answers.
     Asks(Option<(bool, u64)>),
+    /// Asks two things at once, each answered like that.
+    AsksBoth([Option<(bool, u64)>; 2]),
     /// A call is unknown, and while the run still goes on a person says after this many milliseconds what became of
     /// it.
     Lost(Says, u64),
@@ -164,6 +166,11 @@ pub(super) fn some_check() -> Check {
     Check::ExitCode { equals: 0 }
 }
 
+/// What a question of an attempt goes by.
+pub(super) fn hash(attempt: &Attempt, ordinal: u32) -> Arc<str> {
+    format!("{attempt} {ordinal}").into()
+}
+
 /// Facts of a journal, in order.
 pub(super) fn facts(journal: &Journal) -> impl Iterator<Item = &Stamped> {
     journal.iter().flatten()
@@ -270,7 +277,7 @@ impl Surroundings for Case {
     }
 
     fn may_undo(&self, state: &RunState) -> bool {
-        state.planned().any(|(step, _)| step.undo.is_some())
+        state.replans > 0 || state.planned().any(|(step, _)| step.undo.is_some())
     }
 }
 
@@ -351,19 +358,11 @@ impl<'c> Life<'c> {
     /// A person thinks about what an attempt waits for.
     fn hear(&mut self, attempt: &Attempt) {
         match self.case.end_of(attempt).0 {
-            StepEnd::Asks(Some((granted, ms))) => {
-                let given = Given {
-                    hash: attempt.to_string().into(),
-                    granted,
-                    by: "a person".into(),
-                    reason: "".into(),
-                };
-                let event = Event::Agreed {
-                    attempt: attempt.clone(),
-                    ordinal: 0,
-                    given,
-                };
-                self.at(self.now + ms, event);
+            StepEnd::Asks(answer) => self.hear_one(attempt, 0, answer),
+            StepEnd::AsksBoth(answers) => {
+                for (ordinal, answer) in (0..).zip(answers) {
+                    self.hear_one(attempt, ordinal, answer);
+                }
             }
             StepEnd::Lost(says, ms) => {
                 let event = Event::Resolved {
@@ -376,6 +375,22 @@ impl<'c> Life<'c> {
             }
             _ => {}
         }
+    }
+
+    fn hear_one(&mut self, attempt: &Attempt, ordinal: u32, answer: Option<(bool, u64)>) {
+        let Some((granted, ms)) = answer else { return };
+        let given = Given {
+            hash: hash(attempt, ordinal),
+            granted,
+            by: "a person".into(),
+            reason: "".into(),
+        };
+        let event = Event::Agreed {
+            attempt: attempt.clone(),
+            ordinal,
+            given,
+        };
+        self.at(self.now + ms, event);
     }
 
     /// Whether an answer counts, as the run's actor judges it.
@@ -507,7 +522,7 @@ impl<'c> Life<'c> {
             self.effects.push(effect.clone());
             if effect == Effect::LookBack {
                 let seen: Vec<Stamped> = facts(journal).cloned().collect();
-                let undo = undo(&self.run.state, &seen, |_| None);
+                let undo = undo(&seen, |_| None);
                 self.at(self.now + 3, Event::LookedBack { undo });
                 continue;
             }
@@ -568,7 +583,15 @@ impl<'c> Life<'c> {
                     self.released.insert(attempt.step.clone());
                 }
                 let at = self.now + self.tick % 4;
-                let end = AttemptEnd::Stopped;
+                let is_lost = matches!(self.case.end_of(&attempt).0, StepEnd::Unknown | StepEnd::Lost(..));
+                // The process died in its call: whoever looks for what is left of it finds that nobody knows.
+                let end = if is_orphan && is_lost && !self.is_resolved(&attempt) {
+                    AttemptEnd::Unknown {
+                        evidence: "a call was cut off".into(),
+                    }
+                } else {
+                    AttemptEnd::Stopped
+                };
                 self.at(at, Event::Ended { attempt, end });
             }
             Effect::Check {
@@ -650,19 +673,24 @@ impl<'c> Life<'c> {
                     answered(json!({ "step": attempt.step.as_str() }), tried)
                 }
                 StepEnd::Unknown | StepEnd::Lost(..) => unknown(),
-                StepEnd::Asks(_) => match self.given(&attempt) {
-                    // The same whatever was said: when a process dies, the person may be too late.
-                    Some(_) => answered(json!({ "step": attempt.step.as_str() }), tried),
-                    None => AttemptEnd::Asks {
-                        asks: vec![Ask {
-                            ordinal: 0,
-                            skill: SkillName::new("exec.run").expect("valid"),
-                            hash: attempt.to_string().into(),
-                            shown: "$ make".into(),
-                            timeout_ms: ASK_MS,
-                        }],
-                    },
-                },
+                StepEnd::Asks(_) | StepEnd::AsksBoth(_) => {
+                    let count = if matches!(end, StepEnd::Asks(_)) { 1 } else { 2 };
+                    let asks = (0..count).filter(|ordinal| self.given(&attempt, *ordinal).is_none());
+                    let asks = asks.map(|ordinal| Ask {
+                        ordinal,
+                        skill: SkillName::new("exec.run").expect("valid"),
+                        hash: hash(&attempt, ordinal),
+                        shown: "$ make".into(),
+                        timeout_ms: ASK_MS,
+                    });
+                    let asks: Vec<Ask> = asks.collect();
+                    if asks.is_empty() {
+                        // The same whatever was said: when a process dies, the person may be too late.
+                        answered(json!({ "step": attempt.step.as_str() }), tried)
+                    } else {
+                        AttemptEnd::Asks { asks }
+                    }
+                }
                 StepEnd::Refuses => {
                     let findings = Arc::new([Finding::new("/task", "not understood")]);
                     self.at(self.now + ms, Event::Refused { attempt, findings });
@@ -675,9 +703,9 @@ impl<'c> Life<'c> {
     }
 
     /// What the journal has of an answer, as the resumed session finds it.
-    fn given(&self, attempt: &Attempt) -> Option<bool> {
+    fn given(&self, attempt: &Attempt, ordinal: u32) -> Option<bool> {
         let step = self.run.state.step(&attempt.step)?;
-        Some(step.asks.get(&0)?.given.as_ref()?.granted)
+        Some(step.asks.get(&ordinal)?.given.as_ref()?.granted)
     }
 
     fn is_resolved(&self, attempt: &Attempt) -> bool {
@@ -733,23 +761,32 @@ pub(super) fn go_on(case: &Case, prefix: &[Vec<Stamped>]) -> Journal {
     journal
 }
 
-/// A person says what became of the unknown call of a step, after the run has ended; it goes on.
+/// A person says what became of the unknown call of a step, after the run has ended or was parked; it goes on.
 pub(super) fn reopen(case: &Case, ended: &Journal, name: &str, says: Says, after_ms: u64) -> Journal {
-    let mut journal = ended.clone();
-    let state = load(&journal);
-    let last = facts(&journal).last().expect("a journal has facts");
-    let (seq, at) = (last.seq, last.at.0 + after_ms);
-    let reopened = Fact::RunReopened {
-        deadline: state.deadline.plus_ms(after_ms),
-    };
     let resolved = Fact::CallResolved {
-        attempt: state.attempt(&id(name)).expect("known"),
+        attempt: load(ended).attempt(&id(name)).expect("known"),
         ordinal: 0,
         resolution: says.resolution(),
         by: "a person".into(),
     };
-    journal.push(stamp(vec![reopened, resolved], seq, at));
-    go_on(case, &journal)
+    reopen_with(case, ended, resolved, after_ms)
+}
+
+/// A person says this of a run that has ended or was parked; it goes on.
+pub(super) fn reopen_with(case: &Case, ended: &Journal, said: Fact, after_ms: u64) -> Journal {
+    let reopened = Fact::RunReopened {
+        deadline: load(ended).deadline.plus_ms(after_ms),
+    };
+    go_on(case, &more(ended, vec![reopened, said], after_ms))
+}
+
+/// The journal with one more batch, so much later.
+pub(super) fn more(journal: &[Vec<Stamped>], said: Vec<Fact>, after_ms: u64) -> Journal {
+    let mut journal = journal.to_vec();
+    let last = facts(&journal).last().expect("a journal has facts");
+    let (seq, at) = (last.seq, last.at.0 + after_ms);
+    journal.push(stamp(said, seq, at));
+    journal
 }
 
 /// How the run ended.

@@ -1,16 +1,23 @@
 //! A run that ends without success undoes what took effect: the last effect first, each once, wherever it is cut.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::json;
 
-use super::simulator::{Case, Journal, START, StepEnd, facts, go_on, id, load, outcome, plan, play, run_id, step};
-use crate::domain::fact::{Fact, Stamped};
+use super::simulator::{
+    Case, Journal, PlannerEnd, START, StepEnd, facts, go_on, id, load, outcome, plan, play, run_id, step,
+};
+use crate::domain::effect::{EffectClass, EffectKey};
+use crate::domain::fact::{Attempt, Fact, Stamped};
 use crate::domain::failure::FailureClass;
+use crate::domain::id::BootId;
 use crate::domain::name::{SkillName, StepId};
-use crate::domain::plan::{Input, Need, NeedState, Plan, Step, StepUndo, Work};
+use crate::domain::plan::{Input, Need, NeedState, OnFailure, Plan, Step, StepUndo, Work};
 use crate::domain::run::Outcome;
-use crate::runs::state::{RunState, StepPhase};
+use crate::domain::skill::CallOutcome;
+use crate::domain::time::UtcMillis;
+use crate::runs::state::StepPhase;
 use crate::runs::undo::undo;
 
 fn skill(name: &str) -> SkillName {
@@ -172,15 +179,19 @@ fn what_undoes_a_call_is_found_by_its_skill_and_only_for_calls_that_took_effect(
         ..Case::default()
     }
     .accepted();
-    let attempt = crate::domain::fact::Attempt {
+    let attempt = Attempt {
         step: id("ship"),
         number: 1,
     };
-    let key = crate::domain::effect::EffectKey::derive(run_id(), &attempt.step, 1, 0);
+    let leased = || Fact::StepLeased {
+        attempt: attempt.clone(),
+        boot: BootId::new(UtcMillis(START), 1),
+    };
+    let key = EffectKey::derive(run_id(), &attempt.step, 1, 0);
     let finished = |is_error: bool| Fact::CallFinished {
         attempt: attempt.clone(),
         ordinal: 0,
-        outcome: std::sync::Arc::new(crate::domain::skill::CallOutcome {
+        outcome: Arc::new(CallOutcome {
             content: "shipped".into(),
             is_error,
             exit_code: None,
@@ -190,7 +201,7 @@ fn what_undoes_a_call_is_found_by_its_skill_and_only_for_calls_that_took_effect(
         attempt: attempt.clone(),
         ordinal: 0,
         skill: skill("deploy"),
-        class: crate::domain::effect::EffectClass::Once,
+        class: EffectClass::Once,
         key,
     };
     let mut check = |last: Vec<Fact>, expected: &[&str]| {
@@ -201,8 +212,7 @@ fn what_undoes_a_call_is_found_by_its_skill_and_only_for_calls_that_took_effect(
             fact,
         });
         let seen: Vec<Stamped> = seen.iter().cloned().chain(more).collect();
-        let state = RunState::load(run_id(), &seen);
-        let found = undo(&state, &seen, |of| (of.as_str() == "deploy").then(|| skill("undeploy")));
+        let found = undo(&seen, |of| (of.as_str() == "deploy").then(|| skill("undeploy")));
         let found: Vec<String> = found
             .iter()
             .map(|undo| format!("{} {}", undo.skill, undo.arguments))
@@ -210,10 +220,142 @@ fn what_undoes_a_call_is_found_by_its_skill_and_only_for_calls_that_took_effect(
         assert_eq!(found, expected);
         case.truncate(1);
     };
-    check(vec![intended.clone(), finished(false)], &["undeploy {\"to\":\"prod\"}"]);
-    check(vec![intended.clone(), finished(true)], &[]);
-    check(vec![intended], &[]);
-    check(vec![finished(false)], &[]);
+    check(
+        vec![leased(), intended.clone(), finished(false)],
+        &["undeploy {\"to\":\"prod\"}"],
+    );
+    check(vec![leased(), intended.clone(), finished(true)], &[]);
+    check(vec![leased(), intended], &[]);
+    check(vec![leased(), finished(false)], &[]);
+}
+
+/// What undoes the effects of these facts.
+fn undone(seen: &[Fact]) -> Vec<String> {
+    let seen: Vec<Stamped> = (1..)
+        .zip(seen)
+        .map(|(seq, fact)| Stamped {
+            seq,
+            at: UtcMillis(START),
+            fact: fact.clone(),
+        })
+        .collect();
+    let found = undo(&seen, |of| (of.as_str() == "deploy").then(|| skill("undeploy")));
+    found
+        .iter()
+        .map(|undo| format!("{} {} {}", undo.undoes, undo.skill, undo.arguments))
+        .collect()
+}
+
+#[test]
+fn an_effect_is_undone_as_the_plan_says_that_was_in_force_when_it_was_made() {
+    let ship = |to: &str| Step {
+        inputs: BTreeMap::from([("to".into(), Input::Literal(to.into()))]),
+        ..Step::new(id("ship"), Work::Skill(skill("deploy")), "ship")
+    };
+    let own_word = |to: &str| Step {
+        undo: Some(StepUndo {
+            skill: skill("recall"),
+            inputs: BTreeMap::from([(
+                "what".into(),
+                Input::Output {
+                    step: id("ship"),
+                    pointer: "".into(),
+                },
+            )]),
+        }),
+        ..ship(to)
+    };
+    let attempt = |number| Attempt {
+        step: id("ship"),
+        number,
+    };
+    let proposed = |round, steps: Vec<Step>| Fact::PlanProposed {
+        round,
+        plan: plan(steps).into(),
+    };
+    let shipped = |number: u32| {
+        let leased = Fact::StepLeased {
+            attempt: attempt(number),
+            boot: BootId::new(UtcMillis(START), 1),
+        };
+        let intended = Fact::CallIntended {
+            attempt: attempt(number),
+            ordinal: 0,
+            skill: skill("deploy"),
+            class: EffectClass::Once,
+            key: EffectKey::derive(run_id(), &id("ship"), number, 0),
+        };
+        let finished = Fact::CallFinished {
+            attempt: attempt(number),
+            ordinal: 0,
+            outcome: Arc::new(CallOutcome::ok(format!("shipped {number}"))),
+        };
+        // It took effect, and a check said no.
+        let failed = Fact::StepFailed {
+            attempt: attempt(number),
+            class: FailureClass::Check,
+            reason: "no".into(),
+            tried: Arc::new([]),
+            retry_at: None,
+        };
+        [leased, intended, finished, failed]
+    };
+    let check = |first: Step, second: Step, again: bool, expected: &[&str]| {
+        let mut facts = vec![proposed(1, vec![first]), Fact::PlanAccepted { round: 1 }];
+        facts.extend(shipped(1));
+        // One that was refused in between was never in force.
+        facts.push(proposed(2, vec![own_word("nowhere")]));
+        let findings = Arc::new([]);
+        facts.push(Fact::PlanRejected { round: 2, findings });
+        facts.push(proposed(3, vec![second]));
+        facts.push(Fact::PlanAccepted { round: 3 });
+        if again {
+            facts.extend(shipped(2));
+        }
+        assert_eq!(undone(&facts), expected);
+    };
+    let prod = r#"ship#1 undeploy {"to":"prod"}"#;
+    check(ship("prod"), step("other"), false, &[prod]);
+    check(ship("prod"), ship("test"), false, &[prod]);
+    check(
+        ship("prod"),
+        ship("test"),
+        true,
+        &[r#"ship#2 undeploy {"to":"test"}"#, prod],
+    );
+    check(
+        own_word("prod"),
+        ship("test"),
+        true,
+        &[
+            r#"ship#2 undeploy {"to":"test"}"#,
+            r#"ship#1 recall {"what":"shipped 1"}"#,
+        ],
+    );
+    check(ship("prod"), own_word("test"), false, &[prod]);
+}
+
+#[test]
+fn an_effect_of_an_earlier_plan_is_undone_when_the_amended_one_fails() {
+    let replan = |step: Step| Step {
+        on_failure: OnFailure::Replan,
+        retries: Some(0),
+        ..step
+    };
+    let first = plan(vec![undoable("one", &[]), replan(after("two", &["one"]))]);
+    // The amended plan does not name the finished step.
+    let second = plan(vec![after("three", &[])]);
+    let case = Case {
+        planner: vec![PlannerEnd::Plans(first.into()), PlannerEnd::Plans(second.into())],
+        retries: 0,
+        ..Case::default()
+    }
+    .end("two", 1, StepEnd::Fails(FailureClass::ToolError))
+    .end("three", 1, StepEnd::Fails(FailureClass::ToolError));
+    let journal = play(&case);
+    assert_eq!(outcome(&journal).0, Outcome::Failed);
+    assert_eq!(load(&journal).replans, 1);
+    assert_eq!(ended(&journal), [("one".to_owned(), "done")]);
 }
 
 #[test]

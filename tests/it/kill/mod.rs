@@ -4,9 +4,9 @@
 //! The world is an **effect ledger**: a file to which skills of every class append one line for each effect, beside
 //! files and memory entries. [`verdict`] holds the promises, as a function of what was observed; [`every_commit`]
 //! visits every commit of one scripted run, [`storm`] kills at seeded random moments, [`checks`] kills in a check,
-//! [`poison`] provokes the one
-//! case in which the program may stop trying.
+//! [`cancelled`] in a cancel, [`poison`] provokes the one case in which the program may stop trying.
 
+mod cancelled;
 mod checks;
 mod every_commit;
 mod ledger;

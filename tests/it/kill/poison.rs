@@ -62,6 +62,34 @@ fn a_run_that_gets_no_further_in_five_lives_is_parked_with_an_incident_and_other
         let left = alive_in(&poison);
         if left.is_empty() { Ok(()) } else { Err(left) }
     });
+    // A person settles it: it is no longer parked, and its journal goes when its time comes.
+    block_on(async {
+        let (code, answer) = client
+            .post(&format!("/v1/runs/{poison}/cancel"), &json!({}))
+            .await
+            .expect("answered");
+        assert_eq!(code, 202, "{answer}");
+        until_async("the run to be cancelled", WAIT_MAX, async || {
+            let view = client.get(&format!("/v1/runs/{poison}")).await.expect("answered").1;
+            if view["status"] == "cancelled" {
+                Ok(())
+            } else {
+                Err(view)
+            }
+        })
+        .await;
+        let status = client.get("/v1/status").await.expect("answered").1;
+        assert_eq!(status["runs"]["parked"], 0, "{status}");
+        let again = client
+            .post(&format!("/v1/runs/{poison}/cancel"), &json!({}))
+            .await
+            .expect("answered");
+        assert_eq!(
+            (again.0, &again.1["error"]["code"]),
+            (409, &json!("OC-1006")),
+            "{again:?}"
+        );
+    });
     daemon.signal(Signal::TERM);
 }
 
