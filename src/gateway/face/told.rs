@@ -2,7 +2,7 @@
 //!
 //! Refuses to know: any vendor's shape, and where facts and pieces come from. **Invariants**: facts alone tell the same
 //! texts as facts with any pieces, only in fewer parts; what has been told is never told again, and what must not count
-//! any more is said so by [`Say::Dropped`]; after [`Say::End`] nothing is told.
+//! any more is said so by [`Say::Dropped`]; after [`Say::End`] nothing is told, unless the run is reopened.
 
 use std::sync::Arc;
 
@@ -180,6 +180,9 @@ impl Teller {
 
     /// Takes in a fact.
     pub fn fact(&mut self, fact: &Fact, says: &mut Vec<Say>) {
+        if matches!(fact, Fact::RunReopened { .. }) {
+            self.reopen();
+        }
         if self.has_ended {
             return;
         }
@@ -236,6 +239,13 @@ impl Teller {
             }
             _ => {}
         }
+    }
+
+    /// A run that had ended unknown goes on: its end, and what was said for it, do not count.
+    fn reopen(&mut self) {
+        self.has_ended = false;
+        self.failed_as = None;
+        self.failed_because = None;
     }
 
     fn how(&self, outcome: Outcome, result: &str) -> How {
@@ -304,13 +314,17 @@ impl Told {
     /// What these facts tell.
     pub fn of<'facts>(facts: impl IntoIterator<Item = &'facts Fact>, has_schema: bool) -> Self {
         let mut teller = Teller::new(has_schema);
+        let mut told = Self::default();
         let mut says = Vec::new();
         for fact in facts {
             teller.fact(fact, &mut says);
-        }
-        let mut told = Self::default();
-        for say in says {
-            told.take(say);
+            for say in says.drain(..) {
+                told.take(say);
+            }
+            if !teller.has_ended() {
+                // The end of a run that was reopened was none.
+                told.ending = None;
+            }
         }
         told.by(&teller)
     }

@@ -185,6 +185,41 @@ fn an_end_without_an_answer_says_why() {
     check(&[parked], how);
 }
 
+#[test]
+fn the_end_of_a_run_that_was_reopened_is_none_and_what_comes_then_counts() {
+    use crate::domain::time::UtcMillis;
+    let lost = [
+        finished(1, "I pay", &["pay"]),
+        Fact::StepFailed {
+            attempt: attempt(1),
+            class: FailureClass::UnknownEffect,
+            reason: "nobody knows".into(),
+            tried: Arc::new([]),
+            retry_at: None,
+        },
+        Fact::RunDone {
+            outcome: Outcome::Unknown,
+            result: "\"nobody knows\"".into(),
+        },
+    ];
+    let reopened = Fact::RunReopened { deadline: UtcMillis(9) };
+    let goes_on: Vec<Fact> = lost.into_iter().chain([reopened]).collect();
+    let told = Told::of(&goes_on, false);
+    assert_eq!((told.ending, told.usage.total()), (None, 12));
+    let check = |rest: &[Fact], texts: &[&str], how: How| {
+        let told = Told::of(goes_on.iter().chain(rest), false);
+        assert_eq!(told.texts, texts);
+        assert_eq!(told.ending.map(|ending| ending.how), Some(how));
+    };
+    let answered: Vec<Fact> = [finished(2, "paid", &[])].into_iter().chain(done("paid")).collect();
+    check(&answered, &["I pay", "paid"], How::Answered);
+    let cancelled = Fact::RunDone {
+        outcome: Outcome::Cancelled,
+        result: "\"enough\"".into(),
+    };
+    check(&[cancelled], &["I pay"], How::Cancelled("enough".into()));
+}
+
 proptest! {
     /// Turns are heard in pieces cut anywhere; some pieces are missed; every text comes whole and in order, and none is
     /// dropped when no turn was asked again.
