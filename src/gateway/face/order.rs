@@ -21,7 +21,7 @@ use crate::gateway::idempotency::idempotency;
 use crate::gateway::parts::GatewayParts;
 use crate::gateway::routing::choose::{Routing, Unnamed};
 use crate::llm::config::Provider;
-use crate::runs::accepting::{self, Acceptance, Known};
+use crate::runs::accepting::{self, Acceptance, Idempotency, Known};
 use crate::runtime::live::LiveReader;
 
 use super::body::Asked;
@@ -133,7 +133,10 @@ pub async fn accept(
     (face, asked, body): (Face, Asked, &[u8]),
     before: Vec<Message>,
 ) -> Result<Accepted, ApiError> {
-    parts.takes_work()?;
+    let idempotency = idempotency(key, headers, body)?;
+    if let Some(known) = known(parts, idempotency, &asked)? {
+        return Ok(known);
+    }
     let request = Unnamed {
         key: &key.0,
         path: match face {
@@ -145,15 +148,19 @@ pub async fn accept(
         bytes: body.len(),
     };
     let served = chosen(parts, &request, &asked.model)?;
-    let answer_tokens = asked.output_tokens_max.unwrap_or(served.agent.output_tokens_max);
-    let agent = Some(&served.agent.name);
-    parts.limits.order(key.0.key, agent, body.len(), answer_tokens.into())?;
-    check_stop(parts, &served, &asked)?;
-    let idempotency = idempotency(key, headers, body)?;
     let tries = again::tried(headers).filter(|_| idempotency.is_none());
     let content = tries.map(|_| content(key, &served, request.path, body));
     let earlier = content.filter(|_| tries > Some(0));
-    let earlier = earlier.and_then(|content| parts.left.take(&content));
+    let earlier = earlier.and_then(|content| Some((parts.left.take(&content)?, content)));
+    // What is refused from here on leaves it again.
+    let waiting = earlier.map(|(run, content)| parts.left.wait(run, content));
+    if waiting.is_none() {
+        parts.takes_work()?;
+        let answer_tokens = asked.output_tokens_max.unwrap_or(served.agent.output_tokens_max);
+        let agent = Some(&served.agent.name);
+        parts.limits.order(key.0.key, agent, body.len(), answer_tokens.into())?;
+    }
+    check_stop(parts, &served, &asked)?;
     let own_from = before.len() as u32;
     let mut messages = before;
     messages.extend(asked.messages);
@@ -201,7 +208,7 @@ pub async fn accept(
         is_background: asked.background,
     });
     let mut live = None;
-    let (accepted, acceptance) = if let Some(run) = earlier {
+    let (accepted, acceptance) = if let Some((run, _)) = earlier {
         (accepting::Accepted::before(run), None)
     } else {
         let known = match (idempotency, content) {
@@ -220,8 +227,32 @@ pub async fn accept(
         has_schema,
         live: live.or_else(|| is_stream.then(|| parts.live.read(accepted.run))),
         acceptance,
-        waiting: content.map(|content| parts.left.wait(accepted.run, content)),
+        waiting: waiting.or_else(|| content.map(|content| parts.left.wait(accepted.run, content))),
     })
+}
+
+/// What was accepted under the same key of its client before: nothing that is for new work refuses it.
+fn known(parts: &GatewayParts, key: Option<Idempotency>, asked: &Asked) -> Result<Option<Accepted>, ApiError> {
+    let run = key.map(|key| parts.runs.known(key)).transpose()?.flatten();
+    let Some(run) = run else { return Ok(None) };
+    // Of a response that was deleted nothing is left but its key: it is made from the request.
+    let Some(exchange) = parts.runs.exchange(run)? else {
+        return Ok(None);
+    };
+    Ok(Some(Accepted {
+        run,
+        exchange: Arc::new(exchange),
+        has_schema: asked.schema.is_some(),
+        live: asked.stream.then(|| parts.live.read(run)),
+        acceptance: None,
+        waiting: None,
+    }))
+}
+
+/// A client was answered while its run goes on, or may: what says the same from now on is another request.
+pub fn answered_early(parts: &GatewayParts, waiting: Waiting) {
+    parts.runs.was_answered(waiting.run());
+    waiting.answered();
 }
 
 /// What makes two requests of one key the same.
@@ -263,7 +294,13 @@ pub async fn wait(parts: &GatewayParts, mut accepted: Accepted) -> Result<Told, 
     let waiting = accepted.waiting();
     let told = wait_for_answer(parts, accepted).await;
     if let Some(waiting) = waiting {
-        waiting.answered();
+        // A run that has its answer never goes on; one that ended otherwise may be reopened.
+        let is_over = |told: &Told| matches!(told.ending.as_ref().map(|ending| &ending.how), Some(How::Answered));
+        if told.as_ref().is_ok_and(is_over) {
+            waiting.answered();
+        } else {
+            answered_early(parts, waiting);
+        }
     }
     told
 }

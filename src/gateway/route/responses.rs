@@ -117,7 +117,7 @@ pub async fn create(
         accepted.durable().await?;
         // It is told at once, and may be asked for again under its id.
         if let Some(waiting) = accepted.waiting() {
-            waiting.answered();
+            order::answered_early(&parts, waiting);
         }
     }
     let (run, exchange, has_schema) = (accepted.run, accepted.exchange.clone(), accepted.has_schema);
