@@ -21,11 +21,13 @@ use crate::gateway::idempotency::idempotency;
 use crate::gateway::parts::GatewayParts;
 use crate::gateway::routing::choose::{Routing, Unnamed};
 use crate::llm::config::Provider;
+use crate::llm::estimate::Fixed;
 use crate::runs::accepting::{self, Acceptance, Idempotency, Known};
 use crate::runtime::live::LiveReader;
 
 use super::body::Asked;
 use super::follow::{Follower, Next};
+use super::rules::{self, Rule};
 use super::told::{Ending, How, Told};
 
 /// Bytes of the task's text: what lists show of the last thing that the user said.
@@ -55,6 +57,42 @@ pub fn chosen(parts: &GatewayParts, request: &Unnamed<'_>, model: &str) -> Resul
         Some(agent) => served(parts, agent.as_str()),
         None => served(parts, model),
     }
+}
+
+/// What the gateway chooses by, of a request over a vendor's protocol.
+pub fn request<'request>(
+    face: Face,
+    key: &'request Authenticated,
+    headers: &'request HeaderMap,
+    body: &[u8],
+) -> Unnamed<'request> {
+    Unnamed {
+        key: &key.0,
+        path: match face {
+            Face::OpenAiChat => "/v1/chat/completions",
+            Face::OpenAiResponses => "/v1/responses",
+            Face::Anthropic => "/v1/messages",
+        },
+        headers,
+        bytes: body.len(),
+    }
+}
+
+/// What a request is estimated to have in tokens, with what it goes on from and the own prompt of who answers, and
+/// without its skills.
+pub fn tokens(served: &Served, asked: &Asked, before: Before) -> u64 {
+    let rules = rules::joined(before.rules, asked.rules.clone(), before.messages.len());
+    let system = rules::system(&rules, before.messages.len(), &asked.system);
+    let prompt = if served.bare.is_some() {
+        ""
+    } else {
+        &*served.agent.prompt
+    };
+    let system = format!("{prompt}{system}");
+    let fixed = Fixed::of(&system, &[], asked.schema.as_deref(), 0).with_tools(&asked.options.tools);
+    let mut messages = before.messages;
+    messages.extend(asked.messages.iter().cloned());
+    fixed.request_tokens(&messages)
 }
 
 /// The agent or model of a name.
@@ -124,29 +162,29 @@ impl Accepted {
     }
 }
 
+/// The conversation that a request goes on from.
+#[derive(Debug, Default)]
+pub struct Before {
+    /// Its rules.
+    pub rules: Vec<Rule>,
+    /// Its messages.
+    pub messages: Vec<Message>,
+}
+
 /// Accepts a request. Its run begins, and may be on its way to the disk still: [`Accepted::durable`] and [`wait`] say
-/// when it is there. `before` is the conversation that it goes on from.
+/// when it is there. `before` is what it goes on from.
 pub async fn accept(
     parts: &GatewayParts,
     key: &Authenticated,
     headers: &HeaderMap,
     (face, asked, body): (Face, Asked, &[u8]),
-    before: Vec<Message>,
+    before: Before,
 ) -> Result<Accepted, ApiError> {
     let idempotency = idempotency(key, headers, body)?;
     if let Some(known) = known(parts, idempotency, &asked)? {
         return Ok(known);
     }
-    let request = Unnamed {
-        key: &key.0,
-        path: match face {
-            Face::OpenAiChat => "/v1/chat/completions",
-            Face::OpenAiResponses => "/v1/responses",
-            Face::Anthropic => "/v1/messages",
-        },
-        headers,
-        bytes: body.len(),
-    };
+    let request = request(face, key, headers, body);
     let served = chosen(parts, &request, &asked.model)?;
     let tries = again::tried(headers).filter(|_| idempotency.is_none());
     let content = tries.map(|_| content(key, &served, request.path, body));
@@ -161,17 +199,21 @@ pub async fn accept(
         parts.limits.order(key.0.key, agent, body.len(), answer_tokens.into())?;
     }
     check_stop(parts, &served, &asked)?;
-    let own_from = before.len() as u32;
-    let mut messages = before;
+    let own_from = before.messages.len() + usize::from(asked.is_opened);
+    let rules = rules::joined(before.rules, asked.rules, before.messages.len());
+    let mut messages = before.messages;
     messages.extend(asked.messages);
-    super::body::settle(
-        if face == Face::OpenAiResponses {
-            "input"
-        } else {
-            "messages"
-        },
-        &mut messages,
-    )?;
+    let place = if face == Face::OpenAiResponses {
+        "input"
+    } else {
+        "messages"
+    };
+    super::body::settle(place, &mut messages)?;
+    super::body::check_rules(place, &rules)?;
+    let mut repeated = asked.repeated;
+    if !rules.is_empty() {
+        repeated[rules::KEPT_AS] = rules::write(&rules);
+    }
     let said = messages.iter().rev().find_map(|message| match message {
         Message::User(text) if !text.trim().is_empty() => Some(text.clone()),
         _ => None,
@@ -198,12 +240,12 @@ pub async fn accept(
         face,
         model: asked.model.into(),
         is_bare: served.bare.is_some(),
-        system: asked.system.into(),
+        system: rules::system(&rules, own_from, &asked.system).into(),
         messages: Arc::new(messages),
-        own_from,
+        own_from: own_from as u32,
         options: Arc::new(asked.options),
         output_tokens_max: asked.output_tokens_max,
-        repeated: Arc::new(asked.repeated),
+        repeated: Arc::new(repeated),
         is_stored: asked.store,
         is_background: asked.background,
     });
