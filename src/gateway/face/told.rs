@@ -26,6 +26,9 @@ pub enum Say {
     EndText,
     /// The text that is open does not count: the model was asked again and answers otherwise.
     Dropped,
+    /// The step is tried another time: what was told of the tries before it is no part of the answer. A stream has
+    /// shown it, and leaves it.
+    Anew,
     /// The client is to make these calls.
     Calls(Vec<CallRequest>),
     /// The end.
@@ -196,6 +199,9 @@ impl Teller {
                 attempt, turn, answer, ..
             } => {
                 self.count(answer.usage);
+                if (1..attempt.number).contains(&self.committed.0) {
+                    says.push(Say::Anew);
+                }
                 self.committed = (attempt.number, *turn);
                 if self.is_compacting {
                     return;
@@ -297,7 +303,7 @@ impl Teller {
 /// An answer as a whole.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Told {
-    /// Its texts, one for each turn that said something.
+    /// Its texts, one for each turn of the last attempt that said something.
     pub texts: Vec<String>,
     /// The calls that the client is to make.
     pub calls: Vec<CallRequest>,
@@ -335,6 +341,8 @@ impl Told {
             Say::Text(text) => self.open.push_str(&text),
             Say::EndText => self.texts.push(std::mem::take(&mut self.open)),
             Say::Dropped => self.open.clear(),
+            // A text that is open is of the new attempt.
+            Say::Anew => self.texts.clear(),
             Say::Calls(calls) => self.calls = calls,
             Say::End(ending) => self.ending = Some(ending),
         }

@@ -275,6 +275,7 @@ impl Events {
             }
             Say::EndText => self.end_text("completed", events),
             Say::Dropped => self.end_text("incomplete", events),
+            Say::Anew => {}
             Say::Calls(calls) => {
                 for call in calls {
                     self.call(call, events);

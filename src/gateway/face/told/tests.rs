@@ -80,6 +80,7 @@ fn texts(says: &[Say]) -> (Vec<String>, usize) {
                 open.clear();
                 drops += 1;
             }
+            Say::Anew => all.clear(),
             Say::Calls(_) | Say::End(_) => {}
         }
     }
@@ -147,6 +148,20 @@ fn a_text_with_a_schema_is_told_when_it_is_accepted_and_calls_are_told_at_the_en
     let told = Told::of(facts.iter().chain(&done("")), false);
     assert_eq!((told.texts, told.calls.len()), (vec!["I ask".to_owned()], 1));
     assert_eq!(told.usage.total(), 12);
+}
+
+#[test]
+fn only_the_last_attempt_of_a_step_is_the_answer() {
+    let of = |number: u32, turn: u32, text: &str| Fact::TurnFinished {
+        attempt: attempt(number),
+        turn,
+        answer: answer(text, &[]),
+        cost: MicroUsd::ZERO,
+    };
+    let facts = [of(1, 1, "Let me look."), of(2, 1, "Let me look."), of(2, 2, "done")];
+    let told = Told::of(facts.iter().chain(&done("done")), false);
+    assert_eq!(told.texts, ["Let me look.", "done"]);
+    assert_eq!(told.usage.total(), 36, "all attempts are counted");
 }
 
 #[test]
