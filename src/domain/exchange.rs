@@ -64,7 +64,8 @@ pub struct Exchange {
     pub options: Arc<RequestOptions>,
     /// Ceiling of each answer in tokens.
     pub output_tokens_max: Option<u32>,
-    /// Members of the request that the answer repeats.
+    /// Members of the request that the answer repeats, and the rules among the items of the conversation, which it does
+    /// not.
     pub repeated: Arc<Value>,
     /// Whether the answer may be asked for again later.
     pub is_stored: bool,

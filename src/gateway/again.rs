@@ -5,6 +5,8 @@
 //! leaves before its answer leaves its run here, under a hash of who asked whom for what; the next try of the same
 //! request takes it. What a killed daemon left is put here when the next one starts.
 //!
+//! Who was answered while its run goes on, by a stream, an id or a time-out, is known as such to that start too.
+//!
 //! **Invariants**: only a run whose answer went to nobody is taken, and only once until it is left again, so that two
 //! equal requests are two runs; a first try never takes one.
 //! **Limits**: a run waits for two minutes (`WAITS`); of more than `LEFT_MAX` the oldest goes.
@@ -83,6 +85,11 @@ pub struct Waiting {
 }
 
 impl Waiting {
+    /// The run whose answer is waited for.
+    pub fn run(&self) -> RunId {
+        self.run
+    }
+
     /// The client has its answer, or was told where it is.
     pub fn answered(mut self) {
         self.is_answered = true;

@@ -263,8 +263,32 @@ impl RunsHandle {
         }
     }
 
+    /// The run that was accepted under a client's key. Asked before anything is refused that is for new runs alone: a
+    /// request that comes again asks for none.
+    ///
+    /// **Errors**: the key was used with another body.
+    pub fn known(&self, idempotency: Idempotency) -> Result<Option<RunId>, RunsError> {
+        let known = self.inside.parts.store.submission(&idempotency.key);
+        match known.map_err(RunsError::Store)? {
+            Some((run, body)) if body != idempotency.body => Err(RunsError::IdempotencyConflict(run)),
+            known => Ok(known.map(|(run, _)| run)),
+        }
+    }
+
+    /// The client of a run that may go on was answered: its request is not known by its content any more, in the next
+    /// life of the process neither.
+    pub fn was_answered(&self, run: RunId) {
+        let batch = Batch::ops(vec![Op::SubmissionsDrop(vec![content_key(run)])]);
+        match self.inside.parts.committer.submit(batch) {
+            // Nobody waits for it: an end of the process before it is on disk has the run found again, as one between
+            // the answer and its way to the client has.
+            Ok(pending) => pending.detach(),
+            Err(error) => tracing::warn!(%run, %error, "that a client was answered is not written down"),
+        }
+    }
+
     /// The active runs whose requests are known by their content, with it. Right after a start these are the runs whose
-    /// clients the end of the last life has cut off.
+    /// clients the end of the last life has cut off: those of who was answered are [forgotten](Self::was_answered).
     pub fn left_unanswered(&self) -> Result<Vec<(RunId, [u8; 32])>, RunsError> {
         let store = &self.inside.parts.store;
         let active = store.active_runs().map_err(RunsError::Store)?;

@@ -252,6 +252,19 @@ impl Store {
         Ok(runs)
     }
 
+    /// The run that was accepted under a key, and the hash of what it was asked; none where nothing was.
+    pub fn submission(&self, key: &[u8; 32]) -> Result<Option<(RunId, [u8; 32])>, StoreError> {
+        let transaction = self.database().begin_read().map_err(step("begin reading"))?;
+        let submissions = transaction
+            .open_table(SUBMISSIONS)
+            .map_err(step("open the submissions"))?;
+        let Some(value) = submissions.get(key).map_err(step("read a submission"))? else {
+            return Ok(None);
+        };
+        let record: SubmissionRecord = codec::decode(|| "a submission".into(), value.value())?;
+        Ok(Some((RunId::from_bytes(record.run), record.body)))
+    }
+
     /// What was asked under each of these keys, by its hash; none where nothing was.
     pub fn asked_under(&self, keys: &[[u8; 32]]) -> Result<Vec<Option<[u8; 32]>>, StoreError> {
         let transaction = self.database().begin_read().map_err(step("begin reading"))?;

@@ -17,6 +17,7 @@ mod cli;
 mod compaction;
 mod cron;
 mod damage;
+mod faces;
 mod faults;
 mod gateway;
 mod gateway_tls;

@@ -15,18 +15,27 @@ use crate::gateway::error::ApiError;
 use crate::llm::estimate::message_cost;
 use crate::llm::wire::names;
 
+use super::rules::Rule;
+
 /// Characters of a tool's name, as it goes to a provider.
 const TOOL_NAME_CHARS_MAX: usize = 64;
+
+/// What the user says where a client lets the assistant begin.
+const BEGINS: &str = "(the conversation begins)";
 
 /// A request, whichever protocol it came in.
 #[derive(Debug, Clone, Default)]
 pub struct Asked {
     /// The model as the client named it.
     pub model: String,
-    /// The client's rules.
+    /// The client's rules for this request.
     pub system: String,
+    /// Its rules for the conversation from here on.
+    pub rules: Vec<Rule>,
     /// The conversation of the request itself.
     pub messages: Vec<Message>,
+    /// Whether the first message is not the client's; see [`open`].
+    pub is_opened: bool,
     /// What is asked of the model.
     pub options: RequestOptions,
     /// Ceiling of each answer in tokens.
@@ -271,6 +280,32 @@ pub fn push_result(messages: &mut Vec<Message>, result: CallResult) {
         Some(Message::Results(results)) => results.push(result),
         _ => messages.push(Message::Results(vec![result])),
     }
+}
+
+/// Checks what rules a conversation has, with those that it took along.
+pub fn check_rules(place: &str, rules: &[Rule]) -> Result<(), ApiError> {
+    let bytes: usize = rules.iter().map(|rule| rule.text.len()).sum();
+    if rules.len() > EXCHANGE_MESSAGES_MAX || bytes > EXCHANGE_BYTES_MAX {
+        let message = format!(
+            "the conversation has {} rules of {bytes} bytes, at most {EXCHANGE_MESSAGES_MAX} of {EXCHANGE_BYTES_MAX}",
+            rules.len()
+        );
+        return Err(wrong(place, message));
+    }
+    Ok(())
+}
+
+/// Lets a conversation begin with the user, where its client has it begin with the assistant or with rules alone: the
+/// protocols of OpenAI know no first speaker, and models are asked by rules of other protocols too. Says whether it
+/// had to.
+pub fn open(messages: &mut Vec<Message>, has_rules: bool) -> bool {
+    let is_open = matches!(messages.first(), Some(Message::User(_)));
+    let is_begun = has_rules || messages.iter().any(|said| matches!(said, Message::Assistant { .. }));
+    if is_open || !is_begun {
+        return false;
+    }
+    messages.insert(0, Message::User(BEGINS.into()));
+    true
 }
 
 /// Checks a whole conversation and puts results into the order of their calls.

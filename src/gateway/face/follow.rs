@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use crate::domain::fact::Stamped;
+use crate::domain::fact::{Fact, Stamped};
 use crate::domain::id::RunId;
 use crate::gateway::parts::GatewayParts;
 use crate::runs::handle::RunsError;
@@ -99,7 +99,18 @@ impl Follower {
         self.says.pop_front()
     }
 
-    /// Waits for what is to be told next; none after the end.
+    /// Whether the run was reopened right behind what was taken in.
+    fn is_reopened(&mut self) -> Result<bool, RunsError> {
+        if self.facts.as_slice().is_empty() {
+            let facts = self.parts.runs.facts_page(self.run, self.seen, FACTS_AT_ONCE)?;
+            self.facts = facts.into_iter();
+        }
+        let next = self.facts.as_slice().first();
+        Ok(next.is_some_and(|stamped| matches!(stamped.fact, Fact::RunReopened { .. })))
+    }
+
+    /// Waits for what is to be told next; none after the end. The end of a run that was reopened is
+    /// none.
     ///
     /// **Cancel**: nothing is lost.
     pub async fn next(&mut self) -> Result<Option<Next>, RunsError> {
@@ -107,13 +118,16 @@ impl Follower {
             if let Some(say) = self.says.pop_front() {
                 return Ok(Some(Next::Say(say)));
             }
-            if self.teller.has_ended() {
+            if self.teller.has_ended() && self.facts.as_slice().is_empty() {
                 return Ok(None);
             }
             let mut says = Vec::new();
             if let Some(stamped) = self.facts.next() {
                 self.seen = stamped.seq;
                 self.teller.fact(&stamped.fact, &mut says);
+                if self.teller.has_ended() && self.is_reopened()? {
+                    says.retain(|say| !matches!(say, Say::End(_)));
+                }
             } else if self.is_read {
                 let mut stop = self.parts.stop.subscribe();
                 tokio::select! {

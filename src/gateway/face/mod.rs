@@ -11,6 +11,7 @@ pub mod read_chat;
 pub mod read_messages;
 pub mod read_responses;
 pub mod replay;
+pub mod rules;
 pub mod scribe;
 pub mod stream;
 pub mod told;

@@ -21,11 +21,13 @@ use crate::gateway::idempotency::idempotency;
 use crate::gateway::parts::GatewayParts;
 use crate::gateway::routing::choose::{Routing, Unnamed};
 use crate::llm::config::Provider;
-use crate::runs::accepting::{self, Acceptance, Known};
+use crate::llm::estimate::Fixed;
+use crate::runs::accepting::{self, Acceptance, Idempotency, Known};
 use crate::runtime::live::LiveReader;
 
 use super::body::Asked;
 use super::follow::{Follower, Next};
+use super::rules::{self, Rule};
 use super::told::{Ending, How, Told};
 
 /// Bytes of the task's text: what lists show of the last thing that the user said.
@@ -55,6 +57,42 @@ pub fn chosen(parts: &GatewayParts, request: &Unnamed<'_>, model: &str) -> Resul
         Some(agent) => served(parts, agent.as_str()),
         None => served(parts, model),
     }
+}
+
+/// What the gateway chooses by, of a request over a vendor's protocol.
+pub fn request<'request>(
+    face: Face,
+    key: &'request Authenticated,
+    headers: &'request HeaderMap,
+    body: &[u8],
+) -> Unnamed<'request> {
+    Unnamed {
+        key: &key.0,
+        path: match face {
+            Face::OpenAiChat => "/v1/chat/completions",
+            Face::OpenAiResponses => "/v1/responses",
+            Face::Anthropic => "/v1/messages",
+        },
+        headers,
+        bytes: body.len(),
+    }
+}
+
+/// What a request is estimated to have in tokens, with what it goes on from and the own prompt of who answers, and
+/// without its skills.
+pub fn tokens(served: &Served, asked: &Asked, before: Before) -> u64 {
+    let rules = rules::joined(before.rules, asked.rules.clone(), before.messages.len());
+    let system = rules::system(&rules, before.messages.len(), &asked.system);
+    let prompt = if served.bare.is_some() {
+        ""
+    } else {
+        &*served.agent.prompt
+    };
+    let system = format!("{prompt}{system}");
+    let fixed = Fixed::of(&system, &[], asked.schema.as_deref(), 0).with_tools(&asked.options.tools);
+    let mut messages = before.messages;
+    messages.extend(asked.messages.iter().cloned());
+    fixed.request_tokens(&messages)
 }
 
 /// The agent or model of a name.
@@ -124,47 +162,58 @@ impl Accepted {
     }
 }
 
+/// The conversation that a request goes on from.
+#[derive(Debug, Default)]
+pub struct Before {
+    /// Its rules.
+    pub rules: Vec<Rule>,
+    /// Its messages.
+    pub messages: Vec<Message>,
+}
+
 /// Accepts a request. Its run begins, and may be on its way to the disk still: [`Accepted::durable`] and [`wait`] say
-/// when it is there. `before` is the conversation that it goes on from.
+/// when it is there. `before` is what it goes on from.
 pub async fn accept(
     parts: &GatewayParts,
     key: &Authenticated,
     headers: &HeaderMap,
     (face, asked, body): (Face, Asked, &[u8]),
-    before: Vec<Message>,
+    before: Before,
 ) -> Result<Accepted, ApiError> {
-    parts.takes_work()?;
-    let request = Unnamed {
-        key: &key.0,
-        path: match face {
-            Face::OpenAiChat => "/v1/chat/completions",
-            Face::OpenAiResponses => "/v1/responses",
-            Face::Anthropic => "/v1/messages",
-        },
-        headers,
-        bytes: body.len(),
-    };
-    let served = chosen(parts, &request, &asked.model)?;
-    let answer_tokens = asked.output_tokens_max.unwrap_or(served.agent.output_tokens_max);
-    let agent = Some(&served.agent.name);
-    parts.limits.order(key.0.key, agent, body.len(), answer_tokens.into())?;
-    check_stop(parts, &served, &asked)?;
     let idempotency = idempotency(key, headers, body)?;
+    if let Some(known) = known(parts, idempotency, &asked)? {
+        return Ok(known);
+    }
+    let request = request(face, key, headers, body);
+    let served = chosen(parts, &request, &asked.model)?;
     let tries = again::tried(headers).filter(|_| idempotency.is_none());
     let content = tries.map(|_| content(key, &served, request.path, body));
     let earlier = content.filter(|_| tries > Some(0));
-    let earlier = earlier.and_then(|content| parts.left.take(&content));
-    let own_from = before.len() as u32;
-    let mut messages = before;
+    let earlier = earlier.and_then(|content| Some((parts.left.take(&content)?, content)));
+    // What is refused from here on leaves it again.
+    let waiting = earlier.map(|(run, content)| parts.left.wait(run, content));
+    if waiting.is_none() {
+        parts.takes_work()?;
+        let answer_tokens = asked.output_tokens_max.unwrap_or(served.agent.output_tokens_max);
+        let agent = Some(&served.agent.name);
+        parts.limits.order(key.0.key, agent, body.len(), answer_tokens.into())?;
+    }
+    check_stop(parts, &served, &asked)?;
+    let own_from = before.messages.len() + usize::from(asked.is_opened);
+    let rules = rules::joined(before.rules, asked.rules, before.messages.len());
+    let mut messages = before.messages;
     messages.extend(asked.messages);
-    super::body::settle(
-        if face == Face::OpenAiResponses {
-            "input"
-        } else {
-            "messages"
-        },
-        &mut messages,
-    )?;
+    let place = if face == Face::OpenAiResponses {
+        "input"
+    } else {
+        "messages"
+    };
+    super::body::settle(place, &mut messages)?;
+    super::body::check_rules(place, &rules)?;
+    let mut repeated = asked.repeated;
+    if !rules.is_empty() {
+        repeated[rules::KEPT_AS] = rules::write(&rules);
+    }
     let said = messages.iter().rev().find_map(|message| match message {
         Message::User(text) if !text.trim().is_empty() => Some(text.clone()),
         _ => None,
@@ -191,17 +240,17 @@ pub async fn accept(
         face,
         model: asked.model.into(),
         is_bare: served.bare.is_some(),
-        system: asked.system.into(),
+        system: rules::system(&rules, own_from, &asked.system).into(),
         messages: Arc::new(messages),
-        own_from,
+        own_from: own_from as u32,
         options: Arc::new(asked.options),
         output_tokens_max: asked.output_tokens_max,
-        repeated: Arc::new(asked.repeated),
+        repeated: Arc::new(repeated),
         is_stored: asked.store,
         is_background: asked.background,
     });
     let mut live = None;
-    let (accepted, acceptance) = if let Some(run) = earlier {
+    let (accepted, acceptance) = if let Some((run, _)) = earlier {
         (accepting::Accepted::before(run), None)
     } else {
         let known = match (idempotency, content) {
@@ -220,8 +269,32 @@ pub async fn accept(
         has_schema,
         live: live.or_else(|| is_stream.then(|| parts.live.read(accepted.run))),
         acceptance,
-        waiting: content.map(|content| parts.left.wait(accepted.run, content)),
+        waiting: waiting.or_else(|| content.map(|content| parts.left.wait(accepted.run, content))),
     })
+}
+
+/// What was accepted under the same key of its client before: nothing that is for new work refuses it.
+fn known(parts: &GatewayParts, key: Option<Idempotency>, asked: &Asked) -> Result<Option<Accepted>, ApiError> {
+    let run = key.map(|key| parts.runs.known(key)).transpose()?.flatten();
+    let Some(run) = run else { return Ok(None) };
+    // Of a response that was deleted nothing is left but its key: it is made from the request.
+    let Some(exchange) = parts.runs.exchange(run)? else {
+        return Ok(None);
+    };
+    Ok(Some(Accepted {
+        run,
+        exchange: Arc::new(exchange),
+        has_schema: asked.schema.is_some(),
+        live: asked.stream.then(|| parts.live.read(run)),
+        acceptance: None,
+        waiting: None,
+    }))
+}
+
+/// A client was answered while its run goes on, or may: what says the same from now on is another request.
+pub fn answered_early(parts: &GatewayParts, waiting: Waiting) {
+    parts.runs.was_answered(waiting.run());
+    waiting.answered();
 }
 
 /// What makes two requests of one key the same.
@@ -263,7 +336,13 @@ pub async fn wait(parts: &GatewayParts, mut accepted: Accepted) -> Result<Told, 
     let waiting = accepted.waiting();
     let told = wait_for_answer(parts, accepted).await;
     if let Some(waiting) = waiting {
-        waiting.answered();
+        // A run that has its answer never goes on; one that ended otherwise may be reopened.
+        let is_over = |told: &Told| matches!(told.ending.as_ref().map(|ending| &ending.how), Some(How::Answered));
+        if told.as_ref().is_ok_and(is_over) {
+            waiting.answered();
+        } else {
+            answered_early(parts, waiting);
+        }
     }
     told
 }

@@ -9,7 +9,7 @@ use crate::domain::request_options::{ClientTool, RequestOptions, ToolChoice};
 use crate::gateway::error::ApiError;
 use crate::llm::wire::arguments;
 
-use super::body::{Asked, Members, check_tools, push_result, settle, text_of, tool, unsupported, wrong};
+use super::body::{Asked, Members, check_tools, open, push_result, settle, text_of, tool, unsupported, wrong};
 
 /// What is read.
 const READ: &[&str] = &[
@@ -82,6 +82,7 @@ pub fn read(body: &Value) -> Result<Asked, ApiError> {
     for (index, item) in members.list("messages")?.iter().enumerate() {
         message(&format!("messages[{index}]"), item, &mut system, &mut messages)?;
     }
+    let is_opened = open(&mut messages, !system.is_empty());
     settle("messages", &mut messages)?;
     let stream = members.flag("stream")?.unwrap_or(false);
     let mut stream_usage = false;
@@ -106,7 +107,9 @@ pub fn read(body: &Value) -> Result<Asked, ApiError> {
     Ok(Asked {
         model: members.needed_text("model")?.to_owned(),
         system: system.join("\n\n"),
+        rules: Vec::new(),
         messages,
+        is_opened,
         options,
         output_tokens_max: newer.or(members.tokens("max_tokens")?),
         schema: members

@@ -9,8 +9,9 @@ use crate::domain::request_options::{ClientTool, RequestOptions};
 use crate::gateway::error::ApiError;
 use crate::llm::wire::arguments;
 
-use super::body::{Asked, Members, check_tools, push_result, text_of, tool, unsupported, wrong};
+use super::body::{Asked, Members, check_tools, open, push_result, text_of, tool, unsupported, wrong};
 use super::read_chat::{named_choice, schema};
+use super::rules::Rule;
 
 /// What is read.
 const READ: &[&str] = &[
@@ -80,14 +81,13 @@ pub fn read(body: &Value) -> Result<Asked, ApiError> {
     let truncation = [json!("disabled"), json!("auto")];
     members.not("truncation", &truncation, "expected auto or disabled")?;
 
-    let instructions = members.text("instructions")?;
-    let mut system: Vec<String> = instructions.map(str::to_owned).into_iter().collect();
+    let mut rules: Vec<Rule> = Vec::new();
     let mut messages = Vec::new();
     match members.get("input") {
         Some(Value::String(text)) => messages.push(Message::User(text.as_str().into())),
         Some(Value::Array(items)) => {
             for (index, item) in items.iter().enumerate() {
-                input(&format!("input[{index}]"), item, &mut system, &mut messages)?;
+                input(&format!("input[{index}]"), item, &mut rules, &mut messages)?;
             }
         }
         Some(_) => return Err(wrong("input", "expected a string or a list of items")),
@@ -124,6 +124,11 @@ pub fn read(body: &Value) -> Result<Asked, ApiError> {
         return Err(wrong("background", "a response in the background has to be stored"));
     }
     let previous = members.text("previous_response_id")?.map(str::to_owned);
+    // What goes on from an earlier one has begun there.
+    let is_opened = previous.is_none() && open(&mut messages, !rules.is_empty());
+    for rule in &mut rules {
+        rule.at += usize::from(is_opened);
+    }
     let options = RequestOptions {
         tools: tools.into(),
         choice: choice.transpose()?.unwrap_or_default(),
@@ -136,8 +141,10 @@ pub fn read(body: &Value) -> Result<Asked, ApiError> {
     let or = |name: &str, usual: Value| members.get(name).cloned().unwrap_or(usual);
     Ok(Asked {
         model: members.needed_text("model")?.to_owned(),
-        system: system.join("\n\n"),
+        system: members.text("instructions")?.unwrap_or("").to_owned(),
+        rules,
         messages,
+        is_opened,
         options,
         output_tokens_max: members.tokens("max_output_tokens")?,
         schema: format.transpose()?.flatten(),
@@ -186,13 +193,17 @@ fn metadata(members: &Members<'_>) -> Result<Value, ApiError> {
     Ok(value.clone())
 }
 
-fn input(place: &str, item: &Value, system: &mut Vec<String>, messages: &mut Vec<Message>) -> Result<(), ApiError> {
+fn input(place: &str, item: &Value, rules: &mut Vec<Rule>, messages: &mut Vec<Message>) -> Result<(), ApiError> {
     let members = Members::at(place, item)?;
     match members.text("type")?.unwrap_or("message") {
         "message" => {
             let text = text_of(&members.place("content"), members.get("content"), TEXTS)?;
             match members.needed_text("role")? {
-                "system" | "developer" => system.push(text),
+                role @ ("system" | "developer") => rules.push(Rule {
+                    role: role.into(),
+                    text: text.into(),
+                    at: messages.len(),
+                }),
                 "user" => messages.push(Message::User(text.into())),
                 "assistant" => messages.push(Message::Assistant {
                     text: text.into(),

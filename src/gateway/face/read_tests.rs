@@ -224,3 +224,64 @@ fn one_conversation_reads_the_same_in_all_protocols() {
     let results = Message::Results(vec![result("a", "one"), result("b", "two")]);
     assert_eq!(read[0].messages[2], results, "in the order of the calls");
 }
+
+#[test]
+fn a_conversation_may_begin_with_the_assistant_or_with_rules_where_the_protocol_allows_it() {
+    let say = |role: &str| json!({ "role": role, "content": format!("of the {role}") });
+    let talk = |roles: &[&str]| Value::from(roles.iter().map(|role| say(role)).collect::<Vec<_>>());
+    let body = |face: Face, roles: &[&str]| match face {
+        Face::OpenAiResponses => json!({ "model": "m", "input": talk(roles) }),
+        _ => json!({ "model": "m", "max_tokens": 5, "messages": talk(roles) }),
+    };
+    let settled = |face: Face, roles: &[&str]| {
+        let mut asked = read(face, &body(face, roles))?;
+        super::body::settle("input", &mut asked.messages)?;
+        Ok::<_, ApiError>(asked)
+    };
+    let check = |face: Face, roles: &[&str], is_opened: bool, count: usize| {
+        let asked = settled(face, roles).unwrap_or_else(|error| panic!("{face:?} {roles:?}: {}", error.message()));
+        assert_eq!(
+            (asked.is_opened, asked.messages.len()),
+            (is_opened, count),
+            "{face:?} {roles:?}"
+        );
+        assert!(matches!(&asked.messages[0], Message::User(_)), "{face:?} {roles:?}");
+    };
+    let refused = |face: Face, roles: &[&str]| {
+        settled(face, roles).expect_err("refused");
+    };
+    for face in [Face::OpenAiChat, Face::OpenAiResponses] {
+        check(face, &["user"], false, 1);
+        check(face, &["system", "user"], false, 1);
+        check(face, &["system", "assistant", "user"], true, 3);
+        check(face, &["assistant", "user"], true, 3);
+        check(face, &["system"], true, 1);
+        refused(face, &[]);
+        refused(face, &["assistant"]);
+        refused(face, &["user", "assistant"]);
+    }
+    refused(Face::Anthropic, &["assistant", "user"]);
+    // What goes on from an earlier response has begun there.
+    let goes_on = json!({ "model": "m", "previous_response_id": "r", "input": talk(&["assistant", "user"]) });
+    let asked = read(Face::OpenAiResponses, &goes_on).expect("a request");
+    assert_eq!((asked.is_opened, asked.messages.len()), (false, 2));
+}
+
+#[test]
+fn rules_among_the_items_are_kept_apart_from_instructions() {
+    let body = json!({ "model": "m", "instructions": "now", "input": [
+        { "role": "developer", "content": "always" },
+        { "role": "assistant", "content": "Hello." },
+        { "role": "user", "content": "hi" },
+        { "role": "system", "content": "at last" },
+    ] });
+    let asked = read(Face::OpenAiResponses, &body).expect("a request");
+    let rules: Vec<(&str, &str, usize)> = asked
+        .rules
+        .iter()
+        .map(|rule| (&*rule.role, &*rule.text, rule.at))
+        .collect();
+    assert_eq!(asked.system, "now");
+    assert_eq!(rules, [("developer", "always", 1), ("system", "at last", 3)]);
+    assert_eq!(asked.repeated["rules"], Value::Null);
+}

@@ -13,7 +13,7 @@ use crate::gateway::error::ApiError;
 use crate::gateway::parts::GatewayParts;
 
 use super::follow::{Follower, Next};
-use super::order::{Accepted, diverged, failure, stopping};
+use super::order::{self, Accepted, diverged, failure, stopping};
 use super::told::Say;
 use super::vendor::Vendor;
 use super::{write_chat, write_messages};
@@ -97,7 +97,7 @@ pub async fn stream(parts: &GatewayParts, mut accepted: Accepted, writer: Writer
     let begun = begin(parts, accepted.follow(parts), run, writer).await;
     // What breaks off from here on its client has seen the beginning of, and does not send again by itself.
     if let Some(waiting) = waiting {
-        waiting.answered();
+        order::answered_early(parts, waiting);
     }
     begun
 }

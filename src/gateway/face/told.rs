@@ -2,7 +2,7 @@
 //!
 //! Refuses to know: any vendor's shape, and where facts and pieces come from. **Invariants**: facts alone tell the same
 //! texts as facts with any pieces, only in fewer parts; what has been told is never told again, and what must not count
-//! any more is said so by [`Say::Dropped`]; after [`Say::End`] nothing is told.
+//! any more is said so by [`Say::Dropped`]; after [`Say::End`] nothing is told, unless the run is reopened.
 
 use std::sync::Arc;
 
@@ -26,6 +26,9 @@ pub enum Say {
     EndText,
     /// The text that is open does not count: the model was asked again and answers otherwise.
     Dropped,
+    /// The step is tried another time: what was told of the tries before it is no part of the answer. A stream has
+    /// shown it, and leaves it.
+    Anew,
     /// The client is to make these calls.
     Calls(Vec<CallRequest>),
     /// The end.
@@ -180,6 +183,9 @@ impl Teller {
 
     /// Takes in a fact.
     pub fn fact(&mut self, fact: &Fact, says: &mut Vec<Say>) {
+        if matches!(fact, Fact::RunReopened { .. }) {
+            self.reopen();
+        }
         if self.has_ended {
             return;
         }
@@ -193,6 +199,9 @@ impl Teller {
                 attempt, turn, answer, ..
             } => {
                 self.count(answer.usage);
+                if (1..attempt.number).contains(&self.committed.0) {
+                    says.push(Say::Anew);
+                }
                 self.committed = (attempt.number, *turn);
                 if self.is_compacting {
                     return;
@@ -236,6 +245,13 @@ impl Teller {
             }
             _ => {}
         }
+    }
+
+    /// A run that had ended unknown goes on: its end, and what was said for it, do not count.
+    fn reopen(&mut self) {
+        self.has_ended = false;
+        self.failed_as = None;
+        self.failed_because = None;
     }
 
     fn how(&self, outcome: Outcome, result: &str) -> How {
@@ -287,7 +303,7 @@ impl Teller {
 /// An answer as a whole.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Told {
-    /// Its texts, one for each turn that said something.
+    /// Its texts, one for each turn of the last attempt that said something.
     pub texts: Vec<String>,
     /// The calls that the client is to make.
     pub calls: Vec<CallRequest>,
@@ -304,13 +320,17 @@ impl Told {
     /// What these facts tell.
     pub fn of<'facts>(facts: impl IntoIterator<Item = &'facts Fact>, has_schema: bool) -> Self {
         let mut teller = Teller::new(has_schema);
+        let mut told = Self::default();
         let mut says = Vec::new();
         for fact in facts {
             teller.fact(fact, &mut says);
-        }
-        let mut told = Self::default();
-        for say in says {
-            told.take(say);
+            for say in says.drain(..) {
+                told.take(say);
+            }
+            if !teller.has_ended() {
+                // The end of a run that was reopened was none.
+                told.ending = None;
+            }
         }
         told.by(&teller)
     }
@@ -321,6 +341,8 @@ impl Told {
             Say::Text(text) => self.open.push_str(&text),
             Say::EndText => self.texts.push(std::mem::take(&mut self.open)),
             Say::Dropped => self.open.clear(),
+            // A text that is open is of the new attempt.
+            Say::Anew => self.texts.clear(),
             Say::Calls(calls) => self.calls = calls,
             Say::End(ending) => self.ending = Some(ending),
         }

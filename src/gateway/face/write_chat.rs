@@ -131,7 +131,7 @@ impl Chunks {
                 self.is_between = true;
                 String::new()
             }
-            Say::Dropped => String::new(),
+            Say::Dropped | Say::Anew => String::new(),
             Say::Calls(calls) => {
                 let mut chunks = String::new();
                 for call in calls {

@@ -116,7 +116,7 @@ impl Events {
                 ));
             }
             Say::EndText if self.is_open => events.push_str(&self.end_block()),
-            Say::EndText | Say::Dropped => {}
+            Say::EndText | Say::Dropped | Say::Anew => {}
             Say::Calls(calls) => {
                 for call in calls {
                     self.calls += 1;

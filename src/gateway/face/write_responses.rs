@@ -10,6 +10,7 @@ use crate::domain::exchange::Exchange;
 use crate::domain::failure::FailureClass;
 use crate::domain::id::RunId;
 
+use super::rules;
 use super::told::{Ending, How, Say, Told};
 use super::write_chat::{arguments, digits};
 
@@ -87,7 +88,9 @@ fn head(run: RunId, exchange: &Exchange, status: &str) -> Value {
         "user": null,
     });
     for (name, value) in exchange.repeated.as_object().into_iter().flatten() {
-        response[name] = value.clone();
+        if name != rules::KEPT_AS {
+            response[name] = value.clone();
+        }
     }
     response
 }
@@ -128,13 +131,22 @@ pub fn object(run: RunId, exchange: &Exchange, told: &Told, ended_at_s: Option<u
     response
 }
 
-/// What came with the request, as items; texts of the system are in `instructions`.
+/// What came with the request, as items; `instructions` are none.
 pub fn input_items(run: RunId, exchange: &Exchange) -> Vec<Value> {
+    let own_from = exchange.own_from as usize;
+    let said = |role: &str, text: &str| {
+        json!({ "type": "message", "role": role, "status": "completed",
+                "content": [{ "type": "input_text", "text": text }] })
+    };
+    let own = rules::of(exchange).into_iter().filter(|rule| rule.at >= own_from);
+    let mut own = own.peekable();
     let mut items: Vec<Value> = Vec::new();
-    for message in exchange.messages.iter().skip(exchange.own_from as usize) {
+    for (place, message) in exchange.messages.iter().enumerate().skip(own_from) {
+        while let Some(rule) = own.next_if(|rule| rule.at <= place) {
+            items.push(said(&rule.role, &rule.text));
+        }
         match message {
-            Message::User(text) => items.push(json!({ "type": "message", "role": "user", "status": "completed",
-                "content": [{ "type": "input_text", "text": &**text }] })),
+            Message::User(text) => items.push(said("user", text)),
             Message::Assistant { text, calls, .. } => {
                 if !text.is_empty() {
                     let content = json!([text_part(text)]);
@@ -148,6 +160,7 @@ pub fn input_items(run: RunId, exchange: &Exchange) -> Vec<Value> {
             })),
         }
     }
+    items.extend(own.map(|rule| said(&rule.role, &rule.text)));
     for (place, item) in items.iter_mut().enumerate() {
         item["id"] = format!("in_{}_{place}", digits(run)).into();
     }
@@ -262,6 +275,7 @@ impl Events {
             }
             Say::EndText => self.end_text("completed", events),
             Say::Dropped => self.end_text("incomplete", events),
+            Say::Anew => {}
             Say::Calls(calls) => {
                 for call in calls {
                     self.call(call, events);
@@ -476,6 +490,38 @@ mod tests {
             }
             assert_eq!(events, all, "cut after {cut}");
         }
+    }
+
+    #[test]
+    fn rules_are_items_of_the_request_that_brought_them_and_no_member_of_the_response() {
+        let rule = |text: &str, at: usize| rules::Rule {
+            role: "developer".into(),
+            text: text.into(),
+            at,
+        };
+        let user = |text: &str| Message::User(text.into());
+        let answer = Message::Assistant {
+            text: "a".into(),
+            calls: Vec::new(),
+            kept: Arc::new([]),
+        };
+        let kept = rules::write(&[rule("earlier", 0), rule("mine", 2), rule("last", 3)]);
+        let asked = Exchange {
+            messages: Arc::new(vec![user("one"), answer, user("two")]),
+            own_from: 2,
+            repeated: Arc::new(json!({ "metadata": {}, "rules": kept })),
+            ..exchange()
+        };
+        let run = RunId::new(UtcMillis(5_000), 7);
+        let items = input_items(run, &asked);
+        let said: Vec<(&Value, &Value)> = items
+            .iter()
+            .map(|item| (&item["role"], &item["content"][0]["text"]))
+            .collect();
+        let expected =
+            [("developer", "mine"), ("user", "two"), ("developer", "last")].map(|(a, b)| (json!(a), json!(b)));
+        assert_eq!(said, expected.each_ref().map(|(role, text)| (role, text)));
+        assert_eq!(object(run, &asked, &Told::default(), None).get("rules"), None);
     }
 
     #[test]

@@ -9,9 +9,10 @@ use crate::domain::exchange::Face;
 use crate::gateway::auth::Authenticated;
 use crate::gateway::body::Body;
 use crate::gateway::error::ApiError;
+use crate::gateway::face::order::{self, Before};
+use crate::gateway::face::read_chat;
 use crate::gateway::face::stream::{Writer, stream};
 use crate::gateway::face::write_chat::{Chunks, whole};
-use crate::gateway::face::{order, read_chat};
 use crate::gateway::parts::GatewayParts;
 
 /// `POST /v1/chat/completions`: the answer of an agent to the client's conversation.
@@ -27,7 +28,7 @@ pub async fn create(
     let asked = read_chat::read(&body.json()?)?;
     let (is_stream, with_usage, model) = (asked.stream, asked.stream_usage, asked.model.clone());
     let request = (Face::OpenAiChat, asked, &*body.0);
-    let accepted = order::accept(&parts, &key, &headers, request, Vec::new()).await?;
+    let accepted = order::accept(&parts, &key, &headers, request, Before::default()).await?;
     let run = accepted.run;
     if is_stream {
         let writer = Writer::Chat(Chunks::new(run, &model, with_usage));

@@ -10,12 +10,11 @@ use crate::domain::exchange::Face;
 use crate::gateway::auth::Authenticated;
 use crate::gateway::body::Body;
 use crate::gateway::error::ApiError;
-use crate::gateway::face::body::Asked;
+use crate::gateway::face::order::{self, Before};
+use crate::gateway::face::read_messages;
 use crate::gateway::face::stream::{Writer, stream};
 use crate::gateway::face::write_messages::{Events, whole};
-use crate::gateway::face::{order, read_messages};
 use crate::gateway::parts::GatewayParts;
-use crate::llm::estimate::Fixed;
 
 /// `POST /v1/messages`: the answer of an agent to the client's conversation.
 ///
@@ -29,9 +28,19 @@ pub async fn create(
     key.needs("runs:write")?;
     let asked = read_messages::read(&body.json()?, false)?;
     let (is_stream, model) = (asked.stream, asked.model.clone());
-    let tokens = tokens(&parts, &asked)?;
+    // The beginning of a stream says how long the request is.
+    let tokens = if is_stream {
+        let served = order::chosen(
+            &parts,
+            &order::request(Face::Anthropic, &key, &headers, &body.0),
+            &model,
+        )?;
+        order::tokens(&served, &asked, Before::default())
+    } else {
+        0
+    };
     let request = (Face::Anthropic, asked, &*body.0);
-    let accepted = order::accept(&parts, &key, &headers, request, Vec::new()).await?;
+    let accepted = order::accept(&parts, &key, &headers, request, Before::default()).await?;
     let run = accepted.run;
     if is_stream {
         let writer = Writer::Messages(Events::new(run, &model, tokens));
@@ -46,21 +55,14 @@ pub async fn create(
 pub async fn count_tokens(
     State(parts): State<GatewayParts>,
     key: Authenticated,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
     key.needs("runs:read")?;
     let asked = read_messages::read(&body.json()?, true)?;
-    Ok(Json(json!({ "input_tokens": tokens(&parts, &asked)? })))
-}
-
-fn tokens(parts: &GatewayParts, asked: &Asked) -> Result<u64, ApiError> {
-    let served = order::served(parts, &asked.model)?;
-    let prompt = if served.bare.is_some() {
-        ""
-    } else {
-        &*served.agent.prompt
-    };
-    let system = format!("{prompt}{}", asked.system);
-    let fixed = Fixed::of(&system, &[], asked.schema.as_deref(), 0).with_tools(&asked.options.tools);
-    Ok(fixed.request_tokens(&asked.messages))
+    // Whoever would answer it.
+    let request = order::request(Face::Anthropic, &key, &headers, &body.0);
+    let served = order::chosen(&parts, &request, &asked.model)?;
+    let tokens = order::tokens(&served, &asked, Before::default());
+    Ok(Json(json!({ "input_tokens": tokens })))
 }

@@ -6,10 +6,9 @@ use axum::http::HeaderMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::domain::code;
-use crate::domain::name::{AgentName, ModelAlias};
 use crate::gateway::auth::Authenticated;
 use crate::gateway::error::ApiError;
+use crate::gateway::face::order;
 use crate::gateway::face::vendor::is_of_anthropic;
 use crate::gateway::parts::GatewayParts;
 use crate::gateway::query::{Path, Query};
@@ -38,13 +37,6 @@ fn all(parts: &GatewayParts) -> Vec<(String, bool)> {
         }
     }
     names
-}
-
-/// Whether a name is an agent's; none when there is nothing of this name.
-fn is_agent(parts: &GatewayParts, name: &str) -> Option<bool> {
-    let is_agent = AgentName::new(name).is_ok_and(|name| parts.agents.definitions().contains_key(&name));
-    let is_model = || ModelAlias::new(name).is_ok_and(|alias| parts.models.get(&alias).is_ok());
-    (is_agent || is_model()).then_some(is_agent)
 }
 
 fn view(parts: &GatewayParts, name: &str, is_agent: bool, of_anthropic: bool) -> Value {
@@ -109,11 +101,7 @@ pub async fn show(
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     key.needs("agents:read")?;
-    let is_agent = is_agent(&parts, &id).ok_or_else(|| {
-        let id = crate::domain::text::preview(&id, 80);
-        ApiError::new(code::MODEL_NOT_SERVED, format!("the model `{id}` does not exist here"))
-            .at("model")
-            .hint("GET /v1/models lists the agents and models")
-    })?;
+    // Every name that a request may have as its model.
+    let is_agent = order::served(&parts, &id)?.bare.is_none();
     Ok(Json(view(&parts, &id, is_agent, is_of_anthropic(&headers))))
 }

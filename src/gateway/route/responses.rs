@@ -19,13 +19,13 @@ use crate::gateway::auth::Authenticated;
 use crate::gateway::body::Body;
 use crate::gateway::error::ApiError;
 use crate::gateway::face::follow::Follower;
+use crate::gateway::face::order::{self, Before};
 use crate::gateway::face::scribe::Scribes;
 use crate::gateway::face::told::Told;
 use crate::gateway::face::write_responses::{input_items, object, response_id, run_of};
-use crate::gateway::face::{order, read_responses, replay};
+use crate::gateway::face::{read_responses, replay, rules};
 use crate::gateway::parts::GatewayParts;
 use crate::gateway::query::{Path, Query};
-use crate::llm::estimate::Fixed;
 
 /// Rows of one page of input items, when the client does not say and at most.
 const PAGE_DEFAULT: usize = 20;
@@ -72,7 +72,7 @@ fn current(parts: &GatewayParts, kept: &Kept) -> Result<Value, ApiError> {
 }
 
 /// The conversation up to and with an earlier response.
-fn before(parts: &GatewayParts, previous: &str) -> Result<Vec<Message>, ApiError> {
+fn before(parts: &GatewayParts, previous: &str) -> Result<Before, ApiError> {
     let kept = kept(parts, previous).map_err(|error| error.at("previous_response_id"))?;
     let told = order::told(parts, kept.run, kept.has_schema)?;
     let Some(ending) = &told.ending else {
@@ -90,7 +90,10 @@ fn before(parts: &GatewayParts, previous: &str) -> Result<Vec<Message>, ApiError
         calls,
         kept: Arc::new([]),
     });
-    Ok(messages)
+    Ok(Before {
+        rules: rules::of(&kept.exchange),
+        messages,
+    })
 }
 
 /// `POST /v1/responses`: in the background the response is given as it is accepted, else when it ends or
@@ -108,7 +111,7 @@ pub async fn create(
     let asked = read_responses::read(&body.json()?)?;
     let earlier = match &asked.previous {
         Some(previous) => before(&parts, previous)?,
-        None => Vec::new(),
+        None => Before::default(),
     };
     let (is_stream, store) = (asked.stream, asked.store);
     let request = (Face::OpenAiResponses, asked, &*body.0);
@@ -117,7 +120,7 @@ pub async fn create(
         accepted.durable().await?;
         // It is told at once, and may be asked for again under its id.
         if let Some(waiting) = accepted.waiting() {
-            waiting.answered();
+            order::answered_early(&parts, waiting);
         }
     }
     let (run, exchange, has_schema) = (accepted.run, accepted.exchange.clone(), accepted.has_schema);
@@ -261,24 +264,19 @@ pub async fn items(
 pub async fn input_tokens(
     State(parts): State<GatewayParts>,
     key: Authenticated,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
     key.needs("runs:read")?;
     let asked = read_responses::read(&body.json()?)?;
-    let served = order::served(&parts, &asked.model)?;
-    let mut messages = match &asked.previous {
+    // Whoever would answer it.
+    let request = order::request(Face::OpenAiResponses, &key, &headers, &body.0);
+    let served = order::chosen(&parts, &request, &asked.model)?;
+    let earlier = match &asked.previous {
         Some(previous) => before(&parts, previous)?,
-        None => Vec::new(),
+        None => Before::default(),
     };
-    messages.extend(asked.messages);
-    let prompt = if served.bare.is_some() {
-        ""
-    } else {
-        &*served.agent.prompt
-    };
-    let system = format!("{prompt}{}", asked.system);
-    let fixed = Fixed::of(&system, &[], asked.schema.as_deref(), 0).with_tools(&asked.options.tools);
-    let tokens = fixed.request_tokens(&messages);
+    let tokens = order::tokens(&served, &asked, earlier);
     Ok(Json(
         json!({ "object": "response.input_tokens", "input_tokens": tokens }),
     ))

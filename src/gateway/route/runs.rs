@@ -31,7 +31,7 @@ use crate::gateway::routing::choose::Unnamed;
 use crate::gateway::wire::event::{delta, event, line, step_of};
 use crate::gateway::wire::run::{header as header_view, time, view};
 use crate::gateway::wire::submission::SubmissionWire;
-use crate::runs::accepting::Accepted;
+use crate::runs::accepting::{Accepted, Idempotency};
 use crate::runtime::bus::Watch;
 use crate::runtime::live::{Heard, LiveReader};
 
@@ -69,10 +69,13 @@ pub async fn submit(
     body: Body,
 ) -> Result<Response, ApiError> {
     key.needs("runs:write")?;
-    parts.takes_work()?;
     let value = body.json()?;
     let idempotency = idempotency(&key, &headers, crate::domain::json::canonical(&value).as_bytes())?;
     let wait = wait(query.wait, &headers)?;
+    if let Some(run) = known(&parts, idempotency)? {
+        return answer(&parts, Accepted::before(run), wait).await;
+    }
+    parts.takes_work()?;
     let mut wire: SubmissionWire = take(value)?;
     let tape = wire.take_tape()?;
     let mut spec = wire.into_spec(parts.clock.now(), key.0.grant())?;
@@ -97,6 +100,11 @@ pub async fn submit(
     }
     let accepted = parts.runs.accept_taped(spec, idempotency, tape).await?;
     answer(&parts, accepted, wait).await
+}
+
+/// The run that this request was accepted as when it came before.
+fn known(parts: &GatewayParts, idempotency: Option<Idempotency>) -> Result<Option<RunId>, ApiError> {
+    Ok(idempotency.map(|of| parts.runs.known(of)).transpose()?.flatten())
 }
 
 /// Counts an order against the limits of its key and of every agent that it names.
@@ -347,10 +355,13 @@ pub async fn retry(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     key.needs("runs:write")?;
-    parts.takes_work()?;
     let run = run_id(&id)?;
     // The same key for another run is another request.
     let idempotency = idempotency(&key, &headers, format!("retry {run}").as_bytes())?;
+    if let Some(again) = known(&parts, idempotency)? {
+        return answer(&parts, Accepted::before(again), None).await;
+    }
+    parts.takes_work()?;
     let again = parts.runs.repeated(run, key.0.grant())?;
     count(&parts, &key, &again.spec, again.spec.task.len())?;
     let accepted = parts.runs.retry(again, idempotency).await?;

@@ -80,6 +80,7 @@ fn texts(says: &[Say]) -> (Vec<String>, usize) {
                 open.clear();
                 drops += 1;
             }
+            Say::Anew => all.clear(),
             Say::Calls(_) | Say::End(_) => {}
         }
     }
@@ -150,6 +151,20 @@ fn a_text_with_a_schema_is_told_when_it_is_accepted_and_calls_are_told_at_the_en
 }
 
 #[test]
+fn only_the_last_attempt_of_a_step_is_the_answer() {
+    let of = |number: u32, turn: u32, text: &str| Fact::TurnFinished {
+        attempt: attempt(number),
+        turn,
+        answer: answer(text, &[]),
+        cost: MicroUsd::ZERO,
+    };
+    let facts = [of(1, 1, "Let me look."), of(2, 1, "Let me look."), of(2, 2, "done")];
+    let told = Told::of(facts.iter().chain(&done("done")), false);
+    assert_eq!(told.texts, ["Let me look.", "done"]);
+    assert_eq!(told.usage.total(), 36, "all attempts are counted");
+}
+
+#[test]
 fn an_end_without_an_answer_says_why() {
     let failed = |class| Fact::StepFailed {
         attempt: attempt(1),
@@ -183,6 +198,41 @@ fn an_end_without_an_answer_says_why() {
         reason: "stuck".into(),
     };
     check(&[parked], how);
+}
+
+#[test]
+fn the_end_of_a_run_that_was_reopened_is_none_and_what_comes_then_counts() {
+    use crate::domain::time::UtcMillis;
+    let lost = [
+        finished(1, "I pay", &["pay"]),
+        Fact::StepFailed {
+            attempt: attempt(1),
+            class: FailureClass::UnknownEffect,
+            reason: "nobody knows".into(),
+            tried: Arc::new([]),
+            retry_at: None,
+        },
+        Fact::RunDone {
+            outcome: Outcome::Unknown,
+            result: "\"nobody knows\"".into(),
+        },
+    ];
+    let reopened = Fact::RunReopened { deadline: UtcMillis(9) };
+    let goes_on: Vec<Fact> = lost.into_iter().chain([reopened]).collect();
+    let told = Told::of(&goes_on, false);
+    assert_eq!((told.ending, told.usage.total()), (None, 12));
+    let check = |rest: &[Fact], texts: &[&str], how: How| {
+        let told = Told::of(goes_on.iter().chain(rest), false);
+        assert_eq!(told.texts, texts);
+        assert_eq!(told.ending.map(|ending| ending.how), Some(how));
+    };
+    let answered: Vec<Fact> = [finished(2, "paid", &[])].into_iter().chain(done("paid")).collect();
+    check(&answered, &["I pay", "paid"], How::Answered);
+    let cancelled = Fact::RunDone {
+        outcome: Outcome::Cancelled,
+        result: "\"enough\"".into(),
+    };
+    check(&[cancelled], &["I pay"], How::Cancelled("enough".into()));
 }
 
 proptest! {
