@@ -1,6 +1,7 @@
 //! Answers of persons on their way to a run: found in the journal, judged by the run's actor, or, when the run has
 //! ended unknown, the beginning of its next life.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::domain::budget::{Account, Amount, BudgetChange};
 use crate::domain::effect::EffectKey;
 use crate::domain::fact::{Attempt, Fact, Stamped};
 use crate::domain::id::RunId;
-use crate::domain::name::StepId;
+use crate::domain::name::{AgentName, StepId};
 use crate::domain::resolution::Resolution;
 use crate::domain::run::{Outcome, RunHeader, RunStatus};
 use crate::runtime::committer::CommitError;
@@ -141,7 +142,7 @@ impl RunsHandle {
                     resolution,
                     by,
                 };
-                self.reopen(&state, &header, resolved).await
+                self.reopen(&state, &header, &facts, resolved).await
             }
             status => Err(ended(run, status)),
         };
@@ -152,7 +153,13 @@ impl RunsHandle {
         said
     }
 
-    async fn reopen(&self, state: &RunState, header: &RunHeader, resolved: Fact) -> Result<(), RunsError> {
+    async fn reopen(
+        &self,
+        state: &RunState,
+        header: &RunHeader,
+        facts: &[Stamped],
+        resolved: Fact,
+    ) -> Result<(), RunsError> {
         let parts = &self.inside.parts;
         let run = state.run;
         let now = parts.clock.now();
@@ -170,17 +177,28 @@ impl RunsHandle {
                 cost: figures.cost,
             },
         };
+        let treasury = parts.agents.treasury();
+        let definitions = parts.agents.definitions();
+        let mut settle = vec![(Account::Run(run), spent)];
+        for (agent, used) in used_by_agents(facts) {
+            // Only counted where somebody set a limit, as it is by sessions.
+            if definitions.get(&agent).is_none_or(|agent| agent.per_run_max.is_none()) {
+                continue;
+            }
+            let account = Account::AgentRun(agent, run);
+            // An account that the end of the run has missed is still there.
+            let known = treasury.balance(&account).map_err(not_booked)?.used();
+            let spent = BudgetChange::Settle {
+                reserved: Amount::default(),
+                spent: used.minus(known),
+            };
+            settle.push((account, spent));
+        }
         let bookings = Bookings {
-            settle: vec![(Account::Run(run), spent)],
+            settle,
             ..Bookings::default()
         };
-        let pending = parts.agents.treasury().submit(batch, bookings);
-        let pending = pending.map_err(|error| match error {
-            TreasuryError::Commit(error) => RunsError::Commit(error),
-            TreasuryError::Balance(error) => RunsError::Balance(error),
-            // Settling is never refused.
-            TreasuryError::Exhausted(_) => RunsError::Commit(CommitError::Overloaded),
-        })?;
+        let pending = treasury.submit(batch, bookings).map_err(not_booked)?;
         pending.durable().await.map_err(RunsError::Commit)?;
         for _ in 0..LOOKS_MAX {
             let argument = RunArgument::found(run);
@@ -225,6 +243,59 @@ impl RunsHandle {
         }
         Err(RunsError::Commit(CommitError::TimedOut(LOOK * LOOKS_MAX)))
     }
+}
+
+fn not_booked(error: TreasuryError) -> RunsError {
+    match error {
+        TreasuryError::Commit(error) => RunsError::Commit(error),
+        TreasuryError::Balance(error) => RunsError::Balance(error),
+        // Settling is never refused.
+        TreasuryError::Exhausted(_) => RunsError::Commit(CommitError::Overloaded),
+    }
+}
+
+/// What each agent has used in a run, by its journal. A request whose end is not there counts with its ceiling, as it did
+/// when the run ended.
+fn used_by_agents(facts: &[Stamped]) -> BTreeMap<AgentName, Amount> {
+    let mut used: BTreeMap<AgentName, Amount> = BTreeMap::new();
+    let mut open: BTreeMap<&Attempt, (&AgentName, Amount)> = BTreeMap::new();
+    let mut book = |agent: &AgentName, amount: Amount| {
+        let sum = used.entry(agent.clone()).or_default();
+        *sum = sum.plus(amount);
+    };
+    for stamped in facts {
+        let (attempt, spent) = match &stamped.fact {
+            Fact::TurnIntended {
+                attempt,
+                agent,
+                reserved,
+                reserved_cost,
+                ..
+            } => {
+                let ceiling = Amount {
+                    tokens: *reserved,
+                    cost: *reserved_cost,
+                };
+                open.insert(attempt, (agent, ceiling));
+                continue;
+            }
+            Fact::TurnFinished {
+                attempt, answer, cost, ..
+            } => (attempt, (answer.usage.total(), *cost)),
+            Fact::TurnFailed {
+                attempt, charged, cost, ..
+            } => (attempt, (*charged, *cost)),
+            _ => continue,
+        };
+        if let Some((agent, _)) = open.remove(attempt) {
+            let (tokens, cost) = spent;
+            book(agent, Amount { tokens, cost });
+        }
+    }
+    for (agent, ceiling) in open.into_values() {
+        book(agent, ceiling);
+    }
+    used
 }
 
 fn ended(run: RunId, status: RunStatus) -> RunsError {
