@@ -131,21 +131,26 @@ impl Treasury {
     fn load(&self, books: &mut Books, account: &Account) -> Result<(), TreasuryError> {
         if !books.loaded.contains(account) {
             // Never booked by this process, so the committed balance is the whole truth.
-            let balance = self
-                .store
-                .balance(account)
-                .map_err(|error| TreasuryError::Balance(Arc::new(error)))?;
+            let balance = self.committed(account)?;
             books.ledger.load(account.clone(), balance);
             books.loaded.insert(account.clone());
         }
         Ok(())
     }
 
-    /// What an account holds now.
+    fn committed(&self, account: &Account) -> Result<Balance, TreasuryError> {
+        let balance = self.store.balance(account);
+        balance.map_err(|error| TreasuryError::Balance(Arc::new(error)))
+    }
+
+    /// What an account holds now. A look opens no account: that of a run that has ended would never be closed again, and
+    /// one that was read just before the commit that drops its row would be taken for what is in the store.
     pub fn balance(&self, account: &Account) -> Result<Balance, TreasuryError> {
-        let mut books = self.books.lock().expect("nothing panics while it holds the books");
-        self.load(&mut books, account)?;
-        Ok(books.ledger.balance(account))
+        let books = self.books.lock().expect("nothing panics while it holds the books");
+        if books.loaded.contains(account) {
+            return Ok(books.ledger.balance(account));
+        }
+        self.committed(account)
     }
 
     /// Forgets the accounts of a run that has ended and gives the changes that drop their rows. Requests whose end
@@ -165,12 +170,17 @@ impl Treasury {
             }
         }
         books.ledger.close(Some(run), today);
+        // Agents that were replaced in the plan meanwhile, and a planner that was replaced by a reload, are not named by
+        // whoever ends the run.
+        let is_of_run = |account: &&Account| matches!(account, Account::AgentRun(_, of) if *of == run);
+        let mut gone: BTreeSet<Account> = books.loaded.iter().filter(is_of_run).cloned().collect();
+        gone.extend(agents.iter().map(|agent| Account::AgentRun(agent.clone(), run)));
+        gone.insert(Account::Run(run));
         books.loaded.retain(|account| match account {
             Account::Run(of) | Account::AgentRun(_, of) => *of != run,
             Account::AgentDay(_, day) => *day >= today,
         });
-        let of_agents = agents.iter().map(|agent| Account::AgentRun(agent.clone(), run));
-        let drop = Op::BudgetsDrop(of_agents.chain([Account::Run(run)]).collect());
+        let drop = Op::BudgetsDrop(gone.into_iter().collect());
         vec![Op::BudgetsBook(unsettled.to_vec()), drop]
     }
 }
@@ -224,5 +234,51 @@ mod tests {
             amount(50, 900),
             amount(50, 100),
         );
+    }
+
+    #[tokio::test]
+    async fn a_look_at_an_account_opens_none_and_what_was_closed_is_not_counted_twice() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(&folder.path().join("s.redb"), 1 << 20).expect("opens");
+        let committer = Committer::start(store.clone(), Bus::default()).expect("starts");
+        let treasury = Treasury::new(store, committer);
+        let run = RunId::new(UtcMillis(1), 1);
+        let account = Account::Run(run);
+        let replaced = Account::AgentRun(AgentName::new("coder").expect("valid"), run);
+        let spent = Amount {
+            tokens: 7,
+            cost: MicroUsd(70),
+        };
+        let book = async || {
+            let change = BudgetChange::Settle {
+                reserved: Amount::default(),
+                spent,
+            };
+            let bookings = Bookings {
+                settle: vec![(account.clone(), change), (replaced.clone(), change)],
+                reserve: None,
+            };
+            let pending = treasury.submit(Batch::default(), bookings).expect("taken");
+            pending.durable().await.expect("committed");
+        };
+        book().await;
+        let end = treasury.close_run(run, &BTreeSet::new(), &[], 0);
+        // Somebody looks at the run before its end is on disk.
+        assert_eq!(treasury.balance(&account).expect("readable").spent, spent);
+        let pending = treasury.submit(Batch::ops(end), Bookings::default()).expect("taken");
+        pending.durable().await.expect("committed");
+        assert_eq!(treasury.balance(&account).expect("readable"), Balance::default());
+        assert_eq!(
+            treasury.balance(&replaced).expect("readable"),
+            Balance::default(),
+            "nobody named its agent"
+        );
+        {
+            let books = treasury.books.lock().expect("no panic");
+            assert!(books.loaded.is_empty() && books.ledger.is_empty(), "{books:?}");
+        }
+        // It is reopened, with what it had used.
+        book().await;
+        assert_eq!(treasury.balance(&account).expect("readable").spent, spent);
     }
 }

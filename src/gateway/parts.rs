@@ -12,7 +12,8 @@ use tokio::sync::watch;
 use crate::agents::handle::AgentsHandle;
 use crate::automation::handle::AutomationHandle;
 use crate::domain::code;
-use crate::domain::id::BootId;
+use crate::domain::id::{BootId, RunId};
+use crate::domain::run::{RunHeader, RunStatus};
 use crate::gateway::again::Left;
 use crate::gateway::desk::Desk;
 use crate::gateway::error::ApiError;
@@ -21,6 +22,7 @@ use crate::gateway::limit::limits::Limits;
 use crate::gateway::request_id::RequestIds;
 use crate::gateway::rim::network::Network;
 use crate::gateway::routing::choose::Routing;
+use crate::gateway::wire::run::view;
 use crate::health::handle::HealthHandle;
 use crate::identity::audit::AuditLog;
 use crate::identity::authority::handle::Authority;
@@ -193,5 +195,26 @@ impl GatewayParts {
             return Err(ApiError::new(code::DRAINING, message).hint("`openclaw drain --off` takes new work again"));
         }
         Ok(())
+    }
+
+    /// A run as it is now.
+    pub fn run_now(&self, run: RunId) -> Result<Value, ApiError> {
+        let (state, waiting) = self.runs.look(run)?;
+        let tokens = self.tokens_of(&self.runs.header(run)?)?;
+        Ok(view(&state, tokens, &waiting))
+    }
+
+    /// Tokens of a run that had this header a moment ago. Only an active run has an account.
+    pub fn tokens_of(&self, header: &RunHeader) -> Result<u64, ApiError> {
+        if header.status != RunStatus::Active {
+            return Ok(header.tokens);
+        }
+        // In this order: when the run ends meanwhile its account goes, and its header says what was in it.
+        let spent = self.agents.tokens_of(header.run);
+        let header = self.runs.header(header.run)?;
+        Ok(match header.status {
+            RunStatus::Active => spent,
+            _ => header.tokens,
+        })
     }
 }

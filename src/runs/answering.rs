@@ -1,6 +1,7 @@
 //! What persons say on its way to a run, answers and the wish that it ends: found in the journal, judged by the run's
 //! actor, or, when the run has ended unknown or is parked, the beginning of its next life.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::domain::budget::{Account, Amount, BudgetChange};
 use crate::domain::effect::EffectKey;
 use crate::domain::fact::{Attempt, Fact, Stamped};
 use crate::domain::id::RunId;
-use crate::domain::name::StepId;
+use crate::domain::name::{AgentName, StepId};
 use crate::domain::resolution::Resolution;
 use crate::domain::run::{Outcome, RunHeader, RunStatus};
 use crate::runtime::committer::CommitError;
@@ -135,7 +136,7 @@ impl RunsHandle {
                     resolution,
                     by,
                 };
-                self.reopen(&state, &header, resolved).await
+                self.reopen(&state, &header, &facts, resolved).await
             }
             status @ RunStatus::Ended(_) => Err(ended(run, status)),
         };
@@ -166,7 +167,8 @@ impl RunsHandle {
                     outcome: Outcome::Cancelled,
                     reason,
                 };
-                self.reopen(&self.state(run)?, &header, wanted).await
+                let facts = self.facts(run, 0)?;
+                self.reopen(&RunState::load(run, &facts), &header, &facts, wanted).await
             }
             status @ RunStatus::Ended(_) => Err(ended(run, status)),
         }
@@ -187,7 +189,13 @@ impl RunsHandle {
     }
 
     /// Begins the next life of a run that has ended unknown or is parked, with what a person says of it.
-    async fn reopen(&self, state: &RunState, header: &RunHeader, said: Fact) -> Result<(), RunsError> {
+    async fn reopen(
+        &self,
+        state: &RunState,
+        header: &RunHeader,
+        facts: &[Stamped],
+        said: Fact,
+    ) -> Result<(), RunsError> {
         let parts = &self.inside.parts;
         let run = state.run;
         let now = parts.clock.now();
@@ -196,31 +204,17 @@ impl RunsHandle {
             deadline: state.deadline.plus_ms(waited),
         };
         let batch = Batch::reopen(run, now, vec![reopened, said]);
-        // The accounts of a run that ended were closed with it: what it has used so far still counts. Those of one that
-        // is parked never were.
-        let figures = parts.store.statistics_of_run(run).map_err(RunsError::Store)?;
-        let spent = BudgetChange::Settle {
-            reserved: Amount::default(),
-            spent: Amount {
-                tokens: header.tokens,
-                cost: figures.cost,
-            },
-        };
+        let treasury = parts.agents.treasury();
         let settle = match header.status {
+            // The accounts of one that is parked never were closed.
             RunStatus::Parked => Vec::new(),
-            _ => vec![(Account::Run(run), spent)],
+            _ => self.used_so_far(header, facts)?,
         };
         let bookings = Bookings {
             settle,
             ..Bookings::default()
         };
-        let pending = parts.agents.treasury().submit(batch, bookings);
-        let pending = pending.map_err(|error| match error {
-            TreasuryError::Commit(error) => RunsError::Commit(error),
-            TreasuryError::Balance(error) => RunsError::Balance(error),
-            // Settling is never refused.
-            TreasuryError::Exhausted(_) => RunsError::Commit(CommitError::Overloaded),
-        })?;
+        let pending = treasury.submit(batch, bookings).map_err(not_booked)?;
         pending.durable().await.map_err(RunsError::Commit)?;
         for _ in 0..LOOKS_MAX {
             let argument = RunArgument::found(run);
@@ -236,6 +230,35 @@ impl RunsHandle {
         }
         // It is reopened all the same: the steward takes it up.
         Ok(())
+    }
+
+    /// What is booked for a run that goes on after its end: its accounts were closed with it, and what it has used still
+    /// counts.
+    fn used_so_far(&self, header: &RunHeader, facts: &[Stamped]) -> Result<Vec<(Account, BudgetChange)>, RunsError> {
+        let parts = &self.inside.parts;
+        let run = header.run;
+        let settled = |spent| BudgetChange::Settle {
+            reserved: Amount::default(),
+            spent,
+        };
+        let figures = parts.store.statistics_of_run(run).map_err(RunsError::Store)?;
+        let all = Amount {
+            tokens: header.tokens,
+            cost: figures.cost,
+        };
+        let mut settle = vec![(Account::Run(run), settled(all))];
+        let definitions = parts.agents.definitions();
+        for (agent, used) in used_by_agents(facts) {
+            // Only counted where somebody set a limit, as it is by sessions.
+            if definitions.get(&agent).is_none_or(|agent| agent.per_run_max.is_none()) {
+                continue;
+            }
+            let account = Account::AgentRun(agent, run);
+            // An account that the end of the run has missed is still there.
+            let known = parts.agents.treasury().balance(&account).map_err(not_booked)?.used();
+            settle.push((account, settled(used.minus(known))));
+        }
+        Ok(settle)
     }
 
     /// Hands what is said to the run's actor; one that is between two incarnations gets it when it is back, within a
@@ -273,6 +296,59 @@ impl RunsHandle {
         }
         Err(RunsError::Commit(CommitError::TimedOut(LOOK * LOOKS_MAX)))
     }
+}
+
+fn not_booked(error: TreasuryError) -> RunsError {
+    match error {
+        TreasuryError::Commit(error) => RunsError::Commit(error),
+        TreasuryError::Balance(error) => RunsError::Balance(error),
+        // Settling is never refused.
+        TreasuryError::Exhausted(_) => RunsError::Commit(CommitError::Overloaded),
+    }
+}
+
+/// What each agent has used in a run, by its journal. A request whose end is not there counts with its ceiling, as it did
+/// when the run ended.
+fn used_by_agents(facts: &[Stamped]) -> BTreeMap<AgentName, Amount> {
+    let mut used: BTreeMap<AgentName, Amount> = BTreeMap::new();
+    let mut open: BTreeMap<&Attempt, (&AgentName, Amount)> = BTreeMap::new();
+    let mut book = |agent: &AgentName, amount: Amount| {
+        let sum = used.entry(agent.clone()).or_default();
+        *sum = sum.plus(amount);
+    };
+    for stamped in facts {
+        let (attempt, spent) = match &stamped.fact {
+            Fact::TurnIntended {
+                attempt,
+                agent,
+                reserved,
+                reserved_cost,
+                ..
+            } => {
+                let ceiling = Amount {
+                    tokens: *reserved,
+                    cost: *reserved_cost,
+                };
+                open.insert(attempt, (agent, ceiling));
+                continue;
+            }
+            Fact::TurnFinished {
+                attempt, answer, cost, ..
+            } => (attempt, (answer.usage.total(), *cost)),
+            Fact::TurnFailed {
+                attempt, charged, cost, ..
+            } => (attempt, (*charged, *cost)),
+            _ => continue,
+        };
+        if let Some((agent, _)) = open.remove(attempt) {
+            let (tokens, cost) = spent;
+            book(agent, Amount { tokens, cost });
+        }
+    }
+    for (agent, ceiling) in open.into_values() {
+        book(agent, ceiling);
+    }
+    used
 }
 
 fn ended(run: RunId, status: RunStatus) -> RunsError {

@@ -209,7 +209,7 @@ impl CheckCall<'_> {
                 let what = "it did not end in its time".to_owned();
                 self.lost(skills, journal, what).await
             }
-            Ok(WorkerEnd::Cancelled) | Err(_) => {
+            Ok(WorkerEnd::Cancelled { .. }) | Err(_) => {
                 let what = "it was stopped before it ended".to_owned();
                 if self.repeatable {
                     return Ok(Commanded::NotMade(FailureClass::Crash, what));

@@ -227,6 +227,10 @@ impl Skill for CommandSkill {
         })
     }
 
+    fn ends_when_cancelled(&self) -> bool {
+        true
+    }
+
     fn settled(&self, key: EffectKey) -> BoxFuture<'static, ()> {
         let runner = Arc::clone(&self.surroundings.runner);
         Box::pin(async move { runner.settled(key).await })

@@ -66,6 +66,12 @@ pub trait Skill: Send + Sync {
         )))
     }
 
+    /// Whether nothing of a call goes on once it was cancelled and is [`Skill::settled`]: a program is killed with all
+    /// that it started. What was sent to others may be done there all the same.
+    fn ends_when_cancelled(&self) -> bool {
+        false
+    }
+
     /// Completes when nothing of a dropped call runs any more. It has a bound of its own.
     fn settled(&self, key: EffectKey) -> BoxFuture<'static, ()> {
         let _ = key;

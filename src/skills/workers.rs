@@ -47,7 +47,10 @@ pub enum WorkerEnd {
         text: String,
     },
     /// It was cancelled by its ticket, or its supervisor was stopped.
-    Cancelled,
+    Cancelled {
+        /// Whether it had begun, and what it sent to others may be done there all the same.
+        lost: bool,
+    },
     /// The skill did not keep its deadline and was dropped; how far it came is not known.
     TimedOut,
 }
@@ -61,7 +64,7 @@ impl WorkerEnd {
             Self::Finished(Err(_)) => "failed",
             Self::Panicked(_) => "crashed",
             Self::TimedOut => "timed_out",
-            Self::Cancelled => "cancelled",
+            Self::Cancelled { .. } => "cancelled",
             Self::DeadLettered { .. } => "dead_lettered",
         }
     }
@@ -304,7 +307,9 @@ impl Accepted {
             }
             TaskExit::Done(end) => end,
             TaskExit::Panicked(text) => return self.crashed(text),
-            TaskExit::Cancelled => WorkerEnd::Cancelled,
+            TaskExit::Cancelled => WorkerEnd::Cancelled {
+                lost: self.begun.get().is_some() && !self.skill.ends_when_cancelled(),
+            },
         };
         self.tell(end);
     }
@@ -390,7 +395,7 @@ async fn work(this: Try) -> WorkerEnd {
     };
     let turn = tokio::select! {
         biased;
-        () = cancelled.notified() => return WorkerEnd::Cancelled,
+        () = cancelled.notified() => return WorkerEnd::Cancelled { lost: false },
         turn = turn => turn,
     };
     let Some(_turn) = turn else {
@@ -416,7 +421,9 @@ async fn work(this: Try) -> WorkerEnd {
             Ok(end) => return WorkerEnd::Finished(end),
             Err(_) => WorkerEnd::TimedOut,
         },
-        () = cancelled.notified() => WorkerEnd::Cancelled,
+        () = cancelled.notified() => WorkerEnd::Cancelled {
+            lost: !skill.ends_when_cancelled(),
+        },
     };
     skill.settled(key).await;
     dropped
@@ -576,7 +583,7 @@ mod tests {
         let ticket = call("hang", LONG);
         tokio::task::yield_now().await;
         ticket.cancel();
-        assert!(matches!(ends.recv().await, Some(WorkerEnd::Cancelled)));
+        assert!(matches!(ends.recv().await, Some(WorkerEnd::Cancelled { lost: true })));
         assert_eq!(
             skill.settled.load(Ordering::SeqCst),
             2,
@@ -585,7 +592,7 @@ mod tests {
         call("hang", LONG);
         tokio::task::yield_now().await;
         root.shutdown().await;
-        assert!(matches!(ends.recv().await, Some(WorkerEnd::Cancelled)));
+        assert!(matches!(ends.recv().await, Some(WorkerEnd::Cancelled { lost: true })));
         let refused = workers.call(skill.clone(), order("end", LONG), |_| ());
         assert_eq!(refused.expect_err("down").fault(), Fault::Unavailable);
         drop(told);
@@ -645,10 +652,10 @@ mod tests {
         let second = call("end");
         tokio::task::yield_now().await;
         second.cancel();
-        assert!(matches!(ends.recv().await, Some(WorkerEnd::Cancelled)));
+        assert!(matches!(ends.recv().await, Some(WorkerEnd::Cancelled { lost: false })));
         assert_eq!(skill.settled.load(Ordering::SeqCst), 0);
         first.cancel();
-        assert!(matches!(ends.recv().await, Some(WorkerEnd::Cancelled)));
+        assert!(matches!(ends.recv().await, Some(WorkerEnd::Cancelled { lost: true })));
         root.shutdown().await;
     }
 

@@ -152,9 +152,12 @@ fn blob_of(value: &[u8]) -> Option<[u8; 32]> {
     (*place == IN_BLOB).then(|| hash.try_into().ok()).flatten()
 }
 
+/// Where the rows of agents in runs are, by [`account_key`].
+const AGENT_RUNS: (&str, &str) = ("agent-run/", "agent-run0");
+
 /// Removes everything that is kept of runs that have ended; what runs or waits for a person stays.
 pub(super) fn drop_runs(tables: &mut Tables<'_>, runs: &[RunId]) -> Result<Vec<Account>, StoreError> {
-    let mut accounts = Vec::new();
+    let (mut accounts, mut ended) = (Vec::new(), BTreeSet::new());
     for run in runs {
         let key = run.to_bytes();
         let header: Option<HeaderRecord> = match tables.runs()?.get(&key).map_err(step("read a header"))? {
@@ -186,6 +189,15 @@ pub(super) fn drop_runs(tables: &mut Tables<'_>, runs: &[RunId]) -> Result<Vec<A
         let gone = tables.budgets()?.remove(account_key(&account).as_str());
         gone.map_err(step("remove a balance"))?;
         accounts.push(account);
+        ended.insert(run.to_string());
+    }
+    if !ended.is_empty() {
+        // The accounts of agents are dropped with the end of the run, but those of agents that had left its plan in an
+        // earlier life of the process. There are few rows: those of active runs.
+        let dropped = |row: &str| row.rsplit_once('/').is_some_and(|(_, run)| ended.contains(run));
+        let of_agents = tables.budgets()?;
+        let gone = of_agents.retain_in::<&str, _>(AGENT_RUNS.0..AGENT_RUNS.1, |row, _| !dropped(row));
+        gone.map_err(step("remove the balances of agents"))?;
     }
     Ok(accounts)
 }
@@ -215,7 +227,9 @@ pub(super) fn sweep_blobs(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::budget::{Amount, BudgetChange};
     use crate::domain::fact::Fact;
+    use crate::domain::name::AgentName;
     use crate::domain::run::{Outcome, RunSpec};
     use crate::storage::batch::{Batch, Op, Submission};
     use crate::storage::writer::Writer;
@@ -280,6 +294,13 @@ mod tests {
         for number in [1, 2] {
             house.accept(number, 'a');
         }
+        let of_agent = |number: u64| Account::AgentRun(AgentName::new("coder").expect("valid"), run(number));
+        let used = BudgetChange::Reserve(Amount {
+            tokens: 7,
+            ..Amount::default()
+        });
+        let bookings = [1, 2].map(|number| (of_agent(number), used));
+        house.commit(Batch::ops(vec![Op::BudgetsBook(bookings.to_vec())]));
         house.end(1);
         let before = house.store.bytes_of_runs().expect("measured");
         assert!(house.store.bytes_of_run(run(1)).expect("measured") > 100_000);
@@ -292,6 +313,8 @@ mod tests {
         assert!(house.store.header(run(1)).expect("read").is_none());
         assert!(house.store.header(run(2)).expect("read").is_some(), "it is active");
         assert!(house.store.facts(run(1), 0).expect("read").is_empty());
+        let left = [1, 2].map(|number| house.store.balance(&of_agent(number)).expect("read").used().tokens);
+        assert_eq!(left, [0, 7]);
         assert!(house.store.bytes_of_runs().expect("measured") < before);
         assert!(house.store.review().expect("read").is_sound());
         // The key may be used again, for another run.

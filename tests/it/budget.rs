@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use crate::support::daemon::TestHome;
 use crate::support::model_server::{Deed, ModelServer};
-use crate::support::rim::{Rim, of_kind};
+use crate::support::rim::{RUN_MAX, Rim, of_kind};
+use crate::support::wait::until;
 
 fn tokens(value: &Value) -> u64 {
     value.as_u64().unwrap_or_else(|| panic!("tokens: {value}"))
@@ -152,4 +153,53 @@ fn a_request_in_flight_at_a_kill_is_charged_at_its_ceiling() {
         tokens(&rim.get("/v1/agents/executor").body["tokens_today"]),
         used + before
     );
+}
+
+/// Wants a program to run that never ends, and has used nearly all that its agent may use per run.
+const DEAR_CALL: &str = r#"{ "model": "far", "choices": [{ "index": 0, "finish_reason": "tool_calls", "message": {
+    "role": "assistant", "content": null, "tool_calls": [{ "id": "c1", "type": "function", "function": {
+        "name": "exec__dot__run", "arguments": "{\"argv\": [\"sh\", \"-c\", \"echo 1 > begun; sleep 100\"]}" } }] } }],
+    "usage": { "prompt_tokens": 10, "completion_tokens": 59000 } }"#;
+
+#[test]
+fn a_run_that_a_person_reopens_goes_on_with_what_is_left_of_its_agents_budget() {
+    let server = ModelServer::start();
+    server.then([Deed::Say(DEAR_CALL), Deed::Text("It is done.".to_owned())]);
+    let home = home_with(&server.config("far", "openai"));
+    std::fs::create_dir_all(home.path().join("agents")).expect("a folder");
+    let agent = "role = \"executor\"\n[tokenBudget]\nperRun = 60000\n";
+    std::fs::write(home.path().join("agents/executor.toml"), agent).expect("written");
+    let key = [("TEST_MODEL_KEY", "k")];
+    let daemon = home.start_with(&key);
+    let rim = Rim::of(&daemon);
+    let mut order = order(&home);
+    order["model"] = "far".into();
+    let id = rim.submit(&order);
+    until("the program to begin", RUN_MAX, || {
+        let begun = home.workspace().join("begun").exists();
+        begun.then_some(()).ok_or_else(|| rim.run(&id))
+    });
+    daemon.kill();
+
+    let daemon = home.start_with(&key);
+    let rim = Rim::of(&daemon);
+    let run = rim.ended(&id);
+    assert_eq!(
+        (&run["status"], tokens(&run["tokens"])),
+        (&json!("unknown"), 59_010),
+        "{run}"
+    );
+    let said = rim.post(
+        &format!("/v1/runs/{id}/resolve"),
+        &json!({ "resolution": "happened", "output": "it did" }),
+    );
+    assert_eq!(said.status, 200, "{}", said.body);
+    let run = rim.ended(&id);
+    assert_eq!(
+        (&run["status"], tokens(&run["tokens"])),
+        (&json!("failed"), 59_010),
+        "{run}"
+    );
+    let failed = of_kind(&rim.events(&id), "step.failed")[0].clone();
+    assert_eq!(failed["class"], "budget", "{failed}");
 }

@@ -108,6 +108,29 @@ fn a_step_past_its_deadline_fails_with_that_class_and_is_not_tried_again() {
 }
 
 #[test]
+fn a_request_that_the_deadline_of_its_step_cuts_off_is_unknown() {
+    // It takes the request, and nobody hears what it makes of it.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let place = listener.local_addr().expect("bound").to_string();
+    let home = TestHome::new(&format!("[skills.network]\nallow = [\"{place}\"]\n"));
+    let daemon = home.start();
+    let rim = Rim::of(&daemon);
+    let check = |method: &str, status: &str, said: &str| {
+        let step = json!({
+            "id": "a", "skill": "http.request", "retries": 0, "timeout_ms": 1500,
+            "inputs": { "url": format!("http://{place}/orders"), "method": method, "body": "one" },
+        });
+        let id = rim.submit_plan(&home.workspace(), &json!([step]));
+        let run = rim.ended(&id);
+        assert_eq!(run["status"], status, "{method}: {run}");
+        let events = rim.events(&id);
+        assert_eq!(of_kind(&events, said).len(), 1, "{method}: {events:?}");
+    };
+    check("POST", "unknown", "call.unknown");
+    check("PUT", "failed", "call.finished");
+}
+
+#[test]
 fn a_kill_of_the_daemon_leaves_no_program_and_the_run_is_known_afterwards() {
     let home = TestHome::new("");
     let daemon = home.start();

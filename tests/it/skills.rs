@@ -450,7 +450,7 @@ fn a_cancelled_program_is_gone_when_its_end_is_told() {
         assert_eq!(left, Vec::<u32>::new());
         end
     });
-    assert!(matches!(end, WorkerEnd::Cancelled), "{end:?}");
+    assert!(matches!(end, WorkerEnd::Cancelled { lost: false }), "{end:?}");
 }
 
 #[test]

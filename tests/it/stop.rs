@@ -6,6 +6,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::support::daemon::TestHome;
+use crate::support::model_server::{Deed, ModelServer};
 use crate::support::rim::{RUN_MAX, Rim, of_kind};
 use crate::support::wait::until;
 
@@ -82,5 +83,49 @@ fn a_check_under_way_at_a_stop_ends_and_is_known_to_the_next_life() {
     assert_eq!(
         (count("call.intended"), count("call.unknown"), count("check.passed")),
         (1, 0, 1)
+    );
+}
+
+#[test]
+fn an_attempt_whose_model_is_being_asked_at_a_stop_goes_on_in_the_next_life_and_repeats_no_call() {
+    let server = ModelServer::start();
+    let program = json!({ "argv": ["sh", "-c", "echo done >> ledger"] });
+    server.then([
+        Deed::Call("exec.run", program.to_string()),
+        Deed::Hang,
+        Deed::Text("It is done.".to_owned()),
+    ]);
+    let home = TestHome::new(&server.config("far", "openai"));
+    let key = [("TEST_MODEL_KEY", "k")];
+    let mut daemon = home.start_with(&key);
+    let rim = Rim::of(&daemon);
+    let folder = home.workspace();
+    // With no second attempt to hide behind.
+    let steps = json!([{ "id": "effect", "agent": "executor", "task": "Put a line into the ledger", "retries": 0 }]);
+    let plan = json!({ "steps": steps });
+    let id = rim.submit(&json!({ "task": "a test", "workspace": folder, "model": "far", "plan": plan }));
+    server.wait_asked(2);
+    daemon.signal(Signal::TERM);
+    assert!(daemon.wait_end(Duration::from_secs(20)).success());
+
+    let daemon = home.start_with(&key);
+    let rim = Rim::of(&daemon);
+    let run = rim.ended(&id);
+    assert_eq!(
+        (&run["status"], &run["steps"][0]["attempts"]),
+        (&json!("succeeded"), &json!(1)),
+        "{run}"
+    );
+    let events = rim.events(&id);
+    assert_eq!(of_kind(&events, "call.intended").len(), 1, "the call was made once");
+    let ledger = std::fs::read_to_string(folder.join("ledger")).expect("the effect");
+    assert_eq!(ledger, "done\n");
+    // What the provider used is unknown.
+    let reserved: Vec<_> = of_kind(&events, "turn.intended");
+    let failed = of_kind(&events, "turn.failed");
+    assert_eq!(
+        (failed.len(), &failed[0]["class"], &failed[0]["charged"]),
+        (1, &json!("crash"), &reserved[1]["reserved"]),
+        "{failed:?}"
     );
 }

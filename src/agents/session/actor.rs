@@ -180,7 +180,7 @@ impl SessionActor {
             SessionMessage::Called { ordinal, end } => {
                 state.calls.remove(&ordinal);
                 state.around.seen.clear();
-                if matches!(end, WorkerEnd::Cancelled) && state.ending.is_none() {
+                if matches!(end, WorkerEnd::Cancelled { .. }) && state.ending.is_none() {
                     // The workers went, and with them the call: how far it came is for the next incarnation to find out.
                     return Err("the workers were stopped under a call".into());
                 }

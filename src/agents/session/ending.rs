@@ -27,6 +27,9 @@ impl SessionActor {
         let attempt = state.order.attempt.clone();
         let open = state.turn.open_turn;
         let fact = match event {
+            // The attempt goes on in the next life of the process, and a request that failed with nothing to follow would
+            // be its end. One that is open in the journal is charged in full there, and made again.
+            Event::AskFailed { .. } | Event::TooLong { .. } if state.ending == Some(Ending::Suspended) => None,
             Event::CallPoisoned {
                 ordinal,
                 call,

@@ -123,7 +123,11 @@ pub(super) fn called(
             }
         }
         WorkerEnd::TimedOut => lost("the skill did not end in its time".to_owned()),
-        WorkerEnd::Cancelled => Event::CallEnded {
+        // The deadline of the step comes a moment before the call's own, which would say the same.
+        WorkerEnd::Cancelled { lost: true } if class == Some(EffectClass::Once) => {
+            lost("it was stopped before it ended, and what it had sent may be done all the same".to_owned())
+        }
+        WorkerEnd::Cancelled { .. } => Event::CallEnded {
             ordinal,
             outcome: Arc::new(CallOutcome::error("stopped before it ended")),
         },

@@ -15,7 +15,6 @@ use crate::gateway::error::ApiError;
 use crate::gateway::parts::GatewayParts;
 use crate::gateway::query::Path;
 use crate::gateway::wire::question::{ApproveWire, ResolveWire, view};
-use crate::gateway::wire::run;
 use crate::runs::answering::Which;
 use crate::runs::question::QuestionKind;
 
@@ -73,7 +72,7 @@ pub async fn approve(
         reason: reason.into(),
     };
     parts.runs.approve(run, given).await?;
-    now(&parts, run)
+    parts.run_now(run).map(Json)
 }
 
 /// `POST /v1/runs/{id}/resolve`: says what became of an unknown call; when this answers, it is on disk.
@@ -105,11 +104,5 @@ pub async fn resolve(
         seq: wire.seq,
     };
     parts.runs.resolve(run, &which, resolution, who(&key).into()).await?;
-    now(&parts, run)
-}
-
-/// The run as it is now.
-fn now(parts: &GatewayParts, run: RunId) -> Result<Json<Value>, ApiError> {
-    let (state, questions) = parts.runs.look(run)?;
-    Ok(Json(run::view(&state, parts.agents.tokens_of(run), &questions)))
+    parts.run_now(run).map(Json)
 }

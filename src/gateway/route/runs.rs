@@ -155,7 +155,7 @@ async fn answer(parts: &GatewayParts, accepted: Accepted, wait: Option<u64>) -> 
     let view = match (&accepted.fresh, wait) {
         // Nobody waited, so what was accepted is what there is.
         (Some(fresh), None) => view(fresh, 0, &[]),
-        _ => current(parts, run)?,
+        _ => parts.run_now(run)?,
     };
     let status = if ended { StatusCode::OK } else { StatusCode::ACCEPTED };
     let mut response = (status, Json(view)).into_response();
@@ -189,18 +189,6 @@ fn is_last(fact: &Fact) -> bool {
     matches!(fact, Fact::RunDone { .. } | Fact::RunParked { .. })
 }
 
-fn current(parts: &GatewayParts, run: RunId) -> Result<Value, ApiError> {
-    let (state, waiting) = parts.runs.look(run)?;
-    // In this order: when the run ends meanwhile its account goes, and its header says what was in it.
-    let spent = parts.agents.tokens_of(run);
-    let header = parts.runs.header(run)?;
-    let tokens = match header.status {
-        RunStatus::Active => spent,
-        _ => header.tokens,
-    };
-    Ok(view(&state, tokens, &waiting))
-}
-
 /// Query of `GET /v1/runs`.
 #[derive(Debug, Deserialize)]
 pub struct ListQuery {
@@ -230,16 +218,12 @@ pub async fn list(
     let next = (headers.len() == limit)
         .then(|| headers.last().map(|header| header.run.to_string()))
         .flatten();
-    let runs: Vec<Value> = headers
-        .iter()
-        .map(|header| {
-            let mut row = header_view(header);
-            if header.status == RunStatus::Active {
-                row["tokens"] = parts.agents.tokens_of(header.run).into();
-            }
-            row
-        })
-        .collect();
+    let mut runs = Vec::with_capacity(headers.len());
+    for header in &headers {
+        let mut row = header_view(header);
+        row["tokens"] = parts.tokens_of(header)?.into();
+        runs.push(row);
+    }
     Ok(Json(json!({ "runs": runs, "next": next })))
 }
 
@@ -250,7 +234,7 @@ pub async fn show(
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     key.needs("runs:read")?;
-    current(&parts, run_id(&id)?).map(Json)
+    parts.run_now(run_id(&id)?).map(Json)
 }
 
 /// `GET /v1/runs/{id}/plan`.
@@ -302,7 +286,7 @@ pub async fn result(
 ) -> Result<Json<Value>, ApiError> {
     key.needs("runs:read")?;
     let run = run_id(&id)?;
-    let view = current(&parts, run)?;
+    let view = parts.run_now(run)?;
     if parts.runs.header(run)?.status == RunStatus::Active {
         return Err(ApiError::new(code::RUN_ACTIVE, format!("{run} has not ended"))
             .hint("follow GET /v1/runs/{id}/events, or ask again"));
@@ -344,7 +328,7 @@ pub async fn cancel(
         .runs
         .cancel(run, crate::domain::text::cut(&reason, 1024).into())
         .await?;
-    Ok((StatusCode::ACCEPTED, Json(current(&parts, run)?)))
+    Ok((StatusCode::ACCEPTED, Json(parts.run_now(run)?)))
 }
 
 /// `POST /v1/runs/{id}/retry`: the same work as a new run.

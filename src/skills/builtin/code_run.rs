@@ -111,6 +111,10 @@ impl Skill for CodeRun {
         })
     }
 
+    fn ends_when_cancelled(&self) -> bool {
+        true
+    }
+
     fn settled(&self, key: EffectKey) -> BoxFuture<'static, ()> {
         let runner = self.programs.runner.clone();
         Box::pin(async move { runner.settled(key).await })

@@ -137,6 +137,10 @@ impl Skill for ExecRun {
         })
     }
 
+    fn ends_when_cancelled(&self) -> bool {
+        true
+    }
+
     fn settled(&self, key: EffectKey) -> BoxFuture<'static, ()> {
         let runner = Arc::clone(&self.runner);
         Box::pin(async move { runner.settled(key).await })

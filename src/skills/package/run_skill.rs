@@ -299,6 +299,10 @@ impl Skill for RunSkill {
         })
     }
 
+    fn ends_when_cancelled(&self) -> bool {
+        true
+    }
+
     fn settled(&self, key: EffectKey) -> BoxFuture<'static, ()> {
         let runner = Arc::clone(&self.parts.programs.runner);
         Box::pin(async move { runner.settled(key).await })
