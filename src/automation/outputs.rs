@@ -66,21 +66,24 @@ fn one(workspace: &Path, output: &ExpectedOutput, began: UtcMillis, ended: UtcMi
     if files.is_empty() {
         return Err(format!("no file matches the expected output {}", output.path));
     }
-    // Of several files the newest must be fresh: older ones are what earlier slots left.
-    let newest = files
-        .iter()
-        .map(|file| modified(&folder, file))
-        .collect::<Result<Vec<_>, _>>()?;
-    let (newest, file) = newest
-        .into_iter()
-        .zip(&files)
-        .max_by_key(|(at, _)| *at)
-        .expect("there is one");
     let oldest_allowed = match output.max_age_ms {
         Some(age) => UtcMillis(ended.0.saturating_sub(age)),
         None => began,
     };
-    if newest.plus_ms(CLOCK_SLACK_MS) < oldest_allowed {
+    // Of several files one must be fresh: the others are what earlier slots left.
+    let mut fresh = Vec::new();
+    let mut newest = (UtcMillis(0), Path::new(""));
+    for file in &files {
+        let at = modified(&folder, file)?;
+        if at.plus_ms(CLOCK_SLACK_MS) >= oldest_allowed {
+            fresh.push(file);
+        }
+        if at >= newest.0 {
+            newest = (at, file);
+        }
+    }
+    if fresh.is_empty() {
+        let (newest, file) = newest;
         let age = oldest_allowed.since(newest);
         let than = if output.max_age_ms.is_some() {
             "may be"
@@ -92,7 +95,7 @@ fn one(workspace: &Path, output: &ExpectedOutput, began: UtcMillis, ended: UtcMi
             file.display()
         ));
     }
-    content(&folder, file, output)
+    fresh.into_iter().try_for_each(|file| content(&folder, file, output))
 }
 
 fn modified(folder: &Dir, file: &Path) -> Result<UtcMillis, String> {
@@ -238,6 +241,11 @@ mod tests {
         check(expected("out/**/*.csv"), None);
         check(expected("out/deep/*.csv"), Some("older than the slot's start"));
         check(expected("*.csv"), Some("no file matches"));
+        // Not the newest, and from this slot all the same.
+        write("out/c.csv", "", 450);
+        check(expected("out/*.csv"), Some("out/c.csv has 0 bytes"));
+        write("out/c.csv", "", 0);
+        check(expected("out/*.csv"), None);
         check(
             ExpectedOutput {
                 max_age_ms: Some(650),

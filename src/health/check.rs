@@ -1,8 +1,10 @@
 //! What is checked, and what a check comes to.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
 /// What a check found.
@@ -98,10 +100,15 @@ impl Check {
         }
     }
 
-    /// Asks, within the deadline. Silence is a finding.
+    /// Asks, within the deadline. Silence is a finding, and so is a check that panics: it takes no other one along.
     pub async fn make(&self) -> Verdict {
-        match tokio::time::timeout(self.timeout, (self.ask)()).await {
-            Ok(verdict) => verdict,
+        let asked = AssertUnwindSafe(async { (self.ask)().await }).catch_unwind();
+        match tokio::time::timeout(self.timeout, asked).await {
+            Ok(Ok(verdict)) => verdict,
+            Ok(Err(_)) => Verdict::Failed(Finding::new(
+                "the check itself panicked",
+                "the log has where; report it, the part that it asks may be well",
+            )),
             Err(_) => Verdict::Failed(Finding::new(
                 format!("no answer in {} ms", self.timeout.as_millis()),
                 "look whether it is stuck or overloaded",
@@ -124,5 +131,17 @@ mod tests {
             panic!("silence passed for good");
         };
         assert_eq!(&*finding.why, "no answer in 20 ms");
+    }
+
+    #[tokio::test]
+    async fn a_check_that_panics_is_a_finding() {
+        let before = Check::new("before", Severity::Error, || -> std::future::Ready<Verdict> {
+            panic!("asked to")
+        });
+        let within = Check::new("within", Severity::Error, || async { panic!("asked to") });
+        for check in [before, within] {
+            let verdict = check.make().await;
+            assert!(matches!(verdict, Verdict::Failed(_)), "{verdict:?}");
+        }
     }
 }

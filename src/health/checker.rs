@@ -183,7 +183,7 @@ impl Checker {
         };
         let told = myself.clone();
         self.inside.checking.spawn("a round of checks", making, move |exit| {
-            // A check that panicked fails the round; the next one tells the same again, and this one is not lost.
+            // A round that could not be made says nothing; what the last one said stays, and the next one is made.
             let made = match exit {
                 TaskExit::Done(made) => made,
                 TaskExit::Panicked(_) | TaskExit::Cancelled => Vec::new(),
@@ -202,6 +202,9 @@ impl Checker {
         made: Vec<(usize, Verdict, u64)>,
     ) -> Result<RoundView, ActorProcessingErr> {
         let parts = &self.inside.parts;
+        if made.is_empty() && !checks.is_empty() {
+            return Ok(self.last.lock().unwrap_or_else(PoisonError::into_inner).clone());
+        }
         let now = parts.clock.now();
         let mut ops = Vec::new();
         let mut opened = Vec::new();

@@ -85,6 +85,24 @@ fn a_web_page_of_another_origin_gets_nothing_and_no_query_is_a_key() {
         let reply = rim.ask("POST", "/v1/runs", &[(name, value)], "{\"task\":\"x\"}");
         assert_eq!((reply.status, reply.code()), (403, "OC-2009"), "{name}: {value}");
     }
+    // Clients of the vendors' protocols know no other shape than their own.
+    let page = [("origin", "https://evil.example")];
+    let told = rim.ask("POST", "/v1/messages", &page, "{}");
+    let kind = (&told.body["type"], &told.body["error"]["type"]);
+    assert_eq!(
+        (told.status, kind),
+        (403, (&json!("error"), &json!("permission_error"))),
+        "{}",
+        told.body
+    );
+    assert!(told.header("request-id").is_some());
+    let told = rim.ask("POST", "/v1/chat/completions", &page, "{}");
+    assert!(
+        told.status == 403 && told.body["error"]["message"].is_string(),
+        "{}",
+        told.body
+    );
+    assert!(told.header("x-request-id").is_some());
     let keyless = rim.with_key(None);
     for name in ["key", "token", "api_key", "access_token", "auth", "gatewayUrl", "url"] {
         let reply = keyless.get(&format!("/v1/runs?{name}={}", daemon.key));

@@ -126,8 +126,8 @@ pub enum CatchUp {
 /// What must be there when a run has succeeded.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ExpectedOutput {
-    /// A file of the workspace, or a pattern with `*`, `?` and `**`: at least one file must match and all that match
-    /// must hold the rest.
+    /// A file of the workspace, or a pattern with `*`, `?` and `**`: at least one file that matches must be as new as is
+    /// asked for, and all that are must hold the rest.
     pub path: Arc<str>,
     /// Time since it was last written, at most, in milliseconds; none asks that it was written since the slot's start.
     pub max_age_ms: Option<u64>,

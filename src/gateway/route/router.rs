@@ -42,8 +42,15 @@ struct Inside {
 
 async fn pass(State(threshold): State<Threshold>, request: Request, next: Next) -> Response {
     let counted = threshold.0.meter.begin(&request);
+    let route = request.extensions().get::<MatchedPath>();
+    let vendor = route.and_then(|route| of_route(route.as_str(), request.headers()));
     let response = threshold.admit(request, next).await;
     let response = response.unwrap_or_else(ApiError::into_response);
+    // Also what is refused here: a vendor's clients know no other shape, and wait and try again by its status.
+    let response = match vendor {
+        Some(vendor) => shaped(vendor, &threshold.0.parts.requests.next(), response),
+        None => response,
+    };
     threshold.0.meter.end(&counted, &response);
     response
 }
@@ -59,13 +66,7 @@ impl Threshold {
             return Err(refused);
         }
         attribute(parts, &mut request)?;
-        let route = request.extensions().get::<MatchedPath>();
-        let vendor = route.and_then(|route| of_route(route.as_str(), request.headers()));
-        let response = end_with_key(leases, request, next).await;
-        Ok(match vendor {
-            Some(vendor) => shaped(vendor, &parts.requests.next(), response),
-            None => response,
-        })
+        Ok(end_with_key(leases, request, next).await)
     }
 }
 

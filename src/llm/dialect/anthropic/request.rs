@@ -26,6 +26,8 @@ pub const VERSION: &str = "2023-06-01";
 const MARK: &[u8] = br#","cache_control":{"type":"ephemeral"}}"#;
 const ASSISTANT: &str = "assistant";
 const USER: &str = "user";
+/// The most randomness that is taken.
+const TEMPERATURE_MAX: f64 = 1.0;
 
 #[derive(Serialize)]
 struct SentFrame<'r> {
@@ -136,7 +138,8 @@ fn frame(request: &ModelRequest, hand: &Hand, names: &Names) -> Frame {
         system: system.into_iter().collect(),
         output_config: schema.map(|schema| json!({ "format": { "type": "json_schema", "schema": &**schema } })),
         tool_choice: choice,
-        temperature: options.temperature,
+        // Other vendors' clients go up to 2, which this one refuses.
+        temperature: options.temperature.map(|temperature| temperature.min(TEMPERATURE_MAX)),
         top_p: options.top_p,
         stop_sequences: &options.stop,
     };

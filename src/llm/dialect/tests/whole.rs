@@ -10,6 +10,7 @@ use crate::domain::conversation::{
     Arguments, CallRequest, Message, ModelAnswer, ModelRequest, Stop, Usage, check_history,
 };
 use crate::domain::failure::FailureClass;
+use crate::domain::request_options::RequestOptions;
 use crate::llm::dialect::kind::Dialect;
 use crate::llm::dialect::serve;
 
@@ -274,6 +275,16 @@ fn requests_keep_the_rules_of_their_vendor() {
         (&body["max_completion_tokens"], &body["max_tokens"]),
         (&json!(1000), &Value::Null)
     );
+
+    let hot = ModelRequest {
+        options: Some(Arc::new(RequestOptions {
+            temperature: Some(1.5),
+            ..RequestOptions::default()
+        })),
+        ..task()
+    };
+    assert_eq!(anthropic_body(&hot, "claude")["temperature"], json!(1.0));
+    assert_eq!(openai_body(&hot, "gpt", true)["temperature"], json!(1.5));
 }
 
 #[test]
