@@ -149,7 +149,7 @@ mod tests {
 
     /// What the limits are made of; short, because the time is real.
     const UNIT: Duration = Duration::from_millis(100);
-    /// The preface, settings with a first window of zero bytes, and a request for `/PATH`.
+    /// The preface, settings with a first window of zero bytes, and a request for `/`.
     const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     const NO_WINDOW: &[u8] = b"\0\0\x06\x04\0\0\0\0\0\0\x04\0\0\0\0";
     const GET: &[u8] = b"\0\0\x0e\x01\x05\0\0\0\x01\x82\x84\x86\x41\x09localhost\0\0\0\x04\x01\0\0\0\0";
