@@ -213,6 +213,25 @@ pub struct NewMemory {
     pub at: UtcMillis,
 }
 
+/// An entry as it was when somebody looked at it: a put, a use and a restore make another one of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AsSeen {
+    /// Its version.
+    pub version: u64,
+    /// When it was last used.
+    pub used_at: UtcMillis,
+}
+
+impl AsSeen {
+    /// As this entry is.
+    pub fn of(entry: &MemoryEntry) -> Self {
+        Self {
+            version: entry.version,
+            used_at: entry.used_at,
+        }
+    }
+}
+
 /// A change that an operator or the collection makes to an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MemoryEdit {
@@ -224,6 +243,8 @@ pub enum MemoryEdit {
         why: Arc<str>,
         /// When it is deleted.
         until: UtcMillis,
+        /// How it was when that was decided: one that was put or used since stays. None takes it out whatever came.
+        seen: Option<AsSeen>,
     },
     /// Brings an archived entry back, unless a newer one has its key or text by now. A time to end that has passed is
     /// taken from it.

@@ -30,6 +30,8 @@ const OPENS_MAX: usize = 3;
 const PLACES_MAX: usize = 64;
 /// Prunes and puts that wait for room at once.
 const COLLECTING_MAX: usize = 256;
+/// Shards of which something is known, open or not, before those that are closed are looked for.
+const KNOWN_MAX: usize = 1_024;
 
 /// The supervisor of the shards.
 pub type Shards = DynamicRef<ShardName, ShardMessage>;
@@ -295,6 +297,10 @@ impl MemoryHandle {
     fn use_shard(&self, name: &ShardName) -> Admission {
         let at = self.parts.clock.now();
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        if used.len() >= KNOWN_MAX {
+            // Each step that asks its session is a part of its own.
+            self.forget_closed(&mut used, name);
+        }
         let entry = used.entry(name.clone()).or_insert_with(|| Used {
             admission: Admission::new(WAITING_MAX),
             at,
@@ -319,12 +325,17 @@ impl MemoryHandle {
         unreachable!("the last try answers")
     }
 
-    /// The open shard that nobody has asked for longest and nobody waits for.
-    fn longest_unused(&self, but: &ShardName) -> Option<ShardName> {
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Lets go of what is known of shards that are closed and that nobody waits for.
+    fn forget_closed(&self, used: &mut HashMap<ShardName, Used>, but: &ShardName) {
         used.retain(|name, entry| {
             entry.admission.depth() > 0 || name == but || self.shards.get(child_id(name).as_str()).is_some()
         });
+    }
+
+    /// The open shard that nobody has asked for longest and nobody waits for.
+    fn longest_unused(&self, but: &ShardName) -> Option<ShardName> {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        self.forget_closed(&mut used, but);
         let idle = used
             .iter()
             .filter(|(name, entry)| *name != but && entry.admission.depth() == 0);

@@ -14,8 +14,8 @@ use super::skill::CallOrder;
 use super::stop::Stop;
 use super::workspace::Workspace;
 
-/// Bytes of a file whose changes are shown.
-const FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// Bytes of a file whose changes are shown: of every one that `fs.patch` changes.
+const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Time for a comparison; then it shows larger blocks.
 const DIFF_MAX: Duration = Duration::from_millis(100);
 
@@ -38,7 +38,12 @@ pub(super) fn of_change(
             }
         }
         Err(Stop::Refused(reason)) if reason.starts_with("there is no") => (None, "none".to_owned()),
-        Err(Stop::Refused(reason)) => return Preview::of(format!("{path}: {reason}")),
+        // The call may be made all the same: what it would do is shown, and the yes is for the file as it is now.
+        Err(Stop::Refused(reason)) => {
+            let arguments = serde_json::to_string_pretty(&order.arguments).unwrap_or_default();
+            let basis = identity(&order.workspace.join(path));
+            return Preview::of(format!("{path}: {reason}\n{arguments}")).resting_on(basis);
+        }
         Err(_) => return Preview::of_arguments(&order.arguments),
     };
     let after = match after(before.as_deref()) {
@@ -142,21 +147,51 @@ mod tests {
     use crate::domain::name::StepId;
     use crate::domain::time::UtcMillis;
 
-    #[test]
-    fn a_change_is_shown_as_a_diff_and_rests_on_the_present_file() {
-        let folder = tempfile::tempdir().expect("folder");
+    fn order(folder: &Path, arguments: Value) -> CallOrder {
         let run = RunId::new(UtcMillis(1), 1);
         let step = StepId::new("s").expect("valid");
-        let order = CallOrder {
+        CallOrder {
             key: EffectKey::derive(run, &step, 1, 0),
             run,
             step,
-            arguments: json!({}),
-            workspace: folder.path().into(),
+            arguments,
+            workspace: folder.into(),
             granted: None,
             agreed: false,
             deadline: Duration::from_secs(1),
-        };
+        }
+    }
+
+    #[test]
+    fn a_change_of_a_large_file_is_shown_and_what_cannot_be_shown_rests_on_the_file() {
+        let folder = tempfile::tempdir().expect("folder");
+        let order = order(folder.path(), json!({"path": "a.txt", "content": "the new text"}));
+        let path = folder.path().join("a.txt");
+        let line = format!("{}\n", "x".repeat(1023));
+        let before = format!("{}old\n", line.repeat(2 * 1024));
+        std::fs::write(&path, &before).expect("written");
+        let shown = of_change(&order, "a.txt", |before| {
+            Ok(before.unwrap_or_default().replace("old", "new"))
+        });
+        assert!(shown.shown.contains("-old\n+new\n") && !shown.is_cut, "{shown:?}");
+
+        let file = std::fs::File::options().write(true).open(&path).expect("opened");
+        file.set_len(FILE_BYTES_MAX + 1).expect("a hole");
+        let change = || of_change(&order, "a.txt", |_| Ok(String::new()));
+        let blind = change();
+        assert!(
+            blind.shown.starts_with("a.txt: ") && blind.shown.contains("the new text"),
+            "{blind:?}"
+        );
+        assert_eq!(blind, change(), "the same file is the same call");
+        file.set_len(FILE_BYTES_MAX + 2).expect("a larger hole");
+        assert_ne!(blind.basis, change().basis, "another file is another call");
+    }
+
+    #[test]
+    fn a_change_is_shown_as_a_diff_and_rests_on_the_present_file() {
+        let folder = tempfile::tempdir().expect("folder");
+        let order = order(folder.path(), json!({}));
         let change = |to: &str| of_change(&order, "a.txt", |_| Ok(to.to_owned()));
         let made = change("one\n");
         assert!(

@@ -99,7 +99,8 @@ pub(super) fn walk(workspace: &Workspace, start: &str, wish: &Wish<'_>, halt: &H
         let mut names: Vec<_> = entries
             .flatten()
             .map(|entry| entry.file_name())
-            .take(VISITED_MAX)
+            // One more, so that those that are left out are noticed.
+            .take(VISITED_MAX + 1)
             .collect();
         names.sort();
         for name in names {
@@ -301,5 +302,30 @@ mod tests {
         check("build", 9, false, None, 100, "build/out");
         check("a.rs", 9, false, None, 100, "a.rs");
         check(".", 32, true, Some("*.log"), 100, "src/keep.log x.log");
+    }
+
+    #[test]
+    fn a_folder_of_more_than_is_looked_at_is_said_to_be_cut() {
+        let folder = tempfile::tempdir().expect("folder");
+        let first = folder.path().join("0");
+        std::fs::write(&first, "").expect("written");
+        let walked = |wish: &Wish<'_>| {
+            let workspace = Workspace::open(folder.path()).expect("workspace");
+            walk(&workspace, ".", wish, &Halt::default()).expect("walked").truncated
+        };
+        let wish = Wish {
+            depth: 1,
+            include_ignored: true,
+            glob: Some("nothing"),
+            files_only: true,
+            limit: 10,
+        };
+        for number in 1..VISITED_MAX {
+            // A second name costs no file.
+            std::fs::hard_link(&first, folder.path().join(number.to_string())).expect("linked");
+        }
+        assert!(!walked(&wish), "all were looked at");
+        std::fs::write(folder.path().join("more"), "").expect("written");
+        assert!(walked(&wish));
     }
 }

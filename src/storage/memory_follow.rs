@@ -214,7 +214,15 @@ impl Store {
     ) -> Result<Stand, StoreError> {
         let transaction = self.database().begin_read().map_err(step("begin reading"))?;
         let Some(shard) = shard_record(&transaction, name)? else {
-            return Ok(Stand::default());
+            // It was emptied and removed since.
+            let anew = after > 0;
+            if anew {
+                follower.begin_anew(0);
+            }
+            return Ok(Stand {
+                anew,
+                ..Stand::default()
+            });
         };
         let through = shard.last_change;
         let mut stand = Stand {

@@ -36,6 +36,54 @@ fn an_index_follows_by_changes_and_begins_anew_when_it_is_too_far_behind() {
 }
 
 #[test]
+fn a_part_that_was_emptied_and_removed_is_told_as_empty() {
+    let mut open = Open::new();
+    open.put(new("a", None, "one", 1));
+    let (first, _) = open.follow(0);
+    open.edit(1, MemoryEdit::Forget);
+    open.commit(Op::MemoryShardDrop {
+        shard: shard("a"),
+        at: UtcMillis(9),
+    });
+    let (now, told) = open.follow(first.through);
+    assert!(
+        now.anew && now.through == 0 && told.entries.is_empty(),
+        "{now:?} {told:?}"
+    );
+    assert!(!open.follow(0).0.anew, "there is nothing to begin anew");
+}
+
+#[test]
+fn an_entry_that_was_put_or_used_since_it_was_looked_at_stays() {
+    let mut open = Open::new();
+    let changes: [&dyn Fn(&mut Open); 2] = [
+        &|open: &mut Open| open.put(new("a", Some("k"), "one", 2)),
+        &|open: &mut Open| {
+            open.edit(1, MemoryEdit::Used { times: 1 });
+        },
+    ];
+    let archive = |open: &mut Open, entry: &MemoryEntry| {
+        let edit = MemoryEdit::Archive {
+            why: "old".into(),
+            until: UtcMillis(9_000),
+            seen: Some(AsSeen::of(entry)),
+        };
+        open.edit(1, edit);
+    };
+    open.put(new("a", Some("k"), "one", 1));
+    for change in changes {
+        let before = open.get("k").expect("live");
+        change(&mut open);
+        archive(&mut open, &before);
+        assert_ne!(open.get("k"), Some(before), "it is another one, and there");
+        assert!(open.get("k").is_some());
+    }
+    let now = open.get("k").expect("live");
+    archive(&mut open, &now);
+    assert_eq!(open.get("k"), None);
+}
+
+#[test]
 fn what_is_due_is_archived_then_deleted_and_a_due_time_of_nothing_goes() {
     let mut open = Open::new();
     open.put(new("a", Some("k"), "one", 1));

@@ -316,6 +316,7 @@ mod tests {
             6 => edit(MemoryEdit::Archive {
                 why: "a test".into(),
                 until: UtcMillis(99),
+                seen: None,
             }),
             7 => edit(MemoryEdit::Restore),
             _ => Op::MemoryShardDrop { shard, at },

@@ -48,6 +48,7 @@ fn archive() -> MemoryEdit {
     MemoryEdit::Archive {
         why: "old".into(),
         until: UtcMillis(9_000),
+        seen: None,
     }
 }
 

@@ -144,6 +144,7 @@ impl MemoryTables<'_> {
                 MemoryState::Live if entry.expires_at == Some(due.at) && due.at <= now => Some(MemoryEdit::Archive {
                     why: "its time was over".into(),
                     until,
+                    seen: None,
                 }),
                 MemoryState::Archived { until, .. } if *until == due.at && due.at <= now => Some(MemoryEdit::Forget),
                 _ => None,

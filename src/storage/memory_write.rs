@@ -6,8 +6,8 @@ use std::sync::Arc;
 use redb::ReadableTable;
 
 use crate::domain::memory::{
-    HISTORY_MAX, IMPORTANCE_DEFAULT, MemoryEdit, MemoryEntry, MemoryKey, MemoryScope, MemorySource, MemoryState,
-    MemoryVector, NewMemory, SOURCES_MAX, ShardName, TAGS_MAX,
+    AsSeen, HISTORY_MAX, IMPORTANCE_DEFAULT, MemoryEdit, MemoryEntry, MemoryKey, MemoryScope, MemorySource,
+    MemoryState, MemoryVector, NewMemory, SOURCES_MAX, ShardName, TAGS_MAX,
 };
 use crate::domain::time::UtcMillis;
 
@@ -319,7 +319,9 @@ impl MemoryTables<'_> {
                 }
                 self.forget(shard.number, entry)?;
             }
-            MemoryEdit::Archive { why, until } if is_live => {
+            MemoryEdit::Archive { why, until, seen }
+                if is_live && seen.is_none_or(|seen| seen == AsSeen::of(&entry)) =>
+            {
                 self.hide(shard, &entry, hash)?;
                 entry.state = MemoryState::Archived {
                     at,

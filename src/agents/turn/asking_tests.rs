@@ -376,6 +376,8 @@ fn who_is_asked_instead() {
         Ok("second"),
     );
     check(&[config], &[], &["first", "second"], Ok("second"));
+    let no_credit = Told::Fails(FailureClass::Budget, None);
+    check(&[no_credit], &[], &["first", "second"], Ok("second"));
     check(&[config], &[config], &["first", "second"], Err(FailureClass::Config));
     check(&[refusal], &[], &["first"], Err(FailureClass::Refusal));
     let all = ["first", "first", "first", "second", "second", "second"];

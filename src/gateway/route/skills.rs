@@ -16,7 +16,6 @@ use crate::gateway::error::ApiError;
 use crate::gateway::parts::GatewayParts;
 use crate::gateway::query::{Path, Query};
 use crate::skills::mcp::handle::RestartError;
-use crate::skills::package::folder::PackageFolder;
 use crate::skills::package::library::{Package, Shelf};
 
 /// What a list may be asked for.
@@ -75,7 +74,7 @@ pub async fn show(
         let package = wanted.and_then(|name| shelf.packages.get(&name).cloned());
         package.map_or(Value::Null, |package| {
             let mut view = package_view(&package);
-            let files = PackageFolder::open(&package.folder).and_then(|folder| folder.files());
+            let files = package.open().and_then(|folder| folder.files());
             let files = files.unwrap_or_default();
             let files = files
                 .iter()

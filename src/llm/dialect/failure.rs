@@ -57,13 +57,10 @@ pub fn told(body: &Value) -> Option<Told> {
         return Some(Told::TooLong);
     }
     // What ran out is money, whatever the type says; the vendors keep it apart from rates only by the text.
-    let of_money = says(&[
-        "credit balance",
-        "current quota",
-        "usage limits",
-        "spend limit",
-        "insufficient balance",
-    ]) || error["details"].to_string().contains("spend");
+    let of_money = says(&["credit balance", "usage limits", "spend limit", "insufficient balance"])
+        || error["details"].to_string().contains("spend");
+    // One vendor says this of money, another of requests in a minute, by the word for what is exhausted.
+    let of_money = of_money || (says(&["current quota"]) && !named.contains(&"RESOURCE_EXHAUSTED"));
     if of_money {
         return Some(Told::Class(FailureClass::Budget));
     }
@@ -204,6 +201,13 @@ mod tests {
         let code = |code: Value| json!({ "error": { "message": "x", "type": "requests", "code": code } });
         check(code(json!("rate_limit_exceeded")), class(C::Rate));
         check(code(json!("insufficient_quota")), class(C::Budget));
+        let quota = "You exceeded your current quota, please check your plan and billing details.";
+        check(of("insufficient_quota", quota), class(C::Budget));
+        check(of("new_error", quota), class(C::Budget));
+        check(
+            json!({ "error": { "code": 429, "status": "RESOURCE_EXHAUSTED", "message": quota } }),
+            class(C::Rate),
+        );
         check(code(json!("context_length_exceeded")), Some(Told::TooLong));
         check(code(json!("server_error")), class(C::Overload));
         check(code(json!(429)), class(C::Rate));

@@ -10,7 +10,7 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
-use crate::domain::memory::{IMPORTANCE_PINNED, MemoryEntry};
+use crate::domain::memory::{AsSeen, IMPORTANCE_PINNED, MemoryEntry};
 use crate::domain::time::UtcMillis;
 
 const DAY_MS: f64 = 86_400_000.0;
@@ -50,6 +50,7 @@ struct Candidate {
     worth: f64,
     used_at: UtcMillis,
     id: u64,
+    version: u64,
     bytes: u64,
 }
 
@@ -110,6 +111,7 @@ impl Least {
             worth: worth(entry, now),
             used_at: entry.used_at,
             id: entry.id,
+            version: entry.version,
             bytes,
         });
         while let Some(best) = self.worst.peek() {
@@ -123,9 +125,14 @@ impl Least {
         }
     }
 
-    /// Their numbers, the least valuable first.
-    pub fn ids(self) -> Vec<u64> {
-        self.worst.into_sorted_vec().iter().map(|one| one.id).collect()
+    /// Their numbers, and how they were, the least valuable first.
+    pub fn found(self) -> Vec<(u64, AsSeen)> {
+        let seen = |one: &Candidate| AsSeen {
+            version: one.version,
+            used_at: one.used_at,
+        };
+        let worst = self.worst.into_sorted_vec();
+        worst.iter().map(|one| (one.id, seen(one))).collect()
     }
 }
 
@@ -205,7 +212,8 @@ mod tests {
             });
             let expected: Vec<u64> = sorted.iter().take(wanted).map(|entry| entry.id).collect();
             prop_assert_eq!(least.may_go(), (sorted.len() as u64, sorted.len() as u64));
-            prop_assert_eq!(least.ids(), expected);
+            let ids: Vec<u64> = least.found().into_iter().map(|(id, _)| id).collect();
+            prop_assert_eq!(ids, expected);
         }
 
         #[test]
@@ -230,7 +238,8 @@ mod tests {
                 is_missing
             });
             let expected: Vec<u64> = enough.map(|entry| entry.id).collect();
-            prop_assert_eq!(least.ids(), expected);
+            let ids: Vec<u64> = least.found().into_iter().map(|(id, _)| id).collect();
+            prop_assert_eq!(ids, expected);
         }
     }
 }

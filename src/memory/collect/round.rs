@@ -6,10 +6,11 @@
 use std::sync::Arc;
 
 use crate::domain::memory::{
-    MemoryDue, MemoryEdit, MemoryEntry, MemoryScope, MemoryState, ShardCount, ShardName, run_of_session,
+    AsSeen, MemoryDue, MemoryEdit, MemoryEntry, MemoryScope, MemoryState, ShardCount, ShardName, run_of_session,
 };
 use crate::domain::run::{Outcome, RunStatus};
 use crate::domain::time::UtcMillis;
+use crate::memory::limits::WhenFull;
 use crate::memory::parts::MemoryParts;
 use crate::runtime::committer::CommitError;
 use crate::runtime::telemetry::{MEMORY_ARCHIVED, MEMORY_DELETED};
@@ -131,10 +132,13 @@ impl Rounds {
         }
     }
 
-    fn archive(&self, shard: &ShardName, id: u64, why: &Arc<str>, now: UtcMillis) -> Op {
+    /// Takes an entry out of sight; with `seen` only as long as it is as it was then, because what is put, used or
+    /// restored meanwhile was acknowledged.
+    fn archive(&self, shard: &ShardName, (id, seen): (u64, Option<AsSeen>), why: &Arc<str>, now: UtcMillis) -> Op {
         let edit = MemoryEdit::Archive {
             why: why.clone(),
             until: self.until(now),
+            seen,
         };
         Self::edit(shard, id, edit, now)
     }
@@ -157,11 +161,12 @@ impl Rounds {
         for count in self.shards().await? {
             if self.has_ended(&count.name).await? {
                 let why: Arc<str> = "its session has ended".into();
-                self.sweep(&count.name, now, true, &mut report, |_| Some(why.clone()))
+                self.sweep((&count.name, true), now, true, &mut report, |_| Some(why.clone()))
                     .await?;
             }
             let entries_max = self.parts.upkeep.entries_max;
-            if count.live > entries_max {
+            // Where nothing more is taken, what is there was promised to stay.
+            if count.live > entries_max && self.parts.upkeep.when_full == WhenFull::Evict {
                 report.evicted += self.evict(&count.name, count.live - entries_max, now).await?;
             }
             if count.archived > entries_max {
@@ -230,7 +235,7 @@ impl Rounds {
     /// Walks a shard and archives what `why` says.
     async fn sweep(
         &self,
-        shard: &ShardName,
+        (shard, has_ended): (&ShardName, bool),
         now: UtcMillis,
         really: bool,
         report: &mut Report,
@@ -251,7 +256,8 @@ impl Rounds {
                 .filter(|entry| entry.state == MemoryState::Live)
             {
                 if let Some(why) = why(&entry) {
-                    ops.push(self.archive(shard, entry.id, &why, now));
+                    let seen = (!has_ended).then(|| AsSeen::of(&entry));
+                    ops.push(self.archive(shard, (entry.id, seen), &why, now));
                     report.archived += 1;
                     report.name(shard, entry, &why);
                 }
@@ -273,7 +279,7 @@ impl Rounds {
         for count in self.shards().await? {
             if only.is_none_or(|only| *only == count.name) {
                 let why = |entry: &MemoryEntry| prune_reason(entry, now).map(Into::into);
-                self.sweep(&count.name, now, really, &mut report, why).await?;
+                self.sweep((&count.name, false), now, really, &mut report, why).await?;
             }
         }
         if really && only.is_none() {
@@ -308,7 +314,7 @@ impl Rounds {
             if least.may_go().0 < entries_over {
                 return Ok(0);
             }
-            gives.push((shard.clone(), least.ids()));
+            gives.push((shard.clone(), least.found()));
         }
         shards.sort_by_key(|count| std::cmp::Reverse(count.bytes));
         // Some more than is missing, so that not every put has to make room again.
@@ -320,7 +326,7 @@ impl Rounds {
             }
             let least = self.least(&count.name, (0, wanted - found), now).await?;
             found += least.may_go().1;
-            gives.push((count.name, least.ids()));
+            gives.push((count.name, least.found()));
         }
         if found < bytes_over {
             return Ok(0);
@@ -349,7 +355,7 @@ impl Rounds {
     pub async fn evict(&self, shard: &ShardName, surplus: u64, now: UtcMillis) -> Result<u64, RoundError> {
         let wanted = surplus.max(1).saturating_add(self.parts.upkeep.entries_max / 100);
         let least = self.least(shard, (wanted, 0), now).await?;
-        self.evict_these(shard, least.ids(), now).await
+        self.evict_these(shard, least.found(), now).await
     }
 
     /// The least valuable entries of a part, as few as make so many entries and bytes, and no more than go at once.
@@ -366,10 +372,16 @@ impl Rounds {
         Ok(least)
     }
 
-    async fn evict_these(&self, shard: &ShardName, ids: Vec<u64>, now: UtcMillis) -> Result<u64, RoundError> {
+    async fn evict_these(
+        &self,
+        shard: &ShardName,
+        found: Vec<(u64, AsSeen)>,
+        now: UtcMillis,
+    ) -> Result<u64, RoundError> {
         let why: Arc<str> = "the least valuable when the memory was full".into();
-        let evicted = ids.len() as u64;
-        let mut ops: Vec<Op> = ids.into_iter().map(|id| self.archive(shard, id, &why, now)).collect();
+        let evicted = found.len() as u64;
+        let going = found.into_iter().map(|(id, seen)| (id, Some(seen)));
+        let mut ops: Vec<Op> = going.map(|going| self.archive(shard, going, &why, now)).collect();
         self.commit(&mut ops).await?;
         let telemetry = &self.parts.upkeep.telemetry;
         telemetry
@@ -412,7 +424,8 @@ impl Rounds {
     }
 }
 
-/// Whether the run of a session has ended for good; a session that is not named after a run never ends by itself.
+/// Whether the run of a session has ended for good; a session that is not named after a run never ends by itself. A run
+/// that the store does not have has ended long ago: it is there before its first step can put anything.
 pub fn session_has_ended(store: &Store, shard: &ShardName) -> Result<bool, StoreError> {
     let run = match shard.scope {
         MemoryScope::Session => run_of_session(&shard.namespace),
@@ -420,5 +433,5 @@ pub fn session_has_ended(store: &Store, shard: &ShardName) -> Result<bool, Store
     };
     let Some(run) = run else { return Ok(false) };
     let status = store.header(run)?.map(|header| header.status);
-    Ok(matches!(status, Some(RunStatus::Ended(outcome)) if outcome != Outcome::Unknown))
+    Ok(status.is_none_or(|status| matches!(status, RunStatus::Ended(outcome) if outcome != Outcome::Unknown)))
 }

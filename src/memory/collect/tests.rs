@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use super::round::Rounds;
+use super::round::{Rounds, session_has_ended};
 use super::uses::Uses;
+use crate::domain::id::RunId;
 use crate::domain::memory::{MemoryEdit, MemoryScope, MemorySource, MemoryState, ShardName};
 use crate::domain::time::UtcMillis;
 use crate::memory::embedding::Embedding;
@@ -206,6 +207,42 @@ async fn what_makes_room_is_the_least_valuable_and_pinned_entries_never_do() {
     assert_eq!(house.rounds.make_room(&a, (1, 10), START).await.expect("evicts"), 1);
     assert_eq!(house.states(&b).into_values().collect::<Vec<_>>(), ["archived"]);
     house.clean();
+}
+
+#[tokio::test]
+async fn where_nothing_more_is_taken_nothing_is_evicted_either() {
+    let check = async |when_full, expected: u64| {
+        let house = house(Upkeep {
+            entries_max: 2,
+            when_full,
+            ..Upkeep::default()
+        });
+        let texts = ["one", "two", "three"].map(str::to_owned);
+        let ops = texts.map(|text| put(&project("a"), None, text, 50, START, None));
+        house.commit(ops.into()).await;
+        house.rounds.collect(START).await.expect("a round");
+        let figures = house.rounds.parts.store.memory_figures(&project("a"));
+        assert_eq!(figures.expect("readable").live, expected, "{when_full:?}");
+    };
+    check(WhenFull::Refuse, 3).await;
+    check(WhenFull::Evict, 2).await;
+}
+
+#[test]
+fn a_session_of_a_run_that_is_not_there_has_ended() {
+    let house = house(Upkeep::default());
+    let ended = |namespace: String| {
+        let shard = ShardName {
+            scope: MemoryScope::Session,
+            namespace: namespace.into(),
+        };
+        session_has_ended(&house.rounds.parts.store, &shard).expect("readable")
+    };
+    assert!(ended(format!("{}/step", RunId::new(START, 1))));
+    assert!(
+        !ended("talk".to_owned()),
+        "a session of nobody's run never ends by itself"
+    );
 }
 
 #[tokio::test]

@@ -181,6 +181,7 @@ impl World {
                 MemoryEdit::Archive {
                     why: "old".into(),
                     until: UtcMillis(u64::MAX),
+                    seen: None,
                 },
             ),
             Step::Restore(id) => self.edit(*id, MemoryEdit::Restore),

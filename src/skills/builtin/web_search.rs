@@ -167,7 +167,7 @@ impl Skill for WebSearch {
             let fetched = match tokio::time::timeout(limit, fetcher.fetch(&address, BYTES_MAX, &redirects)).await {
                 Ok(Ok(fetched)) => fetched,
                 Ok(Err(FetchStop::Refused(reason) | FetchStop::Broken(reason))) => {
-                    return Ok(CallEnd::refused(reason));
+                    return Ok(CallEnd::refused(only_hosts(&reason)));
                 }
                 Ok(Err(FetchStop::Client(error))) => return Err(SkillError::Client(error)),
                 Err(_) => return Ok(CallEnd::refused("the search service did not answer in time")),
@@ -175,6 +175,24 @@ impl Skill for WebSearch {
             Ok(found(&backend, &fetched, wanted.limit.unwrap_or(LIMIT_DEFAULT)))
         })
     }
+}
+
+/// A reason with nothing of the addresses in it but who was asked: the service's own may have a key in it, and reasons
+/// go to models and into the journal.
+fn only_hosts(reason: &str) -> String {
+    let ends = |c: char| c.is_whitespace() || c == ')';
+    let mut shown = String::new();
+    let mut rest = reason;
+    while let Some(at) = rest.find("://") {
+        let (before, address) = rest.split_at(at + 3);
+        shown.push_str(before);
+        let (address, after) = address.split_at(address.find(ends).unwrap_or(address.len()));
+        let place = address.split(['/', '?', '#']).next().unwrap_or_default();
+        // A name and a password may stand before it.
+        shown.push_str(place.rsplit('@').next().unwrap_or_default());
+        rest = after;
+    }
+    shown + rest
 }
 
 fn found(backend: &SearchBackend, fetched: &Fetched, limit: usize) -> CallEnd {
@@ -190,6 +208,17 @@ fn found(backend: &SearchBackend, fetched: &Fetched, limit: usize) -> CallEnd {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reason_names_who_was_asked_and_no_key() {
+        let check = |reason: &str, expected: &str| assert_eq!(only_hosts(reason), expected);
+        check(
+            "failed to fetch http://s.example:8080/K?key=K&q=a: error sending request for url (http://u:K@s.example/?key=K): gone",
+            "failed to fetch http://s.example:8080 error sending request for url (http://s.example): gone",
+        );
+        check("no address at all", "no address at all");
+        check("cut https://s.example?K", "cut https://s.example");
+    }
 
     #[test]
     fn words_go_into_the_address_and_results_come_from_their_places() {

@@ -16,6 +16,7 @@ use rmcp::model::{ProtocolVersion, SubscriptionFilter};
 use rmcp::service::Peer;
 use supervisors::{TaskExit, TaskRef, Tasks};
 use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
 
 use crate::domain::effect::EffectKey;
 use crate::domain::fault::in_one_line;
@@ -217,6 +218,7 @@ async fn keep(parts: &ServerParts, shared: &Arc<Shared>, link: Link) -> String {
     let is_address = matches!(shared.config.way, Way::Http { .. });
     let following = follow(&peer, &changed, listens);
     tokio::pin!(following);
+    let mut again_at = None;
     loop {
         tokio::select! {
             _ = &mut closed => return "it closed the connection".to_owned(),
@@ -229,13 +231,31 @@ async fn keep(parts: &ServerParts, shared: &Arc<Shared>, link: Link) -> String {
                 }
                 shared.set(ready.clone());
             }
-            () = changed.notified() => {
+            () = to_be_asked(&changed, again_at) => {
                 tokio::time::sleep(CHANGE_PAUSE).await;
-                if let Err(error) = refresh(parts, shared, &peer).await {
-                    return in_one_line(&error);
-                }
+                again_at = match refresh(parts, shared, &peer).await {
+                    Ok(()) => None,
+                    // It may be at work on a call that has longer than this: what it had stays, and nothing is lost.
+                    Err(error @ LinkError::Late { .. }) => {
+                        let (server, error) = (&shared.config.name, in_one_line(&error));
+                        tracing::warn!(%server, %error, "the tools stay as they were; they are asked for again later");
+                        Some(Instant::now() + shared.config.start_timeout)
+                    }
+                    Err(error) => return in_one_line(&error),
+                };
             }
         }
+    }
+}
+
+/// Comes back when the server says that its tools have changed, or when it is time to ask once more.
+async fn to_be_asked(changed: &Notify, again_at: Option<Instant>) {
+    match again_at {
+        None => changed.notified().await,
+        Some(at) => tokio::select! {
+            () = changed.notified() => {}
+            () = sleep_until(at) => {}
+        },
     }
 }
 

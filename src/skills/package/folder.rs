@@ -10,8 +10,10 @@ use std::path::{Path, PathBuf};
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, MetadataExt, OpenOptions, OpenOptionsExt, PermissionsExt};
+use rustix::fs::{Mode, OFlags};
 
 use super::names::wrong_with;
+use crate::runtime::folder::open_without_links;
 use crate::skills::workspace::relative;
 
 /// Files of one package.
@@ -93,6 +95,16 @@ impl PackageFolder {
             dir,
             root: root.to_owned(),
         })
+    }
+
+    /// Opens a folder of a workspace. Whatever works there can put another thing in the place of a part of its path at
+    /// any time, so the path is walked from the workspace's own handle: no link on it leads out, and the folder itself
+    /// is none.
+    pub fn open_beneath(workspace: &Path, path: &Path) -> Result<Self, FolderError> {
+        let root = workspace.join(path);
+        let opened = open_no_link(workspace, path);
+        let dir = opened.map_err(|source| failed("open", &root.display().to_string(), source))?;
+        Ok(Self { dir, root })
     }
 
     /// Where it is.
@@ -204,7 +216,7 @@ impl PackageFolder {
         let clean = clean(path)?;
         let mut options = OpenOptions::new();
         // A pipe must not hold the thread, and a link is not a file of the package.
-        let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOFOLLOW;
+        let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW;
         options.read(true).custom_flags(flags.bits().cast_signed());
         let opened = self.dir.open_with(&clean, &options);
         let file = opened.map_err(|source| failed("open", path, source))?;
@@ -234,6 +246,23 @@ pub fn clean(path: &str) -> Result<PathBuf, FolderError> {
         _ if clean.starts_with(VERSIONS) => Err(refuse("it belongs to version control and not to the package")),
         _ => Ok(clean),
     }
+}
+
+/// Opens a folder that a workspace keeps packages in: a link may lead to it, but not out of the workspace.
+pub(super) fn open_within(workspace: &Path, path: &Path) -> io::Result<Dir> {
+    let top = Dir::from_std_file(open_without_links(workspace)?.into());
+    top.open_dir(path)
+}
+
+fn open_no_link(workspace: &Path, path: &Path) -> io::Result<Dir> {
+    let (Some(above), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let above = open_within(workspace, above)?;
+    // One name and no link: the kernel opens what lies in that folder, or nothing.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let opened = rustix::fs::openat(&above, name, flags, Mode::empty())?;
+    Ok(Dir::from_std_file(opened.into()))
 }
 
 fn walk(dir: &Dir, under: &str, depth: usize, files: &mut Vec<PackageFile>) -> Result<(), FolderError> {
@@ -391,6 +420,35 @@ mod tests {
             matches!(package.files(), Err(FolderError::NotAFile { .. })),
             "links are no part of a package"
         );
+    }
+
+    #[test]
+    fn a_folder_of_a_workspace_is_opened_beneath_it_and_through_no_link_that_leads_out() {
+        let house = package(&[("work/in/own/SKILL.md", "own"), ("out/own/key", "secret")]);
+        let root = house.path().canonicalize().expect("there");
+        let work = root.join("work");
+        symlink(root.join("out/own"), work.join("in/swapped")).expect("link");
+        symlink("own", work.join("in/other")).expect("link");
+        symlink(root.join("out"), work.join("led-out")).expect("link");
+        symlink("in", work.join("led-on")).expect("link");
+        symlink(&work, root.join("to-work")).expect("link");
+        let check = |workspace: &Path, path: &str, is_good: bool| {
+            let opened = PackageFolder::open_beneath(workspace, Path::new(path));
+            assert_eq!(opened.is_ok(), is_good, "{path}: {opened:?}");
+        };
+        check(&work, "in/own", true);
+        check(&work, "led-on/own", true);
+        check(&work, "in/swapped", false);
+        check(&work, "in/other", false);
+        check(&work, "led-out/own", false);
+        check(&work, "../out/own", false);
+        check(&work, "in/..", false);
+        check(&work, "in/own/SKILL.md", false);
+        check(&work, "/etc", false);
+        check(&root.join("to-work"), "in/own", false);
+        let opened = PackageFolder::open_beneath(&work, Path::new("in/own")).expect("opened");
+        assert_eq!(opened.read("SKILL.md", 10).expect("read"), b"own");
+        assert_eq!(opened.root(), work.join("in/own"));
     }
 
     #[test]

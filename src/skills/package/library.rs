@@ -1,22 +1,22 @@
 //! All packages that can be found: the home's, those of configured folders, and those of a run's workspace.
 //!
 //! Refuses to know: agents. Invariants: the folders are looked at anew each time, so what an operator changes counts
-//! at once; of two packages with one name that counts which was added, else the first; a package of a workspace is readable and nothing more;
-//! a package that was added and has changed since is refused until it is added again.
+//! at once; of two packages with one name that counts which was added, else the first; a package of a workspace is
+//! readable and nothing more, and is never opened by its path alone; a package that was added and has changed since is
+//! refused until it is added again.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
-
-use cap_std::ambient_authority;
-use cap_std::fs::Dir;
 
 use crate::domain::name::PackageName;
 
 use super::document::{self, DOCUMENT_BYTES_MAX, SkillDocument};
-use super::folder::{FolderError, PackageFolder};
+use super::folder::{FolderError, PackageFolder, open_within};
 use super::pin::{LOCK_BYTES_MAX, LOCK_FILE, Lock, Pin};
 use super::warning::PackageWarning;
 
@@ -60,6 +60,8 @@ pub struct Package {
     pub folder: PathBuf,
     /// Where it was found.
     pub origin: Origin,
+    /// The workspace that it belongs to, if it is one's.
+    pub workspace: Option<PathBuf>,
     /// What was written down when it was added.
     pub pin: Option<Pin>,
 }
@@ -87,12 +89,17 @@ impl Standing {
 }
 
 impl Package {
+    /// Opens its folder: an operator's own where it lies, one of a workspace beneath that and not otherwise.
+    pub fn open(&self) -> Result<PackageFolder, FolderError> {
+        open_package(&self.folder, self.workspace.as_deref())
+    }
+
     /// Compares the folder with its pin. Reads all its files: not for the way of every session.
     pub fn standing(&self) -> Result<Standing, FolderError> {
         let Some(pin) = &self.pin else {
             return Ok(Standing::NotAdded);
         };
-        let hash = PackageFolder::open(&self.folder)?.hash()?;
+        let hash = self.open()?.hash()?;
         Ok(if hash == pin.hash {
             Standing::Added
         } else {
@@ -142,26 +149,14 @@ impl Library {
         let mut shelf = Shelf::default();
         let lock = self.lock(&mut shelf.warnings);
         if let Some(home) = &self.home {
-            add_folder(home, Origin::Home, &lock, &mut shelf);
+            add_folder(home, None, Origin::Home, &lock, &mut shelf);
         }
         for folder in &self.configured {
-            add_folder(folder, Origin::Configured, &lock, &mut shelf);
+            add_folder(folder, None, Origin::Configured, &lock, &mut shelf);
         }
         if let Some(workspace) = workspace {
             let root = workspace.join(WORKSPACE_FOLDER);
-            // Opened beneath the workspace first: a link in it must not lead elsewhere.
-            let opened =
-                Dir::open_ambient_dir(workspace, ambient_authority()).and_then(|dir| dir.open_dir(WORKSPACE_FOLDER));
-            match opened {
-                Ok(_) => add_folder(&root, Origin::Workspace, &lock, &mut shelf),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => {
-                    let allowed = "a folder within the workspace";
-                    shelf
-                        .warnings
-                        .push(PackageWarning::mild(&root, 0, error.to_string(), allowed));
-                }
-            }
+            add_folder(&root, Some(workspace), Origin::Workspace, &lock, &mut shelf);
         }
         shelf
     }
@@ -209,7 +204,7 @@ impl Library {
                 Err(error) => warnings.push(PackageWarning::mild(file, 0, error.to_string(), allowed)),
             },
             Ok(_) => warnings.push(PackageWarning::mild(file, 0, "more than 1 MiB", allowed)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => warnings.push(PackageWarning::mild(file, 0, error.to_string(), allowed)),
         }
         // Without a readable lock nothing is pinned: everything can be read and nothing runs.
@@ -217,38 +212,51 @@ impl Library {
     }
 }
 
-fn add_folder(root: &Path, origin: Origin, lock: &Lock, shelf: &mut Shelf) {
-    let entries = match fs::read_dir(root) {
-        Ok(entries) => entries,
-        Err(error)
-            if matches!(
-                error.kind(),
-                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
-            ) =>
-        {
-            return;
-        }
+/// Opens the folder of a package. That it was a folder when it was looked at says nothing: whatever works in a workspace
+/// may have put a link in its place since.
+fn open_package(folder: &Path, workspace: Option<&Path>) -> Result<PackageFolder, FolderError> {
+    match workspace {
+        None => PackageFolder::open(folder),
+        // What is not beneath it stays absolute, and that is refused.
+        Some(workspace) => PackageFolder::open_beneath(workspace, folder.strip_prefix(workspace).unwrap_or(folder)),
+    }
+}
+
+/// The names of the folders in one.
+fn folders_in(root: &Path, workspace: Option<&Path>) -> io::Result<Vec<OsString>> {
+    let Some(workspace) = workspace else {
+        // An operator's own may be a link.
+        let entries = fs::read_dir(root)?.flatten();
+        let folders = entries.filter(|entry| entry.path().is_dir());
+        return Ok(folders.map(|entry| entry.file_name()).collect());
+    };
+    let dir = open_within(workspace, Path::new(WORKSPACE_FOLDER))?;
+    let names = dir.entries()?.flatten().map(|entry| entry.file_name());
+    // A link in a workspace could lead anywhere.
+    let folders = names.filter(|name| dir.symlink_metadata(name).is_ok_and(|found| found.is_dir()));
+    Ok(folders.collect())
+}
+
+fn add_folder(root: &Path, workspace: Option<&Path>, origin: Origin, lock: &Lock, shelf: &mut Shelf) {
+    let mut names = match folders_in(root, workspace) {
+        Ok(names) => names,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory && workspace.is_none() => return,
         Err(error) => {
-            let allowed = "a folder that the daemon can read";
+            let allowed = match workspace {
+                Some(_) => "a folder within the workspace",
+                None => "a folder that the daemon can read",
+            };
             shelf
                 .warnings
                 .push(PackageWarning::mild(root, 0, error.to_string(), allowed));
             return;
         }
     };
-    let mut folders: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    folders.sort();
+    names.sort();
     let mut seen = 0;
-    for folder in folders {
-        // A link in a workspace could lead anywhere; an operator's own may be one.
-        let is_link = folder.is_symlink();
-        if !folder.is_dir() || (is_link && origin == Origin::Workspace) {
-            continue;
-        }
-        let Some(name) = folder.file_name().map(|name| name.to_string_lossy().into_owned()) else {
-            continue;
-        };
-        if name.starts_with('.') {
+    for name in names {
+        if name.as_encoded_bytes().starts_with(b".") {
             continue;
         }
         seen += 1;
@@ -262,13 +270,14 @@ fn add_folder(root: &Path, origin: Origin, lock: &Lock, shelf: &mut Shelf) {
             ));
             return;
         }
-        add_package(&folder, &name, origin, lock, shelf);
+        add_package(&root.join(name), workspace, origin, lock, shelf);
     }
 }
 
-fn add_package(folder: &Path, folder_name: &str, origin: Origin, lock: &Lock, shelf: &mut Shelf) {
+fn add_package(folder: &Path, workspace: Option<&Path>, origin: Origin, lock: &Lock, shelf: &mut Shelf) {
     let file = folder.join(DOCUMENT_FILE);
-    let bytes = match PackageFolder::open(folder).and_then(|opened| opened.read(DOCUMENT_FILE, DOCUMENT_BYTES_MAX)) {
+    let read = open_package(folder, workspace).and_then(|opened| opened.read(DOCUMENT_FILE, DOCUMENT_BYTES_MAX));
+    let bytes = match read {
         Ok(bytes) => bytes,
         Err(error) => {
             let found = crate::domain::fault::in_one_line(&error);
@@ -277,7 +286,8 @@ fn add_package(folder: &Path, folder_name: &str, origin: Origin, lock: &Lock, sh
             return;
         }
     };
-    let (document, mut warnings) = document::read(&bytes, &file, folder_name);
+    let folder_name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let (document, mut warnings) = document::read(&bytes, &file, &folder_name);
     shelf.warnings.append(&mut warnings);
     let Some(document) = document else { return };
     // A pin is for the folder that was added, not for whatever has its name.
@@ -290,6 +300,7 @@ fn add_package(folder: &Path, folder_name: &str, origin: Origin, lock: &Lock, sh
         document,
         folder: folder.to_owned(),
         origin,
+        workspace: workspace.map(Path::to_owned),
     };
     let (left_out, has_it) = match shelf.packages.entry(package.document.name.clone()) {
         Entry::Vacant(place) => {
@@ -429,6 +440,43 @@ mod tests {
             !shelf.packages.contains_key(&name("three")) && shelf.warnings.len() == 1,
             "{shelf:?}"
         );
+    }
+
+    #[test]
+    fn a_link_that_took_the_place_of_a_workspaces_package_is_not_followed() {
+        let house = tempfile::tempdir().expect("folder");
+        let root = house.path().canonicalize().expect("there");
+        let (work, state) = (root.join("work"), root.join("state"));
+        let folder = put(&work.join(WORKSPACE_FOLDER), "one", &sound("one"));
+        fs::write(folder.join("operator.key"), "its own").expect("written");
+        let outside = put(&state, "one", &sound("one"));
+        fs::write(outside.join("operator.key"), "secret").expect("written");
+        let library = Library::new(&root.join("config"), Vec::new());
+        let package = library.find(&name("one"), Some(&work)).expect("found");
+        let read = || package.open().and_then(|opened| opened.read("operator.key", 100));
+        assert_eq!(read().expect("read"), b"its own");
+        let aside = root.join("aside");
+        let swap = |place: &Path, target: &Path| {
+            fs::rename(place, &aside).expect("aside");
+            std::os::unix::fs::symlink(target, place).expect("link");
+        };
+        let undo = |place: &Path| {
+            fs::remove_file(place).expect("gone");
+            fs::rename(&aside, place).expect("back");
+        };
+        // Its own folder, and one above it.
+        for (place, target) in [(folder.clone(), &outside), (work.join(WORKSPACE_FOLDER), &state)] {
+            swap(&place, target);
+            let seen = read();
+            assert!(seen.is_err(), "{}: {seen:?}", place.display());
+            assert_eq!(library.find(&name("one"), Some(&work)), None, "{}", place.display());
+            // The folder was listed before the link was there.
+            let mut shelf = Shelf::default();
+            add_package(&folder, Some(&work), Origin::Workspace, &Lock::default(), &mut shelf);
+            assert!(shelf.packages.is_empty() && shelf.warnings.len() == 1, "{shelf:?}");
+            undo(&place);
+        }
+        assert_eq!(read().expect("read"), b"its own");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::skills::stop::Stop;
 use crate::skills::thread::on_thread;
 use crate::skills::workspace::is_binary;
 
-use super::folder::{FolderError, PackageFolder};
+use super::folder::FolderError;
 use super::library::{DOCUMENT_FILE, Library, Package, Standing};
 
 /// Bytes of a file that is read at all.
@@ -135,7 +135,7 @@ fn unusable(package: &Package, error: &FolderError) -> Stop {
 
 fn body(package: &Package) -> String {
     let mut text = package.document.body.trim_start().to_owned();
-    let files = PackageFolder::open(&package.folder).and_then(|folder| folder.files());
+    let files = package.open().and_then(|folder| folder.files());
     let others: Vec<String> = files
         .into_iter()
         .flatten()
@@ -153,7 +153,7 @@ fn body(package: &Package) -> String {
 }
 
 fn file(package: &Package, path: &str) -> Result<String, Stop> {
-    let read = PackageFolder::open(&package.folder).and_then(|folder| folder.read(path, FILE_BYTES_MAX));
+    let read = package.open().and_then(|folder| folder.read(path, FILE_BYTES_MAX));
     let content = read.map_err(|error| unusable(package, &error))?;
     if is_binary(&content) {
         return Err(Stop::refused(format!(
@@ -183,4 +183,36 @@ fn page(content: &str, offset: usize) -> Result<String, Stop> {
         "{kept}\n…[{} bytes follow: offset {next}]",
         content.len() - next
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn neither_a_file_nor_a_list_is_read_through_a_link_that_took_a_packages_place() {
+        let house = tempfile::tempdir().expect("folder");
+        let root = house.path().canonicalize().expect("there");
+        let folder = root.join("work/.agents/skills/one");
+        let state = root.join("state");
+        for made in [&folder, &state] {
+            fs::create_dir_all(made).expect("folder");
+        }
+        let text = "---\nname: one\ndescription: Does one.\n---\nThe body.\n";
+        fs::write(folder.join(DOCUMENT_FILE), text).expect("written");
+        fs::write(folder.join("more.md"), "More words.").expect("written");
+        fs::write(state.join("operator.key"), "secret").expect("written");
+        let library = Library::new(&root.join("config"), Vec::new());
+        let wanted = PackageName::new("one").expect("name");
+        let package = library.find(&wanted, Some(&root.join("work"))).expect("found");
+        assert_eq!(file(&package, "more.md").expect("read"), "More words.");
+        assert!(body(&package).contains("- more.md"), "{}", body(&package));
+        fs::rename(&folder, root.join("aside")).expect("aside");
+        std::os::unix::fs::symlink(&state, &folder).expect("link");
+        let read = file(&package, "operator.key");
+        assert!(matches!(read, Err(Stop::Refused(_))), "{read:?}");
+        assert!(!body(&package).contains("operator.key"), "{}", body(&package));
+    }
 }

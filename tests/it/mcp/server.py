@@ -18,6 +18,7 @@ TOOLS = [
     {"name": "act", "description": "Does what it is told.", "inputSchema": {"type": "object"}},
 ]
 CANCELLED = set()
+BUSY = threading.Lock()
 
 
 def say(message):
@@ -131,6 +132,13 @@ def call(request):
         answer(request, text("changed"))
         params = {"_meta": {"io.modelcontextprotocol/subscriptionId": SUBSCRIBED[0]}} if SUBSCRIBED else {}
         return say({"jsonrpc": "2.0", "method": "notifications/tools/list_changed", "params": params})
+    if how == "busy":
+        # It says that its tools have changed, and tells them when it has done its work.
+        with BUSY:
+            TOOLS.append({"name": "added", "description": "New.", "inputSchema": {"type": "object"}})
+            say({"jsonrpc": "2.0", "method": "notifications/tools/list_changed", "params": {}})
+            time.sleep(arguments["seconds"])
+            return answer(request, text("done"))
     if how == "progress":
         for done in range(3):
             say({"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": meta["progressToken"], "progress": done, "total": 3, "message": "step"}})
@@ -189,7 +197,8 @@ def main():
             meta = {"io.modelcontextprotocol/subscriptionId": request["id"]}
             say({"jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged", "params": {"_meta": meta, "notifications": request["params"]["notifications"]}})
         elif method == "tools/list":
-            answer(request, {"tools": TOOLS})
+            with BUSY:
+                answer(request, {"tools": TOOLS})
         elif method == "tools/call":
             threading.Thread(target=call, args=(request,), daemon=True).start()
         elif method == "notifications/cancelled":

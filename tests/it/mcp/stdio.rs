@@ -91,6 +91,34 @@ fn the_catalogue_follows_a_list_that_changes() {
 }
 
 #[test]
+fn a_server_that_is_busy_after_its_list_changed_is_left_to_its_call_and_asked_again() {
+    block_on(async {
+        let stage = Stage::start(|folder| {
+            let mut server = program("s", HANDSHAKE, "", folder);
+            server.start_timeout = Duration::from_secs(3);
+            vec![server]
+        })
+        .await;
+        stage.until(0, "ready").await;
+        let lives = stage.shared[0].lives();
+        // Longer than it may take to tell its tools.
+        let busy = stage.call("mcp.s.act", json!({"how": "busy", "seconds": 5})).await;
+        assert_eq!(text(busy), (false, "done".to_owned()));
+        until_async("the new tool", LONG, async || {
+            let seen = stage.skills();
+            if seen.contains(&"mcp.s.added".to_owned()) {
+                Ok(())
+            } else {
+                Err(seen)
+            }
+        })
+        .await;
+        assert_eq!(stage.shared[0].lives(), lives, "it is the same life");
+        stage.stop().await;
+    });
+}
+
+#[test]
 fn what_a_server_answers_becomes_the_right_outcome() {
     block_on(async {
         let stage = Stage::start(|folder| vec![program("s", HANDSHAKE, "", folder)]).await;

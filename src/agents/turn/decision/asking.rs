@@ -34,8 +34,9 @@ pub(super) fn retry_at(
     jitter: u64,
     now: UtcMillis,
 ) -> Option<UtcMillis> {
-    // Without a key a model cannot be asked at all; what else it refuses, another would refuse too.
-    let is_curable = class.retries_turn() || class == FailureClass::Config;
+    // Without a key, or without credit, a model cannot be asked at all; what else it refuses, another would refuse too.
+    let is_lasting = matches!(class, FailureClass::Config | FailureClass::Budget);
+    let is_curable = class.retries_turn() || is_lasting;
     if !is_curable {
         return None;
     }
@@ -43,7 +44,7 @@ pub(super) fn retry_at(
     let count = failures.passing + failures.limited;
     match class {
         FailureClass::Rate => failures.limited += 1,
-        FailureClass::Config => failures.lasting = true,
+        _ if is_lasting => failures.lasting = true,
         _ => failures.passing += 1,
     }
     let left = state.candidates_with(failures);
