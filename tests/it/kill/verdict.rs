@@ -254,9 +254,11 @@ impl Judge<'_> {
                     ),
                 );
             }
-            // Only what is made idempotent by its key may be sent again when it has happened.
+            // Only what is made idempotent by its key may be sent again when it has happened; what can be asked also when
+            // its program was cut off between the two marks: then the first one has not taken effect.
+            let may_repeat = matches!(step.kind, Kind::Idempotent | Kind::Probe);
             let again = of_step(facts, id, "call.resolved").filter(|said| said.data["resolution"] == "not_happened");
-            if step.kind != Kind::Idempotent && attempts > 1 + again.count() {
+            if !may_repeat && attempts > 1 + again.count() {
                 self.wrong(run, format!("the {:?} step {id} was sent {attempts} times", step.kind));
             }
         }
