@@ -193,14 +193,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_that_somebody_else_makes_is_waited_for_and_one_without_room_is_an_incident() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let state = folder.path().join("state");
-        let store = Store::open(&state.join("openclaw.redb"), 1 << 20).expect("opens");
-        let places = Places {
-            config: folder.path().join("config"),
-            backups: state.join("backups"),
-            state,
-        };
+        let (_folder, store, places) = Places::of_empty_home();
         let mut backups = Backups {
             every: Duration::from_secs(86_400),
             keep: Arc::new(AtomicUsize::new(2)),

@@ -358,6 +358,18 @@ fn states(world: &World) -> Vec<String> {
     words.collect()
 }
 
+/// Equal words that follow each other, with how many they are.
+fn groups(words: Vec<String>) -> Vec<(String, usize)> {
+    let mut found: Vec<(String, usize)> = Vec::new();
+    for word in words {
+        match found.last_mut() {
+            Some((last, count)) if *last == word => *count += 1,
+            _ => found.push((word, 1)),
+        }
+    }
+    found
+}
+
 #[test]
 fn a_downtime_is_caught_up_as_the_schedule_says_and_written_down_within_bounds() {
     let check = |expression: &str, catch_up: CatchUp, hours: u64, expected: &[(&str, usize)]| {
@@ -371,13 +383,7 @@ fn a_downtime_is_caught_up_as_the_schedule_says_and_written_down_within_bounds()
             world.settle();
         }
         world.check();
-        let mut found: Vec<(String, usize)> = Vec::new();
-        for word in states(&world) {
-            match found.last_mut() {
-                Some((last, count)) if *last == word => *count += 1,
-                _ => found.push((word, 1)),
-            }
-        }
+        let found = groups(states(&world));
         let found: Vec<(&str, usize)> = found.iter().map(|(word, count)| (word.as_str(), *count)).collect();
         assert_eq!(found, expected, "{expression} {catch_up:?} {hours} h");
     };
@@ -610,13 +616,7 @@ fn a_summary_that_is_run_later_in_part_stands_for_what_is_left_of_it() {
         let at = |hours: u64| START.plus_ms(hours * HOUR);
         world.backfill((at(from), at(to)));
         world.check();
-        let mut found: Vec<(String, usize)> = Vec::new();
-        for word in states(&world) {
-            match found.last_mut() {
-                Some((last, count)) if *last == word => *count += 1,
-                _ => found.push((word, 1)),
-            }
-        }
+        let found = groups(states(&world));
         let found: Vec<(&str, usize)> = found.iter().map(|(word, count)| (word.as_str(), *count)).collect();
         assert_eq!(found, expected, "{from} to {to}");
         // Once more, into what is left.

@@ -227,19 +227,28 @@ pub(super) fn remove_halves(backups: &Path) -> Result<(), BackupError> {
 }
 
 #[cfg(test)]
+impl Places {
+    /// Those of a home in which nothing is but an open store.
+    pub(crate) fn of_empty_home() -> (tempfile::TempDir, Store, Self) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let state = folder.path().join("state");
+        let store = Store::open(&state.join("openclaw.redb"), 1 << 20).expect("opens");
+        let places = Self {
+            config: folder.path().join("config"),
+            backups: state.join("backups"),
+            state,
+        };
+        (folder, store, places)
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_backup_that_fails_on_the_way_leaves_nothing_behind() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let state = folder.path().join("state");
-        let store = Store::open(&state.join("openclaw.redb"), 1 << 20).expect("opens");
-        let places = Places {
-            config: folder.path().join("config"),
-            backups: state.join("backups"),
-            state,
-        };
+        let (_folder, store, places) = Places::of_empty_home();
         fs::create_dir(&places.config).expect("made");
         // Found only when the store has been copied already. It has no blocks of its own.
         let large = File::create(places.config.join("large")).expect("made");

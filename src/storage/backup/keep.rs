@@ -69,7 +69,6 @@ mod tests {
     use crate::domain::time::UtcMillis;
     use crate::storage::backup::create::{Places, create};
     use crate::storage::backup::making::{Terms, make};
-    use crate::storage::store::Store;
 
     /// 2026-01-01.
     const NOW: u64 = 1_767_225_600_000;
@@ -77,14 +76,7 @@ mod tests {
 
     /// Makes backups at these times with so many kept, and gives the times of those that are left, oldest first.
     fn check(keep: usize, times: &[u64], wanted: &[u64]) {
-        let folder = tempfile::tempdir().expect("a folder");
-        let state = folder.path().join("state");
-        let store = Store::open(&state.join("openclaw.redb"), 1 << 20).expect("opens");
-        let places = Places {
-            config: folder.path().join("config"),
-            backups: state.join("backups"),
-            state,
-        };
+        let (_folder, store, places) = Places::of_empty_home();
         let mut names = std::collections::BTreeSet::new();
         for time in times {
             let made = create(&store, &places, false, UtcMillis(*time)).expect("made");
@@ -119,14 +111,7 @@ mod tests {
 
     #[test]
     fn a_removal_that_a_kill_cuts_off_leaves_nothing_that_nobody_knows() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let state = folder.path().join("state");
-        let store = Store::open(&state.join("openclaw.redb"), 1 << 20).expect("opens");
-        let places = Places {
-            config: folder.path().join("config"),
-            backups: state.join("backups"),
-            state,
-        };
+        let (_folder, store, places) = Places::of_empty_home();
         let terms = Terms {
             keys: false,
             keep: 9,

@@ -124,21 +124,9 @@ mod tests {
         free_min: 0,
     };
 
-    fn places() -> (tempfile::TempDir, Store, Places) {
-        let folder = tempfile::tempdir().expect("a folder");
-        let state = folder.path().join("state");
-        let store = Store::open(&state.join("openclaw.redb"), 1 << 20).expect("opens");
-        let places = Places {
-            config: folder.path().join("config"),
-            backups: state.join("backups"),
-            state,
-        };
-        (folder, store, places)
-    }
-
     #[test]
     fn a_second_backup_beside_the_first_is_refused_and_takes_nothing_from_it() {
-        let (_folder, store, places) = places();
+        let (_folder, store, places) = Places::of_empty_home();
         make_folder(&places.backups).expect("made");
         let first = Turn::take(&places).expect("nobody else is there");
         let half = places.backups.join(".20260101T000000Z");
@@ -159,7 +147,7 @@ mod tests {
 
     #[test]
     fn backups_at_once_are_whole_or_refused_and_none_that_was_made_is_gone() {
-        let (_folder, store, places) = places();
+        let (_folder, store, places) = Places::of_empty_home();
         let made = std::thread::scope(|scope| {
             let making: Vec<_> = (0..4)
                 .map(|_| scope.spawn(|| make(&store, &places, TERMS, NOW)))
@@ -178,7 +166,7 @@ mod tests {
 
     #[test]
     fn without_room_nothing_is_written_and_the_answer_says_so() {
-        let (_folder, store, places) = places();
+        let (_folder, store, places) = Places::of_empty_home();
         make_folder(&places.backups).expect("made");
         // As a killed one left it.
         fs::create_dir(places.backups.join(".20260101T000000Z")).expect("made");
