@@ -197,6 +197,15 @@ impl GatewayParts {
         Ok(())
     }
 
+    /// Refuses what would make the memory larger while the disk is low.
+    pub fn demand_room(&self) -> Result<(), ApiError> {
+        if self.room.is_low() {
+            let message = "keep a text: there is too little room on the disk";
+            return Err(ApiError::new(code::DISK_FULL, message));
+        }
+        Ok(())
+    }
+
     /// A run as it is now.
     pub fn run_now(&self, run: RunId) -> Result<Value, ApiError> {
         let (state, waiting) = self.runs.look(run)?;

@@ -138,17 +138,6 @@ pub async fn add(
     Ok((StatusCode::CREATED, Json(json!({ "kept": true, "id": id }))))
 }
 
-/// Refuses what would make the store larger while the disk is low.
-pub(super) fn demand_room(parts: &GatewayParts) -> Result<(), ApiError> {
-    if parts.room.is_low() {
-        return Err(ApiError::new(
-            code::DISK_FULL,
-            "keep a text: there is too little room on the disk",
-        ));
-    }
-    Ok(())
-}
-
 async fn keep(
     parts: &GatewayParts,
     caller: &Authenticated,
@@ -156,7 +145,7 @@ async fn keep(
     key: Option<Arc<str>>,
     put: Put,
 ) -> Result<Option<MemoryEntry>, ApiError> {
-    demand_room(parts)?;
+    parts.demand_room()?;
     let now = parts.clock.now();
     let by = match &put.source {
         Some(source) => source_of(source)?,

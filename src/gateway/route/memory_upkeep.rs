@@ -15,8 +15,6 @@ use crate::gateway::wire::memory::{EntryWire, missing_number, refused, shard, vi
 use crate::gateway::wire::run::time;
 use crate::memory::embed::table::EMBEDDER;
 
-use super::memory::demand_room;
-
 /// Entries of one import.
 const IMPORT_MAX: usize = 1_000;
 
@@ -178,7 +176,7 @@ pub async fn restore(
     caller.needs("memory:write")?;
     let wanted: EntryPlace = body.read_or_empty()?;
     let shard = wanted.part.one()?;
-    demand_room(&parts)?;
+    parts.demand_room()?;
     let restored = parts.memory.restore(&shard, wanted.id).await;
     let entry = restored.map_err(|error| refused(&error))?;
     let entry = entry.ok_or_else(|| missing_number(wanted.id))?;
@@ -206,7 +204,7 @@ pub async fn promote(
     if from == to {
         return Err(ApiError::invalid("it is there already"));
     }
-    demand_room(&parts)?;
+    parts.demand_room()?;
     let promoted = parts.memory.promote(&from, wanted.id, &to).await;
     let promoted = promoted.map_err(|error| refused(&error))?;
     promoted.ok_or_else(|| missing_number(wanted.id))?;
@@ -271,7 +269,7 @@ pub async fn import(
     }
     let count = entries.len();
     if !wanted.check {
-        demand_room(&parts)?;
+        parts.demand_room()?;
         parts
             .memory
             .take(&shard, entries)
