@@ -1,7 +1,9 @@
 //! Effect classes of skills, the key that names one effect, and what recovery does with an interrupted call.
 
+use std::sync::Arc;
+
 use super::id::RunId;
-use super::name::StepId;
+use super::name::{SkillName, StepId};
 
 /// What a skill does to the world; decides what must be on disk before it starts and what recovery may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -85,6 +87,19 @@ impl EffectKey {
 impl std::fmt::Display for EffectKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.hyphenated().fmt(f)
+    }
+}
+
+/// What became of a call that had been begun when its process ended, in words.
+pub fn cut_off(skill: &SkillName, key: EffectKey) -> String {
+    format!("{skill} with key {key} was started before the process ended; whether it took effect is not known")
+}
+
+/// What a person is shown of a call whose end nobody saw: what became of it, and below that what is known of its program.
+pub fn evidence_of(what: String, known: Option<String>) -> Arc<str> {
+    match known {
+        Some(known) => format!("{what}\n{known}").into(),
+        None => what.into(),
     }
 }
 

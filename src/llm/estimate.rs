@@ -59,7 +59,12 @@ impl Fixed {
 
     /// Estimated tokens of a request with these messages.
     pub fn request_tokens(self, messages: &[Message]) -> u64 {
-        let costs = messages.iter().map(message_cost);
+        self.request_tokens_of(messages)
+    }
+
+    /// The same, of messages that lie in several places.
+    pub fn request_tokens_of<'messages>(self, messages: impl IntoIterator<Item = &'messages Message>) -> u64 {
+        let costs = messages.into_iter().map(message_cost);
         self.tokens(costs.fold((0, 0), |sum, cost| (sum.0 + cost.0, sum.1 + cost.1)))
     }
 

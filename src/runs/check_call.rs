@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::sync::{oneshot, watch};
 
-use crate::domain::effect::EffectClass;
+use crate::domain::effect::{EffectClass, evidence_of};
 use crate::domain::fact::{Attempt, Fact};
 use crate::domain::failure::FailureClass;
 use crate::domain::fault::in_one_line;
@@ -257,8 +257,7 @@ impl CheckCall<'_> {
         if self.repeatable {
             return self.ended(skills, journal, CallOutcome::error(what)).await;
         }
-        let known = skills.evidence(self.order.key);
-        let evidence: Arc<str> = known.map_or(what.clone(), |known| format!("{what}\n{known}")).into();
+        let evidence = evidence_of(what, skills.evidence(self.order.key));
         let unknown = Fact::CallUnknown {
             attempt: self.attempt.clone(),
             ordinal: self.ordinal,

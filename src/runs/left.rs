@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::agents::order::ReportedEnd;
-use crate::domain::effect::{EffectClass, EffectKey, Interrupted};
+use crate::domain::effect::{EffectClass, EffectKey, Interrupted, cut_off, evidence_of};
 use crate::domain::fact::{Attempt, Fact};
 use crate::domain::fault::in_one_line;
 use crate::domain::id::RunId;
@@ -106,14 +106,7 @@ pub(super) async fn close(
                 outcome: Arc::new(outcome),
             });
         } else if class.when_interrupted() != Interrupted::MakeAgain {
-            let mut evidence = format!(
-                "{skill} with key {key} was started before the process ended; whether it took effect is not known"
-            );
-            if let Some(known) = skills.evidence(key) {
-                evidence.push('\n');
-                evidence.push_str(&known);
-            }
-            let evidence: Arc<str> = evidence.into();
+            let evidence = evidence_of(cut_off(&skill, key), skills.evidence(key));
             unknown.push(evidence.clone());
             known.push(Fact::CallUnknown {
                 attempt,

@@ -7,6 +7,7 @@
 //! is written in that time.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 
 use redb::{
@@ -22,8 +23,22 @@ use super::tape::open;
 /// Rows by the name of their table.
 pub type RowCounts = BTreeMap<String, u64>;
 
+/// Room beside that of the store itself: a copy that is as small as can be still has its own pages of management, and
+/// files beside it.
+const ROOM_MORE_BYTES: u64 = 4 * 1024 * 1024;
 /// Bytes of the cache with which a copy is written.
 const CACHE_BYTES: usize = 8 * 1024 * 1024;
+
+/// The room that a copy of a store of so many bytes may take: it is as small as what is in the store.
+pub(super) fn room_of_copy(store_bytes: u64) -> u64 {
+    store_bytes.saturating_add(ROOM_MORE_BYTES)
+}
+
+/// Bytes that are free on the disk of a folder.
+pub(super) fn free_bytes(folder: &Path) -> io::Result<u64> {
+    let found = rustix::fs::statvfs(folder)?;
+    Ok(found.f_bavail.saturating_mul(found.f_frsize))
+}
 
 struct Copying<'copy> {
     from: &'copy ReadTransaction,

@@ -6,7 +6,7 @@ use crate::agents::hidden_text;
 use crate::agents::turn::decision::Event;
 use crate::agents::turn::state::TurnState;
 use crate::domain::conversation::ModelAnswer;
-use crate::domain::effect::{EffectClass, EffectKey};
+use crate::domain::effect::{EffectClass, EffectKey, evidence_of};
 use crate::domain::fault::in_one_line;
 use crate::domain::id::IncidentId;
 use crate::domain::incident::Incident;
@@ -62,9 +62,7 @@ pub(super) fn called(
     let lost = |what: String| match intent {
         Some((EffectClass::Once, key)) => Event::CallLost {
             ordinal,
-            evidence: evidence(key)
-                .map_or(what.clone(), |known| format!("{what}\n{known}"))
-                .into(),
+            evidence: evidence_of(what, evidence(key)),
         },
         _ => Event::CallEnded {
             ordinal,

@@ -14,6 +14,7 @@ use crate::domain::skill::CallOutcome;
 use crate::domain::time::UtcMillis;
 use crate::llm::model::{AskError, Asking};
 use crate::llm::wire::memo::Memo;
+use crate::skills::handle::{CallError, Ticket};
 use crate::skills::skill::{CallOrder, ProbeAnswer};
 use crate::skills::workers::WorkerEnd;
 
@@ -21,6 +22,19 @@ use super::hearing::Hearing;
 use super::message::SessionMessage;
 use super::shell::{SessionActor, SessionState};
 use super::tape::Conversation;
+
+impl SessionState {
+    /// Holds what was started under the number of its call, or says why it was not started.
+    fn holds(&mut self, ordinal: u32, started: Result<Ticket, CallError>) -> Option<String> {
+        match started {
+            Ok(ticket) => {
+                self.calls.insert(ordinal, ticket);
+                None
+            }
+            Err(refused) => Some(in_one_line(&refused)),
+        }
+    }
+}
 
 impl SessionActor {
     /// Sends the request of a turn; its answer comes as a message.
@@ -104,16 +118,11 @@ impl SessionActor {
         let started = self.parts.skills.call(skill, order, move |end| {
             to.cast(SessionMessage::Called { ordinal, end }).ok();
         });
-        match started {
-            Ok(ticket) => {
-                state.calls.insert(ordinal, ticket);
-            }
-            Err(refused) => {
-                // It was not started, so this is a result like any other.
-                let outcome = CallOutcome::error(format!("it was not started: {}", in_one_line(&refused)));
-                let end = WorkerEnd::Finished(Ok(outcome.into()));
-                myself.cast(SessionMessage::Called { ordinal, end }).ok();
-            }
+        if let Some(reason) = state.holds(ordinal, started) {
+            // It was not started, so this is a result like any other.
+            let outcome = CallOutcome::error(format!("it was not started: {reason}"));
+            let end = WorkerEnd::Finished(Ok(outcome.into()));
+            myself.cast(SessionMessage::Called { ordinal, end }).ok();
         }
     }
 
@@ -131,14 +140,9 @@ impl SessionActor {
         let started = self.parts.skills.probe(skill, order, move |answer| {
             to.cast(SessionMessage::Probed { ordinal, answer }).ok();
         });
-        match started {
-            Ok(ticket) => {
-                state.calls.insert(ordinal, ticket);
-            }
-            Err(refused) => {
-                let answer = ProbeAnswer::Unknown(format!("it could not be asked: {}", in_one_line(&refused)));
-                myself.cast(SessionMessage::Probed { ordinal, answer }).ok();
-            }
+        if let Some(reason) = state.holds(ordinal, started) {
+            let answer = ProbeAnswer::Unknown(format!("it could not be asked: {reason}"));
+            myself.cast(SessionMessage::Probed { ordinal, answer }).ok();
         }
     }
 
@@ -156,14 +160,9 @@ impl SessionActor {
         let started = self.parts.skills.preview(skill, order, move |seen| {
             to.cast(SessionMessage::Looked { ordinal, key, seen }).ok();
         });
-        match started {
-            Ok(ticket) => {
-                state.calls.insert(ordinal, ticket);
-            }
-            Err(refused) => {
-                let seen = Err(in_one_line(&refused));
-                myself.cast(SessionMessage::Looked { ordinal, key, seen }).ok();
-            }
+        if let Some(reason) = state.holds(ordinal, started) {
+            let seen = Err(reason);
+            myself.cast(SessionMessage::Looked { ordinal, key, seen }).ok();
         }
     }
 }

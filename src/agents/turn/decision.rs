@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::domain::approval::Ask;
 use crate::domain::code;
 use crate::domain::conversation::{Arguments, CallRequest, ModelAnswer};
-use crate::domain::effect::{EffectClass, EffectKey, Interrupted};
+use crate::domain::effect::{EffectClass, EffectKey, Interrupted, cut_off, evidence_of};
 use crate::domain::fact::{Attempt, Fact};
 use crate::domain::failure::FailureClass;
 use crate::domain::handoff::Finding;
@@ -676,20 +676,11 @@ fn next_of_call(
                     key,
                 },
             },
-            Interrupted::LeaveUnknown => {
-                let mut evidence = format!(
-                    "{skill} with key {key} was started before the process ended; whether it took effect is not known"
-                );
-                if let Some(known) = around.evidence(key) {
-                    evidence.push('\n');
-                    evidence.push_str(&known);
-                }
-                NextOfCall::Settle(Fact::CallUnknown {
-                    attempt,
-                    ordinal,
-                    evidence: evidence.into(),
-                })
-            }
+            Interrupted::LeaveUnknown => NextOfCall::Settle(Fact::CallUnknown {
+                attempt,
+                ordinal,
+                evidence: evidence_of(cut_off(&skill, key), around.evidence(key)),
+            }),
         };
     }
     let derived = EffectKey::derive(rules.run, &attempt.step, attempt.number, ordinal);

@@ -90,9 +90,7 @@ pub fn tokens(served: &Served, asked: &Asked, before: Before) -> u64 {
     };
     let system = format!("{prompt}{system}");
     let fixed = Fixed::of(&system, &[], asked.schema.as_deref(), 0).with_tools(&asked.options.tools);
-    let mut messages = before.messages;
-    messages.extend(asked.messages.iter().cloned());
-    fixed.request_tokens(&messages)
+    fixed.request_tokens_of(before.messages.iter().chain(&asked.messages))
 }
 
 /// The agent or model of a name.

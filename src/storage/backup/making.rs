@@ -6,11 +6,11 @@
 //! that was to stay free.
 
 use std::fs::{self, File, TryLockError};
-use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::domain::time::UtcMillis;
+use crate::storage::copy::{free_bytes, room_of_copy};
 use crate::storage::owner::give;
 use crate::storage::store::Store;
 
@@ -20,8 +20,6 @@ use super::keep::prune;
 
 /// The file of the folder that is locked. Nothing is in it, and it stays.
 const LOCK: &str = ".lock";
-/// Room beside that of the store itself: for the pages of management of the copy, and for the files beside it.
-const ROOM_MORE_BYTES: u64 = 4 * 1024 * 1024;
 
 /// How a backup is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,13 +90,11 @@ fn device(path: &Path) -> Result<u64, BackupError> {
 /// Refuses what would fill the disk. The copy is as small as what is in the store, and no larger than its file.
 fn demand_room(store: &Store, places: &Places, free_min: u64) -> Result<(), BackupError> {
     let folder = &places.backups;
-    let found = rustix::fs::statvfs(folder).map_err(io::Error::from);
-    let found = found.map_err(file("look at the room of", folder))?;
-    let free = found.f_bavail.saturating_mul(found.f_frsize);
+    let free = free_bytes(folder).map_err(file("look at the room of", folder))?;
     // What is to stay free is asked of the disk of the state alone.
     let is_same = device(folder)? == device(&places.state)?;
     let kept = if is_same { free_min } else { 0 };
-    let needed = store.file_bytes().saturating_add(ROOM_MORE_BYTES);
+    let needed = room_of_copy(store.file_bytes());
     if free >= needed.saturating_add(kept) {
         return Ok(());
     }

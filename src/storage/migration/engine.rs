@@ -10,7 +10,7 @@ use redb::{ReadTransaction, ReadableDatabase as _};
 
 use crate::domain::time::UtcMillis;
 use crate::storage::codec;
-use crate::storage::copy::{RowCounts, copy_all};
+use crate::storage::copy::{RowCounts, copy_all, free_bytes, room_of_copy};
 use crate::storage::error::{StoreError, step};
 use crate::storage::owner::give;
 use crate::storage::record::layout::LayoutRecord;
@@ -24,8 +24,6 @@ use super::steps::{STEPS, Step};
 
 /// Stores of earlier layouts that are kept beside the store; the oldest go.
 pub const KEPT_MAX: usize = 2;
-/// Room beside that of the store itself: a copy that is as small as can be still has its own pages of management.
-const ROOM_MORE_BYTES: u64 = 4 * 1024 * 1024;
 
 /// What a migration would do, or did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,10 +69,8 @@ fn half(store: &Path) -> PathBuf {
     beside(store, ".migrating")
 }
 
-fn free_bytes(folder: &Path) -> Result<u64, MigrationError> {
-    let found = rustix::fs::statvfs(folder).map_err(io::Error::from);
-    let found = found.map_err(file("look at the room of", folder))?;
-    Ok(found.f_bavail.saturating_mul(found.f_frsize))
+fn free_on(folder: &Path) -> Result<u64, MigrationError> {
+    free_bytes(folder).map_err(file("look at the room of", folder))
 }
 
 /// What has to be done for this program to use a store; none when it is of this layout, or is not there.
@@ -106,8 +102,8 @@ fn found(store: &Path, now: UtcMillis) -> Result<Option<(MigrationPlan, Vec<&'st
         from: layout,
         to: LAYOUT_VERSION,
         steps: steps.iter().map(|step| step.what).collect(),
-        needed_bytes: bytes.saturating_add(ROOM_MORE_BYTES),
-        free_bytes: free_bytes(folder)?,
+        needed_bytes: room_of_copy(bytes),
+        free_bytes: free_on(folder)?,
         kept_as: beside(store, &format!(".layout-{layout}-{}", now.0)),
     };
     Ok(Some((plan, steps)))
@@ -129,7 +125,7 @@ pub fn migrate(
     let folder = store.parent().unwrap_or(Path::new("."));
     let copy = half(store);
     remove(&copy)?;
-    let free = free_bytes(folder)?;
+    let free = free_on(folder)?;
     if free < plan.needed_bytes {
         return Err(MigrationError::NoRoom {
             needed: plan.needed_bytes,
